@@ -1,0 +1,38 @@
+"""Writing files so that a reader never sees half of one."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[Any], None] | str | bytes) -> None:
+    """Writes `path` under a temporary name in the same folder and renames it into place.
+
+    Args:
+      path: the file to create or replace; its folder is created where missing.
+      write: the whole content, or a function that is given the open binary file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if callable(write):
+                write(file)
+            else:
+                file.write(write.encode() if isinstance(write, str) else write)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """`write_atomically` for an indented JSON document; NaN is refused (it is not JSON)."""
+    write_atomically(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

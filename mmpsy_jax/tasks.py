@@ -1,0 +1,97 @@
+"""What is predicted: a task is a label column, a kind, and the cut-offs that turn scores into classes.
+
+Heads, losses and metrics follow `kind`; nothing else in the code base asks which questionnaire a task is about.
+Classes are always derived from scores by the cut-offs given here, never from the `level` strings of a corpus, which
+disagree with its own documentation (`docs/mmpsy.md`).
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from mmpsy_jax.errors import InputError, one_of
+
+Kind = Literal["binary", "ordinal", "regression"]
+KINDS: tuple[Kind, ...] = ("binary", "ordinal", "regression")
+
+# Highest possible total of each questionnaire: nine and seven items, each 0 to 3.
+SCORE_MAXIMUM = {"phq9": 27, "gad7": 21}
+
+# Severity bands. PHQ-9: Kroenke, Spitzer and Williams 2001; GAD-7: Spitzer et al. 2006.
+BANDS = {"phq9": (5, 10, 15, 20), "gad7": (5, 10, 15)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One question asked of a participant.
+
+    Attributes:
+      name: unique name; column `task` of `predictions.csv`.
+      label: name of the score column of the records.
+      kind: "binary" (score >= cut-off), "ordinal" (band between ascending cut-offs) or "regression" (the score).
+      cutoffs: one for binary, ascending for ordinal, none for regression.
+      maximum: highest possible score; regression predicts `score / maximum` inside the network.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    cutoffs: tuple[float, ...] = ()
+    maximum: float = 1.0
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise one_of(f"kind of task {self.name!r}", self.kind, KINDS)
+        ascending = all(a < b for a, b in zip(self.cutoffs, self.cutoffs[1:], strict=False))
+        wanted = {"binary": len(self.cutoffs) == 1, "ordinal": len(self.cutoffs) >= 2, "regression": not self.cutoffs}
+        if not wanted[self.kind] or not ascending:
+            raise InputError(
+                f"task {self.name!r}: cut-offs {self.cutoffs} do not fit kind {self.kind!r}: give one for binary, two or "
+                "more in ascending order for ordinal, none for regression"
+            )
+        if self.maximum <= 0:
+            raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 for regression."""
+        return 0 if self.kind == "regression" else len(self.cutoffs) + 1
+
+    def targets(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Scores to targets: class index for binary and ordinal, the score itself for regression; NaN stays NaN."""
+        scores = np.asarray(scores, np.float32)
+        if self.kind == "regression":
+            return scores
+        classes = np.digitize(np.nan_to_num(scores), self.cutoffs).astype(np.float32)
+        return np.where(np.isnan(scores), np.float32(np.nan), classes)
+
+
+def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[Kind] = KINDS) -> tuple[Task, ...]:
+    """The usual tasks of one questionnaire: `<name>_screen`, `<name>_bands`, `<name>_score`."""
+    if label not in SCORE_MAXIMUM:
+        raise one_of("questionnaire", label, SCORE_MAXIMUM)
+    made = {
+        "binary": Task(f"{name}_screen", label, "binary", (cutoff,), SCORE_MAXIMUM[label]),
+        "ordinal": Task(f"{name}_bands", label, "ordinal", BANDS[label], SCORE_MAXIMUM[label]),
+        "regression": Task(f"{name}_score", label, "regression", (), SCORE_MAXIMUM[label]),
+    }
+    return tuple(made[kind] for kind in kinds)
+
+
+def from_config(entries: Iterable[Mapping[str, Any]]) -> tuple[Task, ...]:
+    """Tasks from a config's list of plain dictionaries, as `to_config` writes them."""
+    tasks = tuple(Task(**{**entry, "cutoffs": tuple(entry.get("cutoffs", ()))}) for entry in entries)
+    names = [task.name for task in tasks]
+    if not tasks:
+        raise InputError("config.tasks is empty: give at least one task")
+    if len(set(names)) != len(names):
+        raise InputError(f"config.tasks repeats a name: {names}: give every task its own")
+    return tasks
+
+
+def to_config(tasks: Iterable[Task]) -> list[dict[str, Any]]:
+    """Plain dictionaries for a ConfigDict or a JSON file."""
+    return [{**dataclasses.asdict(task), "cutoffs": tuple(task.cutoffs)} for task in tasks]
