@@ -1,0 +1,223 @@
+"""Metrics of one table: point estimates by scikit-learn and scipy, NaN with a reason where undefined.
+
+`weighted.py` holds the same metrics for many reweighted samples at once; a test holds the two equal.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Bool, Float, Int
+from sklearn import metrics as sk
+
+from mmpsy_jax.errors import InputError, one_of
+
+# Equal-mass bins of the expected calibration error.
+ECE_BINS = 10
+# Probabilities are kept this far from 0 and 1 in the logarithmic loss, which is infinite there.
+LOG_LOSS_MARGIN = 1e-7
+
+# Per kind of task; the first is the one by which models are compared, the sign says whether more is better.
+NAMES: Mapping[str, Mapping[str, int]] = {
+    "binary": {
+        "auroc": 1,
+        "auprc": 1,
+        "brier": -1,
+        "brier_skill": 1,
+        "log_loss": -1,
+        "ece": -1,
+        "sensitivity": 1,
+        "specificity": 1,
+        "ppv": 1,
+        "npv": 1,
+        "f1": 1,
+        "f1_macro": 1,
+        "balanced_accuracy": 1,
+    },
+    "ordinal": {"qwk": 1, "macro_mae": -1, "accuracy": 1},
+    "regression": {"mae": -1, "rmse": -1, "ccc": 1, "pearson": 1, "spearman": 1},
+}
+# Metrics of a binary task that need a threshold.
+AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv", "f1", "f1_macro", "balanced_accuracy")
+
+ONE_CLASS = "all participants belong to one class"
+CONSTANT = "the prediction or the truth is the same for everybody"
+EMPTY = "no participant with a known label"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Metrics by name, and the reason for each that is NaN."""
+
+    values: dict[str, float]
+    reasons: dict[str, str]
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """The quotient, NaN for a denominator of zero."""
+    return numerator / denominator if denominator else math.nan
+
+
+def confusion(
+    y_true: Float[np.ndarray, " n"], y_class: Float[np.ndarray, " n"], classes: int
+) -> Int[np.ndarray, "k k"]:
+    """Counts of participants, truth in rows and prediction in columns."""
+    if not len(y_true):
+        return np.zeros((classes, classes), np.int64)
+    return sk.confusion_matrix(y_true.astype(int), y_class.astype(int), labels=range(classes))
+
+
+def rounded_band(y_pred: Float[np.ndarray, " n"], classes: int) -> Float[np.ndarray, " n"]:
+    """The expected band (a float) to the nearest band; halves go up, values beyond the ends to the last band."""
+    return np.clip(np.floor(y_pred + 0.5), 0, classes - 1)
+
+
+def binary(
+    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
+) -> Scores:
+    """Metrics of a screening task.
+
+    Args:
+      y_true: 0 or 1.
+      y_prob: probability of 1.
+      positive: the decision, `y_prob` >= the threshold that was chosen on validation; per row, since every fold of a
+        cross-validation has its own threshold.
+    """
+    if not len(y_true):
+        return _undefined("binary", EMPTY)
+    (tn, fp), (fn, tp) = confusion(y_true, positive.astype(float), 2).tolist()
+    prevalence = float(y_true.mean())
+    both = 0 < prevalence < 1
+    brier = float(np.mean((y_prob - y_true) ** 2))
+    f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
+    sensitivity, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
+    values = {
+        "auroc": float(sk.roc_auc_score(y_true, y_prob)) if both else math.nan,
+        "auprc": float(sk.average_precision_score(y_true, y_prob)) if both else math.nan,
+        "brier": brier,
+        "brier_skill": 1 - ratio(brier, prevalence * (1 - prevalence)),
+        "log_loss": float(sk.log_loss(y_true, np.clip(y_prob, LOG_LOSS_MARGIN, 1 - LOG_LOSS_MARGIN), labels=[0, 1])),
+        "ece": calibration_error(y_true, y_prob),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "ppv": ratio(tp, tp + fp),
+        "npv": ratio(tn, tn + fn),
+        "f1": f1,
+        "f1_macro": (f1 + f1_negative) / 2,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+    }
+    nobody = {"ppv": "nobody is predicted positive", "npv": "nobody is predicted negative"}
+    return Scores(values, {name: nobody.get(name, ONE_CLASS) for name, value in values.items() if math.isnan(value)})
+
+
+def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Scores:
+    """Metrics of a task of bands; the expected band is rounded to the nearest one first.
+
+    Macro MAE is the mean over the bands that occur of the mean distance in bands (Baccianella et al. 2009), so that
+    rare severe bands count as much as the common mild one.
+    """
+    if not len(y_true):
+        return _undefined("ordinal", EMPTY)
+    counts = confusion(y_true, rounded_band(y_pred, classes), classes)
+    distance = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes)))
+    in_band = counts.sum(1)
+    present = in_band > 0
+    # scikit-learn warns and gives NaN where both sides hold one and the same band; told apart here.
+    same = (present | (counts.sum(0) > 0)).sum() == 1
+    kappa = math.nan
+    if not same:
+        kappa = sk.cohen_kappa_score(
+            y_true.astype(int), rounded_band(y_pred, classes).astype(int), weights="quadratic", labels=range(classes)
+        )
+    values = {
+        "qwk": float(kappa),
+        "macro_mae": float(np.mean((counts * distance).sum(1)[present] / in_band[present])),
+        "accuracy": float(np.trace(counts) / counts.sum()),
+    }
+    return Scores(values, {"qwk": CONSTANT} if same else {})
+
+
+def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> Scores:
+    """Metrics of a score: errors in points of the questionnaire, Lin's concordance, and two correlations.
+
+    The concordance correlation coefficient (Lin 1989, population moments) is the agreement with the line of identity:
+    2 cov / (var_true + var_pred + (mean_true - mean_pred)^2).
+    """
+    if not len(y_true):
+        return _undefined("regression", EMPTY)
+    spread = y_true.var() + y_pred.var() + (y_true.mean() - y_pred.mean()) ** 2
+    covariance = float(np.mean((y_true - y_true.mean()) * (y_pred - y_pred.mean())))
+    constant = np.ptp(y_true) == 0 or np.ptp(y_pred) == 0
+    values = {
+        "mae": float(sk.mean_absolute_error(y_true, y_pred)),
+        "rmse": float(sk.root_mean_squared_error(y_true, y_pred)),
+        "ccc": ratio(2 * covariance, float(spread)),
+        "pearson": math.nan if constant else float(scipy.stats.pearsonr(y_true, y_pred).statistic),
+        "spearman": math.nan if constant else float(scipy.stats.spearmanr(y_true, y_pred).statistic),
+    }
+    return Scores(values, {name: CONSTANT for name, value in values.items() if math.isnan(value)})
+
+
+def calibration_bins(
+    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], bins: int = ECE_BINS
+) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+    """Mean probability, share of positives and number of participants in bins of equal mass.
+
+    A bin is the tenth in which the middle of the ranks lies; equal probabilities share a bin, so that the result does
+    not depend on the order of rows and a constant prediction makes one bin.
+    """
+    middle = scipy.stats.rankdata(y_prob) - 0.5
+    which = np.minimum((bins * middle / len(y_prob)).astype(int), bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    filled = counts > 0
+    sums = [np.bincount(which, weights=column, minlength=bins)[filled] for column in (y_prob, y_true)]
+    return sums[0] / counts[filled], sums[1] / counts[filled], counts[filled]
+
+
+def calibration_error(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], bins: int = ECE_BINS) -> float:
+    """Expected calibration error: mean distance of probability and share of positives over bins of equal mass."""
+    predicted, observed, counts = calibration_bins(y_true, y_prob, bins)
+    return float(np.sum(counts * np.abs(predicted - observed)) / counts.sum())
+
+
+def choose_threshold(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], rule: str = "youden") -> float:
+    """The threshold t of the decision `y_prob >= t`, chosen on the rows given: never those of a test split.
+
+    Args:
+      y_true: 0 or 1, both must occur.
+      y_prob: probability of 1; the candidates are its values.
+      rule: "youden" (largest sensitivity + specificity), "f1", "sensitivity_80" or "sensitivity_90" (largest
+        threshold that still finds 80 or 90 % of the positives). Ties go to the largest threshold.
+
+    Raises:
+      InputError: an unknown rule, or rows of one class only.
+    """
+    if rule not in RULES:
+        raise one_of("threshold rule", rule, RULES)
+    if len(np.unique(y_true)) != 2:
+        raise InputError(f"threshold by {rule!r}: {ONE_CLASS}: choose it on rows of both classes")
+    false_rate, sensitivity, thresholds = sk.roc_curve(y_true, y_prob, drop_intermediate=False)
+    positives, negatives = y_true.sum(), len(y_true) - y_true.sum()
+    # The first candidate of scikit-learn is infinity, "nobody": no screening.
+    gain = RULES[rule](sensitivity * positives, false_rate * negatives, positives, negatives)[1:]
+    return float(thresholds[1:][np.argmax(gain)])
+
+
+def _at_sensitivity(wanted: float) -> Callable:
+    # A rate that rounding leaves just below the wanted one still counts as reaching it.
+    return lambda tp, fp, p, n: (tp >= wanted * p - 1e-9).astype(float)
+
+
+# Gain of each candidate from its true and false positives and the numbers of positives and negatives.
+RULES: Mapping[str, Callable] = {
+    "youden": lambda tp, fp, p, n: tp / p - fp / n,
+    "f1": lambda tp, fp, p, n: 2 * tp / (tp + fp + p),
+    "sensitivity_80": _at_sensitivity(0.8),
+    "sensitivity_90": _at_sensitivity(0.9),
+}
+
+
+def _undefined(kind: str, reason: str) -> Scores:
+    return Scores(dict.fromkeys(NAMES[kind], math.nan), dict.fromkeys(NAMES[kind], reason))

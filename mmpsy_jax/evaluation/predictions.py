@@ -1,0 +1,325 @@
+"""The table that everything after training reads: one row per participant, split, fold, seed and task.
+
+A prediction file may come from our runs or from any other tool; `read_csv` says precisely what a malformed one lacks.
+Messages name lines and columns, never a participant id together with a score.
+"""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.files import write_atomically
+
+COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
+NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": np.float64, "y_pred": np.float64}
+SPLITS = ("train", "validation", "test")
+
+# What a row without the column means: one split, one model.
+DEFAULTS = {"split": "test", "fold": "0", "seed": "0"}
+REQUIRED = ("participant_id", "task", "y_true")
+
+# A spreadsheet runs a cell that begins with one of the first six as a formula; the quote itself is escaped too, so that
+# reading undoes exactly what writing did.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """Columns of equal length; NaN stands for an empty cell.
+
+    Attributes:
+      participant_id: ids, the unit of splitting and of resampling.
+      split: "train", "validation" or "test".
+      fold: number of the cross-validation fold, 0 without one.
+      seed: seed of the run; -1 after `mean_over_seeds`.
+      task: name of the task.
+      y_true: target: 0 or 1 (binary), band (ordinal), score (regression); NaN where the label is missing.
+      y_prob: probability of class 1, binary tasks only.
+      y_pred: expected band or score, the other tasks.
+
+    Raises:
+      InputError: columns of different lengths, or a row that breaks a rule of the table.
+    """
+
+    participant_id: Shaped[np.ndarray, " n"]
+    split: Shaped[np.ndarray, " n"]
+    fold: Int[np.ndarray, " n"]
+    seed: Int[np.ndarray, " n"]
+    task: Shaped[np.ndarray, " n"]
+    y_true: Float[np.ndarray, " n"]
+    y_prob: Float[np.ndarray, " n"]
+    y_pred: Float[np.ndarray, " n"]
+
+    def __post_init__(self):
+        for name in COLUMNS:
+            object.__setattr__(self, name, np.asarray(getattr(self, name), NUMBERS.get(name, np.str_)))
+        lengths = {name: getattr(self, name).shape for name in COLUMNS}
+        if len(set(lengths.values())) != 1 or len(self.participant_id.shape) != 1:
+            raise InputError(f"predictions: columns have the shapes {lengths}: give one-dimensional ones of one length")
+        fault = _fault(self)
+        if fault is not None:
+            rows, message = fault
+            raise InputError(f"predictions: {_name_rows('row', rows)}: {message}")
+
+    def __len__(self) -> int:
+        return len(self.participant_id)
+
+    @classmethod
+    def build(cls, participant_id, task, y_true, *, split="test", fold=0, seed=0, y_prob=np.nan, y_pred=np.nan):
+        """A table of len(participant_id) rows; the other columns may be single values."""
+        n = (len(participant_id),)
+        given = {"split": split, "fold": fold, "seed": seed, "task": task}
+        given |= {"y_true": y_true, "y_prob": y_prob, "y_pred": y_pred}
+        return cls(participant_id=participant_id, **{k: np.broadcast_to(np.asarray(v), n) for k, v in given.items()})
+
+    @classmethod
+    def concatenate(cls, parts: Iterable["Predictions"]) -> "Predictions":
+        """All rows of several tables, for example of the folds of a cross-validation."""
+        parts = list(parts)
+        if not parts:
+            raise InputError("predictions: nothing to concatenate: give at least one table")
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS})
+
+    def select(self, *, split=None, task=None, fold=None, seed=None) -> "Predictions":
+        """Rows whose columns equal the given values; None takes every value."""
+        keep = np.ones(len(self), bool)
+        for name, value in (("split", split), ("task", task), ("fold", fold), ("seed", seed)):
+            if value is not None:
+                keep &= getattr(self, name) == value
+        return self.take(keep)
+
+    def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> "Predictions":
+        """Rows by a mask or by their indices."""
+        return self._unchecked({name: getattr(self, name)[rows] for name in COLUMNS})
+
+    def known(self) -> "Predictions":
+        """Rows whose truth is known."""
+        return self.take(~np.isnan(self.y_true))
+
+    def mean_over_seeds(self) -> "Predictions":
+        """Averages y_prob and y_pred over the seeds of a participant, split, fold and task; `seed` becomes -1.
+
+        The mean of probabilities is the usual ensemble of several runs.
+        """
+        if not len(self):
+            return self
+        group, first = _group((self.participant_id, self.split, self.fold, self.task))
+        columns = {name: getattr(self, name)[first] for name in COLUMNS}
+        counts = np.bincount(group)
+        for name in ("y_prob", "y_pred"):
+            columns[name] = np.bincount(group, weights=getattr(self, name)) / counts
+        columns["seed"] = np.full(len(first), -1)
+        # In the order of first appearance, so that the result does not depend on how ids sort.
+        order = np.argsort(first, kind="stable")
+        return self._unchecked({name: column[order] for name, column in columns.items()})
+
+    @classmethod
+    def _unchecked(cls, columns) -> "Predictions":
+        """Without the checks of `__post_init__`: rows of a checked table obey its rules too."""
+        made = object.__new__(cls)
+        for name in COLUMNS:
+            object.__setattr__(made, name, columns[name])
+        return made
+
+
+def _group(columns: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " g"]]:
+    """Number of the group of equal values that each row belongs to, and the first row of each group."""
+    group = np.zeros(len(columns[0]), np.int64)
+    first = np.zeros(0, np.int64)
+    for column in columns:
+        codes = np.unique(column, return_inverse=True)[1]
+        _, first, group = np.unique(group * (codes.max(initial=0) + 1) + codes, return_index=True, return_inverse=True)
+    return group, first
+
+
+def _fault(table: Predictions) -> tuple[np.ndarray, str] | None:
+    """The first rule of the table that is broken: rows (at most two) and what is wrong with them."""
+
+    def first(bad, message):
+        rows = np.flatnonzero(bad)[:1]
+        return (rows, message(rows[0])) if len(rows) else None
+
+    prob, pred = ~np.isnan(table.y_prob), ~np.isnan(table.y_pred)
+    infinite = np.isinf(table.y_true) | np.isinf(table.y_prob) | np.isinf(table.y_pred)
+    foreign = prob & ~np.isnan(table.y_true) & ~np.isin(table.y_true, (0, 1))
+    return (
+        first(table.participant_id == "", lambda _: "participant_id is empty: every row needs one")
+        or first(table.task == "", lambda _: "task is empty: every row needs the name of its task")
+        or first(~np.isin(table.split, SPLITS), lambda i: str(one_of("split", str(table.split[i]), SPLITS)))
+        or first(infinite, lambda _: "a value is infinite: y_true, y_prob and y_pred must be finite or empty")
+        or first(
+            prob & pred, lambda _: "both y_prob and y_pred are filled: fill y_prob for a binary task, else y_pred only"
+        )
+        or first(
+            ~prob & ~pred,
+            lambda _: "y_prob and y_pred are both empty: fill y_prob for a binary task, else y_pred",
+        )
+        or first(
+            prob & ((table.y_prob < 0) | (table.y_prob > 1)),
+            lambda i: f"y_prob {table.y_prob[i]:g} is outside [0, 1]: give probabilities, not logits or percentages",
+        )
+        or first(foreign, lambda _: "y_true of a row with y_prob must be 0 or 1 (class, not score), or empty")
+        or _fault_between_rows(table, prob)
+    )
+
+
+def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tuple[np.ndarray, str] | None:
+    """Rules that need two rows to break."""
+    if not len(table):
+        return None
+    task, first = _group((table.task,))
+    mixed = np.flatnonzero(prob != prob[first][task])[:1]
+    if len(mixed):
+        rows = np.array([first[task[mixed[0]]], mixed[0]])
+        return (
+            rows,
+            f"task {str(table.task[mixed[0]])!r} has y_prob in one row and y_pred in another: give one of the two",
+        )
+    key, first = _group((table.participant_id, table.task, table.split, table.fold, table.seed))
+    if len(first) < len(table):
+        again = np.setdiff1d(np.arange(len(table)), first)[0]
+        rows = np.array([first[key[again]], again])
+        return rows, "the same participant, task, split, fold and seed twice: keep one row (average windows beforehand)"
+    key, first = _group((table.participant_id, table.task))
+    truth = np.nan_to_num(table.y_true, nan=-1e300)
+    differs = np.flatnonzero(truth != truth[first][key])[:1]
+    if len(differs):
+        rows = np.array([first[key[differs[0]]], differs[0]])
+        return rows, "the same participant and task with two different y_true: a label does not depend on fold or seed"
+    return None
+
+
+def _name_rows(word: str, rows: np.ndarray) -> str:
+    return f"{word} {rows[0]}" if len(rows) == 1 else f"{word}s {rows[0]} and {rows[1]}"
+
+
+def _escape(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _unescape(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
+    """Writes `predictions.csv` atomically; numbers round-trip exactly, formula-like ids are quoted."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    columns = []
+    for name in COLUMNS:
+        values = getattr(predictions, name).tolist()
+        if name in ("participant_id", "task"):
+            values = [_escape(value) for value in values]
+        elif NUMBERS.get(name) is np.float64:
+            values = ["" if value != value else repr(value) for value in values]
+        columns.append(values)
+    writer.writerows(zip(*columns, strict=True))
+    write_atomically(path, buffer.getvalue())
+
+
+def read_csv(path: str | os.PathLike) -> Predictions:
+    """Reads a table of predictions with the columns `participant_id, task, y_true, y_prob | y_pred`.
+
+    `split`, `fold` and `seed` may be absent: then "test", 0 and 0. Other columns are ignored.
+
+    Raises:
+      InputError: the file cannot be read as such a table; the message names the file, the line and the remedy.
+    """
+    path = Path(path)
+    header, lines, rows = _read_rows(path)
+    missing = [name for name in REQUIRED if name not in header]
+    if "y_prob" not in header and "y_pred" not in header:
+        missing.append("y_prob or y_pred")
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}: the header has {', '.join(header) or 'nothing'}; "
+            f"needed are participant_id, task, y_true and y_prob or y_pred ({', '.join(DEFAULTS)} are optional)"
+        )
+    if not rows:
+        raise InputError(f"{path}: only a header, no rows: give at least one prediction")
+    columns = {}
+    for name in COLUMNS:
+        texts = [DEFAULTS.get(name, "")] * len(rows)
+        if name in header:
+            position = header.index(name)
+            texts = [row[position].strip() for row in rows]
+        if name in NUMBERS:
+            columns[name] = _numbers(path, name, texts, lines)
+        else:
+            columns[name] = np.asarray([_unescape(text) for text in texts], np.str_)
+    table = Predictions._unchecked(columns)
+    fault = _fault(table)
+    if fault is not None:
+        found, message = fault
+        raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
+    return table
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
+    """Header, line number of each row, and the rows."""
+    lines, rows = [], []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{path}: line {reader.line_num} has {len(row)} cells, the header {len(header)}: "
+                        "quote cells that contain commas"
+                    )
+                lines.append(reader.line_num)
+                rows.append(row)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}: give a readable CSV file of predictions") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: line {reader.line_num}: not CSV ({error}): save it as comma-separated text"
+        ) from error
+    twice = sorted({name for name in header if header.count(name) > 1 and name in COLUMNS})
+    if twice:
+        raise InputError(f"{path}: the header repeats {', '.join(twice)}: keep one column of each name")
+    return header, lines, rows
+
+
+def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.ndarray:
+    """Text cells to float64 (empty: NaN) or, for fold and seed, int64 (empty is an error)."""
+    integer = name in ("fold", "seed")
+    try:
+        values = np.asarray([text or "nan" for text in texts], np.float64)
+    except ValueError:
+        values = None  # the loop below finds the cell
+    empty = np.asarray([not text for text in texts])
+    if values is None or not np.isfinite(values[~empty]).all() or (integer and not _whole(values)):
+        for text, line in zip(texts, lines, strict=True):
+            if not _good(text, integer):
+                rule = "is not a whole number" if integer else "is not a finite number"
+                remedy = "write one" if integer else "write one, or leave the cell empty where there is none"
+                # A table with shifted columns may hold a transcript here, which no message may repeat.
+                shown = repr(text) if len(text) <= 12 else f"of {len(text)} characters"
+                raise InputError(f"{path}: line {line}: {name} {shown} {rule}: {remedy}")
+    return values.astype(np.int64) if integer else values
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all() and (values == np.floor(values)).all() and (np.abs(values) < 2**53).all())
+
+
+def _good(text: str, integer: bool) -> bool:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return False
+    return _whole(np.asarray(value)) if integer else (not text or bool(np.isfinite(value)))
