@@ -1,0 +1,148 @@
+"""Several tasks in one loss: fixed weights or learned uncertainty weights."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.objectives import losses
+from mmpsy_jax.tasks import Task
+
+WEIGHTINGS = ("fixed", "uncertainty")
+
+
+def class_weights(task: Task, scores: Float[np.ndarray, " n"], kind: str) -> tuple[float, ...]:
+    """Weights per class from the scores of the training split.
+
+    Args:
+      kind: "none" (all one, probabilities stay calibrated) or "balanced" (n / (classes * n_class), mean weight one;
+        a class without a participant gets weight one).
+    """
+    if kind == "none":
+        return (1.0,) * task.n_classes
+    if kind != "balanced":
+        raise one_of("config.objective.class_weights", kind, ("none", "balanced"))
+    targets = task.targets(scores)
+    counts = np.bincount(targets[~np.isnan(targets)].astype(int), minlength=task.n_classes)
+    return tuple(float(counts.sum() / (task.n_classes * n)) if n else 1.0 for n in counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Multitask:
+    """Weighted sum of task losses.
+
+    "fixed": L = sum_k w_k L_k. "uncertainty" (Kendall, Gal and Cipolla 2018, arXiv 1705.07115):
+    L = sum_k w_k (exp(-z_k) L_k + z_k) / 2 with learned z_k = ln sigma_k^2, starting at zero.
+
+    Attributes:
+      tasks: the tasks, in the order of the network's heads.
+      weights: fixed weight per task, in the same order.
+      class_weights: per task, one weight per class (empty for regression).
+      weighting: one of `WEIGHTINGS`.
+      ccc: share of 1 - CCC of the batch in a regression task's loss; the rest is Huber.
+      delta: points at which Huber turns linear.
+    """
+
+    tasks: tuple[Task, ...]
+    weights: tuple[float, ...]
+    class_weights: tuple[tuple[float, ...], ...]
+    weighting: str = "fixed"
+    ccc: float = 0.0
+    delta: float = 4.0
+
+    def init(self) -> PyTree:
+        """The objective's own trainable state."""
+        if self.weighting not in WEIGHTINGS:
+            raise one_of("config.objective.weighting", self.weighting, WEIGHTINGS)
+        return {"log_variance": jnp.zeros(len(self.tasks))} if self.weighting == "uncertainty" else {}
+
+    def __call__(
+        self,
+        state: PyTree,
+        outputs: Mapping[str, Float[Array, "b o"]],
+        labels: Mapping[str, Float[Array, " b"]],
+        valid: Bool[Array, " b"],
+    ) -> tuple[Float[Array, ""], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
+        """The loss of a batch, and per task (sum of weighted losses, sum of weights) to be merged over batches.
+
+        Args:
+          state: what `init` gave, as trained so far.
+          outputs: the network's outputs per task name.
+          labels: scores per label name, NaN where missing.
+          valid: False for padding rows.
+        """
+        total, sums = jnp.float32(0), {}
+        for i, task in enumerate(self.tasks):
+            loss, weighted_sum, weight = self.task_loss(i, outputs[task.name], labels[task.label], valid)
+            sums[task.name] = (weighted_sum, weight)
+            if self.weighting == "uncertainty":
+                z = state["log_variance"][i]
+                loss = 0.5 * (jnp.exp(-z) * loss + z)
+            total = total + self.weights[i] * loss
+        return total, sums
+
+    def task_loss(
+        self, i: int, output: Float[Array, "b o"], scores: Float[Array, " b"], valid: Bool[Array, " b"]
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+        """Mean loss of task `i` over its labelled rows, the weighted sum, and the sum of weights."""
+        task = self.tasks[i]
+        scores = jnp.where(valid, scores.astype(jnp.float32), jnp.nan)
+        if task.kind == "regression":
+            each, weights = losses.regression(output, scores, task.maximum, self.delta)
+        else:
+            bands = jnp.digitize(jnp.nan_to_num(scores), jnp.asarray(task.cutoffs, jnp.float32)).astype(jnp.float32)
+            targets = jnp.where(jnp.isnan(scores), jnp.nan, bands)
+            loss = losses.binary if task.kind == "binary" else losses.ordinal
+            each, weights = loss(output, targets, jnp.asarray(self.class_weights[i], jnp.float32))
+        weighted_sum, weight = (each * weights).sum(), weights.sum()
+        mean = weighted_sum / jnp.maximum(weight, 1e-9)
+        if task.kind == "regression" and self.ccc:
+            agreement = losses.concordance(output[:, 0] * task.maximum, scores, weights)
+            mean = (1 - self.ccc) * mean + self.ccc * jnp.where(weight > 0, 1 - agreement, 0.0)
+        return mean, weighted_sum, weight
+
+
+def probabilities(task: Task, output: Float[np.ndarray, "n o"]) -> Float[np.ndarray, " n"]:
+    """What is written to `predictions.csv`: P(score >= cut-off), the expected band, or the score in points."""
+    output = np.asarray(output, np.float64)
+    if task.kind == "binary":
+        return 1 / (1 + np.exp(output[:, 0] - output[:, 1]))
+    if task.kind == "ordinal":
+        return (1 / (1 + np.exp(-output))).sum(axis=1)  # E[band] = sum_k P(band > k)
+    return np.clip(output[:, 0], 0.0, 1.0) * task.maximum
+
+
+def build(
+    tasks: Sequence[Task],
+    scores: Mapping[str, Float[np.ndarray, " n"]],
+    *,
+    weighting: str,
+    weights: Mapping[str, float],
+    class_weighting: str,
+    ccc: float,
+    delta: float,
+) -> Multitask:
+    """The objective of a run; `scores` are those of its training participants.
+
+    Raises:
+      InputError: a weight for a task that is not trained, an unknown weighting, a share outside [0, 1].
+    """
+    unknown = sorted(set(weights) - {task.name for task in tasks})
+    if unknown:
+        raise one_of("task in config.objective.weights", unknown[0], [task.name for task in tasks])
+    if not 0 <= ccc <= 1:
+        raise InputError(f"config.objective.ccc = {ccc}: a share of the regression loss, between 0 and 1")
+    return Multitask(
+        tasks=tuple(tasks),
+        weights=tuple(float(weights.get(task.name, 1.0)) for task in tasks),
+        class_weights=tuple(
+            () if task.kind == "regression" else class_weights(task, scores[task.label], class_weighting)
+            for task in tasks
+        ),
+        weighting=weighting,
+        ccc=ccc,
+        delta=delta,
+    )
