@@ -1,0 +1,123 @@
+"""The small columns of a corpus: one scan over the records, checked against the record contract and cached.
+
+Sorting participants into batches needs the number of windows of everybody, and the labels are needed before the first
+batch; both are spread over shards of gigabytes. One scan (a second for 1,275 participants in the page cache) collects
+them into `index.npz` beside the shards.
+"""
+
+import hashlib
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmpsy_jax.data.reader import REBUILD, RecordReader
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import write_atomically
+
+FILE = "index.npz"
+COUNTS = {"n_answers": np.int32, "n_characters": np.int32, "duration_s": np.float32, "n_windows": np.int32}
+_FORMAT = "1"
+_log = logging.getLogger(__name__)
+
+
+def load(folder: Path, reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The columns of all participants in the order of the reader, from `<folder>/index.npz` or by a scan.
+
+    Args:
+      folder: of the corpus.
+      reader: over all shards, without expected participants.
+      labels: names of the score columns.
+      modalities: by name; each has `shape` (of one window) and `time_axis`.
+
+    Returns:
+      `participant` <U [N]; `label_<name>` i32 [N], -1 where missing; the `COUNTS` columns [N]; `has_<modality>`
+      bool [N]; `valid_<modality>` i64 [N], valid frames or tokens over all windows.
+
+    Raises:
+      InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
+    """
+    fingerprint = _fingerprint(folder, reader)
+    cached = _read_cache(folder / FILE, fingerprint)
+    if cached is not None:
+        return cached
+    columns = _scan(reader, labels, modalities)
+    try:
+        write_atomically(folder / FILE, lambda file: np.savez(file, fingerprint=np.array(fingerprint), **columns))
+    except OSError as error:
+        _log.warning("%s cannot be written (%s): the index stays in memory", folder / FILE, error.strerror or error)
+    return columns
+
+
+def _fingerprint(folder: Path, reader: RecordReader) -> str:
+    digest = hashlib.sha256(_FORMAT.encode())
+    for name in ("dataset_info.json", "features.json", "corpus.json"):
+        digest.update((folder / name).read_bytes())
+    for shard in reader.shards:
+        digest.update(f"{Path(shard.filename).name} {os.path.getsize(shard.filename)} {shard.take}\n".encode())
+    return digest.hexdigest()
+
+
+def _read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        _log.warning("%s cannot be read (%s): scanning the records again", path, type(error).__name__)
+        return None
+    found = columns.pop("fingerprint", None)
+    if found is None or str(found) != fingerprint:
+        _log.info("%s is of another state of the corpus: scanning the records again", path)
+        return None
+    return columns
+
+
+def _scan(reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    n = len(reader)
+    columns = {f"label_{name}": np.zeros(n, np.int32) for name in labels}
+    columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
+    columns |= {f"has_{name}": np.zeros(n, bool) for name in modalities}
+    columns |= {f"valid_{name}": np.zeros(n, np.int64) for name in modalities}
+    participants = []
+    for i in range(n):
+        record = reader.read(i)
+        try:
+            _check(record, modalities)
+        except ValueError as error:
+            shard, position = reader.locate(i)
+            raise InputError(f"{reader.shards[shard].filename}: record {position}: {error}: {REBUILD}") from error
+        participants.append(record["participant"].decode())
+        for name in labels:
+            columns[f"label_{name}"][i] = record[name]
+        for name in COUNTS:
+            columns[name][i] = record[name]
+        for name in modalities:
+            columns[f"has_{name}"][i] = record[f"has_{name}"]
+            columns[f"valid_{name}"][i] = record[f"{name}_length"].sum(dtype=np.int64)
+    columns["participant"] = np.array(participants, dtype=np.str_)
+    return columns
+
+
+def _check(record: Mapping[str, Any], modalities: Mapping[str, Any]) -> None:
+    """Raises ValueError where a record breaks docs/architecture.md, "A record"."""
+    windows = record["n_windows"]
+    if windows < 1:
+        raise ValueError(f"n_windows is {windows}, it must be at least 1")
+    if record["window_start_s"].shape != (windows,):
+        raise ValueError(f"window_start_s has shape {record['window_start_s'].shape}, it must be ({windows},)")
+    for name, modality in modalities.items():
+        values, lengths = record[name], record[f"{name}_length"]
+        if values.shape != (windows, *modality.shape):
+            raise ValueError(f"{name} has shape {values.shape}, it must be {(windows, *modality.shape)}")
+        steps = modality.shape[modality.time_axis]
+        if lengths.shape != (windows,) or lengths.min() < 0 or lengths.max() > steps:
+            raise ValueError(f"{name}_length must be {windows} numbers between 0 and {steps}")
+        if not record[f"has_{name}"] and lengths.any():
+            raise ValueError(f"has_{name} is false although {name}_length is not 0 everywhere")

@@ -1,0 +1,260 @@
+"""Opening a corpus on disk: what is in it, who is in it, and random access to its records."""
+
+import collections
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64
+
+from mmpsy_jax.data import index
+from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
+from mmpsy_jax.errors import InputError, one_of
+
+CARD = "corpus.json"
+CARD_FORMAT = 1
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Modality:
+    """One input of the records.
+
+    Attributes:
+      kind: "features" (float windows) or "ids" (integers, 0 means nothing).
+      shape: of one window.
+      time_axis: axis of `shape` that `<modality>_length` counts.
+      vocabulary: ids are smaller than this; None for features.
+      dtype: as stored and as batched.
+    """
+
+    kind: Literal["features", "ids"]
+    shape: tuple[int, ...]
+    time_axis: int
+    vocabulary: int | None
+    dtype: np.dtype
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of one window."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """An opened corpus of N participants, in the order train, validation, test and, inside a split, of the shards.
+
+    Attributes:
+      path: its folder.
+      card: `corpus.json`.
+      participants: ids.
+      split: of each participant.
+      labels: score columns, NaN where missing.
+      n_answers, n_characters, duration_s, n_windows: size of each interview.
+      modalities: by name, in the order of the card.
+      has: per modality, whether the participant has it.
+      valid_lengths: per modality, valid frames or tokens of the participant over all windows.
+      reader: random access; what Grain's workers get.
+    """
+
+    path: Path
+    card: dict[str, Any]
+    participants: tuple[str, ...]
+    split: tuple[str, ...]
+    labels: dict[str, Float32[np.ndarray, " n"]]
+    n_answers: Int32[np.ndarray, " n"]
+    n_characters: Int32[np.ndarray, " n"]
+    duration_s: Float32[np.ndarray, " n"]
+    n_windows: Int32[np.ndarray, " n"]
+    modalities: dict[str, Modality]
+    has: dict[str, np.ndarray]
+    valid_lengths: dict[str, Int64[np.ndarray, " n"]]
+    reader: RecordReader
+
+    def __len__(self) -> int:
+        return len(self.participants)
+
+    def read(self, i: int) -> dict[str, Any]:
+        """Record of participant `i`: Python scalars, bytes for text, read-only numpy views; equals `read_reference`.
+
+        Raises:
+          InputError: the shard is damaged.
+        """
+        return self.reader.read(i)
+
+    def read_reference(self, i: int) -> dict[str, Any]:
+        """The same record through `tfds.data_source`: slower, and what `read` is tested against."""
+        split = self.split[i]
+        return self.reference(split)[i - self.split.index(split)]
+
+    @functools.cache  # noqa: B019  a corpus lives as long as the process
+    def reference(self, split: str) -> Any:
+        """`tfds.data_source` of one split."""
+        return _tfds_builder(self.path).as_data_source(split)
+
+
+def open_corpus(path: str | Path) -> Corpus:
+    """Opens `DATA_DIR/<dataset>/<config>/<version>`, or a folder above it that holds one corpus only.
+
+    Raises:
+      InputError: nothing there, a half-made or foreign dataset, several to choose from, a damaged shard.
+    """
+    folder = _find(Path(path))
+    info = _json(folder / "dataset_info.json")
+    if info.get("fileFormat") != "array_record":
+        raise InputError(
+            f"{folder}: file format is {info.get('fileFormat')!r}, but only 'array_record' can be read at random: "
+            f"{REBUILD}, or with stock TFDS pass --file_format=array_record"
+        )
+    card = _card(folder)
+    builder = _tfds_builder(folder)
+    fields = _fields(folder, builder.info.features)
+    modalities = _modalities(folder, card, fields)
+    shards, split = _shards(folder, builder.info.splits, card)
+    columns = index.load(folder, RecordReader(shards, fields), card["labels"], modalities)
+    participants = tuple(columns["participant"].tolist())
+    _check_participants(folder, participants, split)
+    labels = {name: columns[f"label_{name}"].astype(np.float32) for name in card["labels"]}
+    for values in labels.values():
+        values[values < 0] = np.nan
+    return Corpus(
+        path=folder,
+        card=card,
+        participants=participants,
+        split=split,
+        labels=labels,
+        **{name: columns[name] for name in index.COUNTS},
+        modalities=modalities,
+        has={name: columns[f"has_{name}"] for name in modalities},
+        valid_lengths={name: columns[f"valid_{name}"] for name in modalities},
+        reader=RecordReader(shards, fields, participants),
+    )
+
+
+def _tfds_builder(folder: Path) -> Any:
+    import tensorflow_datasets as tfds  # half a second, and not needed by workers
+
+    return tfds.builder_from_directory(folder)
+
+
+def _find(path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(
+            f"{path}: no such folder: build a corpus first (python launch.py build --dataset=mmpsy/demo), or give the "
+            "folder DATA_DIR/<dataset>/<config>/<version>"
+        )
+    if (path / "dataset_info.json").exists():
+        return path
+    if any(path.glob("*.array_record*")) or path.name.startswith("incomplete."):
+        raise InputError(f"{path}: a half-made dataset (dataset_info.json is missing): {REBUILD}")
+    below = sorted({found.parent for depth in range(1, 4) for found in path.glob("*/" * depth + "dataset_info.json")})
+    below = [found for found in below if not found.name.startswith("incomplete.")]
+    if len(below) == 1:
+        return below[0]
+    if below:
+        names = ", ".join(str(found.relative_to(path)) for found in below)
+        raise InputError(f"{path}: holds several datasets: choose one of: {names}")
+    half_made = [found.name for depth in range(1, 4) for found in path.glob("*/" * (depth - 1) + "incomplete.*")]
+    if half_made:
+        raise InputError(f"{path}: holds only a half-made dataset ({half_made[0]}), a build was interrupted: {REBUILD}")
+    raise InputError(f"{path}: holds no dataset (dataset_info.json is missing): {REBUILD}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing, the dataset is half-made or of another tool: {REBUILD}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({type(error).__name__}): {REBUILD}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: must be a JSON object: {REBUILD}")
+    return value
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    card = _json(folder / CARD)
+    if card.get("format") != CARD_FORMAT:
+        raise InputError(f"{folder / CARD}: format {card.get('format')!r}, this version reads {CARD_FORMAT}: {REBUILD}")
+    missing = [name for name in ("labels", "modalities", "participants", "window_seconds") if not card.get(name)]
+    if missing:
+        raise InputError(f"{folder / CARD}: {', '.join(missing)} missing or empty: {REBUILD}")
+    return card
+
+
+def _fields(folder: Path, features: Any) -> dict[str, Field]:
+    import tensorflow_datasets as tfds
+
+    _json(folder / "features.json")  # a readable error where it is gone; TFDS has another opinion of it
+    fields = {}
+    for name, feature in features.items():
+        if isinstance(feature, tfds.features.Text):
+            fields[name] = Field(None)
+            continue
+        if not isinstance(feature, tfds.features.Tensor):
+            raise InputError(f"{folder}: feature {name!r} is a {type(feature).__name__}, only Tensor and Text are read")
+        encoding = feature.to_json_content().encoding
+        if encoding not in ("none", "bytes") or list(feature.shape).count(None) > 1:
+            raise InputError(
+                f"{folder}: feature {name!r} has encoding {encoding!r} and shape {feature.shape}: build it with encoding "
+                "'bytes' and at most one unknown dimension"
+            )
+        fields[name] = Field(np.dtype(feature.np_dtype), tuple(feature.shape), packed=encoding == "bytes")
+    return fields
+
+
+def _modalities(folder: Path, card: dict[str, Any], fields: dict[str, Field]) -> dict[str, Modality]:
+    wanted = ["participant", *card["labels"], *index.COUNTS, "window_start_s"]
+    for name in card["modalities"]:
+        wanted += [name, f"{name}_length", f"has_{name}"]
+    missing = [name for name in wanted if name not in fields]
+    if missing:
+        raise InputError(f"{folder}: its records lack {', '.join(missing)}, which {CARD} promises: {REBUILD}")
+    modalities = {}
+    for name, entry in card["modalities"].items():
+        shape = tuple(entry["shape"])
+        if entry["kind"] not in ("features", "ids"):
+            raise one_of(f"kind of modality {name!r} in {folder / CARD}", entry["kind"], ("features", "ids"))
+        if fields[name].shape != (None, *shape):
+            raise InputError(
+                f"{folder}: {name} is stored as {fields[name].shape}, but {CARD} says {(None, *shape)}: {REBUILD}"
+            )
+        vocabulary = entry["vocabulary"] if entry["kind"] == "ids" else None
+        modalities[name] = Modality(entry["kind"], shape, entry["time_axis"], vocabulary, fields[name].dtype)
+    return modalities
+
+
+def _shards(folder: Path, splits: Any, card: dict[str, Any]) -> tuple[list[Shard], tuple[str, ...]]:
+    unknown = sorted(set(splits) - set(SPLITS))
+    if unknown:
+        raise InputError(f"{folder}: unknown split {unknown[0]!r}: a corpus has {', '.join(SPLITS)}: {REBUILD}")
+    shards: list[Shard] = []
+    split: list[str] = []
+    for name in SPLITS:
+        count = splits[name].num_examples if name in splits else 0
+        if count != card["participants"].get(name, 0):
+            raise InputError(
+                f"{folder}: dataset_info.json counts {count} participants in {name}, {CARD} "
+                f"{card['participants'].get(name, 0)}: {REBUILD}"
+            )
+        split += [name] * count
+        for part in splits[name].file_instructions if count else ():
+            if not Path(part.filename).is_file():
+                raise InputError(f"{part.filename}: this shard is missing: {REBUILD}")
+            shards.append(Shard(part.filename, part.skip, part.take, part.examples_in_shard))
+    if not shards:
+        raise InputError(f"{folder}: has no participants: {REBUILD}")
+    return shards, tuple(split)
+
+
+def _check_participants(folder: Path, participants: tuple[str, ...], split: tuple[str, ...]) -> None:
+    repeated = [name for name, count in collections.Counter(participants).items() if count > 1]
+    if repeated:
+        where = sorted({split[i] for i, name in enumerate(participants) if name == repeated[0]})
+        raise InputError(
+            f"{folder}: participant {repeated[0]!r} occurs more than once (split {', '.join(where)}), {len(repeated)} "
+            f"such in all: one record per participant, splits must be disjoint: {REBUILD}"
+        )
