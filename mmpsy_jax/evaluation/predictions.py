@@ -163,7 +163,9 @@ def _fault(table: Predictions) -> tuple[np.ndarray, str] | None:
         )
         or first(
             prob & ((table.y_prob < 0) | (table.y_prob > 1)),
-            lambda i: f"y_prob {table.y_prob[i]:g} is outside [0, 1]: give probabilities, not logits or percentages",
+            lambda i: (
+                f"y_prob {float(table.y_prob[i])!r} is outside [0, 1]: give probabilities, not logits or percentages"
+            ),
         )
         or first(foreign, lambda _: "y_true of a row with y_prob must be 0 or 1 (class, not score), or empty")
         or _fault_between_rows(table, prob)

@@ -1,0 +1,190 @@
+"""The metrics of `metrics.py` for many reweighted samples at once: what the bootstrap and the jackknife evaluate.
+
+A resample of participants is a row of weights: how often each row of the table was drawn. A metric is then a matrix
+product (sums of errors, counts) or a cumulative sum along the sorted predictions (AUROC, AUPRC, ranks), so that 2,000
+resamples cost one pass over arrays instead of 2,000 calls. An undefined metric is NaN, never an error.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mmpsy_jax.evaluation.metrics import ECE_BINS, LOG_LOSS_MARGIN, rounded_band
+
+# Weights of r samples over n rows to the metrics of each sample, in the order of `metrics.NAMES[kind]`.
+Statistic = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, "r k"]]
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Elementwise quotient, NaN for a denominator of zero."""
+    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator != 0)
+
+
+class _Ties:
+    """Sorted distinct values of a column, and the sum of weights at each of them."""
+
+    def __init__(self, column: Float[np.ndarray, " n"]):
+        self.order = np.argsort(column, kind="stable")
+        ordered = column[self.order]
+        self.starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        self.values = ordered[self.starts]
+        self.group = np.empty(len(column), np.int64)
+        self.group[self.order] = np.cumsum(np.isin(np.arange(len(column)), self.starts)) - 1
+
+    def sums(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r g"]:
+        """Weight at each distinct value, ascending."""
+        ordered = weights[:, self.order]
+        return ordered if len(self.starts) == len(self.order) else np.add.reduceat(ordered, self.starts, axis=1)
+
+    def ranks(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r n"]:
+        """Rank of each row within each sample, ties given their mean rank."""
+        sums = self.sums(weights)
+        return (np.cumsum(sums, axis=1) - (sums - 1) / 2)[:, self.group]
+
+
+def binary(
+    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
+) -> Statistic:
+    """Statistic of `metrics.binary`."""
+    ties = _Ties(y_prob)
+    clipped = np.clip(y_prob, LOG_LOSS_MARGIN, 1 - LOG_LOSS_MARGIN)
+    log_loss = -np.log(np.where(y_true == 1, clipped, 1 - clipped))
+    columns = np.stack(
+        [
+            y_true * positive,
+            (1 - y_true) * positive,
+            y_true * ~positive,
+            (1 - y_true) * ~positive,
+            (y_prob - y_true) ** 2,
+            log_loss,
+        ],
+        axis=1,
+    )
+
+    def statistic(weights):
+        tp, fp, fn, tn, brier, loss = (weights @ columns).T
+        n_positive, n_negative = tp + fn, fp + tn
+        total = n_positive + n_negative
+        variance = n_positive * n_negative / total**2
+        at_positive = ties.sums(weights * y_true)
+        at_negative = ties.sums(weights * (1 - y_true))
+        f1, f1_negative = _ratio(2 * tp, 2 * tp + fp + fn), _ratio(2 * tn, 2 * tn + fp + fn)
+        sensitivity, specificity = _ratio(tp, n_positive), _ratio(tn, n_negative)
+        return np.stack(
+            [
+                _auroc(at_positive, at_negative),
+                _average_precision(at_positive, at_negative),
+                brier / total,
+                1 - _ratio(brier / total, variance),
+                loss / total,
+                _calibration_error(ties.values, at_positive, at_negative),
+                sensitivity,
+                specificity,
+                _ratio(tp, tp + fp),
+                _ratio(tn, tn + fn),
+                f1,
+                (f1 + f1_negative) / 2,
+                (sensitivity + specificity) / 2,
+            ],
+            axis=1,
+        )
+
+    return statistic
+
+
+def _auroc(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Float[np.ndarray, " r"]:
+    """Share of pairs in which the positive has the higher value, ties counting half (Mann-Whitney)."""
+    below = np.cumsum(at_negative, axis=1) - at_negative / 2
+    return _ratio(np.einsum("rg,rg->r", at_positive, below), at_positive.sum(1) * at_negative.sum(1))
+
+
+def _average_precision(
+    at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]
+) -> Float[np.ndarray, " r"]:
+    """Mean precision over the positives, the thresholds from high to low, as scikit-learn defines it."""
+    hits = np.cumsum(at_positive[:, ::-1], axis=1)
+    called = hits + np.cumsum(at_negative[:, ::-1], axis=1)
+    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+    area = _ratio(np.einsum("rg,rg->r", at_positive[:, ::-1], precision), hits[:, -1])
+    return np.where(at_negative.any(1), area, np.nan)
+
+
+def _calibration_error(
+    values: Float[np.ndarray, " g"], at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]
+) -> Float[np.ndarray, " r"]:
+    """`metrics.calibration_error`, the bins cut anew in each sample."""
+    mass = at_positive + at_negative
+    reached = np.cumsum(mass, axis=1)
+    total = reached[:, -1:]
+    which = np.minimum((ECE_BINS * (reached - mass / 2) / total).astype(np.int64), ECE_BINS - 1)
+    which += ECE_BINS * np.arange(len(mass))[:, None]
+    gaps = np.bincount(which.ravel(), (at_positive - values * mass).ravel(), minlength=ECE_BINS * len(mass))
+    return np.abs(gaps).reshape(len(mass), ECE_BINS).sum(1) / total[:, 0]
+
+
+def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Statistic:
+    """Statistic of `metrics.ordinal`."""
+    cells = (y_true * classes + rounded_band(y_pred, classes)).astype(int)
+    indicator = np.eye(classes**2)[cells]
+    distance = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes))).astype(float)
+
+    def statistic(weights):
+        counts = (weights @ indicator).reshape(len(weights), classes, classes)
+        total = counts.sum((1, 2))
+        in_band, called = counts.sum(2), counts.sum(1)
+        expected = np.einsum("ri,rj,ij->r", in_band, called, distance**2) / total
+        kappa = 1 - _ratio(np.einsum("rij,ij->r", counts, distance**2), expected)
+        per_band = _ratio(np.einsum("rij,ij->ri", counts, distance), in_band)
+        present = (in_band > 0).sum(1)
+        return np.stack(
+            [kappa, np.nansum(per_band, axis=1) / present, np.einsum("rii->r", counts) / total],
+            axis=1,
+        )
+
+    return statistic
+
+
+def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> Statistic:
+    """Statistic of `metrics.regression`."""
+    # Moments about the means of the whole table, so that the differences of sums below lose no digits.
+    t, p = y_true - y_true.mean(), y_pred - y_true.mean()
+    columns = np.stack([np.ones_like(t), t, p, t * t, p * p, t * p, np.abs(t - p), (t - p) ** 2], axis=1)
+    true_ties, pred_ties = _Ties(y_true), _Ties(y_pred)
+
+    def statistic(weights):
+        sums = (weights @ columns).T
+        _, mean_t, mean_p, tt, pp, tp, absolute, squared = sums / sums[0]
+        return np.stack(
+            [
+                absolute,
+                np.sqrt(squared),
+                _ratio(
+                    2 * (tp - mean_t * mean_p), _variance(tt, mean_t) + _variance(pp, mean_p) + (mean_t - mean_p) ** 2
+                ),
+                _correlation(mean_t, mean_p, tt, pp, tp),
+                _rank_correlation(true_ties.ranks(weights), pred_ties.ranks(weights), weights),
+            ],
+            axis=1,
+        )
+
+    return statistic
+
+
+def _variance(mean_square: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Variance from the first two moments; rounding noise of a constant column counts as zero."""
+    variance = mean_square - mean**2
+    return np.where(variance > 1e-12 * np.maximum(mean_square, 1e-300), variance, 0.0)
+
+
+def _correlation(mean_x, mean_y, xx, yy, xy) -> np.ndarray:
+    return _ratio(xy - mean_x * mean_y, np.sqrt(_variance(xx, mean_x) * _variance(yy, mean_y)))
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " r"]:
+    """Pearson's correlation of two matrices of ranks, row by row."""
+    total = weights.sum(1)
+    middle = (total[:, None] + 1) / 2  # the mean rank; centring here keeps the digits
+    x, y = x - middle, y - middle
+    xx, yy, xy = (np.einsum("rn,rn,rn->r", weights, a, b) / total for a, b in ((x, x), (y, y), (x, y)))
+    return _correlation(0.0, 0.0, xx, yy, xy)
