@@ -43,8 +43,8 @@ _SECONDS = (12.0, 200.0)
 _WINDOW_SECONDS, _HOP_SECONDS = 60.0, 50.0
 _TOKEN_LIMIT, _TOKENS_PER_WINDOW = 512, 175
 
-# Strength of the planted signal; before normalisation the noise of a mel bin has standard deviation 0.75.
-_MEL_CUE, _MEL_SPEAKER, _MEL_TILT, _MEL_LOUDNESS, _MEL_NOISE = 0.22, 0.30, 0.45, 0.35, 0.75
+# Strength of the planted signal; before normalisation the noise of a mel bin has standard deviation 0.8.
+_MEL_CUE, _MEL_SPEAKER, _MEL_TILT, _MEL_LOUDNESS, _MEL_NOISE = 0.22, 0.18, 0.45, 0.35, 0.80
 _CUE_PERIODS = (2.0, 3.0, 4.0, 6.0)  # seconds
 _TEXT_CUE, _TEXT_CHARACTER, _TEXT_NOISE = 3.0, 0.5, 0.3
 _TILT = 0.12  # of character log frequencies per unit of cue
@@ -101,14 +101,14 @@ def write_corpus(
     if (data / "wav_select.json").exists():
         raise InputError(f"{folder} already holds a corpus: give an empty folder or remove {data}")
     try:
-        shutil.rmtree(data, ignore_errors=True)  # left over from a killed run: it has no table
+        _remove(data)  # left over from a killed run: it has no table
         jobs = [_Job(str(data), index, seed, tuple(mel_shape), tuple(text_shape)) for index in range(participants)]
         table = _run(jobs, workers)
         made = demo_truth.describe([row["user_id"] for row in table], seed)
         write_json(folder / "optimum.json", made)
         write_json(data / "wav_select.json", table)
     except BaseException as error:
-        shutil.rmtree(data, ignore_errors=True)
+        _remove(data)
         (folder / "optimum.json").unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
@@ -131,8 +131,13 @@ def _check_arguments(participants, seed, workers, mel_shape, text_shape) -> None
             raise InputError(f"demo corpus: {name}={tuple(shape)} must have two sizes, at least {least}")
 
 
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 def _run(jobs: list[_Job], workers: int | None) -> list[dict[str, Any]]:
-    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
     if workers == 1 or len(jobs) < 50:  # starting a process takes longer than making that many
         return [_write_participant(job) for job in jobs]
     # Spawned, not forked: the caller may hold threads (jax, grain) that do not survive a fork.
@@ -271,7 +276,7 @@ def _mel(
     timbre = _MEL_SPEAKER * rng.standard_normal(len(timbre_patterns)) @ timbre_patterns
     loudness = _MEL_LOUDNESS * _slow(rng, time)
     phases = rng.uniform(0, 2 * np.pi, 4)
-    rhythm = 1 + 0.5 * np.sin(2 * np.pi * time / np.array(_CUE_PERIODS)[:, None] + phases[:, None])
+    rhythm = 1 + 0.4 * np.sin(2 * np.pi * time / np.array(_CUE_PERIODS)[:, None] + phases[:, None])
     planted = (_MEL_CUE * _cosines(bands, range(2, 6))).T @ (cue[:, None] * rhythm)
     mel = _MEL_NOISE * rng.standard_normal((bands, count), np.float32)
     mel += (planted + (tilt + timbre)[:, None] + loudness).astype(np.float32)
