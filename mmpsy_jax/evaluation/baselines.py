@@ -1,0 +1,205 @@
+"""What a model has to beat: predictors fitted on the training split only, with fixed hyper-parameters.
+
+| name | binary task | band or score |
+|---|---|---|
+| `prior` | share of positives in the training split | mean of the training split |
+| `length` | logistic regression on log characters | linear regression on log characters |
+| `tfidf_logistic` | logistic regression on character n-grams | - |
+| `tfidf_ridge` | ridge regression of the score, as a probability | ridge regression on character n-grams |
+
+Character 1-3-grams need no word segmentation, which suits Chinese transcripts. None of the numbers below was tuned:
+they are scikit-learn's defaults, fixed so that a baseline cannot profit from a validation or test split.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float, Shaped
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
+from mmpsy_jax.tasks import Task
+
+NGRAMS = (1, 3)
+LOGISTIC_C = 1.0
+RIDGE_ALPHA = 1.0
+MAX_ITERATIONS = 1000
+
+WITHOUT_TEXT = ("prior", "length")
+WITH_TEXT = ("tfidf_logistic", "tfidf_ridge")
+TITLES = {
+    "prior": "prior only (training mean)",
+    "length": "transcript length only",
+    "tfidf_logistic": "character TF-IDF + logistic regression",
+    "tfidf_ridge": "character TF-IDF + ridge regression",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Covariates:
+    """What the baselines know of the participants of one fold.
+
+    Attributes:
+      participant_id: ids, each once.
+      split: "train", "validation" or "test" of each.
+      scores: score per label name; NaN (or a negative number, as records have it) where missing.
+      n_characters: length of each transcript.
+      texts: transcript per participant id, or None where text is not at hand; then the TF-IDF baselines are left out.
+
+    Raises:
+      InputError: lengths that differ, a repeated participant, an unknown split, a participant without text.
+    """
+
+    participant_id: Shaped[np.ndarray, " n"]
+    split: Shaped[np.ndarray, " n"]
+    scores: Mapping[str, Float[np.ndarray, " n"]]
+    n_characters: Float[np.ndarray, " n"]
+    texts: Mapping[str, str] | None = None
+
+    def __post_init__(self):
+        ids = np.asarray(self.participant_id, np.str_)
+        scores = {label: np.asarray(values, np.float64) for label, values in self.scores.items()}
+        n_characters = np.asarray(self.n_characters, np.float64)
+        object.__setattr__(self, "participant_id", ids)
+        object.__setattr__(self, "split", np.asarray(self.split, np.str_))
+        object.__setattr__(self, "scores", {k: np.where(v < 0, np.nan, v) for k, v in scores.items()})
+        object.__setattr__(self, "n_characters", n_characters)
+        lengths = {"split": len(self.split), "n_characters": len(n_characters)} | {k: len(v) for k, v in scores.items()}
+        if any(length != len(ids) for length in lengths.values()):
+            raise InputError(f"baselines: {len(ids)} participants but {lengths}: give one value per participant")
+        if len(np.unique(ids)) != len(ids):
+            raise InputError("baselines: a participant occurs twice: give each once, in one split")
+        unknown = sorted(set(self.split.tolist()) - set(SPLITS))
+        if unknown:
+            raise InputError(f"baselines: unknown split {unknown[0]!r}: use {', '.join(SPLITS)}")
+        if not np.all(n_characters >= 0):
+            raise InputError("baselines: n_characters must be 0 or more for every participant")
+        without = 0 if self.texts is None else sum(name not in self.texts for name in ids.tolist())
+        if without:
+            raise InputError(
+                f"baselines: {without} of {len(ids)} participants have no text: give one for all (it may be empty) or "
+                "texts=None"
+            )
+
+
+def fit_predict(
+    covariates: Covariates,
+    tasks: Sequence[Task],
+    *,
+    fold: int = 0,
+    seed: int = 0,
+    splits: Sequence[str] = ("validation", "test"),
+) -> dict[str, Predictions]:
+    """Fits every baseline on the training split and predicts the other splits.
+
+    Args:
+      covariates: participants of one fold; for a cross-validation call once per fold and concatenate the results.
+      tasks: what is predicted.
+      fold, seed: written into the predictions, so that they pair with the model's.
+      splits: the splits to predict.
+
+    Returns:
+      Predictions by baseline name, in the order of `TITLES`.
+
+    Raises:
+      InputError: a task whose label is not among the scores, or with no label in the training split.
+    """
+    texts = _Texts(covariates) if covariates.texts is not None else None
+    parts: dict[str, list[Predictions]] = {}
+    for task in tasks:
+        if task.label not in covariates.scores:
+            labels = ", ".join(sorted(covariates.scores))
+            raise InputError(f"baselines: task {task.name!r} needs label {task.label!r}: the scores given are {labels}")
+        scores = covariates.scores[task.label]
+        truth = np.asarray(task.targets(scores), np.float64)
+        fit_on = np.flatnonzero((covariates.split == "train") & ~np.isnan(truth))
+        if not len(fit_on):
+            raise InputError(f"baselines: no participant of the training split has a label {task.label!r}")
+        out = np.isin(covariates.split, list(splits))
+        for name, values in _predict(task, covariates, truth, scores, fit_on, texts).items():
+            column = {"y_prob" if task.kind == "binary" else "y_pred": values[out]}
+            parts.setdefault(name, []).append(
+                Predictions.build(
+                    covariates.participant_id[out],
+                    task.name,
+                    truth[out],
+                    split=covariates.split[out],
+                    fold=fold,
+                    seed=seed,
+                    **column,
+                )
+            )
+    return {name: Predictions.concatenate(parts[name]) for name in TITLES if name in parts}
+
+
+def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[np.ndarray, " n"]]:
+    """Predictions of every baseline for every participant, fitted on the rows `fit_on`."""
+    target = truth[fit_on]
+    log_length = np.log1p(covariates.n_characters)[:, None]
+    log_length = (log_length - log_length[fit_on].mean()) / (log_length[fit_on].std() or 1.0)
+    made = {"prior": np.full(len(truth), target.mean())}
+    if task.kind == "binary":
+        # Nothing but the prior can be fitted to one class.
+        one_class = len(np.unique(target)) == 1
+        made["length"] = made["prior"] if one_class else _logistic(log_length[fit_on], target, log_length)
+        if texts is not None:
+            made["tfidf_logistic"] = made["prior"] if one_class else texts.logistic(fit_on, target)
+            made["tfidf_ridge"] = texts.ridge_probability(fit_on, scores[fit_on], task)
+    else:
+        made["length"] = LinearRegression().fit(log_length[fit_on], target).predict(log_length)
+        if texts is not None:
+            made["tfidf_ridge"] = texts.ridge(fit_on, target)[0]
+    return made
+
+
+def _logistic(x, y, x_all) -> Float[np.ndarray, " n"]:
+    return LogisticRegression(C=LOGISTIC_C, max_iter=MAX_ITERATIONS).fit(x, y).predict_proba(x_all)[:, 1]
+
+
+class _Texts:
+    """TF-IDF of the transcripts; the vocabulary and its weights come from the rows that a predictor is fitted on."""
+
+    def __init__(self, covariates: Covariates):
+        self._texts = [covariates.texts[name] for name in covariates.participant_id.tolist()]
+        self._matrices = {}
+        self._ridges = {}
+
+    def _matrix(self, fit_on):
+        key = fit_on.tobytes()
+        if key not in self._matrices:
+            vectorizer = TfidfVectorizer(analyzer="char", ngram_range=NGRAMS)
+            try:
+                vectorizer.fit([self._texts[i] for i in fit_on])
+            except ValueError as error:  # scikit-learn's "empty vocabulary"
+                raise InputError(
+                    "baselines: every transcript of the training split is empty: give texts=None"
+                ) from error
+            self._matrices[key] = vectorizer.transform(self._texts)
+        return self._matrices[key]
+
+    def logistic(self, fit_on, target) -> Float[np.ndarray, " n"]:
+        matrix = self._matrix(fit_on)
+        return _logistic(matrix[fit_on], target, matrix)
+
+    def ridge(self, fit_on, target) -> tuple[Float[np.ndarray, " n"], float]:
+        """Predicted targets, and the root mean square of the leave-one-out residuals on the training rows."""
+        key = (fit_on.tobytes(), target.tobytes())
+        if key not in self._ridges:
+            matrix = self._matrix(fit_on)
+            # RidgeCV with a single alpha: nothing is selected, but it yields leave-one-out residuals in closed form.
+            model = RidgeCV(alphas=[RIDGE_ALPHA], store_cv_results=True).fit(matrix[fit_on], target)
+            self._ridges[key] = model.predict(matrix), float(np.sqrt(np.mean(model.cv_results_)))
+        return self._ridges[key]
+
+    def ridge_probability(self, fit_on, scores, task: Task) -> Float[np.ndarray, " n"]:
+        """Probability that the score reaches the cut-off, from the predicted score and a normal error.
+
+        The error's size is that of the leave-one-out residuals, so that the ranking is exactly the ranking of the
+        predicted scores. Scores are whole numbers: reaching 10 means more than 9.5.
+        """
+        predicted, error = self.ridge(fit_on, scores)
+        return scipy.stats.norm.cdf((predicted - (task.cutoffs[0] - 0.5)) / max(error, 1e-6))
