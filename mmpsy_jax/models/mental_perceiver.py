@@ -32,7 +32,7 @@ class Head(NamedTuple):
 
 
 class Modality(NamedTuple):
-    """How a modality's windows look: `kind` "features" or "ids", shape of one window, axis of time, vocabulary of ids."""
+    """How a modality's windows look: `kind` "features" or "ids", one window's shape, its axis of time, ids in use."""
 
     name: str
     kind: str
@@ -53,7 +53,7 @@ class Model(nn.Module):
       position, longest_seconds: see `perceiver.TimePosition`.
       dropout: rate in attention and MLPs; `token_dropout` drops whole input tokens, `ngram_dropout` single n-gram ids,
         `modality_dropout` a whole modality of a participant in training (never the last one that is present).
-      pooled_prior: the category priors also see the mean of the input tokens, a direct (linear) path beside the latents.
+      pooled_prior: the category priors also see the mean of the input tokens, a linear path beside the latents.
       remat: recompute latent blocks in the backward pass.
       dtype: precision of the matrix products, "float32" or "bfloat16".
     """
@@ -95,9 +95,7 @@ class Model(nn.Module):
         tokens, mask = self.tokens(batch, deterministic, dtype)
         latents = self.param("latents", nn.initializers.normal(0.02), (self.latents, self.width))
         latents = jnp.broadcast_to(latents.astype(dtype), (tokens.shape[0], *latents.shape))
-        encoder = perceiver.AttentionBlock(
-            self.heads_attention, self.expansion, self.dropout, dtype, name="encoder"
-        )
+        encoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, self.dropout, dtype, name="encoder")
         latents = encoder(latents, tokens, mask, deterministic)
         stack = perceiver.LatentStack(
             self.layers, self.heads_attention, self.expansion, self.dropout, self.remat, dtype, name="latent_stack"
@@ -161,9 +159,7 @@ class Model(nn.Module):
         counts = [head.n_classes if head.kind == "binary" else 1 for head in self.heads]
         priors = self.param("priors", nn.initializers.normal(0.02), (sum(counts), self.width))
         queries = jnp.broadcast_to(priors.astype(dtype), (latents.shape[0], *priors.shape))
-        decoder = perceiver.AttentionBlock(
-            self.heads_attention, self.expansion, self.dropout, dtype, name="decoder"
-        )
+        decoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, self.dropout, dtype, name="decoder")
         decoded = decoder(queries, latents, None, deterministic)
         decoded = nn.LayerNorm(dtype=dtype, name="norm_out")(decoded).astype(jnp.float32)
         readout = self.param("readout", nn.initializers.normal(0.02), priors.shape)

@@ -1,7 +1,7 @@
 """Perceiver-IO blocks: attention over masked inputs, a stack of latent self-attention, and input adapters.
 
 Jaegle et al. 2021, "Perceiver IO" (arXiv 2107.14795) for the layout: inputs -> cross-attention into a few latents ->
-self-attention among the latents -> cross-attention from output queries. All shapes are static; what is absent is masked.
+self-attention among the latents -> cross-attention from output queries. Shapes are static; what is absent is masked.
 Parameters are float32; `dtype` is the precision of the matrix products; every softmax is float32.
 """
 
@@ -218,7 +218,7 @@ class FeaturesAdapter(nn.Module):
 
 
 class IdsAdapter(nn.Module):
-    """Several integer features per token (n-gram ids) to tokens: the sum of their learned embeddings; id 0 is nothing."""
+    """Integer features per token (n-gram ids) to tokens: the sum of their learned embeddings; id 0 is nothing."""
 
     width: int
     vocabulary: int

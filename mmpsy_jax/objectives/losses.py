@@ -33,7 +33,9 @@ def ordinal(
     edge = jnp.full((*cumulative.shape[:-1], 1), far)
     logits = jnp.concatenate([edge, jnp.clip(cumulative, 1e-3 - far, far - 1e-3), -edge], axis=-1)
     above, below = logits[..., :-1], logits[..., 1:]
-    log_p = jax.nn.log_sigmoid(above) + jax.nn.log_sigmoid(-below) + jnp.log(-jnp.expm1(jnp.minimum(below - above, -1e-6)))
+    log_p = (
+        jax.nn.log_sigmoid(above) + jax.nn.log_sigmoid(-below) + jnp.log(-jnp.expm1(jnp.minimum(below - above, -1e-6)))
+    )
     losses = -jnp.take_along_axis(log_p, classes[:, None], axis=-1)[:, 0]
     return losses, jnp.where(present, class_weights[classes], 0.0)
 

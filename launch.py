@@ -1,0 +1,167 @@
+"""The command line of mmpsy_jax.
+
+    python launch.py --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE ...]   train, evaluate, report
+    python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR           build TFDS records
+    python launch.py check --source=DIR                                                   what is in a source
+    python launch.py evaluate --predictions=FILE.csv                                      score any predictions
+    python launch.py --version
+
+Loader workers import this file again, so nothing heavy is imported at its top.
+"""
+
+import sys
+
+VERBS = ("train", "build", "check", "evaluate")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one verb; returns the exit status: 0 done, 1 diverged, 2 bad input, 143 interrupted by SIGTERM."""
+    from mmpsy_jax.errors import InputError, one_of
+
+    verb = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
+    rest = arguments[1:] if verb == (arguments[:1] or [""])[0] else arguments
+    try:
+        if "--version" in arguments:
+            import mmpsy_jax
+
+            print(f"mmpsy_jax {mmpsy_jax.__version__}\n{mmpsy_jax.DISCLAIMER}")
+            return 0
+        if verb == "train":
+            return _train(rest)
+        if verb in ("build", "check"):
+            from data_builders import cli
+
+            return getattr(cli, f"main_{verb}")(rest) or 0
+        if verb == "evaluate":
+            return _evaluate(rest)
+        raise one_of("verb", verb, VERBS)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _train(arguments: list[str]) -> int:
+    import os
+    from pathlib import Path
+
+    from absl import app, flags
+    from ml_collections import config_flags
+
+    from mmpsy_jax.errors import InputError
+
+    if "--help" in arguments or not arguments:
+        print(__doc__)
+        return 0 if arguments else 2
+    config_flag = config_flags.DEFINE_config_file("config", None, "a file of configs/, with `:argument` where it takes one")
+    workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            left = flags.FLAGS(argv)
+        except (AttributeError, KeyError, flags.Error, FileNotFoundError, TypeError, ValueError) as error:
+            raise InputError(_explain_flags(argv, error)) from error
+        if left[1:]:
+            raise InputError(f"argument {left[1]!r}: every option is written --name=value")
+        if config_flag.value is None:
+            raise InputError("no config: give --config=configs/phq.py (see configs/)")
+        return left
+
+    def start(_: list[str]) -> int:
+        config, workdir = config_flag.value, workdir_flag.value
+        # Before jax is imported: a GPU run takes memory as it needs it beside other programs' shares.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+        import jax
+
+        from mmpsy_jax.training import mesh, run
+        from mmpsy_jax.training.loop import Interrupted, TrainingDiverged
+
+        if config.distributed:
+            mesh.start_distributed(config.heartbeat_seconds)
+        run.use_compile_cache(config.compile_cache)
+        try:
+            dataset_dir = _dataset(config, main_process=jax.process_index() == 0)
+            workdir = Path(workdir or Path("runs") / config.name)
+            report = run.run(config, dataset_dir, workdir)
+        except TrainingDiverged as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except Interrupted as error:
+            print(error, file=sys.stderr)
+            return 143
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise InputError(f"{error.filename or workdir}: {error.strerror}: make room or permit access, then run again") from error
+        if report:
+            from mmpsy_jax.evaluation.report import summary
+
+            print(summary(report))
+            print(f"\nreport: {workdir / 'report.html'}")
+        return 0
+
+    status = 0
+
+    def guarded(argv: list[str]) -> None:
+        nonlocal status
+        try:
+            status = start(argv)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+        sys.exit(status)
+
+    app.run(guarded, argv=["launch.py", *arguments], flags_parser=parse)
+    return status
+
+
+def _dataset(config, main_process: bool):
+    """The folder of built records; builds it first on the main process where it is not there."""
+    from data_builders import cli
+    from jax.experimental import multihost_utils
+
+    data = config.data
+    options = {
+        "data_dir": data.data_dir,
+        "source": data.source or None,
+        "split_file": data.split_file or None,
+        "skip_bad": data.skip_bad,
+        "workers": data.workers or None,
+    }
+    if main_process:
+        folder = cli.build(data.dataset, **options)
+    import jax
+
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("dataset built")
+        if not main_process:
+            folder = cli.build(data.dataset, **options)  # it is there now: this only finds it
+    return folder
+
+
+def _explain_flags(argv: list[str], error: Exception) -> str:
+    """One line for what absl and ml_collections raise on a bad command line; lists a config's fields."""
+    text = str(error.args[0]) if error.args else str(error)
+    given = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), "")
+    if given and isinstance(error, AttributeError | KeyError):
+        from mmpsy_jax.training.config import default, flatten, jsonable
+
+        known = ", ".join(sorted(flatten(jsonable(default()))))
+        return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
+    return text
+
+
+def _evaluate(arguments: list[str]) -> int:
+    import argparse
+
+    from mmpsy_jax.evaluation.report import evaluate_file, summary
+
+    parser = argparse.ArgumentParser(prog="launch.py evaluate", description="Scores a predictions.csv of any tool.")
+    parser.add_argument("--predictions", required=True, help="csv: participant_id, task, y_true, y_prob | y_pred, ...")
+    parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
+    options = parser.parse_args(arguments)
+    print(summary(evaluate_file(options.predictions, output=options.output)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,153 @@
+"""Every field of a config with its default and meaning; the files in `configs/` change a few of them.
+
+Values may be given on the command line as `--config.optimizer.learning_rate=1e-3`. An unknown field is an error.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import write_json
+
+# Fields that may differ when a run is taken up again: they change how it runs, not what it computes.
+FREE_ON_RESUME = (
+    "compile_cache",
+    "data.data_dir",
+    "data.placement",
+    "data.workers",
+    "distributed",
+    "evaluation",
+    "heartbeat_seconds",
+    "log",
+)
+
+
+def default() -> ConfigDict:
+    """The default of every field."""
+    config = ConfigDict()
+    config.name = "run"  # name of the workdir below runs/ where --workdir is not given
+    config.seed = 0  # starts every random stream: splits of folds, initialisation, order, dropout
+    config.seeds = 1  # trainings per split, with seeds seed, seed + 1, ...
+    config.total = "30 epochs"  # length of a training: steps, epochs or examples
+    config.tasks = []  # plain dictionaries of mmpsy_jax.tasks.Task
+    config.init_from = ""  # `checkpoints` folder of another run: start from its best parameters
+    config.compile_cache = ".jax_cache"  # folder of compiled programs, reused by later runs; "" for none
+    config.distributed = False  # join the processes of a pod, of Slurm, or of JAX_COORDINATOR_ADDRESS
+    config.heartbeat_seconds = 30  # a dead process stops the others after this long
+
+    config.data = ConfigDict()
+    config.data.dataset = "mmpsy/demo"  # builder and its config
+    config.data.data_dir = "data"  # where built datasets lie: data_dir/mmpsy/demo/1.0.0
+    config.data.source = ""  # folder or table to build from; "" where the dataset needs none or is built
+    config.data.split_file = ""  # csv of participant,split; "" splits by a hash of the id
+    config.data.skip_bad = False  # leave out participants that cannot be read, and list them in the card
+    config.data.workers = 0  # processes that build; 0 is one per core
+    config.data.batch_size = 32  # participants per step over all devices and processes
+    config.data.modalities = ()  # names to use; () is all that the dataset has
+    config.data.max_windows = 0  # windows per participant that are used, from the start; 0 is all
+    config.data.placement = "auto"  # device, host, stream, or auto: in memory when it fits
+
+    config.model = ConfigDict()  # `name` is a file of mmpsy_jax/models, the rest are its arguments
+    config.model.name = "mental_perceiver"
+    config.model.width = 64
+    config.model.heads_attention = 4
+    config.model.latents = 16
+    config.model.layers = 2
+    config.model.expansion = 4
+    config.model.patch = 20
+    config.model.position = "fourier"
+    config.model.longest_seconds = 1200.0
+    config.model.dropout = 0.1
+    config.model.token_dropout = 0.1
+    config.model.ngram_dropout = 0.0
+    config.model.modality_dropout = 0.1
+    config.model.pooled_prior = True
+    config.model.embedding_scale = 0.02
+    config.model.remat = False
+    config.model.dtype = "float32"
+
+    config.objective = ConfigDict()
+    config.objective.weighting = "fixed"  # or uncertainty (Kendall 2018)
+    config.objective.weights = ConfigDict()  # weight per task name; 1 where not given
+    config.objective.class_weights = "none"  # or balanced, from the training split
+    config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
+    config.objective.delta = 4.0  # points at which Huber turns linear
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"  # or constant, linear
+    config.optimizer.warmup = "5 percent"
+    config.optimizer.final_fraction = 0.0  # of the peak learning rate at the end
+    config.optimizer.weight_decay = 1e-2
+    config.optimizer.decay_exclude = r"bias|scale|_cuts|_code|log_variance|latents|priors"  # paths without decay
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.98
+    config.optimizer.clip = 1.0  # global norm of the gradient; 0 for none
+    config.optimizer.ema = 0.0  # decay of the moving average that is evaluated; 0 for none
+    config.optimizer.accumulate = 1  # batches per update
+
+    config.selection = ConfigDict()  # which checkpoint is kept, on validation only
+    config.selection.metric = "loss"
+    config.selection.every = "1 epochs"
+    config.selection.patience = 0  # evaluations without a better value before stopping; 0 never stops
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.keep = 2  # latest ones, beside the best
+
+    config.log = ConfigDict()
+    config.log.every = "1 epochs"
+    config.log.tensorboard = True
+
+    config.cv = ConfigDict()
+    config.cv.folds = 0  # participant folds over the whole corpus; 0 uses the dataset's own splits
+    config.cv.validation_fraction = 0.15  # of each fold's training participants
+
+    config.evaluation = ConfigDict()
+    config.evaluation.bootstrap = 2000  # resamples of participants per interval
+    config.evaluation.baselines = True
+    return config
+
+
+def jsonable(value: Any) -> Any:
+    """Plain JSON values of a config."""
+    if isinstance(value, ConfigDict):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    return [jsonable(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """{"data.batch_size": 32, ...}"""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    parts = [flatten(v, f"{prefix}.{k}" if prefix else k) for k, v in value.items()]
+    return {k: v for part in parts for k, v in part.items()}
+
+
+def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
+    """Writes `config.json` into a new workdir, or checks that an existing one was made by the same config.
+
+    Raises:
+      InputError: the workdir belongs to another config; the message shows each field that differs.
+    """
+    path, ours = workdir / "config.json", jsonable(config)
+    if path.exists():
+        theirs = flatten(json.loads(path.read_text()))
+        mine = flatten(ours)
+        free = lambda field: any(field == f or field.startswith(f + ".") for f in FREE_ON_RESUME)  # noqa: E731
+        fields = [f for f in sorted(theirs.keys() | mine.keys()) if theirs.get(f) != mine.get(f) and not free(f)]
+        if fields:
+            shown = "; ".join(f"{f}: {theirs.get(f, 'absent')!r} there, {mine.get(f, 'absent')!r} now" for f in fields)
+            raise InputError(
+                f"{workdir} holds a run of another config ({shown}): take another --workdir, or the same config to go on"
+            )
+    elif writes:
+        if workdir.exists() and os.listdir(workdir):
+            raise InputError(f"{workdir} is not empty and holds no config.json: take another --workdir, or empty it")
+        write_json(path, ours)

@@ -1,0 +1,85 @@
+"""Where the numbers of a run go: a line on the terminal, `metrics.jsonl`, and TensorBoard files (no TensorFlow)."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+from absl import logging
+
+
+class RunLogger:
+    """Writes scalars of process 0; other processes keep silent.
+
+    After a resume, rows of steps that the restored checkpoint does not know are removed first, so `metrics.jsonl` reads
+    as if the run had never been interrupted.
+    """
+
+    def __init__(self, workdir: Path, *, writes: bool, start_step: int, total: int, tensorboard: bool, title: str = ""):
+        """Opens the files of `workdir`; `writes` is True on the process that logs."""
+        self.writes, self.total, self.title = writes, total, title
+        self.start = self.last = (start_step, time.monotonic())
+        self._file = self._board = None
+        if not writes:
+            return
+        path = workdir / "metrics.jsonl"
+        kept = [r for r in read_rows(path) if r["step"] <= start_step] if path.exists() else []
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a", buffering=1)
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1, flush_secs=10)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One row; non-finite values are written as null, since JSON has no NaN."""
+        if not self.writes:
+            return
+        finite = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, **finite}) + "\n")
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def progress(self, step: int, loss: float, examples_per_step: int) -> dict[str, float]:
+        """Prints the progress line; returns examples/s since the last one."""
+        now = time.monotonic()
+        rate = (step - self.last[0]) / max(now - self.last[1], 1e-9)
+        overall = (step - self.start[0]) / max(now - self.start[1], 1e-9)
+        self.last = (step, now)
+        if self.writes:
+            left = (self.total - step) / max(overall, 1e-9)
+            print(
+                f"{self.title}step {step:>6}/{self.total}  loss {loss:.4f}  {rate * examples_per_step:7.1f} participants/s"
+                f"  at most {left / 60:.1f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
+        return {"participants_per_second": rate * examples_per_step}
+
+    def message(self, text: str) -> None:
+        """A line on the terminal."""
+        if self.writes:
+            print(f"{self.title}{text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self._file:
+            self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Rows of a `metrics.jsonl`; a last line cut off by a kill is left out and said so."""
+    rows = []
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number != len(lines):
+                raise
+            logging.warning("%s: the last line was cut off and is left out", path)
+    return rows

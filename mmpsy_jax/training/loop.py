@@ -1,0 +1,334 @@
+"""One training, from a split of participants to the predictions of its best checkpoint. Read it from top to bottom."""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Int, PyTree
+from ml_collections import ConfigDict
+
+from mmpsy_jax import models
+from mmpsy_jax.data.loader import Loader, make_loader
+from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.models.mental_perceiver import Head, Modality
+from mmpsy_jax.objectives import multitask
+from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import optimizer as optimizers
+from mmpsy_jax.training.cadence import to_steps
+from mmpsy_jax.training.checkpoint import Checkpoints
+from mmpsy_jax.training.logger import RunLogger
+from mmpsy_jax.training.selection import Selection, quick_metrics
+from mmpsy_jax.training.step import Programs, evaluated_params, make_programs
+
+SPLITS = ("train", "validation", "test")
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or gradient is not finite; the message says at which step and what."""
+
+
+class Interrupted(Exception):
+    """SIGTERM came; everything is saved, and the same command goes on from there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one training is made of.
+
+    Attributes:
+      config: the whole config.
+      corpus: the opened records.
+      splits: indices of participants per name of `SPLITS`.
+      workdir: its own folder (one per fold and seed).
+      seed, fold: written to the predictions; `seed` also starts every random stream.
+    """
+
+    config: ConfigDict
+    corpus: Corpus
+    splits: Mapping[str, Int[np.ndarray, " n"]]
+    workdir: Path
+    seed: int = 0
+    fold: int = 0
+
+
+def train(run: Run) -> Predictions:
+    """Trains, or goes on training, and returns the predictions of the best checkpoint on validation and test.
+
+    Raises:
+      InputError: the config or the data cannot be trained on.
+      TrainingDiverged: a loss or gradient became NaN or infinite.
+      Interrupted: SIGTERM; a checkpoint was saved.
+    """
+    config, seed = run.config, run.seed
+    tasks = from_config(config.tasks)
+    mesh = meshes.make_mesh()
+    meshes.check_batch_size(config.data.batch_size, mesh)
+
+    # --- data -------------------------------------------------------------------------------------------------------
+    loader = _loader(run, mesh, "train", training=True)
+    per_epoch = loader.batches_per_epoch
+    steps = lambda text, total=None: to_steps(  # noqa: E731
+        text, steps_per_epoch=per_epoch, batch_size=config.data.batch_size, total=total
+    )
+    total = steps(config.total)
+    log_every, eval_every = steps(config.log.every, total) or total, steps(config.selection.every, total) or total
+
+    # --- programs ---------------------------------------------------------------------------------------------------
+    programs = build_programs(run, tasks, mesh, total, per_epoch)
+    first = next(loader)
+    state = programs.init(np.int32(seed), first)
+    loader.restore({"position": 0})
+
+    # --- resume: 1. this workdir  2. config.init_from  3. scratch -----------------------------------------------------
+    selection = Selection(config.selection, tasks)
+    checkpoints = Checkpoints(run.workdir / "checkpoints", keep=config.checkpoint.keep)
+    seconds, start = 0.0, 0
+    if checkpoints.latest is not None:
+        start = checkpoints.latest
+        state, progress = checkpoints.restore(start, like=state)
+        loader.restore(progress["loader"])
+        selection.restore(progress["selection"])
+        seconds = progress["seconds"]
+    elif config.init_from:
+        state = _initialise_from(config.init_from, state)
+    title = f"fold {run.fold} seed {seed}: " if config.cv.folds or config.seeds > 1 else ""
+    logger = RunLogger(
+        run.workdir,
+        writes=jax.process_index() == 0,
+        start_step=start,
+        total=total,
+        tensorboard=config.log.tensorboard,
+        title=title,
+    )
+    if start:
+        logger.message(f"going on from step {start} of {total}")
+
+    # --- loop: the device never waits for a read-out; metrics are fetched one log interval late -----------------------
+    began = time.monotonic() - seconds
+    steps_unread: list[tuple[int, PyTree]] = []
+    evaluator = Evaluator(run, tasks, mesh, programs)
+
+    def save(step: int, value: float | None) -> None:
+        progress = {
+            "loader": loader.state(),
+            "selection": selection.state(),
+            "seconds": time.monotonic() - began,
+            "participants_seen": step * config.data.batch_size,
+        }
+        checkpoints.save(step, state, progress, value)
+
+    with contextlib.closing(logger), checkpoints, contextlib.closing(loader), _terminations() as stop:
+        for step in range(start + 1, total + 1):
+            if selection.exhausted:
+                logger.message(f"stopped early at step {step - 1}: {selection.describe()}")
+                break
+            with jax.transfer_guard("disallow"):
+                state, metrics = programs.update(state, next(loader))
+            steps_unread.append((step, metrics))
+            if step % log_every == 0 and step > log_every:
+                ready, steps_unread = steps_unread[:-log_every], steps_unread[-log_every:]
+                _read_out(ready, logger, config.data.batch_size, state)
+            if step % eval_every == 0 or step == total:
+                _read_out(steps_unread, logger, config.data.batch_size, state)
+                steps_unread = []
+                scores = evaluator.scores(evaluated_params(state), "validation")
+                value = selection.update(step, scores)
+                logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
+                logger.message(f"step {step:>6}  validation {selection.describe()}")
+                save(step, value)
+            elif _must_stop(stop, step):
+                _read_out(steps_unread, logger, config.data.batch_size, state)
+                save(step, None)
+                checkpoints.wait()
+                raise Interrupted(f"SIGTERM: saved step {step} of {total}; run the same command again to go on")
+        checkpoints.wait()
+
+        # --- the best checkpoint by the rule of the config, and the only look at the test split -------------------------
+        best, _ = checkpoints.restore(selection.best_step, like=state)
+        logger.message(f"best step {selection.best_step} of {total}")
+        parts = [evaluator.predictions(evaluated_params(best), split) for split in SPLITS[1:]]
+    return Predictions.concatenate(parts)
+
+
+def build_programs(run: Run, tasks: tuple[Task, ...], mesh: jax.sharding.Mesh, total: int, per_epoch: int) -> Programs:
+    """The network, objective and optimizer of a run, compiled together; what is fitted here is fitted on train."""
+    config, corpus = run.config, run.corpus
+    train_scores = {name: scores[run.splits["train"]] for name, scores in corpus.labels.items()}
+    objective = multitask.build(
+        tasks,
+        train_scores,
+        weighting=config.objective.weighting,
+        weights=config.objective.weights,
+        class_weighting=config.objective.class_weights,
+        ccc=config.objective.ccc,
+        delta=config.objective.delta,
+    )
+    arguments = {k: v for k, v in config.model.items() if k != "name"}
+    modalities = tuple(
+        Modality(name, m.kind, tuple(m.shape), m.time_axis, m.vocabulary)
+        for name, m in corpus.modalities.items()
+        if name in (config.data.modalities or corpus.modalities)
+    )
+    try:
+        model = models.build(
+            config.model.name,
+            modalities=modalities,
+            heads=tuple(head(task, train_scores[task.label]) for task in tasks),
+            window_seconds=float(corpus.card["window_seconds"]),
+            **arguments,
+        )
+    except ValueError as error:
+        raise InputError(f"config.model: {error}") from error
+    chain, _ = optimizers.build(config.optimizer, total, per_epoch, config.data.batch_size)
+    return make_programs(model, objective, chain, mesh, config.optimizer.ema)
+
+
+def head(task: Task, scores: np.ndarray) -> Head:
+    """A task's output, with biases that start at the training split's frequencies (or mean score)."""
+    known = task.targets(scores)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        raise InputError(f"task {task.name!r}: no participant of the training split has a {task.label!r} score")
+    if task.kind == "regression":
+        return Head(task.name, task.kind, 0, (float(known.mean() / task.maximum),))
+    # One is added to each class so that an empty class has a finite bias.
+    counts = np.bincount(known.astype(int), minlength=task.n_classes) + 1.0
+    share = counts / counts.sum()
+    if task.kind == "binary":
+        return Head(task.name, task.kind, task.n_classes, tuple(float(v) for v in np.log(share)))
+    below = np.cumsum(share)[:-1]
+    return Head(task.name, task.kind, task.n_classes, tuple(float(v) for v in np.log(below / (1 - below))))
+
+
+class Evaluator:
+    """Predictions of whole splits; every process holds all of them."""
+
+    def __init__(self, run: Run, tasks: tuple[Task, ...], mesh: jax.sharding.Mesh, programs: Programs):
+        """Keeps what `scores` and `predictions` need."""
+        self.run, self.tasks, self.mesh, self.programs = run, tasks, mesh, programs
+
+    def outputs(self, params: PyTree, split: str) -> tuple[dict[str, np.ndarray], Int[np.ndarray, " n"], dict]:
+        """Network outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
+        parts = []
+        with contextlib.closing(_loader(self.run, self.mesh, split, training=False)) as loader:
+            for batch in loader:
+                parts.append(self.programs.predict(params, batch))
+        parts = jax.device_get(parts)
+        index = np.concatenate([p["index"] for p in parts])
+        real = index >= 0
+        outputs = {t.name: np.concatenate([p["outputs"][t.name] for p in parts])[real] for t in self.tasks}
+        sums = {t.name: np.sum([p["sums"][t.name] for p in parts], axis=0) for t in self.tasks}
+        return outputs, index[real], sums
+
+    def predictions(self, params: PyTree, split: str) -> Predictions:
+        """The rows of `predictions.csv` for a split, participants in corpus order."""
+        outputs, index, _ = self.outputs(params, split)
+        return self._table(outputs, index, split)
+
+    def _table(self, outputs: dict[str, np.ndarray], index: np.ndarray, split: str) -> Predictions:
+        order = np.argsort(index)
+        index = index[order]
+        ids = [self.run.corpus.participants[i] for i in index]
+        parts = []
+        for task in self.tasks:
+            value = multitask.probabilities(task, outputs[task.name])[order]
+            column = {"y_prob" if task.kind == "binary" else "y_pred": value}
+            truth = task.targets(self.run.corpus.labels[task.label][index])
+            parts.append(
+                Predictions.build(ids, task.name, truth, split=split, fold=self.run.fold, seed=self.run.seed, **column)
+            )
+        return Predictions.concatenate(parts)
+
+    def scores(self, params: PyTree, split: str) -> dict[str, float]:
+        """Metrics of a split: `loss` (sum over tasks of their mean losses) and `<task>/<metric>`."""
+        outputs, index, sums = self.outputs(params, split)
+        losses = {f"{name}/loss": float(s / w) if w else float("nan") for name, (s, w) in sums.items()}
+        weights = self.run.config.objective.weights
+        scores = {"loss": sum(weights.get(t.name, 1.0) * losses[f"{t.name}/loss"] for t in self.tasks), **losses}
+        table = self._table(outputs, index, split).known()
+        for task in self.tasks:
+            rows = table.select(task=task.name)
+            scores |= {f"{task.name}/{k}": v for k, v in quick_metrics(task, rows).items()}
+        return scores
+
+
+def _loader(run: Run, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:
+    data = run.config.data
+    return make_loader(
+        run.corpus,
+        run.splits[split],
+        batch_size=data.batch_size,
+        seed=run.seed,
+        shuffle=training,
+        epochs=None if training else 1,
+        placement=data.placement,
+        sharding=meshes.over_data(mesh),
+        modalities=tuple(data.modalities) or None,
+        max_windows=data.max_windows or None,
+    )
+
+
+def _read_out(entries: list[tuple[int, PyTree]], logger: RunLogger, batch_size: int, state: PyTree) -> None:
+    """Fetches metrics of past steps, stops on what is not finite, logs their mean."""
+    if not entries:
+        return
+    fetched = [(step, jax.device_get(metrics)) for step, metrics in entries]
+    for step, metrics in fetched:
+        bad = [name for name, value in metrics.items() if not np.all(np.isfinite(value))]
+        if bad:
+            leaves = jax.tree_util.tree_leaves_with_path(state["params"])
+            broken = [optimizers.path_name(p) for p, x in leaves if not np.all(np.isfinite(jax.device_get(x)))]
+            raise TrainingDiverged(
+                f"not finite at step {step}: {', '.join(bad)}; parameters that are not finite now: "
+                f"{', '.join(broken[:5]) or 'none'}. Lower config.optimizer.learning_rate or set config.optimizer.clip; "
+                "the last checkpoint is from before that step"
+            )
+    step = fetched[-1][0]
+    mean = {k: float(np.mean([m[k] for _, m in fetched])) for k in ("loss", "grad_norm")}
+    for name, value in fetched[-1][1].items():
+        if name not in mean:
+            sums = np.sum([m[name] for _, m in fetched], axis=0)
+            mean[f"{name}/loss"] = float(sums[0] / sums[1]) if sums[1] else float("nan")
+            del value
+    mean |= logger.progress(step, mean["loss"], batch_size)
+    logger.scalars(step, {f"train/{k}": v for k, v in mean.items()})
+
+
+@contextlib.contextmanager
+def _terminations():
+    """An event that SIGTERM sets; under jax.distributed the runtime itself listens, so that all processes agree."""
+    event = threading.Event()
+    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _must_stop(stop: threading.Event, step: int) -> bool:
+    return multihost_utils.reached_preemption_sync_point(step) if jax.process_count() > 1 else stop.is_set()
+
+
+def _initialise_from(folder: str, state: PyTree) -> PyTree:
+    """Takes the parameters (not the optimizer) of another run's best checkpoint."""
+    if not Path(folder).is_dir():
+        raise InputError(f"config.init_from = {folder!r}: no such folder: give the `checkpoints` folder of a run")
+    with Checkpoints(folder) as other:
+        step = other.best if other.best is not None else other.latest
+        if step is None:
+            raise InputError(f"config.init_from = {folder!r}: holds no checkpoint")
+        loaded, _ = other.restore(step, like=state)
+    return {**state, **{k: v for k, v in loaded.items() if k in ("params", "ema")}}

@@ -1,0 +1,75 @@
+"""Which epoch is kept, by one rule written in the config, on validation only."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mmpsy_jax.errors import one_of
+from mmpsy_jax.evaluation import metrics
+from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.tasks import Task
+
+# Metrics of which less is better; of all others more is.
+LESS_IS_BETTER = ("loss", "mae", "rmse", "brier", "log_loss", "macro_mae")
+
+# Rank of an undefined metric; finite, since a checkpoint's metrics are JSON.
+UNDEFINED = -1e30
+
+
+def quick_metrics(task: Task, rows: Predictions) -> dict[str, float]:
+    """Metrics of one task that need no threshold, for the learning curves and the selection."""
+    if task.kind == "binary":
+        values = metrics.binary(rows.y_true, rows.y_prob, rows.y_prob >= 0.5).values
+        return {name: value for name, value in values.items() if name not in metrics.AT_THRESHOLD}
+    if task.kind == "ordinal":
+        return metrics.ordinal(rows.y_true, rows.y_pred, task.n_classes).values
+    return metrics.regression(rows.y_true, rows.y_pred).values
+
+
+class Selection:
+    """Follows one validation metric: the best step so far, and when to stop.
+
+    `config.metric` is "loss" or "<task>/<metric>"; of equal values the earlier step is kept. After `config.patience`
+    evaluations without a better value training stops; 0 never stops early.
+    """
+
+    def __init__(self, config: ConfigDict, tasks: tuple[Task, ...]):
+        """Reads the rule; whether the metric exists is checked at the first evaluation."""
+        self.metric, self.patience = config.metric, config.patience
+        self.sign = -1.0 if self.metric.rsplit("/", 1)[-1] in LESS_IS_BETTER else 1.0
+        self.tasks = tasks
+        self.best_value: float | None = None
+        self.best_step: int | None = None
+        self.waited = 0
+        self.last: float | None = None
+
+    def update(self, step: int, scores: dict[str, float]) -> float:
+        """Takes the scores of a step; returns its value for ranking, higher is better."""
+        if self.metric not in scores:
+            raise one_of("config.selection.metric", self.metric, scores)
+        self.last = scores[self.metric]
+        # An undefined metric (one class only) ranks below every defined one.
+        value = self.sign * self.last if self.last == self.last else UNDEFINED
+        if self.best_step is None or value > self.best_value:
+            self.best_value, self.best_step, self.waited = value, step, 0
+        else:
+            self.waited += 1
+        return value
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return bool(self.patience) and self.waited >= self.patience
+
+    def describe(self) -> str:
+        """For the progress line."""
+        return f"{self.metric} {self.last:.4f} (best {self.sign * self.best_value:.4f} at step {self.best_step})"
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best_value": self.best_value, "best_step": self.best_step, "waited": self.waited, "last": self.last}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes up what `state` gave."""
+        for name in ("best_value", "best_step", "waited", "last"):
+            setattr(self, name, state[name])
