@@ -53,9 +53,7 @@ class RecordReader:
         is refused: a shard that was exchanged after the index was made must not give labels of one person to another.
     """
 
-    def __init__(
-        self, shards: Sequence[Shard], fields: Mapping[str, Field], participants: Sequence[str] | None = None
-    ):
+    def __init__(self, shards: Sequence[Shard], fields: Mapping[str, Field], participants: Sequence[str] | None = None):
         self.shards = tuple(shards)
         self.fields = dict(fields)
         self.participants = None if participants is None else tuple(participants)

@@ -66,7 +66,7 @@ class Small(tfds.core.ShardBasedBuilder):
                     "text": text,
                     "text_length": tfds.features.Tensor(shape=(None,), dtype=np.int32),
                 }
-            )
+            ),
         )
 
     def _example_writer(self):
