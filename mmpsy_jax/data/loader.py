@@ -80,15 +80,19 @@ class Loader(Iterator[Batch]):
     def restore(self, state: dict[str, Any]) -> None:
         """Continues after the batches that had been handed out when `state` was taken.
 
+        Args:
+          state: from `state()`, of this loader or one with the same arguments. `{"position": n}` alone is accepted: the
+            caller then answers for what it belongs to.
+
         Raises:
           InputError: the state is of a loader with other members, batch size, buckets, seed or shuffling.
         """
         expected = {"format": _STATE_FORMAT, **self._identity}
-        for name, value in expected.items():
-            if state.get(name) != value:
+        for name in state.keys() - {"position"}:
+            if state[name] != expected.get(name):
                 raise InputError(
-                    f"state of the data iterator: {name} is {state.get(name)!r}, but this run has {value!r}: continue "
-                    "with the configuration and the corpus of the checkpoint, or start in a new workdir"
+                    f"state of the data iterator: {name} is {state[name]!r}, but this run has {expected.get(name)!r}: "
+                    "continue with the configuration and the corpus of the checkpoint, or start in a new workdir"
                 )
         position = state.get("position")
         if not isinstance(position, int) or not 0 <= position <= self._stop:
@@ -170,6 +174,8 @@ class _Pipeline:
         return iter(batches)
 
     def _transfer(self, batch: Batch) -> Batch:
+        if jax.process_count() == 1:
+            return jax.device_put(batch, _rank(self._sharding))  # one call for all leaves
         return jax.tree.map(lambda leaf: _put(leaf, self._sharding, self._batch_size), batch)
 
     def finish(self, batch: Batch) -> Batch:
@@ -235,8 +241,8 @@ def make_loader(
       epochs: None for endless.
       placement: see the top of this file. "auto" is memory where the windows fit into `memory_limit_bytes`, otherwise
         "stream".
-      sharding: of the batch axis over a mesh; batches are then global jax arrays. Without it they are numpy arrays (with
-        placement "device": on the default device).
+      sharding: of the batch axis over a mesh; batches are then global jax arrays. Without it they are numpy arrays, or
+        with placement "device" jax arrays on the default device.
       labels: score columns to include; all by default.
       modalities: to include; all by default.
       max_windows: use the first so many windows of a participant only.
@@ -318,8 +324,8 @@ def _check_sharding(sharding: NamedSharding, batch_size: int, rows: slice) -> No
         raise InputError(f"sharding {sharding.spec} must divide the first axis of a batch only")
     if batch_size % devices:
         raise InputError(
-            f"batch_size {batch_size} is not divisible by the {devices} devices of the batch axis: choose a multiple of "
-            f"{devices}"
+            f"batch_size {batch_size} is not divisible by the {devices} devices of the batch axis: choose a multiple "
+            f"of {devices}"
         )
     if jax.process_count() > 1:
         owned = [
@@ -327,8 +333,8 @@ def _check_sharding(sharding: NamedSharding, batch_size: int, rows: slice) -> No
         ]
         if (min(part[0] for part in owned), max(part[1] for part in owned)) != (rows.start, rows.stop):
             raise InputError(
-                f"mesh {dict(sharding.mesh.shape)}: process {jax.process_index()} does not hold the rows {rows.start} to "
-                f"{rows.stop} of a batch: order the mesh by process (jax.make_mesh over jax.devices())"
+                f"mesh {dict(sharding.mesh.shape)}: process {jax.process_index()} does not hold the rows {rows.start} "
+                f"to {rows.stop} of a batch: order the mesh by process (jax.make_mesh over jax.devices())"
             )
 
 

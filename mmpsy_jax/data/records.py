@@ -53,7 +53,7 @@ class Corpus:
       participants: ids.
       split: of each participant.
       labels: score columns, NaN where missing.
-      n_answers, n_characters, duration_s, n_windows: size of each interview.
+      columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]).
       modalities: by name, in the order of the card.
       has: per modality, whether the participant has it.
       valid_lengths: per modality, valid frames or tokens of the participant over all windows.
@@ -65,10 +65,7 @@ class Corpus:
     participants: tuple[str, ...]
     split: tuple[str, ...]
     labels: dict[str, Float32[np.ndarray, " n"]]
-    n_answers: Int32[np.ndarray, " n"]
-    n_characters: Int32[np.ndarray, " n"]
-    duration_s: Float32[np.ndarray, " n"]
-    n_windows: Int32[np.ndarray, " n"]
+    columns: dict[str, Int32[np.ndarray, " n"] | Float32[np.ndarray, " n"]]
     modalities: dict[str, Modality]
     has: dict[str, np.ndarray]
     valid_lengths: dict[str, Int64[np.ndarray, " n"]]
@@ -76,6 +73,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.participants)
+
+    @property
+    def n_windows(self) -> Int32[np.ndarray, " n"]:
+        """Number of windows of each participant, at least 1."""
+        return self.columns["n_windows"]
 
     def read(self, i: int) -> dict[str, Any]:
         """Record of participant `i`: Python scalars, bytes for text, read-only numpy views; equals `read_reference`.
@@ -126,7 +128,7 @@ def open_corpus(path: str | Path) -> Corpus:
         participants=participants,
         split=split,
         labels=labels,
-        **{name: columns[name] for name in index.COUNTS},
+        columns={name: columns[name] for name in index.COUNTS},
         modalities=modalities,
         has={name: columns[f"has_{name}"] for name in modalities},
         valid_lengths={name: columns[f"valid_{name}"] for name in modalities},
@@ -199,8 +201,8 @@ def _fields(folder: Path, features: Any) -> dict[str, Field]:
         encoding = feature.to_json_content().encoding
         if encoding not in ("none", "bytes") or list(feature.shape).count(None) > 1:
             raise InputError(
-                f"{folder}: feature {name!r} has encoding {encoding!r} and shape {feature.shape}: build it with encoding "
-                "'bytes' and at most one unknown dimension"
+                f"{folder}: feature {name!r} has encoding {encoding!r} and shape {feature.shape}: build it with "
+                "encoding 'bytes' and at most one unknown dimension"
             )
         fields[name] = Field(np.dtype(feature.np_dtype), tuple(feature.shape), packed=encoding == "bytes")
     return fields

@@ -33,8 +33,8 @@ def folds(
       corpus: the participants.
       k: number of folds; each participant is in the test part of exactly one.
       seed: of the assignment, which depends on nothing else but the corpus.
-      stratify_by: (label, cut-off) pairs; the share of every combination of `score >= cut-off` (or missing) is kept alike
-        over the folds. Combinations too rare for that are treated as one.
+      stratify_by: (label, cut-off) pairs; the share of every combination of `score >= cut-off` (or missing) is kept
+        alike over the folds. Combinations too rare for that are treated as one.
       validation_fraction: of the participants outside the test part.
 
     Raises:
