@@ -1,0 +1,1 @@
+"""The MMPsy corpus (and its synthetic twin) as a TFDS dataset."""

@@ -1,0 +1,191 @@
+"""The `.npy` files of a corpus, in a folder or in a zip archive, behind one index.
+
+Layout: `<participant>/<mel-spectrogram|sentence_embeddings>/<i>.npy`, one file per window. Numbers are compared as
+numbers: as text, `10.npy` would come before `2.npy`.
+"""
+
+import hashlib
+import io
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from data_builders.mmpsy import volumes as volumes_lib
+from mmpsy_jax.errors import InputError
+
+FOLDERS = {"audio": "mel-spectrogram", "text": "sentence_embeddings"}
+_MODALITY = {folder: modality for modality, folder in FOLDERS.items()}
+
+# participant -> modality -> number of the file -> its path inside the corpus
+Index = Mapping[str, Mapping[str, Mapping[int, str]]]
+
+
+class Arrays(Protocol):
+    """What reading needs of a place that holds windows."""
+
+    name: str
+    index: Index
+
+    def describe(self, path: str) -> str:
+        """Name of a file for an error message."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Bytes of a file."""
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """The file, for reading."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes whenever a file is added, removed or replaced by one of another size (folder) or content (zip)."""
+        ...
+
+
+def _index(where: str, paths: Iterator[str]) -> dict[str, dict[str, dict[int, str]]]:
+    index: dict[str, dict[str, dict[int, str]]] = {}
+    for path in paths:
+        parts = PurePosixPath(path).parts
+        if len(parts) < 3 or parts[-2] not in _MODALITY or not parts[-1].endswith(".npy") or parts[-1].startswith("."):
+            continue  # np_data.json, __MACOSX and the like
+        stem = parts[-1].removesuffix(".npy")
+        if not re.fullmatch(r"[0-9]{1,6}", stem):
+            raise InputError(f"{where}/{path}: window files must be named <number>.npy: rename or remove it")
+        files = index.setdefault(parts[-3], {}).setdefault(_MODALITY[parts[-2]], {})
+        if int(stem) in files:
+            raise InputError(f"{where}/{path}: window {int(stem)} is there twice (also {files[int(stem)]}): keep one")
+        files[int(stem)] = path
+    return index
+
+
+class FolderArrays:
+    """Windows in an unpacked `np_data/`."""
+
+    def __init__(self, folder: Path):
+        self.name = str(folder)
+        self._folder = folder
+        self.index = _index(self.name, self._walk())
+
+    def _walk(self) -> Iterator[str]:
+        try:
+            for participant in os.scandir(self._folder):
+                if not participant.is_dir():
+                    continue
+                for modality in os.scandir(participant.path):
+                    if modality.name not in _MODALITY or not modality.is_dir():
+                        continue
+                    for file in os.scandir(modality.path):
+                        yield f"{participant.name}/{modality.name}/{file.name}"
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be listed ({error.strerror}): check permissions") from error
+
+    def describe(self, path: str) -> str:
+        return str(self._folder / path)
+
+    def size(self, path: str) -> int:
+        return (self._folder / path).stat().st_size
+
+    def open(self, path: str) -> BinaryIO:
+        try:
+            return open(self._folder / path, "rb")
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    def fingerprint(self) -> str:
+        return _digest(f"{path} {self.size(path)}" for path in _paths(self.index))
+
+
+class ZipArrays:
+    """Windows in the release's archive, whole or in volumes; nothing is extracted."""
+
+    def __init__(self, volumes: Sequence[Path]):
+        self.name = str(volumes[0])
+        self._zip = volumes_lib.open_archive(volumes)
+        self.index = _index(self.name, (m.filename for m in self._zip.infolist() if not m.is_dir()))
+
+    def describe(self, path: str) -> str:
+        return f"{self.name}, member {path}"
+
+    def size(self, path: str) -> int:
+        return self._zip.getinfo(path).file_size
+
+    def open(self, path: str) -> BinaryIO:
+        try:
+            return io.BytesIO(self._zip.read(path))  # reads to the end, so the checksum is compared
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+            raise InputError(
+                f"{self.describe(path)}: damaged in the archive ({error}): fetch the volumes again"
+            ) from error
+
+    def fingerprint(self) -> str:
+        return _digest(f"{path} {self.size(path)} {self._zip.getinfo(path).CRC}" for path in _paths(self.index))
+
+
+def _paths(index: Index) -> list[str]:
+    return sorted(path for modalities in index.values() for files in modalities.values() for path in files.values())
+
+
+def _digest(lines: Iterator[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def find_arrays(folder: Path) -> Arrays | None:
+    """The windows that lie beside a table: unpacked `np_data/`, else the archive or its volumes; None without either.
+
+    An unpacked folder goes first: it is what a user made on purpose after fetching the volumes.
+    """
+    if (folder / "np_data").is_dir():
+        return FolderArrays(folder / "np_data")
+    found = volumes_lib.find_volumes(folder)
+    return ZipArrays(found) if found else None
+
+
+def load(arrays: Arrays, path: str) -> np.ndarray:
+    """Reads one window file; only real numbers, never pickled objects.
+
+    Returns:
+      a floating point array of two dimensions, as stored.
+
+    Raises:
+      InputError: empty, truncated, pickled, of another type or number of dimensions, or with values that are not finite.
+    """
+    where = arrays.describe(path)
+    if arrays.size(path) == 0:
+        raise InputError(f"{where}: is empty: fetch it again")
+    try:
+        with arrays.open(path) as file:
+            array = np.load(file, allow_pickle=False)
+            trailing = file.read(1)
+    except InputError:
+        raise
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        if "pickle" in str(error).lower():
+            raise InputError(
+                f"{where}: holds pickled objects or is no .npy file: windows are plain arrays of floats; unpickling "
+                "runs code and is refused"
+            ) from error
+        raise InputError(f"{where}: cut short or damaged ({error}): fetch it again") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InputError(f"{where}: holds an .npz archive: windows are single .npy arrays")
+    if trailing:
+        raise InputError(f"{where}: bytes follow the array: damaged; fetch it again")
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise InputError(f"{where}: holds {array.dtype}, must be float16, float32 or float64")
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"{where}: shape {array.shape}, must have two dimensions, none of them 0")
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{where}: {int((~np.isfinite(array)).sum())} values are not finite: extract its features again"
+        )
+    return array

@@ -1,0 +1,231 @@
+"""Building and checking a corpus: what `launch.py build` and `launch.py check` call.
+
+A script that calls `build` with workers must do so under `if __name__ == "__main__":`, as spawned processes require.
+"""
+
+import argparse
+import dataclasses
+import errno
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data_builders.mmpsy import place
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.files import write_atomically
+
+DATASET = "mmpsy"
+
+
+def build(
+    dataset: str = "mmpsy/demo",
+    data_dir: str | os.PathLike = "data",
+    *,
+    source: str | os.PathLike | None = None,
+    split_file: str | os.PathLike | None = None,
+    skip_bad: bool = False,
+    include_text: bool = False,
+    hash_ids: bool = False,
+    salt_file: str | os.PathLike | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    download: bool = False,
+    participants: int | None = None,
+    seed: int | None = None,
+    keep_source: bool = False,
+    audio_shape: tuple[int, int] | None = None,
+    text_shape: tuple[int, int] | None = None,
+) -> Path:
+    """Builds a dataset, or returns the one that is there if it was made from the same source in the same way.
+
+    Args:
+      dataset: "mmpsy/<config>": demo, demo_float32, released, released_float32 or transcripts.
+      data_dir: root; the dataset goes to `data_dir/mmpsy/<config>/<version>`.
+      source: the table, its folder or the folder above `data/`. Not for the demo, which writes its own.
+      split_file: CSV `participant,split`; by default the split follows from a hash of the id.
+      skip_bad: leave out participants that cannot be read, listed in `corpus.json`, instead of failing at the first.
+      include_text: put transcripts into the records.
+      hash_ids: replace ids by salted SHA-256.
+      salt_file: keeps the salt; made where missing. Without it the salt is forgotten and ids can never be linked again.
+      workers: reading processes; 0 for none.
+      overwrite: build again and replace what is there, once the new dataset is whole.
+      download: fetch the released files into `data_dir/downloads` (several GB) instead of reading `source`.
+      participants, seed, keep_source, audio_shape, text_shape: of the demo only.
+
+    Returns:
+      the version folder.
+
+    Raises:
+      InputError: unknown dataset, unusable source, a different dataset already in place, or no space left.
+    """
+    # TFDS takes over half a second; `launch.py` imports this module for its help text.
+    from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
+
+    config = _config(builder_lib, dataset)
+    demo_only = {
+        "participants": participants,
+        "seed": seed,
+        "keep_source": keep_source or None,
+        "audio_shape": audio_shape,
+        "text_shape": text_shape,
+    }
+    given = {name: value for name, value in demo_only.items() if value is not None}
+    if config.kind == "demo":
+        if source is not None or download:
+            raise InputError(f"{dataset} writes its own source: leave out --source and --download, or build released")
+        changes: dict[str, Any] = given
+    else:
+        if given:
+            raise InputError(f"{', '.join(given)} belong(s) to mmpsy/demo, not to {dataset}: leave it out")
+        if (source is None) == (not download):
+            raise InputError(f"{dataset}: give either --source=DIR (with wav_select.json) or --download")
+        changes = {"source": None if source is None else os.path.abspath(source), "download": download}
+    config = dataclasses.replace(
+        config,
+        split_file=None if split_file is None else os.path.abspath(split_file),
+        skip_bad=skip_bad,
+        include_text=include_text,
+        hash_ids=hash_ids,
+        workers=workers,
+        **changes,
+    )
+    version_folder = Path(data_dir).absolute() / DATASET / config.name / str(builder_lib.Builder.VERSION)
+    with _disk_errors(version_folder), place.exclusive(version_folder.parent):
+        place.clean(version_folder)
+        if version_folder.exists() and not overwrite:
+            _require_same(version_folder, config)
+            return version_folder
+        if config.kind != "demo" and not config.download:
+            config = _with_shapes(config)
+        if hash_ids:
+            config = dataclasses.replace(config, salt=_salt(salt_file))
+        with place.replacing(version_folder):
+            builder_lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config).download_and_prepare()
+    return version_folder
+
+
+def _config(builder_lib, dataset: str):
+    name, _, config_name = dataset.partition("/")
+    known = {f"{DATASET}/{config}": value for config, value in builder_lib.CONFIGS.items()}
+    if name != DATASET or config_name not in builder_lib.CONFIGS:
+        raise one_of("dataset", dataset, known)
+    return known[dataset]
+
+
+class _disk_errors:  # noqa: N801 (used as a function)
+    """Turns what the operating system says about a full disk or a missing permission into an `InputError`."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InputError(
+                f"{self._folder}: no space left ({error.strerror}); nothing was kept: free some space or give another "
+                "--data_dir"
+            ) from error
+        if isinstance(error, PermissionError):
+            raise InputError(f"{error.filename or self._folder}: permission denied: give another --data_dir") from error
+        return False
+
+
+def _open(config):
+    from data_builders.mmpsy import source as source_lib
+
+    return source_lib.open_source(config.source, transcripts_only=config.kind == "transcripts", dtype=config.dtype)
+
+
+def _with_shapes(config):
+    """The config with the window shapes that the source has."""
+    found = {f"{name}_shape": tuple(entry["shape"]) for name, entry in _open(config).modalities.items()}
+    return config if config.kind == "transcripts" else dataclasses.replace(config, **found)
+
+
+def _require_same(folder: Path, config) -> None:
+    """Raises unless the dataset in `folder` is what `config` would build."""
+    remedy = "give --overwrite to replace it, or another --data_dir"
+    path = folder / "corpus.json"
+    try:
+        card = json.loads(path.read_text())
+        have = {**card["options"], "source_sha256": card["source_sha256"], "files_sha256": card["files_sha256"]}
+        whole = all((folder / name).is_file() for name in ("dataset_info.json", "features.json"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the card of a dataset built here ({error!r}): {remedy}") from error
+    if not whole:
+        raise InputError(f"{folder}: dataset_info.json or features.json is missing: {remedy}")
+    want = config.options()
+    if config.source is not None:
+        source = _open(config)
+        want |= {"source_sha256": source.table_sha256(), "files_sha256": source.files_sha256()}
+    # A JSON round trip, so that tuples and lists compare.
+    differing = [name for name, value in json.loads(json.dumps(want)).items() if have.get(name) != value]
+    if differing:
+        raise InputError(f"{folder}: already holds a dataset that differs in {', '.join(differing)}: {remedy}")
+
+
+def _salt(salt_file: str | os.PathLike | None) -> str:
+    if salt_file is None:
+        return secrets.token_hex(16)
+    path = Path(salt_file)
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(16) + "\n")
+        path.chmod(0o600)
+    salt = path.read_text().strip()
+    if len(salt) < 16:
+        raise InputError(
+            f"{path}: the salt has {len(salt)} characters, must have 16 or more: delete the file to get one"
+        )
+    return salt
+
+
+def main_build(argv: Sequence[str]) -> Path:
+    """`launch.py build`: parses the arguments, builds, prints where the dataset is.
+
+    Args:
+      argv: arguments after the verb.
+    """
+    parser = argparse.ArgumentParser(prog="launch.py build", description="Build a corpus as TFDS records.")
+    parser.add_argument("--dataset", default="mmpsy/demo", help="mmpsy/demo, mmpsy/released, mmpsy/transcripts, ...")
+    parser.add_argument("--data_dir", default="data", help="root of all datasets")
+    parser.add_argument("--source", help="folder with wav_select.json and np_data/ or its volumes")
+    parser.add_argument("--split_file", help="CSV participant,split; default: by a hash of the id")
+    parser.add_argument("--skip_bad", action="store_true", help="leave out participants that cannot be read")
+    parser.add_argument("--include_text", action="store_true", help="put transcripts into the records")
+    parser.add_argument("--hash_ids", action="store_true", help="replace ids by salted SHA-256")
+    parser.add_argument("--salt_file", help="keeps the salt of --hash_ids; made where missing")
+    parser.add_argument("--workers", type=int, help="reading processes; 0 for none")
+    parser.add_argument("--overwrite", action="store_true", help="replace the dataset that is there")
+    parser.add_argument("--download", action="store_true", help="fetch the released files first")
+    parser.add_argument("--participants", type=int, help="demo only: how many (default 800)")
+    parser.add_argument("--seed", type=int, help="demo only")
+    parser.add_argument("--keep_source", action="store_true", help="demo only: keep the generated .npy files")
+    folder = build(**vars(parser.parse_args(argv)))
+    print(folder)
+    return folder
+
+
+def main_check(argv: Sequence[str]) -> dict[str, Any]:
+    """`launch.py check`: prints what a source holds, what is missing and what is odd.
+
+    Args:
+      argv: arguments after the verb.
+
+    Returns:
+      the report of `check.check`.
+    """
+    from data_builders.mmpsy import check
+
+    parser = argparse.ArgumentParser(prog="launch.py check", description="Look at a source before building it.")
+    parser.add_argument("--source", required=True, help="folder with wav_select.json")
+    parser.add_argument("--deep", action="store_true", help="read every window as the build would")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    arguments = parser.parse_args(argv)
+    report = check.check(arguments.source, deep=arguments.deep)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else check.render(report))
+    return report

@@ -1,0 +1,353 @@
+"""TFDS builder of the MMPsy corpus: `released` files, `transcripts` alone, or the synthetic `demo`.
+
+Built without TensorFlow by `python launch.py build` (`data_builders/mmpsy/cli.py`), or by the stock
+`tfds build data_builders/mmpsy --config released --manual_dir DIR --file_format array_record` where a user has it.
+"""
+
+import dataclasses
+import hashlib
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from data_builders.mmpsy import card, demo, demo_truth, place, shards, splits, writer
+from data_builders.mmpsy import source as source_lib
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import table as table_lib
+from mmpsy_jax.files import write_json
+
+FORMAT = 1
+CORPUS_FILE = "corpus.json"
+BASE_URL = "https://shuyeit.oss-cn-guangzhou.aliyuncs.com/Mmpsy_OpenData/data/"
+FILES = (table_lib.TABLE_NAME, *(f"np_data.zip.{number:03d}" for number in range(1, 6)))
+
+
+@dataclasses.dataclass(eq=False)
+class MmpsyConfig(tfds.core.BuilderConfig):
+    """One way of building the corpus. Treat it as frozen: TFDS' own base class forbids saying so.
+
+    Attributes:
+      kind: "released", "transcripts" or "demo".
+      dtype: of the features, "float16" or "float32".
+      source: table, its folder or the folder above `data/`; None for TFDS' `manual_dir` (never for the demo).
+      download: fetch the released files instead.
+      base_url: where from.
+      audio_shape, text_shape: of one window; the source must agree.
+      include_text: put transcripts into the records.
+      hash_ids: replace ids by salted SHA-256.
+      salt: secret of `hash_ids`.
+      fractions: shares of train, validation and test.
+      split_file: CSV `participant,split` instead.
+      skip_bad: leave out participants that cannot be read and list them in `corpus.json`.
+      workers: processes that read; 0 for none, None to choose by size.
+      participants, seed: of the demo.
+      keep_source: keep the demo's feature files after the build.
+    """
+
+    kind: str = "released"
+    dtype: str = "float16"
+    source: str | None = None
+    download: bool = False
+    base_url: str = BASE_URL
+    audio_shape: tuple[int, int] = (80, 1800)
+    text_shape: tuple[int, int] = (175, 768)
+    include_text: bool = False
+    hash_ids: bool = False
+    salt: str = ""
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    split_file: str | None = None
+    skip_bad: bool = False
+    workers: int | None = None
+    participants: int = 800
+    seed: int = 0
+    keep_source: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """What decides the content of the records beside the source; kept in `corpus.json`."""
+        kept = {
+            "dtype": self.dtype,
+            "include_text": self.include_text,
+            "hash_ids": self.hash_ids,
+            "skip_bad": self.skip_bad,
+            "fractions": None if self.split_file else list(self.fractions),
+            "split_file_sha256": _sha256(self.split_file) if self.split_file else None,
+        }
+        if self.kind == "demo":
+            shapes = {"audio_shape": list(self.audio_shape), "text_shape": list(self.text_shape)}
+            kept |= {"participants": self.participants, "seed": self.seed, **shapes}
+        return kept
+
+
+def _sha256(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+# More test people than usual, so that the interval of a test AUROC is narrow enough to compare with the optimum.
+_DEMO: dict[str, Any] = {"kind": "demo", "fractions": (0.45, 0.15, 0.40)}
+CONFIGS = {
+    config.name: config
+    for config in (
+        MmpsyConfig(name="demo", description="Synthetic: written by a seeded generator, float16.", **_DEMO),
+        MmpsyConfig(name="demo_float32", description="`demo` in float32.", dtype="float32", **_DEMO),
+        MmpsyConfig(name="released", description="The released mel and token windows, float16."),
+        MmpsyConfig(name="released_float32", description="`released` in float32.", dtype="float32"),
+        MmpsyConfig(name="transcripts", description="Hashed character n-grams of the transcripts.", kind="transcripts"),
+    )
+}
+
+
+class Builder(tfds.core.ShardBasedBuilder):
+    """Interviews of Chinese middle-school students with PHQ-9 and GAD-7 scores; one participant per record."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one participant per record, ragged windows."}
+    BUILDER_CONFIGS: Sequence[MmpsyConfig] = list(CONFIGS.values())
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Put wav_select.json and np_data/ (or the volumes np_data.zip.001 to .005) into one folder and pass it as "
+        "--manual_dir, or give a config with `source` or `download`."
+    )
+
+    def _create_builder_config(self, builder_config, version=None):
+        # TFDS refuses a config object that bears the name of a listed one. Ours may: what it changes is what is read,
+        # not what the dataset is, and `corpus.json` records it.
+        if isinstance(builder_config, MmpsyConfig) and builder_config.name in CONFIGS:
+            return builder_config
+        return super()._create_builder_config(builder_config, version=version)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        tensor, scalar, integer = tfds.features.Tensor, tfds.features.Scalar, np.int32
+        features: dict[str, Any] = {
+            "participant": tfds.features.Text(),
+            **{label: scalar(integer) for label in table_lib.LABEL_KEYS},
+            "n_answers": scalar(integer),
+            "n_characters": scalar(integer),
+            "duration_s": scalar(np.float32),
+            "n_windows": scalar(integer),
+            "window_start_s": tensor(shape=(None,), dtype=np.float32),
+        }
+        for modality, entry in self._modalities().items():
+            dtype = integer if entry["kind"] == "ids" else np.dtype(config.dtype).type
+            features |= {
+                f"has_{modality}": scalar(np.bool_),
+                modality: tensor(shape=(None, *entry["shape"]), dtype=dtype, encoding="bytes"),
+                f"{modality}_length": tensor(shape=(None,), dtype=integer),
+            }
+        if config.include_text:
+            features["transcript"] = tfds.features.Text()
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            homepage="https://arxiv.org/abs/2408.12088",
+            license="MIT License, Copyright (c) 2024 ShuyeIT" if config.kind != "demo" else "Apache-2.0",
+        )
+
+    def _modalities(self) -> dict[str, dict[str, Any]]:
+        config = self.builder_config
+        if config.kind == "transcripts":
+            return {"text": source_lib.text.modality_card()}
+        shapes = {"audio": config.audio_shape, "text": config.text_shape}
+        return {
+            name: {"kind": "features", "shape": list(shape), "time_axis": source_lib.TIME_AXIS[name]}
+            for name, shape in shapes.items()
+        }
+
+    def download_and_prepare(self, **kwargs) -> None:
+        """As in TFDS; one builder at a time, and leftovers of killed builds are removed first."""
+        kwargs.setdefault("file_format", "array_record")
+        with place.exclusive(self.data_path.parent):
+            place.clean(Path(self.data_path))
+            try:
+                super().download_and_prepare(**kwargs)
+            except BaseException:
+                if self.builder_config.kind == "demo":
+                    shutil.rmtree(self._demo_workplace(), ignore_errors=True)  # the error that counts is on its way
+                raise
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        # TFDS calls this inside its unfinished folder: what is written here is part of the final rename.
+        folder = Path(self.data_path)
+        beam = download_config is not None and (download_config.beam_runner or download_config.beam_options)
+        self._pool = self._progress = None
+        self._on_beam = bool(beam)
+        try:
+            super()._download_and_prepare(dl_manager, download_config)
+        finally:
+            if self._pool:
+                self._pool.shutdown(cancel_futures=True)
+            if self._progress is not None:
+                self._progress.close()
+        corpus = self._describe(folder)
+        write_json(folder / CORPUS_FILE, corpus)
+        self.info.write_to_directory(folder)  # TFDS does so again; the card reads the features
+        card.write_card(folder, corpus)
+        if self.builder_config.kind == "demo":
+            self._keep_demo_source()
+
+    def _log_download_bytes(self) -> None:
+        """Silent: TFDS would print "Unknown size"; the progress line says what happens."""
+
+    def _log_download_done(self) -> None:
+        """Silent, as above."""
+
+    def _example_writer(self):
+        return writer.UncompressedWriter()
+
+    def _shard_iterators_per_split(self, dl_manager):
+        config = self.builder_config
+        self._source = source = self._open(dl_manager)
+        for name, entry in self._modalities().items():
+            found = source.modalities.get(name, entry)
+            if found != entry:
+                raise InputError(
+                    f"{source.spec.path}: {name} windows are {found['shape']}, but this config says {entry['shape']}: "
+                    f"build with a config whose {name}_shape is {tuple(found['shape'])} (`launch.py build` sets it)"
+                )
+        if source.without_windows and not config.skip_bad:
+            raise InputError(
+                f"{source.arrays.name}: {len(source.without_windows)} of {len(source.interviews)} participants of the "
+                f"table have no windows, the first is {source.without_windows[0]}: fetch them, or leave these "
+                "participants out with --skip_bad"
+            )
+        split_of = splits.assign(source.participants, config.fractions, split_file=config.split_file)
+        self._names = self._make_names(source.participants)
+        members_of = {split: [] for split in splits.SPLITS}
+        for participant, split in split_of.items():
+            members_of[split].append((participant, self._names[participant]))
+        for members in members_of.values():
+            # Hashed ids in the order of the real ones would give the real ones away.
+            members.sort(key=lambda member: table_lib.natural_key(member[1]))
+        self._check_space()
+        workers = shards.default_workers(len(split_of)) if config.workers is None else config.workers
+        self._pool = shards.make_pool(workers) if workers and not self._on_beam else None
+        if not self._on_beam:
+            self._progress = tqdm(
+                total=len(split_of),
+                desc=f"{self.name}/{config.name}",
+                unit=" participants",
+                mininterval=1 if sys.stderr.isatty() else 10,
+                leave=False,
+            )
+        planned = shards.plan(
+            members_of,
+            spec=source.spec,
+            skip_bad=config.skip_bad,
+            pool=self._pool,
+            lookahead=2 * max(1, workers),
+            progress=self._progress.update if self._progress is not None else None,
+            report_folder=self.data_path,
+        )
+        self._n_shards = sum(map(len, planned.values()))
+        return planned
+
+    def _open(self, dl_manager) -> source_lib.Source:
+        config = self.builder_config
+        options = {
+            "transcripts_only": config.kind == "transcripts",
+            "dtype": config.dtype,
+            "include_text": config.include_text,
+        }
+        if config.kind == "demo":
+            folder = self._demo_workplace()
+            if folder.exists():  # half-made by a build that was killed
+                shutil.rmtree(folder)
+            self._optimum = demo.write_corpus(
+                folder, config.participants, config.seed, config.workers, config.audio_shape, config.text_shape
+            )
+            return source_lib.open_source(folder, **options)
+        if config.download:
+            wanted = FILES[:1] if config.kind == "transcripts" else FILES
+            paths = dl_manager.download([config.base_url + name for name in wanted])
+            return source_lib.open_source(paths[0], volumes=paths[1:], **options)
+        return source_lib.open_source(config.source or dl_manager.manual_dir, **options)
+
+    def demo_source(self) -> Path:
+        """Where the demo's table stays after the build, for the text baseline."""
+        return Path(self.data_dir_root).absolute() / "mmpsy_source" / self.builder_config.name
+
+    def _demo_workplace(self) -> Path:
+        # Beside its final place, so that a failed rebuild leaves the table of the dataset that is still there.
+        return self.demo_source().with_name(f"incomplete.{self.builder_config.name}")
+
+    def _keep_demo_source(self) -> None:
+        workplace, final = self._demo_workplace(), self.demo_source()
+        if not self.builder_config.keep_source:
+            shutil.rmtree(workplace / "data" / "np_data")
+        if final.exists():
+            shutil.rmtree(final)
+        workplace.rename(final)
+
+    def _make_names(self, participants: Sequence[str]) -> dict[str, str]:
+        config = self.builder_config
+        if not config.hash_ids:
+            return {participant: participant for participant in participants}
+        if not config.salt:
+            raise InputError("hash_ids needs a salt: without one, ids like user_7 are found by trying them all")
+        names = {p: hashlib.sha256(f"{config.salt}\x00{p}".encode()).hexdigest()[:16] for p in participants}
+        if len(set(names.values())) < len(names):
+            raise InputError("two participants have the same hashed id: take another salt")
+        return names
+
+    def _check_space(self) -> None:
+        values = sum(
+            int(np.prod(entry["shape"]))
+            * np.dtype("int32" if entry["kind"] == "ids" else self.builder_config.dtype).itemsize
+            for entry in self._modalities().values()
+        )
+        needed = self._source.n_windows() * values
+        free = shutil.disk_usage(self.data_path).free
+        if needed > free:
+            raise InputError(
+                f"{self.data_dir_root}: the dataset needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free: "
+                "free some space or give another --data_dir"
+            )
+
+    def _describe(self, folder: Path) -> dict[str, Any]:
+        config, source = self.builder_config, self._source
+        reports = shards.collect_reports(folder, self._n_shards)
+        members = reports["members"]
+        splits.assert_disjoint(members)
+        empty = [split for split in splits.SPLITS if not members.get(split)]
+        if empty:
+            raise InputError(f"nobody is left in {', '.join(empty)} after skipping: mend the source (see `check`)")
+        split_of = {participant: split for split, ids in members.items() for participant in ids}
+        corpus = {
+            "format": FORMAT,
+            "dataset": self.name,
+            "config": config.name,
+            "version": str(self.version),
+            "synthetic": config.kind == "demo",
+            "source": str(self.demo_source()) if config.kind == "demo" else source.spec.path,
+            "source_sha256": source.table_sha256(),
+            "files_sha256": source.files_sha256(),
+            "labels": list(table_lib.LABEL_KEYS),
+            "modalities": self._modalities(),
+            "window_seconds": source.window_seconds,
+            "participants": {split: len(members[split]) for split in splits.SPLITS},
+            "skipped": reports["skipped"],
+            "duplicates": {
+                content: splits.across_splits(map(tuple, reports[content]), split_of)
+                for content in ("windows", "transcripts")
+            },
+            "options": config.options(),
+        }
+        for content, counts in corpus["duplicates"].items():
+            if counts["across_splits"]:
+                print(
+                    f"warning: {counts['across_splits']} identical {content} of different participants lie in different "
+                    "splits (see the dataset's card)",
+                    file=sys.stderr,
+                )
+        if config.kind == "demo":
+            original = {name: participant for participant, name in self._names.items()}
+            test = [original[name] for name in members["test"]]
+            corpus["optimum"] = demo_truth.with_test(self._optimum, test)
+        return corpus

@@ -1,0 +1,88 @@
+"""The folder a dataset is built into: one builder at a time, no leftovers, nothing half-made under the final name."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmpsy_jax.errors import InputError
+
+# TFDS builds into `incomplete.<random>_<version>` and renames at the end; a killed build leaves that folder for good.
+_UNFINISHED = "incomplete."
+_REPLACED = "incomplete.REPLACED_"
+_LOCK = ".build.lock"
+
+_held: set[Path] = set()
+
+
+@contextlib.contextmanager
+def exclusive(folder: str | os.PathLike) -> Iterator[None]:
+    """Holds the folder of a config (`DATA_DIR/mmpsy/demo`) for one build; a second process waits.
+
+    The kernel drops the lock with the process, also after SIGKILL. Within one process it may be taken again.
+
+    Raises:
+      InputError: the folder cannot be created or written.
+    """
+    folder = Path(folder).absolute()
+    if folder in _held:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: cannot be written ({error.strerror}): give another --data_dir or free some space"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: another process builds here; waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        _held.add(folder)
+        yield
+    finally:
+        _held.discard(folder)
+        os.close(handle)
+
+
+def clean(version_folder: Path) -> list[str]:
+    """Removes what killed builds left beside a version; call it inside `exclusive`.
+
+    A dataset that was set aside by `replacing` comes back when its successor never arrived.
+
+    Returns:
+      names of the removed folders.
+    """
+    aside = version_folder.parent / f"{_REPLACED}{version_folder.name}"
+    if aside.is_dir() and not version_folder.exists():
+        aside.rename(version_folder)
+    removed = []
+    for path in sorted(version_folder.parent.glob(f"{_UNFINISHED}*_{version_folder.name}")):
+        shutil.rmtree(path)
+        removed.append(path.name)
+    if removed:
+        print(f"{version_folder.parent}: removed what a killed build left: {', '.join(removed)}", file=sys.stderr)
+    return removed
+
+
+@contextlib.contextmanager
+def replacing(version_folder: Path) -> Iterator[None]:
+    """Sets an existing version aside while its successor is built; puts it back if that fails."""
+    if not version_folder.exists():
+        yield
+        return
+    aside = version_folder.parent / f"{_REPLACED}{version_folder.name}"
+    version_folder.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if not version_folder.exists():
+            aside.rename(version_folder)
+        raise
+    shutil.rmtree(aside)

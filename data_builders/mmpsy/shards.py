@@ -1,0 +1,167 @@
+"""The records of one shard, read by worker processes ahead of the writer, in a fixed order.
+
+A `ShardReader` is what TFDS calls to fill a shard. It leaves a small report beside the shards (who was skipped and why,
+digests of what was read), because under Beam it runs on another machine and has no other way back; the builder collects
+the reports and removes them before the dataset is renamed into place.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from data_builders.mmpsy import source as source_lib
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import write_json
+
+# A shard is held in memory once while it is written (TFDS counts it by a tee), so its size bounds the builder's memory:
+# 64 participants of three windows are about 110 MB in float16.
+PARTICIPANTS_PER_SHARD = 64
+
+REPORT_PREFIX = ".report-"
+
+
+def _leave_with_parent() -> None:
+    """Runs in each worker: a parent that is killed cannot tell its workers, and they would wait for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def make_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
+    """Spawned workers: forking a process that has read records crashes it (`docs/mmpsy.md`)."""
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
+
+
+def default_workers(participants: int) -> int:
+    """Workers for a corpus of this size; 0 (this process alone) where starting them costs more than it saves."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 16) if participants > 200 and cores > 1 else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardReader:
+    """Yields the records of one shard; picklable as long as it has no pool.
+
+    Attributes:
+      spec: the source.
+      members: (id in the source, id in the record) of the shard's participants, in order.
+      report: where the report goes.
+      skip_bad: leave out participants that cannot be read, instead of failing.
+      pool: worker processes; None reads in this process.
+      lookahead: participants that are read ahead of the writer; bounds memory.
+      progress: called after each participant.
+    """
+
+    spec: source_lib.SourceSpec
+    members: tuple[tuple[str, str], ...]
+    report: str
+    skip_bad: bool = False
+    pool: concurrent.futures.Executor | None = None
+    lookahead: int = 4
+    progress: Callable[[], Any] | None = None
+
+    def __call__(self) -> Iterator[tuple[str, source_lib.Record]]:
+        """(id, record) of every participant that could be read."""
+        report: dict[str, list] = {"skipped": [], "windows": [], "transcripts": [], "written": []}
+        for (original, name), read in zip(self.members, self._reads(), strict=True):
+            try:
+                record, digests = read()
+            except InputError as error:
+                if not self.skip_bad:
+                    raise InputError(
+                        f"{error} (`check` lists all such cases; --skip_bad leaves these participants out)"
+                    ) from error
+                # The source's folder and, where ids are hashed, the id itself stay out of the dataset's card.
+                reason = str(error).replace(f"{Path(self.spec.path)}{os.sep}", "").replace(original, name)
+                report["skipped"].append({"participant": name, "reason": reason})
+            except concurrent.futures.process.BrokenProcessPool as error:
+                raise InputError(
+                    "a worker process died, most likely for lack of memory: give --workers=1, or 0 for none"
+                ) from error
+            else:
+                for kind, values in digests.items():
+                    report[kind] += [[value, name] for value in values]
+                report["written"].append(name)
+                yield name, record | {"participant": name}
+            finally:
+                if self.progress:
+                    self.progress()
+        write_json(self.report, report)
+
+    def _reads(self) -> Iterator[Callable[[], tuple[source_lib.Record, dict[str, list[str]]]]]:
+        originals = [original for original, _ in self.members]
+        if self.pool is None:
+            for original in originals:
+                yield lambda original=original: source_lib.read_participant(self.spec, original)
+            return
+        waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+        try:
+            for original in originals:
+                waiting.append(self.pool.submit(source_lib.read_participant, self.spec, original))
+                if len(waiting) >= self.lookahead:
+                    yield waiting.popleft().result
+            while waiting:
+                yield waiting.popleft().result
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def plan(members_of: dict[str, list[tuple[str, str]]], **options: Any) -> dict[str, list[ShardReader]]:
+    """Cuts every split into shards.
+
+    Args:
+      members_of: {split: (id in the source, id in the record) pairs in the order of the records}.
+      **options: of `ShardReader`; `report_folder` says where the reports go.
+
+    Returns:
+      {split: one reader per shard}.
+    """
+    folder = Path(options.pop("report_folder"))
+    shards: dict[str, list[ShardReader]] = {}
+    for split, members in members_of.items():
+        # Shards of equal size, so that the last is not a stub.
+        count = -(-len(members) // PARTICIPANTS_PER_SHARD)
+        bounds = [len(members) * i // count for i in range(count + 1)]
+        shards[split] = [
+            ShardReader(
+                members=tuple(members[start:stop]), report=str(folder / f"{REPORT_PREFIX}{split}-{i}.json"), **options
+            )
+            for i, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False))
+        ]
+    return shards
+
+
+def collect_reports(folder: Path, expected: int) -> dict[str, Any]:
+    """Reads, joins and removes the reports of all shards.
+
+    Returns:
+      {"skipped": [...], "windows": [(digest, id)], "transcripts": [(digest, id)], "members": {split: ids}}.
+    """
+    paths = sorted(folder.glob(f"{REPORT_PREFIX}*.json"))
+    if len(paths) != expected:
+        raise InputError(
+            f"{folder}: {len(paths)} of {expected} shards left a report: a part of the build was lost; build again"
+        )
+    joined: dict[str, Any] = {"skipped": [], "windows": [], "transcripts": [], "members": {}}
+    for path in paths:
+        report = json.loads(path.read_text())
+        for key in ("skipped", "windows", "transcripts"):
+            joined[key] += report[key]
+        split = path.name.removeprefix(REPORT_PREFIX).split("-")[0]
+        joined["members"].setdefault(split, []).extend(report["written"])
+        path.unlink()
+    joined["skipped"].sort(key=lambda entry: entry["participant"])
+    return joined

@@ -1,0 +1,316 @@
+"""A corpus on disk -> one record per participant, as `docs/architecture.md` lays records out.
+
+Free of tfds, TensorFlow and jax: worker processes import this module. Everything that can be wrong with a
+participant's files is found here and raised as an `InputError` that names the file.
+"""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int32, Shaped
+
+from data_builders.mmpsy import arrays as arrays_lib
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import table, text
+
+# How the release cut its recordings: 60 s windows that overlap by 10 s.
+WINDOW_SECONDS = 60.0
+HOP_SECONDS = 50.0
+
+TIME_AXIS = {"audio": 1, "text": 0}
+
+# Shapes are settled by this many participants, so that one damaged file does not decide for all.
+_WITNESSES = 5
+
+# Shorter transcripts are alike by chance ("no", "nothing").
+_TRIVIAL_CHARACTERS = 20
+
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceSpec:
+    """Everything a worker process needs to open the same source.
+
+    Attributes:
+      path: the table, its folder, or the folder above `data/`.
+      volumes: volumes of the archive in order, where they do not lie beside the table (downloads).
+      transcripts_only: text ids from the table alone, no features.
+      dtype: "float16" or "float32", of the features in the record.
+      include_text: whether records carry the transcript.
+    """
+
+    path: str
+    volumes: tuple[str, ...] = ()
+    transcripts_only: bool = False
+    dtype: str = "float16"
+    include_text: bool = False
+
+
+class Source:
+    """An opened corpus; see `open_source`.
+
+    Attributes:
+      spec: how it was opened.
+      table: path of the table.
+      interviews: all participants in natural order.
+      arrays: where the windows lie; None for transcripts only.
+      modalities: {name: entry of `corpus.json`}.
+      window_seconds: length of a window.
+    """
+
+    def __init__(self, spec: SourceSpec):
+        self.spec = spec
+        self.table = table.find_table(spec.path)
+        self.interviews = tuple(table.read_table(self.table))
+        self._interview = {interview.participant: interview for interview in self.interviews}
+        self.arrays: arrays_lib.Arrays | None = None
+        if spec.transcripts_only:
+            self.modalities: dict[str, dict[str, Any]] = {"text": text.modality_card()}
+            self.window_seconds = text.SECONDS_PER_WINDOW
+            return
+        self.window_seconds = WINDOW_SECONDS
+        if spec.volumes:
+            self.arrays = arrays_lib.ZipArrays([Path(volume) for volume in spec.volumes])
+        else:
+            self.arrays = arrays_lib.find_arrays(self.table.parent)
+        if self.arrays is None:
+            raise InputError(
+                f"{self.table.parent}: no features beside the table: expected np_data/ or np_data.zip.001 ...; fetch "
+                "them, or build mmpsy/transcripts, which needs the table alone"
+            )
+        index = self.arrays.index
+        if not any(participant in index for participant in self._interview):
+            raise InputError(
+                f"{self.arrays.name}: holds windows of {len(index)} people, none of them in {self.table}: the table and "
+                "the features belong to different corpora"
+            )
+        # The release counts from 0; a corpus that counts from 1 throughout is no corpus with window 0 lost.
+        self._first = min(min(files) for modalities in index.values() for files in modalities.values())
+        self.modalities = {
+            modality: {"kind": "features", "shape": list(shape), "time_axis": TIME_AXIS[modality]}
+            for modality in arrays_lib.FOLDERS
+            if (shape := self._find_shape(modality)) is not None
+        }
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Ids in natural order."""
+        return tuple(self._interview)
+
+    @property
+    def without_windows(self) -> tuple[str, ...]:
+        """Participants of the table that have no feature file at all."""
+        if self.arrays is None:
+            return ()
+        return tuple(participant for participant in self._interview if not self.arrays.index.get(participant))
+
+    def n_windows(self, participants: Iterable[str] | None = None) -> int:
+        """Number of windows of these (default: all) participants, from the index alone: nothing is read."""
+        participants = self.participants if participants is None else participants
+        if self.arrays is None:
+            size = text.POSITIONS_PER_WINDOW
+            return sum(max(1, -(-len(self._interview[p].transcript) // size)) for p in participants)
+        index = self.arrays.index
+        return sum(max((len(files) for files in index.get(p, {}).values()), default=0) for p in participants)
+
+    def table_sha256(self) -> str:
+        """Digest of the table's bytes."""
+        return hashlib.sha256(self.table.read_bytes()).hexdigest()
+
+    def files_sha256(self) -> str:
+        """Digest of the names and sizes (in an archive also the checksums) of the windows; "" without windows."""
+        return self.arrays.fingerprint() if self.arrays is not None else ""
+
+    def interview(self, participant: str) -> table.Interview:
+        """The participant's row of the table."""
+        return self._interview[participant]
+
+    def read(self, participant: str) -> Record:
+        """Record of one participant, before any TFDS encoding.
+
+        Args:
+          participant: an id of the table.
+
+        Returns:
+          the features of the record contract, numpy arrays and scalars; `<modality>` is [W, *shape] with W >= 1.
+
+        Raises:
+          InputError: whatever is wrong with the participant's files, naming the file.
+        """
+        interview = self._interview[participant]
+        record: Record = {"participant": participant}
+        for label, score in interview.scores.items():
+            record[label] = np.int32(-1 if score is None else score)
+        record["n_answers"] = np.int32(len(interview.answers))
+        record["n_characters"] = np.int32(sum(map(len, interview.answers)))
+        if self.arrays is None:
+            record |= self._encode_transcript(interview)
+        else:
+            record |= self._read_windows(participant)
+        if self.spec.include_text:
+            record["transcript"] = interview.transcript
+        return record
+
+    def _encode_transcript(self, interview: table.Interview) -> Record:
+        ids, lengths = text.windows(text.encode(interview.answers, interview.questions))
+        return {
+            "duration_s": np.float32(0),
+            "n_windows": np.int32(len(ids)),
+            "window_start_s": np.arange(len(ids), dtype=np.float32) * np.float32(text.SECONDS_PER_WINDOW),
+            "has_text": bool(lengths.any()),
+            "text": ids,
+            "text_length": lengths,
+        }
+
+    def _read_windows(self, participant: str) -> Record:
+        count = self._count_windows(participant)
+        starts = np.arange(count, dtype=np.float32) * np.float32(HOP_SECONDS)
+        record: Record = {"duration_s": np.float32(0), "n_windows": np.int32(count), "window_start_s": starts}
+        for modality, card in self.modalities.items():
+            windows = np.zeros((count, *card["shape"]), self.spec.dtype)
+            lengths = np.zeros(count, np.int32)
+            files = self.arrays.index[participant].get(modality, {})
+            for position, number in enumerate(sorted(files)):
+                windows[position] = self._load(files[number], modality)
+                lengths[position] = valid_length(windows[position], card["time_axis"])
+            record |= {f"has_{modality}": bool(lengths.any()), modality: windows, f"{modality}_length": lengths}
+        if "audio" in self.modalities and record["has_audio"]:
+            last = np.flatnonzero(record["audio_length"])[-1]
+            frames = self.modalities["audio"]["shape"][1]
+            record["duration_s"] = np.float32(starts[last] + record["audio_length"][last] * WINDOW_SECONDS / frames)
+        return record
+
+    def _count_windows(self, participant: str) -> int:
+        modalities = self.arrays.index.get(participant, {})
+        if not modalities:
+            raise InputError(
+                f"{self.arrays.describe(participant)}: {participant} has no windows: the table names the participant, "
+                f"but neither {' nor '.join(arrays_lib.FOLDERS.values())} holds a file"
+            )
+        for modality, files in modalities.items():
+            missing = sorted(set(range(self._first, max(files) + 1)) - set(files))
+            if missing:
+                absent = f"{participant}/{arrays_lib.FOLDERS[modality]}/{missing[0]}.npy"
+                raise InputError(
+                    f"{self.arrays.describe(absent)}: missing, though window {max(files)} is there: windows are "
+                    f"consecutive from {self._first}; fetch the missing file"
+                )
+        counts = {modality: len(files) for modality, files in modalities.items()}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{count} in {arrays_lib.FOLDERS[modality]}" for modality, count in counts.items())
+            raise InputError(
+                f"{self.arrays.describe(participant)}: unequal numbers of windows ({said}): sound and text are paired "
+                "by number; fetch the missing files, or remove the modality's folder altogether"
+            )
+        return next(iter(counts.values()))
+
+    def _load(self, path: str, modality: str) -> Float[np.ndarray, "a b"]:
+        array = arrays_lib.load(self.arrays, path)
+        shape = tuple(self.modalities[modality]["shape"])
+        if array.shape != shape:
+            raise InputError(
+                f"{self.arrays.describe(path)}: shape {array.shape}, but the windows of this corpus are {shape}: "
+                "extract its features with the same settings"
+            )
+        with np.errstate(over="ignore"):
+            cast = array.astype(self.spec.dtype)
+        if not np.isfinite(cast).all():
+            raise InputError(
+                f"{self.arrays.describe(path)}: values up to {np.abs(array).max():.3g} do not fit {self.spec.dtype}: "
+                "build the float32 config, or scale the features"
+            )
+        return cast
+
+    def _find_shape(self, modality: str) -> tuple[int, int] | None:
+        """Shape that most of the first few readable files have; None where nobody has the modality."""
+        shapes: list[tuple[int, int]] = []
+        first_error: InputError | None = None
+        tried = 0
+        for participant in self._interview:
+            files = self.arrays.index.get(participant, {}).get(modality)
+            if not files:
+                continue
+            tried += 1
+            try:
+                shapes.append(arrays_lib.load(self.arrays, files[min(files)]).shape)
+            except InputError as error:  # raised again when this participant is read, or here when nothing is readable
+                first_error = first_error or error
+            if len(shapes) == _WITNESSES or tried == 4 * _WITNESSES:
+                break
+        if not shapes:
+            if first_error:
+                raise first_error
+            return None
+        return collections.Counter(shapes).most_common(1)[0][0]
+
+
+def open_source(
+    path: str | os.PathLike,
+    *,
+    volumes: Iterable[str | os.PathLike] = (),
+    transcripts_only: bool = False,
+    dtype: str = "float16",
+    include_text: bool = False,
+) -> Source:
+    """Opens a corpus in the released layout; arguments as in `SourceSpec`.
+
+    Raises:
+      InputError: no table, an unreadable one, or no features that belong to it.
+    """
+    spec = SourceSpec(
+        os.path.abspath(path),
+        tuple(map(os.path.abspath, volumes)),
+        transcripts_only,
+        str(np.dtype(dtype)),
+        include_text,
+    )
+    return Source(spec)
+
+
+def valid_length(window: Float[np.ndarray, "a b"], time_axis: int) -> int:
+    """Number of frames or tokens before the zero padding: up to the last that is not zero throughout."""
+    filled = np.flatnonzero(window.any(axis=1 - time_axis))
+    return int(filled[-1]) + 1 if len(filled) else 0
+
+
+def content_digests(record: Record, transcript: str) -> dict[str, list[str]]:
+    """Short digests by which equal content of two participants is found: {"windows": [...], "transcripts": [...]}.
+
+    Windows of features only: ids of a short text are alike by chance. The same holds for short transcripts.
+    """
+
+    def digest(data: bytes | Shaped[np.ndarray, "..."]) -> str:
+        return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+    windows: list[str] = []
+    for modality in arrays_lib.FOLDERS:
+        content: Float[np.ndarray, "w a b"] | Int32[np.ndarray, "w a b"] | None = record.get(modality)
+        if content is None or content.dtype.kind != "f":
+            continue
+        present = np.flatnonzero(record[f"{modality}_length"])
+        windows += [digest(np.ascontiguousarray(content[window])) for window in present]
+    squeezed = "".join(transcript.split())
+    return {
+        "windows": windows,
+        "transcripts": [digest(squeezed.encode())] if len(squeezed) >= _TRIVIAL_CHARACTERS else [],
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(spec: SourceSpec) -> Source:
+    return Source(spec)
+
+
+def read_participant(spec: SourceSpec, participant: str) -> tuple[Record, dict[str, list[str]]]:
+    """Record and content digests of one participant; a process opens each source once."""
+    source = _opened(spec)
+    record = source.read(participant)
+    return record, content_digests(record, source.interview(participant).transcript)

@@ -1,0 +1,145 @@
+"""Which participant is in which split: decided by the id alone, or by a file.
+
+A hash of the id needs no list and no random state: adding participants moves nobody.
+"""
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mmpsy_jax.errors import InputError, one_of
+
+SPLITS = ("train", "validation", "test")
+
+# Changing it moves people between splits: a new version of the dataset.
+SALT = "mmpsy_jax/1"
+
+
+def position(participant: str, salt: str = SALT) -> float:
+    """Place of an id on [0, 1): uniform over ids, the same on every machine."""
+    digest = hashlib.blake2b(f"{salt}\x00{participant}".encode(), digest_size=8).digest()
+    # 53 bits are what a float holds; 64 could round up to 1.
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def assign(
+    participants: Iterable[str],
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    salt: str = SALT,
+    split_file: str | os.PathLike | None = None,
+) -> dict[str, str]:
+    """Split of every participant.
+
+    Args:
+      participants: ids.
+      fractions: shares of train, validation and test; they add up to 1. Unused with a split file.
+      salt: another salt gives another assignment.
+      split_file: CSV with the columns `participant,split`; it must name every participant once. Further ids in it are
+        allowed, so that one file serves a corpus and its subsets.
+
+    Returns:
+      {participant: "train" | "validation" | "test"}, in the order given.
+
+    Raises:
+      InputError: bad fractions, a bad split file, or a split without participants.
+    """
+    participants = list(participants)
+    if split_file is not None:
+        listed = read_split_file(split_file)
+        missing = [participant for participant in participants if participant not in listed]
+        if missing:
+            raise InputError(
+                f"{split_file}: {len(missing)} of {len(participants)} participants are not listed, the first is "
+                f"{missing[0]!r}: give each one a split"
+            )
+        assigned = {participant: listed[participant] for participant in participants}
+    else:
+        if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+            raise InputError(
+                f"split fractions {tuple(fractions)}: give three positive shares of {', '.join(SPLITS)} that add up to 1"
+            )
+        first, second = fractions[0], fractions[0] + fractions[1]
+        assigned = {}
+        for participant in participants:
+            place = position(participant, salt)
+            assigned[participant] = SPLITS[0 if place < first else 1 if place < second else 2]
+    empty = [split for split in SPLITS if split not in assigned.values()]
+    if empty:
+        raise InputError(
+            f"no participant of {len(participants)} is in {', '.join(empty)}: every split needs at least one; use more "
+            "participants or give a split file"
+        )
+    return assigned
+
+
+def read_split_file(path: str | os.PathLike) -> dict[str, str]:
+    """Reads a CSV file with the columns `participant,split`.
+
+    Raises:
+      InputError: unreadable, wrong columns, an unknown split, a participant listed twice.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except OSError as error:
+        raise InputError(f"{path}: split file cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if header != ["participant", "split"]:
+        raise InputError(f"{path}: the first line is {','.join(header)[:80]!r}, must be 'participant,split'")
+    listed: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != 2:
+            raise InputError(f"{path}: line {number} has {len(row)} cells, must have 2: participant,split")
+        participant, split = (cell.strip() for cell in row)
+        if split not in SPLITS:
+            raise one_of(f"split in line {number} of {path}", split, SPLITS)
+        if participant in listed:
+            raise InputError(f"{path}: line {number} lists {participant!r} again: one person must be in one split")
+        listed[participant] = split
+    return listed
+
+
+def across_splits(holders: Iterable[tuple[str, str]], split_of: Mapping[str, str]) -> dict[str, int]:
+    """Counts content that several participants share.
+
+    Args:
+      holders: (digest of a content, participant) pairs.
+      split_of: {participant: split}.
+
+    Returns:
+      {"shared": contents held by more than one participant, "across_splits": those of them in more than one split}.
+    """
+    owners: dict[str, set[str]] = {}
+    for digest, participant in holders:
+        owners.setdefault(digest, set()).add(participant)
+    several = [people for people in owners.values() if len(people) > 1]
+    return {
+        "shared": len(several),
+        "across_splits": sum(len({split_of[person] for person in people}) > 1 for people in several),
+    }
+
+
+def assert_disjoint(members: Mapping[str, Sequence[str]]) -> None:
+    """Checks what was written: no id twice, neither within a split nor across splits.
+
+    Args:
+      members: {split: ids of its records}.
+
+    Raises:
+      InputError: an id is there twice.
+    """
+    seen: dict[str, str] = {}
+    for split, ids in members.items():
+        for participant in ids:
+            if participant in seen:
+                raise InputError(
+                    f"participant {participant!r} is in {seen[participant]} and again in {split}: a person must be in "
+                    "one record of one split; remove the dataset and build it again"
+                )
+            seen[participant] = split

@@ -1,0 +1,212 @@
+"""The table of a corpus in the layout of the MMPsy release: who was interviewed, what was said, what was scored.
+
+The released `wav_select.json` is a list of objects
+
+    {"user_id": "user_1", "phq-label": {"score": 7, "level": "Mild"}, "gad-label": {...},
+     "audios": {"wav_1.wav": "first answer", ..., "wav_10.wav": "tenth answer"}}
+
+and not the dictionary that the README of the release shows. `wav_10` follows `wav_9`, not `wav_1`. The `level` strings
+are kept only so that `check` can compare them with the scores: nothing is ever derived from them.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.tasks import SCORE_MAXIMUM
+
+TABLE_NAME = "wav_select.json"
+
+# Our label names, and the keys under which the release keeps them.
+LABEL_KEYS = {"phq9": "phq-label", "gad7": "gad-label"}
+
+# Ids become folder names and CSV cells: no separators, no control characters, no leading dot, no spreadsheet formula.
+_PARTICIPANT = re.compile(r"[^\W_][\w.\-]{0,127}")
+_ANSWER = re.compile(r"wav_(\d+)\.wav")
+
+
+@dataclasses.dataclass(frozen=True)
+class Interview:
+    """One participant of the table.
+
+    Attributes:
+      participant: id, as the corpus gives it.
+      scores: total per questionnaire, None where it is missing.
+      levels: the released severity strings, for `check` only.
+      questions: number of the question that each answer belongs to, ascending.
+      answers: what was said, in the order of the questions.
+    """
+
+    participant: str
+    scores: Mapping[str, int | None]
+    levels: Mapping[str, str]
+    questions: tuple[int, ...]
+    answers: tuple[str, ...]
+
+    @property
+    def transcript(self) -> str:
+        """All answers, one below the other."""
+        return "\n".join(self.answers)
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which `user_10` follows `user_9`."""
+    parts = re.split(r"(\d+)", text)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+
+
+def find_table(path: str | os.PathLike) -> Path:
+    """The table file for a path that may be the file itself, its folder, or the folder above `data/`.
+
+    Raises:
+      InputError: there is none.
+    """
+    path = Path(path)
+    candidates = [path] if path.is_file() else [path / TABLE_NAME, path / "data" / TABLE_NAME]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise InputError(
+        f"{path}: no table here: expected {' or '.join(map(str, candidates))}; give the folder that holds "
+        f"{TABLE_NAME} (or its parent, where it lies in data/)"
+    )
+
+
+def read_table(path: str | os.PathLike) -> list[Interview]:
+    """Reads and validates a table.
+
+    Args:
+      path: the JSON file, the folder that holds it, or the folder above its `data/`.
+
+    Returns:
+      the interviews in natural order of their ids (`user_2` before `user_10`).
+
+    Raises:
+      InputError: unreadable file, wrong layout, a missing key, an id twice, a score out of range.
+    """
+    table = find_table(path)
+    entries = _load_json(table)
+    if not isinstance(entries, list):
+        raise InputError(
+            f"{table}: holds a JSON {_json_type(entries)}: the release is a list of objects with user_id, phq-label, "
+            "gad-label and audios; convert it to that"
+        )
+    if not entries:
+        raise InputError(f"{table}: the list is empty: give a table with at least one participant")
+    interviews = [_parse_entry(table, number, entry) for number, entry in enumerate(entries, 1)]
+    _refuse_duplicates(table, interviews)
+    return sorted(interviews, key=lambda interview: natural_key(interview.participant))
+
+
+def transcripts(path: str | os.PathLike) -> dict[str, str]:
+    """Transcript of every participant of a table: all answers in order of the questions, joined by newlines."""
+    return {interview.participant: interview.transcript for interview in read_table(path)}
+
+
+def _load_json(table: Path) -> Any:
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Python keeps the last of two equal keys; an answer would vanish without a word.
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            repeated = sorted({key for key in keys if keys.count(key) > 1})
+            raise InputError(f"{table}: an object repeats the key(s) {', '.join(repeated)}: keep one of each")
+        return dict(pairs)
+
+    try:
+        text = table.read_text("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{table}: cannot be read ({error.strerror}): check the path and its permissions") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{table}: not UTF-8 at byte {error.start}: save the table as UTF-8") from error
+    try:
+        return json.loads(text, object_pairs_hook=without_repeats)
+    except json.JSONDecodeError as error:
+        # `from None`: the original exception carries the whole text of the table.
+        raise InputError(
+            f"{table}: not JSON ({error.msg} at line {error.lineno}, column {error.colno}): is the file cut short? "
+            "fetch it again"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{table}: nested too deeply to be a table of participants: fetch it again") from None
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def _member(where: str, holder: Any, key: str, kind: type) -> Any:
+    if not isinstance(holder, dict):
+        raise InputError(f"{where}: is a JSON {_json_type(holder)}, must be an object")
+    if key not in holder:
+        raise InputError(f"{where}: the key {key!r} is missing: add it, or leave the participant out")
+    if not isinstance(holder[key], kind):
+        raise InputError(f"{where}: {key!r} is a JSON {_json_type(holder[key])}, must be a {_json_type(kind())}")
+    return holder[key]
+
+
+def _parse_entry(table: Path, number: int, entry: Any) -> Interview:
+    where = f"{table}: entry {number}"
+    participant = _member(where, entry, "user_id", str)
+    if not _PARTICIPANT.fullmatch(participant):
+        raise InputError(
+            f"{where}: user_id {participant[:40]!r} cannot be an id: use 1 to 128 letters, digits, '_', '-' or '.', "
+            "beginning with a letter or digit"
+        )
+    where = f"{where} ({participant})"
+    labels = {label: _member(where, entry, key, dict) for label, key in LABEL_KEYS.items()}
+    answers = _parse_answers(where, _member(where, entry, "audios", dict))
+    return Interview(
+        participant=participant,
+        scores={label: _parse_score(where, label, value) for label, value in labels.items()},
+        levels={label: str(value.get("level", "")) for label, value in labels.items()},
+        questions=tuple(question for question, _ in answers),
+        answers=tuple(answer for _, answer in answers),
+    )
+
+
+def _parse_score(where: str, label: str, holder: dict[str, Any]) -> int | None:
+    # The messages leave the score out: an id beside a score is what must not reach a log.
+    key = LABEL_KEYS[label]
+    if "score" not in holder:
+        raise InputError(f"{where}: {key} has no 'score': add it (null where it is unknown)")
+    score = holder["score"]
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or score != score or score % 1 != 0:
+        raise InputError(f"{where}: {key} 'score' must be a whole number, or null where it is unknown")
+    if not 0 <= score <= SCORE_MAXIMUM[label]:
+        raise InputError(f"{where}: {key} 'score' is outside 0 to {SCORE_MAXIMUM[label]}: correct it or set it to null")
+    return int(score)
+
+
+def _parse_answers(where: str, audios: dict[str, Any]) -> list[tuple[int, str]]:
+    answers: dict[int, str] = {}
+    for name, text in audios.items():
+        match = _ANSWER.fullmatch(name)
+        if not match:
+            raise InputError(f"{where}: audios has the key {name[:40]!r}: names must be wav_<number>.wav")
+        if not isinstance(text, str):
+            raise InputError(f"{where}: the answer {name} is a JSON {_json_type(text)}, must be a string")
+        if int(match[1]) in answers:
+            raise InputError(f"{where}: audios has question {int(match[1])} twice: keep one")
+        answers[int(match[1])] = text
+    return sorted(answers.items())
+
+
+def _refuse_duplicates(table: Path, interviews: Iterable[Interview]) -> None:
+    seen: dict[str, str] = {}
+    for interview in interviews:
+        # Folded, because two ids that differ in case only are one folder on some file systems.
+        folded = interview.participant.casefold()
+        if folded in seen:
+            raise InputError(
+                f"{table}: the id {interview.participant!r} appears twice (also as {seen[folded]!r}): one person in two "
+                "entries could end up on both sides of a split; keep one"
+            )
+        seen[folded] = interview.participant
