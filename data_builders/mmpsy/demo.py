@@ -11,12 +11,10 @@ processes start fast. Nothing in it was derived from a recording or a transcript
 are counts and sizes. Equations: `docs/demo_corpus.md`.
 """
 
-import concurrent.futures
 import dataclasses
 import errno
 import functools
 import itertools
-import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from data_builders.mmpsy import demo_truth
+from data_builders.mmpsy import demo_truth, shards
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
 
@@ -85,7 +83,7 @@ def write_corpus(
       folder: created where missing; must not hold a finished corpus.
       participants: how many people.
       seed: of the people; the planted directions are the same for all seeds.
-      workers: processes; None for one per core. Fewer than 50 participants are made in this process.
+      workers: processes; 0 for none, None to choose by size.
       mel_shape: (bands, frames) of a 60 s window; at least (8, 12).
       text_shape: (tokens, dimensions) of a window; at least (5, 8).
 
@@ -124,8 +122,8 @@ def _check_arguments(participants, seed, workers, mel_shape, text_shape) -> None
         raise InputError(f"demo corpus: participants={participants} must be at least 1")
     if seed < 0:
         raise InputError(f"demo corpus: seed={seed} must not be negative")
-    if workers is not None and workers < 1:
-        raise InputError(f"demo corpus: workers={workers} must be at least 1, or None for one per core")
+    if workers is not None and workers < 0:
+        raise InputError(f"demo corpus: workers={workers} must not be negative; 0 works without further processes")
     for name, shape, least in (("mel_shape", mel_shape, (8, 12)), ("text_shape", text_shape, (5, 8))):
         if len(shape) != 2 or any(size < low for size, low in zip(shape, least, strict=True)):
             raise InputError(f"demo corpus: {name}={tuple(shape)} must have two sizes, at least {least}")
@@ -137,12 +135,10 @@ def _remove(folder: Path) -> None:
 
 
 def _run(jobs: list[_Job], workers: int | None) -> list[dict[str, Any]]:
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers == 1 or len(jobs) < 50:  # starting a process takes longer than making that many
+    workers = shards.default_workers(len(jobs)) if workers is None else min(workers, len(jobs))
+    if workers < 2:
         return [_write_participant(job) for job in jobs]
-    # Spawned, not forked: the caller may hold threads (jax, grain) that do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with shards.make_pool(workers) as pool:
         try:
             return list(pool.map(_write_participant, jobs, chunksize=8))
         except BaseException:

@@ -1,0 +1,169 @@
+"""Croissant JSON-LD (version 1.0) of an exported dataset, built with mlcroissant, which validates while it builds.
+
+TFDS reads Croissant but does not write it. The record set `participants` describes the features of the TFDS records;
+mlcroissant itself cannot decode ArrayRecord shards, tensorflow_datasets does. The record set `splits` is inline and
+can be read anywhere. Every shard is listed with its sha256, so a copy can be verified.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmpsy_jax.errors import InputError
+
+_OWN = ("README.md", "croissant.json")  # they cannot hold their own digest
+_JSON = "application/json"
+_ARRAY_RECORD = "https://github.com/google/array_record"
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One feature of the records.
+
+    Attributes:
+      dtype: "text", "bool", "int32", "float16" or "float32".
+      shape: None is the ragged number of windows.
+      meaning: a phrase for people.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    meaning: str
+
+
+def describe(
+    folder: Path,
+    corpus: Mapping[str, Any],
+    features: Mapping[str, Feature],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The JSON-LD document as a dictionary.
+
+    Args:
+      folder: version folder; its files are listed with size and sha256.
+      corpus: content of `corpus.json`.
+      features: of the records, by name.
+      about: title, summary, licence and so on, as `card.about` gives them.
+
+    Raises:
+      InputError: the folder holds no shards.
+    """
+    import mlcroissant as mlc  # takes two seconds to import, and only a build needs it
+
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files if path.name not in _OWN]
+    if not any(".array_record" in path.name for path in files):
+        raise InputError(f"{folder}: no ArrayRecord shards there; write the card into a finished version folder")
+    types = {
+        "bool": mlc.DataType.BOOL,
+        "text": mlc.DataType.TEXT,
+        "int32": mlc.DataType.INT32,
+        "float16": mlc.DataType.FLOAT16,
+        "float32": mlc.DataType.FLOAT32,
+    }
+
+    def field(name: str) -> "mlc.Field":
+        feature = features[name]
+        shape = ",".join("-1" if size is None else str(size) for size in feature.shape)
+        return mlc.Field(
+            id=f"participants/{name}",
+            name=name,
+            description=feature.meaning,
+            data_types=[types[feature.dtype]],
+            is_array=bool(shape) or None,
+            array_shape=shape or None,
+            source=mlc.Source(file_set="records", extract=mlc.Extract(column=name)),
+        )
+
+    metadata = mlc.Metadata(
+        name=f"{corpus['dataset']}_{corpus['config']}",
+        description=f"{about['summary']} {about['disclaimer']}",
+        license=[f"https://spdx.org/licenses/{about['license']}"],
+        url=about["url"] or None,
+        version=corpus["version"],
+        cite_as=about["citation"] or None,
+        in_language=[about["language"]],
+        keywords=["speech", "PHQ-9", "GAD-7", *(["synthetic"] if about["synthetic"] else [])],
+        distribution=[*(_file(mlc, path) for path in files), _records(mlc)],
+        record_sets=[
+            mlc.RecordSet(
+                id="splits",
+                name="splits",
+                description="Number of participants in each split; nobody is in two.",
+                key=["splits/name"],
+                data_types=[mlc.DataType.SPLIT],
+                fields=[
+                    mlc.Field(id="splits/name", name="name", data_types=[mlc.DataType.TEXT]),
+                    mlc.Field(id="splits/participants", name="participants", data_types=[mlc.DataType.INTEGER]),
+                ],
+                data=[
+                    {"splits/name": name, "splits/participants": count}
+                    for name, count in corpus["participants"].items()
+                ],
+            ),
+            mlc.RecordSet(
+                id="participants",
+                name="participants",
+                description="One record per participant: tf.train.Example in ArrayRecord, read by tensorflow_datasets.",
+                key=["participants/participant"],
+                fields=[field(name) for name in features],
+            ),
+        ],
+        **_responsible(corpus, features, about),
+    )
+    return metadata.to_json()
+
+
+def _file(mlc, path: Path):
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return mlc.FileObject(
+        id=path.name,
+        name=path.name,
+        content_url=path.name,
+        content_size=f"{path.stat().st_size} B",
+        encoding_formats=[_JSON if path.suffix == ".json" else _ARRAY_RECORD],
+        sha256=digest,
+    )
+
+
+def _records(mlc):
+    return mlc.FileSet(
+        id="records",
+        name="records",
+        description="All shards; the split is the part of the file name before `.array_record`.",
+        includes=["*.array_record*"],
+        encoding_formats=[_ARRAY_RECORD],
+    )
+
+
+def _responsible(
+    corpus: Mapping[str, Any], features: Mapping[str, Feature], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fields of the Responsible AI vocabulary."""
+    common = {
+        "data_limitations": list(about["caveats"]),
+        "data_collection": " ".join(about["provenance"]),
+        "data_manipulation_protocol": (
+            "Windows stored as they are in the source except for a cast of the float type; splits by a hash of the "
+            f"participant id or a split file; {len(corpus['skipped'])} participants left out for damaged files."
+        ),
+    }
+    if about["synthetic"]:
+        return common | {"data_use_cases": ["Tests of software; not for conclusions about people."]}
+    sensitive = ["Voices of minors as log-mel spectrograms or embeddings of their words", "Totals of PHQ-9 and GAD-7"]
+    if "transcript" in features:
+        sensitive.append("Transcripts of minors in clear text")
+    return common | {
+        "data_collection_type": ["Interviews", "Surveys"],
+        "annotations_per_item": "One self-report per questionnaire",
+        "data_annotation_protocol": ["PHQ-9 and GAD-7 filled in by the pupils, with control questions added"],
+        "data_biases": [
+            "One province of one country, school pupils only; sex, age and school of the participants are not released"
+        ],
+        "data_use_cases": ["Research on estimating questionnaire totals from speech; not for decisions about a person"],
+        "data_social_impact": about["disclaimer"],
+        "personal_sensitive_information": sensitive,
+    }
