@@ -67,7 +67,8 @@ def _read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because np.load leaves its own handle open when the file is no zip.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         _log.warning("%s cannot be read (%s): scanning the records again", path, type(error).__name__)

@@ -112,6 +112,7 @@ def open_corpus(path: str | Path) -> Corpus:
             f"{REBUILD}, or with stock TFDS pass --file_format=array_record"
         )
     card = _card(folder)
+    _json(folder / "features.json")  # TFDS would take the dataset for one of an old version
     builder = _tfds_builder(folder)
     fields = _fields(folder, builder.info.features)
     modalities = _modalities(folder, card, fields)
@@ -139,7 +140,11 @@ def open_corpus(path: str | Path) -> Corpus:
 def _tfds_builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds  # half a second, and not needed by workers
 
-    return tfds.builder_from_directory(folder)
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # whatever a foreign or damaged description makes it raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{folder}: TFDS cannot open this dataset ({reason}): {REBUILD}") from error
 
 
 def _find(path: Path) -> Path:
@@ -190,7 +195,6 @@ def _card(folder: Path) -> dict[str, Any]:
 def _fields(folder: Path, features: Any) -> dict[str, Field]:
     import tensorflow_datasets as tfds
 
-    _json(folder / "features.json")  # a readable error where it is gone; TFDS has another opinion of it
     fields = {}
     for name, feature in features.items():
         if isinstance(feature, tfds.features.Text):
