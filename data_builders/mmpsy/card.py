@@ -39,7 +39,7 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE DATASET OR THE USE OR 
 DISCLAIMER = (
     "For research only. A model trained on these records estimates the total of a self-report questionnaire from "
     "speech. It is not a diagnostic device, has not been validated against clinical interviews, and must not be used "
-    "for decisions about a person, for discipline, selection or surveillance. Neither a high nor a low estimate replaces "
+    "for decisions about a person, for discipline, selection or surveillance. No estimate, high or low, replaces "
     "a professional. Where somebody is at risk, contact local emergency or crisis services."
 )
 
@@ -183,8 +183,8 @@ def render(corpus: Mapping[str, Any], features: Mapping[str, Feature]) -> str:
     if said["synthetic"]:
         parts.append("## Licence\n\nApache-2.0, as mmpsy_jax.")
     else:
-        parts.append(f"## Licence\n\n{LICENSE_OF_RELEASE}")
-        parts.append(f"## Citation\n\n```bibtex\n{CITATION}```")
+        parts.append(f"## Licence\n\n{LICENSE_OF_RELEASE.strip()}")
+        parts.append(f"## Citation\n\n```bibtex\n{CITATION.strip()}\n```")
     return "\n\n".join(parts) + "\n"
 
 
