@@ -22,6 +22,8 @@ from mmpsy_jax.errors import InputError
 FOLDERS = {"audio": "mel-spectrogram", "text": "sentence_embeddings"}
 _MODALITY = {folder: modality for modality, folder in FOLDERS.items()}
 
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
+
 # participant -> modality -> number of the file -> its path inside the corpus
 Index = Mapping[str, Mapping[str, Mapping[int, str]]]
 
@@ -42,6 +44,10 @@ class Arrays(Protocol):
 
     def open(self, path: str) -> BinaryIO:
         """The file, for reading."""
+        ...
+
+    def head(self, path: str, size: int) -> bytes:
+        """The first bytes of a file."""
         ...
 
     def fingerprint(self) -> str:
@@ -98,6 +104,10 @@ class FolderArrays:
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
+    def head(self, path: str, size: int) -> bytes:
+        with self.open(path) as file:
+            return file.read(size)
+
     def fingerprint(self) -> str:
         return _digest(f"{path} {self.size(path)}" for path in _paths(self.index))
 
@@ -119,10 +129,15 @@ class ZipArrays:
     def open(self, path: str) -> BinaryIO:
         try:
             return io.BytesIO(self._zip.read(path))  # reads to the end, so the checksum is compared
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise InputError(
-                f"{self.describe(path)}: damaged in the archive ({error}): fetch the volumes again"
-            ) from error
+        except _ZIP_ERRORS as error:
+            raise InputError(f"{self.describe(path)}: damaged in the archive ({error}): fetch it again") from error
+
+    def head(self, path: str, size: int) -> bytes:
+        try:
+            with self._zip.open(path) as file:
+                return file.read(size)
+        except _ZIP_ERRORS as error:
+            raise InputError(f"{self.describe(path)}: damaged in the archive ({error}): fetch it again") from error
 
     def fingerprint(self) -> str:
         return _digest(f"{path} {self.size(path)} {self._zip.getinfo(path).CRC}" for path in _paths(self.index))
@@ -157,7 +172,7 @@ def load(arrays: Arrays, path: str) -> np.ndarray:
       a floating point array of two dimensions, as stored.
 
     Raises:
-      InputError: empty, truncated, pickled, of another type or number of dimensions, or with values that are not finite.
+      InputError: empty, truncated, pickled, of another type or rank, or with values that are not finite.
     """
     where = arrays.describe(path)
     if arrays.size(path) == 0:
@@ -185,7 +200,27 @@ def load(arrays: Arrays, path: str) -> np.ndarray:
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{where}: shape {array.shape}, must have two dimensions, none of them 0")
     if not np.isfinite(array).all():
-        raise InputError(
-            f"{where}: {int((~np.isfinite(array)).sum())} values are not finite: extract its features again"
-        )
+        raise InputError(f"{where}: {int((~np.isfinite(array)).sum())} values are not finite: extract it again")
     return array
+
+
+def describe_header(arrays: Arrays, path: str) -> tuple[str, tuple[int, ...]]:
+    """Type and shape of a window file from its first bytes and its size; the values are not read.
+
+    Raises:
+      InputError: no header, a pickled array, or a size that does not fit the header.
+    """
+    where, size = arrays.describe(path), arrays.size(path)
+    start = io.BytesIO(arrays.head(path, 1024))
+    try:
+        version = np.lib.format.read_magic(start)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read(start)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{where}: {size} bytes that do not begin like a .npy file: fetch it again") from error
+    if dtype.hasobject:
+        raise InputError(f"{where}: holds pickled objects: windows are plain arrays of floats; it will not be read")
+    expected = start.tell() + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size != expected:
+        raise InputError(f"{where}: {size} bytes, but its header says {expected}: cut short or damaged; fetch it again")
+    return str(dtype), shape

@@ -4,12 +4,13 @@ A script that calls `build` with workers must do so under `if __name__ == "__mai
 """
 
 import argparse
+import contextlib
 import dataclasses
 import errno
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,24 +116,19 @@ def _config(builder_lib, dataset: str):
     return known[dataset]
 
 
-class _disk_errors:  # noqa: N801 (used as a function)
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
     """Turns what the operating system says about a full disk or a missing permission into an `InputError`."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InputError(
-                f"{self._folder}: no space left ({error.strerror}); nothing was kept: free some space or give another "
-                "--data_dir"
-            ) from error
-        if isinstance(error, PermissionError):
-            raise InputError(f"{error.filename or self._folder}: permission denied: give another --data_dir") from error
-        return False
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{error.filename or folder}: permission denied: give another --data_dir") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"{folder}: no space left ({error.strerror}); nothing was kept: free some space or give another --data_dir"
+        ) from error
 
 
 def _open(config):
@@ -178,9 +174,7 @@ def _salt(salt_file: str | os.PathLike | None) -> str:
         path.chmod(0o600)
     salt = path.read_text().strip()
     if len(salt) < 16:
-        raise InputError(
-            f"{path}: the salt has {len(salt)} characters, must have 16 or more: delete the file to get one"
-        )
+        raise InputError(f"{path}: the salt has {len(salt)} characters, must have 16: delete the file to get one")
     return salt
 
 

@@ -187,7 +187,6 @@ class Builder(tfds.core.ShardBasedBuilder):
                 self._progress.close()
         corpus = self._describe(folder)
         write_json(folder / CORPUS_FILE, corpus)
-        self.info.write_to_directory(folder)  # TFDS does so again; the card reads the features
         card.write_card(folder, corpus)
         if self.builder_config.kind == "demo":
             self._keep_demo_source()
@@ -297,12 +296,10 @@ class Builder(tfds.core.ShardBasedBuilder):
         return names
 
     def _check_space(self) -> None:
-        values = sum(
-            int(np.prod(entry["shape"]))
-            * np.dtype("int32" if entry["kind"] == "ids" else self.builder_config.dtype).itemsize
-            for entry in self._modalities().values()
-        )
-        needed = self._source.n_windows() * values
+        item_bytes = {"ids": 4, "features": np.dtype(self.builder_config.dtype).itemsize}
+        modalities = self._modalities().values()
+        window_bytes = sum(int(np.prod(entry["shape"])) * item_bytes[entry["kind"]] for entry in modalities)
+        needed = self._source.n_windows() * window_bytes
         free = shutil.disk_usage(self.data_path).free
         if needed > free:
             raise InputError(
@@ -342,8 +339,8 @@ class Builder(tfds.core.ShardBasedBuilder):
         for content, counts in corpus["duplicates"].items():
             if counts["across_splits"]:
                 print(
-                    f"warning: {counts['across_splits']} identical {content} of different participants lie in different "
-                    "splits (see the dataset's card)",
+                    f"warning: {counts['across_splits']} identical {content} of different participants lie in "
+                    "different splits (see the dataset's card)",
                     file=sys.stderr,
                 )
         if config.kind == "demo":

@@ -8,11 +8,13 @@ the reports and removes them before the dataset is renamed into place.
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,7 @@ class ShardReader:
                 # The source's folder and, where ids are hashed, the id itself stay out of the dataset's card.
                 reason = str(error).replace(f"{Path(self.spec.path)}{os.sep}", "").replace(original, name)
                 report["skipped"].append({"participant": name, "reason": reason})
-            except concurrent.futures.process.BrokenProcessPool as error:
+            except BrokenProcessPool as error:
                 raise InputError(
                     "a worker process died, most likely for lack of memory: give --workers=1, or 0 for none"
                 ) from error
@@ -139,7 +141,7 @@ def plan(members_of: dict[str, list[tuple[str, str]]], **options: Any) -> dict[s
             ShardReader(
                 members=tuple(members[start:stop]), report=str(folder / f"{REPORT_PREFIX}{split}-{i}.json"), **options
             )
-            for i, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False))
+            for i, (start, stop) in enumerate(itertools.pairwise(bounds))
         ]
     return shards
 

@@ -89,8 +89,8 @@ class Source:
         index = self.arrays.index
         if not any(participant in index for participant in self._interview):
             raise InputError(
-                f"{self.arrays.name}: holds windows of {len(index)} people, none of them in {self.table}: the table and "
-                "the features belong to different corpora"
+                f"{self.arrays.name}: holds windows of {len(index)} people, none of them in {self.table}: table and "
+                "features belong to different corpora"
             )
         # The release counts from 0; a corpus that counts from 1 throughout is no corpus with window 0 lost.
         self._first = min(min(files) for modalities in index.values() for files in modalities.values())
@@ -171,7 +171,7 @@ class Source:
         }
 
     def _read_windows(self, participant: str) -> Record:
-        count = self._count_windows(participant)
+        count = self.count_windows(participant)
         starts = np.arange(count, dtype=np.float32) * np.float32(HOP_SECONDS)
         record: Record = {"duration_s": np.float32(0), "n_windows": np.int32(count), "window_start_s": starts}
         for modality, card in self.modalities.items():
@@ -179,7 +179,7 @@ class Source:
             lengths = np.zeros(count, np.int32)
             files = self.arrays.index[participant].get(modality, {})
             for position, number in enumerate(sorted(files)):
-                windows[position] = self._load(files[number], modality)
+                windows[position] = self.load_window(files[number], modality)
                 lengths[position] = valid_length(windows[position], card["time_axis"])
             record |= {f"has_{modality}": bool(lengths.any()), modality: windows, f"{modality}_length": lengths}
         if "audio" in self.modalities and record["has_audio"]:
@@ -188,7 +188,12 @@ class Source:
             record["duration_s"] = np.float32(starts[last] + record["audio_length"][last] * WINDOW_SECONDS / frames)
         return record
 
-    def _count_windows(self, participant: str) -> int:
+    def count_windows(self, participant: str) -> int:
+        """Number of windows of one participant, after checking that the files are complete and come in pairs.
+
+        Raises:
+          InputError: no files, one missing in between, or unequal numbers of mel and token windows.
+        """
         modalities = self.arrays.index.get(participant, {})
         if not modalities:
             raise InputError(
@@ -212,7 +217,16 @@ class Source:
             )
         return next(iter(counts.values()))
 
-    def _load(self, path: str, modality: str) -> Float[np.ndarray, "a b"]:
+    def load_window(self, path: str, modality: str) -> Float[np.ndarray, "a b"]:
+        """One window in the dtype of the records, checked.
+
+        Args:
+          path: as in `arrays.index`.
+          modality: "audio" or "text".
+
+        Raises:
+          InputError: unreadable, of another shape than the other windows, not finite, or beyond the dtype's range.
+        """
         array = arrays_lib.load(self.arrays, path)
         shape = tuple(self.modalities[modality]["shape"])
         if array.shape != shape:

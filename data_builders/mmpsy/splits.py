@@ -7,7 +7,6 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from mmpsy_jax.errors import InputError, one_of
 
@@ -58,7 +57,7 @@ def assign(
     else:
         if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
             raise InputError(
-                f"split fractions {tuple(fractions)}: give three positive shares of {', '.join(SPLITS)} that add up to 1"
+                f"split fractions {tuple(fractions)}: give three positive shares, {', '.join(SPLITS)}, that add up to 1"
             )
         first, second = fractions[0], fractions[0] + fractions[1]
         assigned = {}

@@ -206,7 +206,7 @@ def _refuse_duplicates(table: Path, interviews: Iterable[Interview]) -> None:
         folded = interview.participant.casefold()
         if folded in seen:
             raise InputError(
-                f"{table}: the id {interview.participant!r} appears twice (also as {seen[folded]!r}): one person in two "
-                "entries could end up on both sides of a split; keep one"
+                f"{table}: the id {interview.participant!r} appears twice (also as {seen[folded]!r}): one person "
+                "in two entries could end up on both sides of a split; keep one"
             )
         seen[folded] = interview.participant
