@@ -8,7 +8,7 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,7 @@ class Predictions:
         """
         if not len(self):
             return self
-        group, first = _group((self.participant_id, self.split, self.fold, self.task))
+        group, first = groups(self.participant_id, self.split, self.fold, self.task)
         columns = {name: getattr(self, name)[first] for name in COLUMNS}
         counts = np.bincount(group)
         for name in ("y_prob", "y_pred"):
@@ -129,7 +129,7 @@ class Predictions:
         return made
 
 
-def _group(columns: Sequence[np.ndarray]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " g"]]:
+def groups(*columns: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " g"]]:
     """Number of the group of equal values that each row belongs to, and the first row of each group."""
     group = np.zeros(len(columns[0]), np.int64)
     first = np.zeros(0, np.int64)
@@ -176,7 +176,7 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
     """Rules that need two rows to break."""
     if not len(table):
         return None
-    task, first = _group((table.task,))
+    task, first = groups(table.task)
     mixed = np.flatnonzero(prob != prob[first][task])[:1]
     if len(mixed):
         rows = np.array([first[task[mixed[0]]], mixed[0]])
@@ -184,12 +184,12 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
             rows,
             f"task {str(table.task[mixed[0]])!r} has y_prob in one row and y_pred in another: give one of the two",
         )
-    key, first = _group((table.participant_id, table.task, table.split, table.fold, table.seed))
+    key, first = groups(table.participant_id, table.task, table.split, table.fold, table.seed)
     if len(first) < len(table):
         again = np.setdiff1d(np.arange(len(table)), first)[0]
         rows = np.array([first[key[again]], again])
         return rows, "the same participant, task, split, fold and seed twice: keep one row (average windows beforehand)"
-    key, first = _group((table.participant_id, table.task))
+    key, first = groups(table.participant_id, table.task)
     truth = np.nan_to_num(table.y_true, nan=-1e300)
     differs = np.flatnonzero(truth != truth[first][key])[:1]
     if len(differs):

@@ -1,0 +1,107 @@
+"""What a reader must know before believing a number: printed first in every report."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from mmpsy_jax.evaluation.metrics import NAMES
+from mmpsy_jax.evaluation.predictions import Predictions, groups
+
+FEW_EVENTS = 10
+TOO_GOOD_AUROC = 0.95
+LENGTH = "length"  # name of the transcript length baseline
+
+MESSAGES = {
+    "participant_in_two_splits": (
+        "{n} participants stand in more than one split of the same fold: the model may know them. Split by participant "
+        "and train again."
+    ),
+    "few_events": "only {n} participants in the smaller class (fewer than {few}): the numbers say little.",
+    "auroc_too_good": (
+        "AUROC above {limit} on real data: look for a leak (shared participants or recordings, the questionnaire "
+        "spoken in the interview, file order or length) before believing it."
+    ),
+    "length_suffices": (
+        "the length of the transcript alone reaches the model's interval: nothing shows that the model uses more than "
+        "how much was said."
+    ),
+    "missing_folds": "folds {there} are there, {absent} not: did one fail?",
+    "uneven_seeds": "some predictions come from {low} seeds, others from {high}: the ensemble averages what is there.",
+    "missing_labels": "{n} rows have no label and are left out.",
+    "baseline_partial": "baseline {name} predicts {n} of {rows} rows; it is compared on those.",
+    "default_threshold": (
+        "no validation rows of both classes in fold {folds}: the threshold there is the default, not a chosen one."
+    ),
+}
+RED = ("participant_in_two_splits", "few_events", "auroc_too_good", "length_suffices")
+
+Flag = dict[str, Any]
+
+
+def flag(code: str, task: str | None = None, split: str | None = None, **values: Any) -> Flag:
+    """A flag as it stands in `report.json`: level "red" or "note", code, task, split and message."""
+    level = "red" if code in RED else "note"
+    return {"level": level, "code": code, "task": task, "split": split, "message": MESSAGES[code].format(**values)}
+
+
+def of_table(predictions: Predictions) -> list[Flag]:
+    """Flags of the table as a whole: people shared between splits, folds or seeds that are missing."""
+    found = []
+    _, first = groups(predictions.participant_id, predictions.fold, predictions.split)
+    places = predictions.take(first)  # one row per person, fold and split
+    person, _ = groups(places.participant_id, places.fold)
+    shared = int((np.bincount(person) > 1).sum())
+    if shared:
+        found.append(flag("participant_in_two_splits", n=shared))
+    folds = np.unique(predictions.fold)
+    absent = np.setdiff1d(np.arange(folds.min(), folds.max() + 1), folds)
+    if len(absent):
+        found.append(flag("missing_folds", there=_listed(folds), absent=_listed(absent)))
+    cell, _ = groups(predictions.participant_id, predictions.split, predictions.fold, predictions.task)
+    seeds = np.bincount(cell)
+    if seeds.min() != seeds.max():
+        found.append(flag("uneven_seeds", low=seeds.min(), high=seeds.max()))
+    return found
+
+
+def of_split(task: str, kind: str, split: str, entry: dict[str, Any], synthetic: bool) -> list[Flag]:
+    """Flags of one task on one split, from its finished entry of `report.json`."""
+    found = []
+    if kind == "binary":
+        smaller = min(entry["n_events"], entry["n_rows"] - entry["n_events"])
+        if smaller < FEW_EVENTS:
+            found.append(flag("few_events", task, split, n=smaller, few=FEW_EVENTS))
+    if entry["n_without_label"]:
+        found.append(flag("missing_labels", task, split, n=entry["n_without_label"]))
+    if split == "train":  # a model may be as good as it likes there, and baselines do not predict it
+        return found
+    if kind == "binary" and not synthetic and (entry["model"]["auroc"]["value"] or 0) > TOO_GOOD_AUROC:
+        found.append(flag("auroc_too_good", task, split, limit=TOO_GOOD_AUROC))
+    if _length_suffices(kind, entry):
+        found.append(flag("length_suffices", task, split))
+    for name, covered in entry["baseline_rows"].items():
+        if covered < entry["n_rows"]:
+            found.append(flag("baseline_partial", task, split, name=name, n=covered, rows=entry["n_rows"]))
+    return found
+
+
+def _length_suffices(kind: str, entry: dict[str, Any]) -> bool:
+    """Whether the length baseline is not clearly worse than the model by the first metric of the kind."""
+    if LENGTH not in entry["baselines"]:
+        return False
+    name, sign = next(iter(NAMES[kind].items()))
+    length, model = entry["baselines"][LENGTH][name]["value"], entry["model"][name]
+    bound = model["low"] if sign > 0 else model["high"]
+    known = all(value is not None and np.isfinite(value) for value in (length, bound))
+    return known and sign * length >= sign * bound
+
+
+def of_thresholds(task: str, thresholds: Iterable[dict[str, Any]]) -> list[Flag]:
+    """A note where a threshold could not be chosen on validation."""
+    folds = [entry["fold"] for entry in thresholds if entry["source"] != "validation"]
+    return [flag("default_threshold", task, folds=_listed(folds))] if folds else []
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(int(n)) for n in numbers)
