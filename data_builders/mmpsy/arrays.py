@@ -6,6 +6,7 @@ numbers: as text, `10.npy` would come before `2.npy`.
 
 import hashlib
 import io
+import math
 import os
 import re
 import zipfile
@@ -81,14 +82,11 @@ class FolderArrays:
 
     def _walk(self) -> Iterator[str]:
         try:
-            for participant in os.scandir(self._folder):
-                if not participant.is_dir():
-                    continue
-                for modality in os.scandir(participant.path):
-                    if modality.name not in _MODALITY or not modality.is_dir():
-                        continue
-                    for file in os.scandir(modality.path):
-                        yield f"{participant.name}/{modality.name}/{file.name}"
+            for participant in os.listdir(self._folder):
+                for modality in FOLDERS.values():
+                    place = self._folder / participant / modality
+                    for file in os.listdir(place) if place.is_dir() else ():
+                        yield f"{participant}/{modality}/{file}"
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be listed ({error.strerror}): check permissions") from error
 
@@ -175,26 +173,14 @@ def load(arrays: Arrays, path: str) -> np.ndarray:
       InputError: empty, truncated, pickled, of another type or rank, or with values that are not finite.
     """
     where = arrays.describe(path)
-    if arrays.size(path) == 0:
-        raise InputError(f"{where}: is empty: fetch it again")
+    describe_header(arrays, path)  # so that no header makes numpy allocate more than the file holds
     try:
         with arrays.open(path) as file:
             array = np.load(file, allow_pickle=False)
-            trailing = file.read(1)
-    except InputError:
-        raise
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error).lower():
-            raise InputError(
-                f"{where}: holds pickled objects or is no .npy file: windows are plain arrays of floats; unpickling "
-                "runs code and is refused"
-            ) from error
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{where}: cut short or damaged ({error}): fetch it again") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise InputError(f"{where}: holds an .npz archive: windows are single .npy arrays")
-    if trailing:
-        raise InputError(f"{where}: bytes follow the array: damaged; fetch it again")
     if array.dtype not in (np.float16, np.float32, np.float64):
         raise InputError(f"{where}: holds {array.dtype}, must be float16, float32 or float64")
     if array.ndim != 2 or 0 in array.shape:
@@ -208,19 +194,24 @@ def describe_header(arrays: Arrays, path: str) -> tuple[str, tuple[int, ...]]:
     """Type and shape of a window file from its first bytes and its size; the values are not read.
 
     Raises:
-      InputError: no header, a pickled array, or a size that does not fit the header.
+      InputError: empty, no header, a pickled array, or a size that does not fit the header.
     """
     where, size = arrays.describe(path), arrays.size(path)
+    if size == 0:
+        raise InputError(f"{where}: is empty: fetch it again")
     start = io.BytesIO(arrays.head(path, 1024))
     try:
         version = np.lib.format.read_magic(start)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, dtype = read(start)
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{where}: {size} bytes that do not begin like a .npy file: fetch it again") from error
+    except Exception as error:  # the header is a Python literal: a damaged one raises anything, TokenError included
+        raise InputError(
+            f"{where}: does not begin like a .npy file ({error}): damaged, or of another format (pickles and .npz "
+            "archives are refused); fetch it again"
+        ) from error
     if dtype.hasobject:
-        raise InputError(f"{where}: holds pickled objects: windows are plain arrays of floats; it will not be read")
-    expected = start.tell() + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        raise InputError(f"{where}: holds pickled objects: unpickling runs code and is refused")
+    expected = start.tell() + math.prod(shape) * dtype.itemsize
     if size != expected:
         raise InputError(f"{where}: {size} bytes, but its header says {expected}: cut short or damaged; fetch it again")
     return str(dtype), shape

@@ -124,10 +124,11 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{error.filename or folder}: permission denied: give another --data_dir") from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # numpy's own writer reports a full disk as "n requested and m written", without a number.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and "requested and" not in str(error):
             raise
         raise InputError(
-            f"{folder}: no space left ({error.strerror}); nothing was kept: free some space or give another --data_dir"
+            f"{folder}: no space left ({error}); nothing was kept: free some space or give another --data_dir"
         ) from error
 
 

@@ -194,7 +194,8 @@ class Source:
         Raises:
           InputError: no files, one missing in between, or unequal numbers of mel and token windows.
         """
-        modalities = self.arrays.index.get(participant, {})
+        held = self.arrays.index.get(participant, {})
+        modalities = {name: held[name] for name in arrays_lib.FOLDERS if name in held}
         if not modalities:
             raise InputError(
                 f"{self.arrays.describe(participant)}: {participant} has no windows: the table names the participant, "

@@ -4,6 +4,7 @@ Nothing is ever joined or extracted on disk: the members are read where they lie
 """
 
 import bisect
+import errno
 import io
 import os
 import re
@@ -53,7 +54,7 @@ class VolumeFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError(f"negative position {base + offset}")
+            raise OSError(errno.EINVAL, f"negative position {base + offset}")  # what zipfile expects of a short file
         self._position = base + offset
         return self._position
 

@@ -1,0 +1,89 @@
+"""Splits by id: stable, of the right size, disjoint; split files and their mistakes."""
+
+import pytest
+
+from data_builders.mmpsy import splits
+from mmpsy_jax.errors import InputError
+
+PEOPLE = [f"user_{number}" for number in range(1, 1276)]
+
+
+def test_adding_participants_moves_nobody():
+    few, many = splits.assign(PEOPLE[:200]), splits.assign(PEOPLE)
+    assert all(many[participant] == split for participant, split in few.items())
+    assert splits.assign(reversed(PEOPLE)) == many
+
+
+def test_shares_are_about_the_fractions():
+    for fractions in ((0.7, 0.1, 0.2), (0.45, 0.15, 0.4)):
+        assigned = list(splits.assign(PEOPLE, fractions).values())
+        for split, share in zip(splits.SPLITS, fractions, strict=True):
+            # Four standard deviations of a binomial share.
+            deviation = 4 * (share * (1 - share) / len(PEOPLE)) ** 0.5
+            assert abs(assigned.count(split) / len(PEOPLE) - share) < deviation
+
+
+def test_assignment_never_changes():
+    # Published results name these splits: another hash would move people from test to train.
+    assigned = splits.assign(PEOPLE)
+    assert [assigned[f"user_{n}"] for n in (1, 2, 3, 10, 100)] == ["test", "train", "train", "train", "test"]
+    assert splits.position("user_1") == pytest.approx(0.9586095337387769, abs=0)
+    assert splits.assign(PEOPLE, salt="other") != splits.assign(PEOPLE)
+
+
+def test_bad_fractions_and_empty_splits():
+    for fractions in ((0.5, 0.5), (0.7, 0.3, 0.0), (0.7, 0.2, 0.2)):
+        with pytest.raises(InputError, match="three positive shares"):
+            splits.assign(PEOPLE, fractions)
+    with pytest.raises(InputError, match="every split needs at least one"):
+        splits.assign(PEOPLE[:1])
+
+
+def write(tmp_path, text):
+    path = tmp_path / "split.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_split_file(tmp_path):
+    path = write(tmp_path, "participant,split\na,train\nb,validation\n\nc,test\nunused,test\n")
+    assert splits.assign(["c", "a", "b"], split_file=path) == {"c": "test", "a": "train", "b": "validation"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first line is ''"),
+        ("user,split\na,train\n", "must be 'participant,split'"),
+        ("participant,split\na,train\na,test\n", "line 3 lists 'a' again"),
+        ("participant,split\na,dev\n", "unknown split in line 2.*test, train, validation"),
+        ("participant,split\na,train,1\n", "line 2 has 3 cells"),
+        ("participant,split\na,train\nb,validation\n", "1 of 3 participants are not listed, the first is 'c'"),
+        ("participant,split\na,train\nb,train\nc,train\n", "no participant of 3 is in validation, test"),
+    ],
+)
+def test_bad_split_files(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        splits.assign(["a", "b", "c"], split_file=write(tmp_path, text))
+
+
+def test_unreadable_split_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        splits.assign(["a"], split_file=tmp_path / "none.csv")
+    (tmp_path / "x.csv").write_bytes("participant,split\n学生,train\n".encode("gb18030"))
+    with pytest.raises(InputError, match="UTF-8"):
+        splits.assign(["a"], split_file=tmp_path / "x.csv")
+
+
+def test_shared_content_is_counted():
+    split_of = {"a": "train", "b": "train", "c": "test"}
+    holders = [("x", "a"), ("x", "a"), ("y", "a"), ("y", "b"), ("z", "b"), ("z", "c"), ("w", "c")]
+    assert splits.across_splits(holders, split_of) == {"shared": 2, "across_splits": 1}
+
+
+def test_written_ids_must_be_disjoint():
+    splits.assert_disjoint({"train": ["a", "b"], "test": ["c"]})
+    with pytest.raises(InputError, match="'a' is in train and again in test"):
+        splits.assert_disjoint({"train": ["a", "b"], "test": ["a"]})
+    with pytest.raises(InputError, match="'b' is in train and again in train"):
+        splits.assert_disjoint({"train": ["b", "b"]})
