@@ -29,9 +29,10 @@ def main(arguments: list[str]) -> int:
         if verb == "train":
             return _train(rest)
         if verb in ("build", "check"):
-            from data_builders import cli
+            from data_builders.mmpsy import cli
 
-            return getattr(cli, f"main_{verb}")(rest) or 0
+            getattr(cli, f"main_{verb}")(rest)
+            return 0
         if verb == "evaluate":
             return _evaluate(rest)
         raise one_of("verb", verb, VERBS)
@@ -52,7 +53,9 @@ def _train(arguments: list[str]) -> int:
     if "--help" in arguments or not arguments:
         print(__doc__)
         return 0 if arguments else 2
-    config_flag = config_flags.DEFINE_config_file("config", None, "a file of configs/, with `:argument` where it takes one")
+    config_flag = config_flags.DEFINE_config_file(
+        "config", None, "a file of configs/, with `:argument` where it takes one"
+    )
     workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
 
     def parse(argv: list[str]) -> list[str]:
@@ -91,7 +94,9 @@ def _train(arguments: list[str]) -> int:
         except OSError as error:
             if error.errno is None:
                 raise
-            raise InputError(f"{error.filename or workdir}: {error.strerror}: make room or permit access, then run again") from error
+            raise InputError(
+                f"{error.filename or workdir}: {error.strerror}: make room or permit access, then run again"
+            ) from error
         if report:
             from mmpsy_jax.evaluation.report import summary
 
@@ -116,8 +121,10 @@ def _train(arguments: list[str]) -> int:
 
 def _dataset(config, main_process: bool):
     """The folder of built records; builds it first on the main process where it is not there."""
-    from data_builders import cli
+    import jax
     from jax.experimental import multihost_utils
+
+    from data_builders.mmpsy import cli
 
     data = config.data
     options = {
@@ -129,8 +136,6 @@ def _dataset(config, main_process: bool):
     }
     if main_process:
         folder = cli.build(data.dataset, **options)
-    import jax
-
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("dataset built")
         if not main_process:

@@ -1,8 +1,8 @@
 """PHQ-9: screening (score >= 10), severity bands and score, from speech and text together.
 
-    python launch.py --config=configs/phq.py                 the built-in demo corpus (SYNTHETIC)
-    python launch.py --config=configs/phq.py:released --config.data.source=DIR      the released MMPsy files
-    python launch.py --config=configs/phq.py:transcripts --config.data.source=DIR   transcripts alone, 5 folds
+python launch.py --config=configs/phq.py                 the built-in demo corpus (SYNTHETIC)
+python launch.py --config=configs/phq.py:released --config.data.source=DIR      the released MMPsy files
+python launch.py --config=configs/phq.py:transcripts --config.data.source=DIR   transcripts alone, 5 folds
 """
 
 from configs import presets

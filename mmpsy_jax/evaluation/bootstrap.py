@@ -80,7 +80,7 @@ def bootstrap(
         )
     owner = np.unique(participants, return_inverse=True)[1]
     value = statistic(np.ones((1, len(owner))))[0]
-    samples = np.concatenate([statistic(weights) for weights in _resample(owner, resamples, seed)])
+    samples = np.concatenate([statistic(weights) for weights in resample(owner, resamples, seed)])
     left_out = None
     if method == "bca":
         left_out = np.concatenate([statistic(weights) for weights in _jackknife(owner, seed)])
@@ -91,7 +91,7 @@ def bootstrap(
     return Intervals(value, np.array(low), np.array(high), methods, np.isnan(samples).mean(0))
 
 
-def _resample(owner: np.ndarray, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:
+def resample(owner: np.ndarray, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:
     """Weights of rows: how often the participant of each was drawn, with replacement."""
     rng = np.random.default_rng(seed)
     n = int(owner.max()) + 1

@@ -16,12 +16,12 @@ from mmpsy_jax.evaluation.metrics import ECE_BINS, LOG_LOSS_MARGIN, rounded_band
 Statistic = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, "r k"]]
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Elementwise quotient, NaN for a denominator of zero."""
     return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator != 0)
 
 
-class _Ties:
+class Ties:
     """Sorted distinct values of a column, and the sum of weights at each of them."""
 
     def __init__(self, column: Float[np.ndarray, " n"]):
@@ -47,7 +47,7 @@ def binary(
     y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
 ) -> Statistic:
     """Statistic of `metrics.binary`."""
-    ties = _Ties(y_prob)
+    ties = Ties(y_prob)
     clipped = np.clip(y_prob, LOG_LOSS_MARGIN, 1 - LOG_LOSS_MARGIN)
     log_loss = -np.log(np.where(y_true == 1, clipped, 1 - clipped))
     columns = np.stack(
@@ -69,20 +69,20 @@ def binary(
         variance = n_positive * n_negative / total**2
         at_positive = ties.sums(weights * y_true)
         at_negative = ties.sums(weights * (1 - y_true))
-        f1, f1_negative = _ratio(2 * tp, 2 * tp + fp + fn), _ratio(2 * tn, 2 * tn + fp + fn)
-        sensitivity, specificity = _ratio(tp, n_positive), _ratio(tn, n_negative)
+        f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
+        sensitivity, specificity = ratio(tp, n_positive), ratio(tn, n_negative)
         return np.stack(
             [
                 _auroc(at_positive, at_negative),
                 _average_precision(at_positive, at_negative),
                 brier / total,
-                1 - _ratio(brier / total, variance),
+                1 - ratio(brier / total, variance),
                 loss / total,
                 _calibration_error(ties.values, at_positive, at_negative),
                 sensitivity,
                 specificity,
-                _ratio(tp, tp + fp),
-                _ratio(tn, tn + fn),
+                ratio(tp, tp + fp),
+                ratio(tn, tn + fn),
                 f1,
                 (f1 + f1_negative) / 2,
                 (sensitivity + specificity) / 2,
@@ -96,7 +96,7 @@ def binary(
 def _auroc(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Float[np.ndarray, " r"]:
     """Share of pairs in which the positive has the higher value, ties counting half (Mann-Whitney)."""
     below = np.cumsum(at_negative, axis=1) - at_negative / 2
-    return _ratio(np.einsum("rg,rg->r", at_positive, below), at_positive.sum(1) * at_negative.sum(1))
+    return ratio(np.einsum("rg,rg->r", at_positive, below), at_positive.sum(1) * at_negative.sum(1))
 
 
 def _average_precision(
@@ -106,7 +106,7 @@ def _average_precision(
     hits = np.cumsum(at_positive[:, ::-1], axis=1)
     called = hits + np.cumsum(at_negative[:, ::-1], axis=1)
     precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    area = _ratio(np.einsum("rg,rg->r", at_positive[:, ::-1], precision), hits[:, -1])
+    area = ratio(np.einsum("rg,rg->r", at_positive[:, ::-1], precision), hits[:, -1])
     return np.where(at_negative.any(1), area, np.nan)
 
 
@@ -134,8 +134,8 @@ def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], cl
         total = counts.sum((1, 2))
         in_band, called = counts.sum(2), counts.sum(1)
         expected = np.einsum("ri,rj,ij->r", in_band, called, distance**2) / total
-        kappa = 1 - _ratio(np.einsum("rij,ij->r", counts, distance**2), expected)
-        per_band = _ratio(np.einsum("rij,ij->ri", counts, distance), in_band)
+        kappa = 1 - ratio(np.einsum("rij,ij->r", counts, distance**2), expected)
+        per_band = ratio(np.einsum("rij,ij->ri", counts, distance), in_band)
         present = (in_band > 0).sum(1)
         return np.stack(
             [kappa, np.nansum(per_band, axis=1) / present, np.einsum("rii->r", counts) / total],
@@ -150,7 +150,7 @@ def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"])
     # Moments about the means of the whole table, so that the differences of sums below lose no digits.
     t, p = y_true - y_true.mean(), y_pred - y_true.mean()
     columns = np.stack([np.ones_like(t), t, p, t * t, p * p, t * p, np.abs(t - p), (t - p) ** 2], axis=1)
-    true_ties, pred_ties = _Ties(y_true), _Ties(y_pred)
+    true_ties, pred_ties = Ties(y_true), Ties(y_pred)
 
     def statistic(weights):
         sums = (weights @ columns).T
@@ -159,7 +159,7 @@ def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"])
             [
                 absolute,
                 np.sqrt(squared),
-                _ratio(
+                ratio(
                     2 * (tp - mean_t * mean_p), _variance(tt, mean_t) + _variance(pp, mean_p) + (mean_t - mean_p) ** 2
                 ),
                 _correlation(mean_t, mean_p, tt, pp, tp),
@@ -178,7 +178,7 @@ def _variance(mean_square: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _correlation(mean_x, mean_y, xx, yy, xy) -> np.ndarray:
-    return _ratio(xy - mean_x * mean_y, np.sqrt(_variance(xx, mean_x) * _variance(yy, mean_y)))
+    return ratio(xy - mean_x * mean_y, np.sqrt(_variance(xx, mean_x) * _variance(yy, mean_y)))
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " r"]:

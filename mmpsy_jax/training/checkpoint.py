@@ -1,9 +1,9 @@
 """Checkpoints by Orbax, with what Orbax leaves out: checksums, a shape and dtype check, and errors of one line.
 
-Measured with Orbax 0.12.8 (`../shared/reference/training.md`): a kill during a save leaves a folder that is ignored, but
-flipped bits and other dtypes load silently, and a mismatch raises an error that names nothing. So every finished step
-gets `sha256.json` beside its data: the digest of each file, and the shape and dtype of each array. This is the only
-file that imports orbax.
+Measured with Orbax 0.12.8 (`../shared/reference/training.md`): a kill during a save leaves a folder that is ignored;
+but flipped bits and other dtypes load silently, and a mismatch raises an error that names nothing. So every finished
+step gets `sha256.json` beside its data: the digest of each file, and the shape and dtype of each array. This is the
+only file that imports orbax.
 """
 
 import concurrent.futures
@@ -113,8 +113,8 @@ class Checkpoints:
 
     def _disk_message(self, error: OSError) -> str:
         return (
-            f"{self.folder}: a checkpoint could not be written ({error.strerror or error}): make room or permit writing, "
-            "then run the same command again; it goes on from the last whole checkpoint"
+            f"{self.folder}: a checkpoint could not be written ({error.strerror or error}): make room or permit "
+            "writing, then run the same command again; it goes on from the last whole checkpoint"
         )
 
     def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
@@ -133,7 +133,7 @@ class Checkpoints:
         except Exception as error:  # Orbax raises bare Exception, ValueError or its own types on damaged files
             first = str(error).strip().splitlines()[:1]
             raise InputError(
-                f"{self.folder / str(step)}: this checkpoint cannot be read ({type(error).__name__}: {''.join(first)[:200]}): "
+                f"{self.folder / str(step)}: cannot be read ({type(error).__name__}: {''.join(first)[:200]}): "
                 "delete that folder to go on from the step before it"
             ) from error
         return loaded["state"], loaded["progress"]
@@ -156,8 +156,8 @@ class Checkpoints:
             path = folder / name
             if not path.exists() or digest(path) != expected:
                 raise InputError(
-                    f"{path}: {'damaged (its checksum differs)' if path.exists() else 'missing'}: delete {folder} to go "
-                    "on from the step before it"
+                    f"{path}: {'damaged (its checksum differs)' if path.exists() else 'missing'}: delete {folder} to "
+                    "go on from the step before it"
                 )
 
     def close(self) -> None:

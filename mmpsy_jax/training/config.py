@@ -145,7 +145,7 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
         if fields:
             shown = "; ".join(f"{f}: {theirs.get(f, 'absent')!r} there, {mine.get(f, 'absent')!r} now" for f in fields)
             raise InputError(
-                f"{workdir} holds a run of another config ({shown}): take another --workdir, or the same config to go on"
+                f"{workdir} holds a run of another config ({shown}): take another --workdir, or the same config"
             )
     elif writes:
         if workdir.exists() and os.listdir(workdir):

@@ -51,8 +51,8 @@ class RunLogger:
         if self.writes:
             left = (self.total - step) / max(overall, 1e-9)
             print(
-                f"{self.title}step {step:>6}/{self.total}  loss {loss:.4f}  {rate * examples_per_step:7.1f} participants/s"
-                f"  at most {left / 60:.1f} min left",
+                f"{self.title}step {step:>6}/{self.total}  loss {loss:.4f}  {rate * examples_per_step:7.1f} "
+                f"participants/s  at most {left / 60:.1f} min left",
                 file=sys.stderr,
                 flush=True,
             )

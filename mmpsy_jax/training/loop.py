@@ -87,7 +87,7 @@ def train(run: Run) -> Predictions:
     programs = build_programs(run, tasks, mesh, total, per_epoch)
     first = next(loader)
     state = programs.init(np.int32(seed), first)
-    loader.restore({"position": 0})
+    loader.rewind()
 
     # --- resume: 1. this workdir  2. config.init_from  3. scratch -----------------------------------------------------
     selection = Selection(config.selection, tasks)
@@ -127,7 +127,10 @@ def train(run: Run) -> Predictions:
         }
         checkpoints.save(step, state, progress, value)
 
-    with contextlib.closing(logger), checkpoints, contextlib.closing(loader), _terminations() as stop:
+    with contextlib.ExitStack() as stack:
+        for resource in (logger, checkpoints, loader, evaluator):
+            stack.enter_context(contextlib.closing(resource))
+        stop = stack.enter_context(_terminations())
         for step in range(start + 1, total + 1):
             if selection.exhausted:
                 logger.message(f"stopped early at step {step - 1}: {selection.describe()}")
@@ -153,7 +156,7 @@ def train(run: Run) -> Predictions:
                 raise Interrupted(f"SIGTERM: saved step {step} of {total}; run the same command again to go on")
         checkpoints.wait()
 
-        # --- the best checkpoint by the rule of the config, and the only look at the test split -------------------------
+        # --- the best checkpoint by the rule of the config, and the only look at the test split ---
         best, _ = checkpoints.restore(selection.best_step, like=state)
         logger.message(f"best step {selection.best_step} of {total}")
         parts = [evaluator.predictions(evaluated_params(best), split) for split in SPLITS[1:]]
@@ -216,14 +219,19 @@ class Evaluator:
     def __init__(self, run: Run, tasks: tuple[Task, ...], mesh: jax.sharding.Mesh, programs: Programs):
         """Keeps what `scores` and `predictions` need."""
         self.run, self.tasks, self.mesh, self.programs = run, tasks, mesh, programs
+        self._loaders: dict[str, Loader] = {}
+
+    def close(self) -> None:
+        """Frees the data of the splits that were evaluated."""
+        for loader in self._loaders.values():
+            loader.close()
 
     def outputs(self, params: PyTree, split: str) -> tuple[dict[str, np.ndarray], Int[np.ndarray, " n"], dict]:
         """Network outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
-        parts = []
-        with contextlib.closing(_loader(self.run, self.mesh, split, training=False)) as loader:
-            for batch in loader:
-                parts.append(self.programs.predict(params, batch))
-        parts = jax.device_get(parts)
+        if split not in self._loaders:
+            self._loaders[split] = _loader(self.run, self.mesh, split, training=False)
+        self._loaders[split].rewind()
+        parts = jax.device_get([self.programs.predict(params, batch) for batch in self._loaders[split]])
         index = np.concatenate([p["index"] for p in parts])
         real = index >= 0
         outputs = {t.name: np.concatenate([p["outputs"][t.name] for p in parts])[real] for t in self.tasks}
@@ -290,8 +298,8 @@ def _read_out(entries: list[tuple[int, PyTree]], logger: RunLogger, batch_size: 
             broken = [optimizers.path_name(p) for p, x in leaves if not np.all(np.isfinite(jax.device_get(x)))]
             raise TrainingDiverged(
                 f"not finite at step {step}: {', '.join(bad)}; parameters that are not finite now: "
-                f"{', '.join(broken[:5]) or 'none'}. Lower config.optimizer.learning_rate or set config.optimizer.clip; "
-                "the last checkpoint is from before that step"
+                f"{', '.join(broken[:5]) or 'none'}. Lower config.optimizer.learning_rate or set "
+                "config.optimizer.clip; the last checkpoint is from before that step"
             )
     step = fetched[-1][0]
     mean = {k: float(np.mean([m[k] for _, m in fetched])) for k in ("loss", "grad_norm")}

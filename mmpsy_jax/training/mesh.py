@@ -22,8 +22,8 @@ def start_distributed(heartbeat_seconds: int) -> None:
         jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_seconds, **given)
     except ValueError as error:
         raise InputError(
-            f"config.distributed=True, but this process cannot find the others ({error}): start it on a TPU pod or under "
-            "Slurm, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+            f"config.distributed=True, but this process cannot find the others ({error}): start it on a TPU pod or "
+            "under Slurm, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from error
 
 

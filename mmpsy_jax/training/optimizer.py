@@ -14,7 +14,7 @@ SCHEDULES = ("cosine", "constant", "linear")
 
 
 def schedule(config: ConfigDict, total: int, steps_per_epoch: int, batch_size: int) -> optax.Schedule:
-    """Learning rate per optimiser update: linear warm-up to the peak, then the named decay to `final_fraction` of it."""
+    """Learning rate per optimiser update: linear warm-up to the peak, then the named decay to a fraction of it."""
     updates = max(1, total // config.accumulate)
     warmup = to_steps(config.warmup, steps_per_epoch=steps_per_epoch, batch_size=batch_size, total=total)
     warmup = min(warmup // config.accumulate, updates - 1)

@@ -88,7 +88,7 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
             raise one_of("modality in config.data.modalities", name, corpus.modalities)
     if config.seeds < 1 or config.cv.folds < 0 or config.cv.folds == 1:
         raise InputError(
-            f"config.seeds = {config.seeds}, config.cv.folds = {config.cv.folds}: at least one seed; 0 or at least 2 folds"
+            f"config.seeds = {config.seeds}, config.cv.folds = {config.cv.folds}: at least one seed; 0 or 2 and more"
         )
 
 
@@ -124,7 +124,7 @@ def evaluate(
             continue
         seen.add(one.fold)
         covariates = baselines.Covariates(
-            participants=np.asarray(corpus.participants),
+            participant_id=np.asarray(corpus.participants),
             split=_split_column(one, len(corpus.participants)),
             scores=dict(corpus.labels),
             n_characters=corpus.columns["n_characters"],

@@ -25,7 +25,7 @@ class Programs(NamedTuple):
       init: (seed int32 array, batch) -> state, replicated over the mesh.
       update: (state, batch) -> (state, metrics); donates the state. Metrics: "loss", "grad_norm", and per task the
         (weighted sum, weight) of its loss.
-      predict: (params, batch) -> outputs, "index", and per task "loss" sums; replicated so that every process holds all.
+      predict: (params, batch) -> outputs, "index", and "sums" per task; replicated, so every process holds all.
     """
 
     init: Callable[[jax.Array, PyTree], PyTree]
@@ -70,7 +70,7 @@ def make_programs(
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
         if ema_decay:
-            # The average forgets its start: early steps use a shorter memory (our choice, as in tf.train's num_updates).
+            # The average forgets its start: early steps use a shorter memory (our choice).
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
         return new, {"loss": loss, "grad_norm": optax.global_norm(gradients), **sums}
