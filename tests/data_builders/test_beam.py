@@ -1,0 +1,102 @@
+"""Building on Beam: what can be tested without it, and the pipeline where it is installed (requirements-beam.txt)."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_builders.mmpsy import beam, cli, demo, shards, source
+from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
+from mmpsy_jax.errors import InputError
+
+HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
+needs_beam = pytest.mark.skipif(not HAS_BEAM, reason="apache_beam is not installed: it needs its own environment")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source")
+    demo.write_corpus(folder, participants=30, workers=0, mel_shape=(16, 120), text_shape=(24, 32))
+    return folder
+
+
+def job(corpus, folder):
+    spec = source.open_source(corpus).spec
+    features = builder_lib.Builder(
+        data_dir=os.fspath(folder / "unused"),
+        config=builder_lib.MmpsyConfig(
+            name="released", source=os.fspath(corpus), audio_shape=(16, 120), text_shape=(24, 32)
+        ),
+    ).info.features
+    members = (("user_1", "user_1"), ("user_2", "user_2"))
+    reader = shards.ShardReader(spec=spec, members=members, report=os.fspath(folder / ".report-train-0.json"))
+    return beam.ShardJob(reader, features, os.fspath(folder / "mmpsy-train.array_record-00000-of-00001"))
+
+
+@pytest.mark.skipif(HAS_BEAM, reason="apache_beam is installed")
+def test_missing_beam_is_explained(corpus, tmp_path):
+    with pytest.raises(InputError, match=r"pip install -r requirements-beam\.txt"):
+        beam.build("mmpsy/released", tmp_path, corpus)
+    assert not any(tmp_path.iterdir())
+
+
+def test_job_travels_and_may_run_twice(corpus, tmp_path):
+    travelled = pickle.loads(pickle.dumps(job(corpus, tmp_path)))
+    travelled()
+    travelled()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".report-train-0.json",
+        "mmpsy-train.array_record-00000-of-00001",
+    ]
+    assert json.loads((tmp_path / ".report-train-0.json").read_text())["written"] == ["user_1", "user_2"]
+
+
+def test_failed_job_leaves_no_shard(corpus, tmp_path):
+    broken = job(corpus, tmp_path)
+    reader = dataclasses.replace(broken.reader, members=(("user_1", "user_1"), ("nobody", "nobody")))
+    with pytest.raises(KeyError, match="nobody"):
+        dataclasses.replace(broken, reader=reader)()
+    assert not any(tmp_path.iterdir())
+
+
+@needs_beam
+@pytest.mark.filterwarnings("default")  # Beam's older protobuf warns while TFDS reads dataset_info.json
+def test_same_records_as_without_beam(corpus, tmp_path):
+    """From the command line, as a user would."""
+    command = [sys.executable, "-m", "data_builders.mmpsy.beam", "--dataset=mmpsy/released"]
+    ran = subprocess.run(
+        [*command, f"--source={corpus}", f"--data_dir={tmp_path / 'beam'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    made = Path(ran.stdout.strip().splitlines()[-1])
+    plain = cli.build("mmpsy/released", tmp_path / "plain", source=corpus, workers=0)
+    assert sorted(path.name for path in made.iterdir()) == sorted(path.name for path in plain.iterdir())
+    assert (made / "corpus.json").read_text() == (plain / "corpus.json").read_text()
+    left, right = (tfds.builder_from_directory(folder) for folder in (made, plain))
+    for split in ("train", "validation", "test"):
+        assert left.info.splits[split].shard_lengths == right.info.splits[split].shard_lengths
+        for one, two in zip(left.as_data_source(split), right.as_data_source(split), strict=True):
+            assert one.keys() == two.keys()
+            assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+@needs_beam
+def test_bad_input_leaves_nothing(corpus, tmp_path):
+    with pytest.raises(InputError, match="dataset for Beam"):
+        beam.build("mmpsy/demo", tmp_path, corpus)
+    with pytest.raises(InputError):
+        beam.build("mmpsy/released", tmp_path, tmp_path / "nowhere")
+    assert not any(tmp_path.iterdir())
