@@ -2,7 +2,7 @@
 
 The unit is the participant, so that several rows of one person (folds of a repeated cross-validation) are drawn
 together. All columns of a statistic see the same resamples; a column that is the difference of two others is therefore
-a paired comparison. BCa: Efron 1987, with the acceleration from a jackknife over at most 1,000 groups of participants.
+a paired comparison. BCa: Efron 1987, with the acceleration from a jackknife over at most 400 groups of participants.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ LEVEL = 0.95
 _CHUNK = 2_000_000
 # Groups of the jackknife. Leaving out groups estimates the same acceleration as leaving out single participants, since
 # the skewness of a sum of m independent influences is that of one divided by sqrt(m), and there are m times fewer.
-_JACKKNIFE_GROUPS = 1000
+_JACKKNIFE_GROUPS = 400
 # Below this share of resamples in which the metric is defined there is no interval.
 _DEFINED = 0.5
 
@@ -104,7 +104,7 @@ def resample(owner: np.ndarray, resamples: int, seed: int) -> Iterator[Float[np.
 
 
 def _jackknife(owner: np.ndarray, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:
-    """Weights of rows with one group of participants left out; single participants while there are at most 1,000."""
+    """Weights of rows with one group of participants left out; single participants while there are at most 400."""
     n = int(owner.max()) + 1
     group = np.arange(n)
     if n > _JACKKNIFE_GROUPS:

@@ -1,0 +1,189 @@
+"""The report of a run: `report.json`, `report.html`, and a few lines for the terminal."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmpsy_jax import DISCLAIMER
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import bootstrap, page
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv
+from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
+from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.tasks import Task, from_config
+
+__all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
+
+# What of a corpus card a report may show: the card also lists participants by id.
+CORPUS_FIELDS = (
+    "dataset",
+    "config",
+    "version",
+    "synthetic",
+    "source",
+    "source_sha256",
+    "labels",
+    "modalities",
+    "window_seconds",
+    "participants",
+    "optimum",
+)
+
+
+def write_report(
+    workdir: str | os.PathLike,
+    report: Mapping[str, Any],
+    predictions: Predictions,
+    tasks: Sequence[Task],
+    *,
+    curves: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    context: Mapping[str, Any] | None = None,
+    baselines: Mapping[str, Predictions] | None = None,
+) -> None:
+    """Writes `report.json` and the self-contained page `report.html` into `workdir`.
+
+    Args:
+      workdir: folder of the run.
+      report: what `evaluate` returned.
+      predictions: the model's, as given to `evaluate`.
+      tasks: as given to `evaluate`.
+      curves: rows of `metrics.jsonl` by run, see `plots.learning_curves`.
+      context: "config", "environment" (versions, git revision), "corpus" (the card) and whatever else JSON can hold.
+        A corpus card that says synthetic makes the report say so, whatever `evaluate` was told.
+      baselines: as given to `evaluate`; their ROC and PR curves are then drawn beside the model's.
+    """
+    workdir = Path(workdir)
+    shown = _presentable(context or {})
+    synthetic = bool(report["synthetic"] or (shown.get("corpus") or {}).get("synthetic"))
+    content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": DISCLAIMER}
+    html = page.render(
+        content,
+        predictions,
+        tasks,
+        baselines=baselines or {},
+        curves=curves or {},
+        context=shown,
+        disclaimer=DISCLAIMER,
+    )
+    write_json(workdir / "report.json", content)
+    write_atomically(workdir / "report.html", html)
+
+
+def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The context without ids of participants and as plain JSON values."""
+    shown = {name: value for name, value in context.items() if name != "disclaimer"}
+    card = shown.get("corpus")
+    if card:
+        kept = {name: card[name] for name in CORPUS_FIELDS if name in card}
+        shown["corpus"] = {**kept, "n_skipped": len(card.get("skipped") or ())}
+    return finite(json.loads(json.dumps(shown, default=str)))
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """Red flags and the headline of every task as text for a terminal."""
+    split = page.headline_split(report)
+    lines = ["SYNTHETIC DATA: no number below says anything about real people."] if report["synthetic"] else []
+    lines += [f"{flag['level']}: {_place(flag)}{flag['message']}" for flag in report["flags"]]
+    boot = report["bootstrap"]
+    lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over participants:")
+    for name, entry in report["tasks"].items():
+        scored = entry["splits"].get(split)
+        if scored is None:
+            continue
+        events = "" if scored["n_events"] is None else f", {scored['n_events']} events"
+        lines.append(f"{name} ({scored['n_participants']} participants{events})")
+        for metric in page.HEADLINE[entry["kind"]]:
+            cells = [("model", scored["model"][metric])]
+            cells += [(baseline, values[metric]) for baseline, values in scored["baselines"].items()]
+            texts = [f"{who} {_estimate(metric, cell)}" for who, cell in cells]
+            lines.append(f"  {page.label(metric):<26}" + "   ".join(texts))
+    return "\n".join(lines)
+
+
+def _place(flag: Mapping[str, Any]) -> str:
+    place = ", ".join(filter(None, (flag["task"], flag["split"])))
+    return f"{place}: " if place else ""
+
+
+def _estimate(metric: str, cell: Mapping[str, Any]) -> str:
+    text = page.number(metric, cell["value"])
+    if cell["low"] is None:
+        return text
+    return f"{text} [{page.number(metric, cell['low'])}, {page.number(metric, cell['high'])}]"
+
+
+def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:
+    """Tasks of a table that nobody described: binary where `y_prob` is filled, else regression.
+
+    A binary task's classes are those of the table (cut-off 1 on 0 and 1), its label its own name.
+    """
+    made = []
+    for name in dict.fromkeys(predictions.task.tolist()):
+        rows = predictions.select(task=name)
+        if np.isnan(rows.y_prob[0]):
+            known = rows.y_true[~np.isnan(rows.y_true)]
+            maximum = max(1.0, float(known.max(initial=0.0)))
+            made.append(Task(name, name, "regression", maximum=maximum))
+        else:
+            made.append(Task(name, name, "binary", (1.0,)))
+    return tuple(made)
+
+
+def _report_beside(predictions_csv: Path) -> dict[str, Any]:
+    """Our own `report.json` in the folder of a table; empty where there is none or another tool wrote it."""
+    path = predictions_csv.with_name("report.json")
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON: remove it, or move the predictions elsewhere") from error
+    ours = isinstance(content, dict) and content.get("format") == FORMAT and "task_definitions" in content
+    return content if ours else {}
+
+
+def evaluate_file(
+    predictions_csv: str | os.PathLike,
+    tasks: Sequence[Task] | None = None,
+    output: str | os.PathLike | None = None,
+    *,
+    compare: str | os.PathLike | None = None,
+    seed: int = 0,
+    n_bootstrap: int = bootstrap.RESAMPLES,
+    synthetic: bool = False,
+) -> dict[str, Any]:
+    """Scores a `predictions.csv` of any tool: `python launch.py evaluate --predictions=FILE.csv`.
+
+    Args:
+      predictions_csv: the table, see `predictions.read_csv`.
+      tasks: what to score. When not given: as a `report.json` of ours next to the table defines them (it also says
+        whether the data are synthetic), else inferred from the columns.
+      output: folder for `report.json` and `report.html`; nothing is written when not given.
+      compare: another table on the same participants, compared like a baseline, in pairs.
+      seed, n_bootstrap, synthetic: see `scoring.evaluate`.
+
+    Returns:
+      The content of `report.json`, without context.
+
+    Raises:
+      InputError: a malformed table, tasks that do not fit it, or two tables that do not belong together.
+    """
+    predictions = read_csv(predictions_csv)
+    baselines = {} if compare is None else {Path(compare).stem: read_csv(compare)}
+    context: dict[str, Any] = {"predictions": Path(predictions_csv).name}
+    if tasks is None:
+        beside = _report_beside(Path(predictions_csv))
+        synthetic = synthetic or bool(beside.get("synthetic"))
+        defined = {task.name: task for task in from_config(beside["task_definitions"])} if beside else {}
+        names = list(dict.fromkeys(predictions.task.tolist()))
+        known = defined.keys() >= set(names)
+        tasks = [defined[name] for name in names] if known else infer_tasks(predictions)
+        context["tasks"] = "of report.json beside the table" if known else "inferred from the columns"
+    report = evaluate(predictions, tasks, baselines=baselines, seed=seed, n_bootstrap=n_bootstrap, synthetic=synthetic)
+    if output is not None:
+        write_report(output, report, predictions, tasks, context=context, baselines=baselines)
+    return report
