@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class SourceSpec:
       transcripts_only: text ids from the table alone, no features.
       dtype: "float16" or "float32", of the features in the record.
       include_text: whether records carry the transcript.
+      opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
     """
 
     path: str
@@ -52,6 +54,7 @@ class SourceSpec:
     transcripts_only: bool = False
     dtype: str = "float16"
     include_text: bool = False
+    opened: str = ""
 
 
 class Source:
@@ -281,11 +284,12 @@ def open_source(
       InputError: no table, an unreadable one, or no features that belong to it.
     """
     spec = SourceSpec(
-        os.path.abspath(path),
-        tuple(map(os.path.abspath, volumes)),
-        transcripts_only,
-        str(np.dtype(dtype)),
-        include_text,
+        path=os.path.abspath(path),
+        volumes=tuple(map(os.path.abspath, volumes)),
+        transcripts_only=transcripts_only,
+        dtype=str(np.dtype(dtype)),
+        include_text=include_text,
+        opened=secrets.token_hex(8),
     )
     return Source(spec)
 
