@@ -94,8 +94,7 @@ def build(
         **changes,
     )
     version_folder = Path(data_dir).absolute() / DATASET / config.name / str(builder_lib.Builder.VERSION)
-    with _disk_errors(version_folder), place.exclusive(version_folder.parent):
-        place.clean(version_folder)
+    with _disk_errors(version_folder), place.exclusive(version_folder):
         if version_folder.exists() and not overwrite:
             _require_same(version_folder, config)
             return version_folder

@@ -163,8 +163,7 @@ class Builder(tfds.core.ShardBasedBuilder):
     def download_and_prepare(self, **kwargs) -> None:
         """As in TFDS; one builder at a time, and leftovers of killed builds are removed first."""
         kwargs.setdefault("file_format", "array_record")
-        with place.exclusive(self.data_path.parent):
-            place.clean(Path(self.data_path))
+        with place.exclusive(self.data_path):
             try:
                 super().download_and_prepare(**kwargs)
             except BaseException:

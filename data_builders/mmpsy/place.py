@@ -19,15 +19,17 @@ _held: set[Path] = set()
 
 
 @contextlib.contextmanager
-def exclusive(folder: str | os.PathLike) -> Iterator[None]:
-    """Holds the folder of a config (`DATA_DIR/mmpsy/demo`) for one build; a second process waits.
+def exclusive(version_folder: str | os.PathLike) -> Iterator[None]:
+    """Holds the folder of a config (`DATA_DIR/mmpsy/demo`) for one build of a version; a second process waits.
 
-    The kernel drops the lock with the process, also after SIGKILL. Within one process it may be taken again.
+    Whoever comes in removes what killed builds left. The kernel drops the lock with the process, also after SIGKILL.
+    Within one process it may be taken again; what the outer holder has set aside is then left alone.
 
     Raises:
       InputError: the folder cannot be created or written.
     """
-    folder = Path(folder).absolute()
+    version_folder = Path(version_folder).absolute()
+    folder = version_folder.parent
     if folder in _held:
         yield
         return
@@ -45,6 +47,7 @@ def exclusive(folder: str | os.PathLike) -> Iterator[None]:
             print(f"{folder}: another process builds here; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
         _held.add(folder)
+        clean(version_folder)
         yield
     finally:
         _held.discard(folder)
