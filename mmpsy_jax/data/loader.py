@@ -343,7 +343,8 @@ def _put(value: np.ndarray, sharding: NamedSharding, batch_size: int | None) -> 
     if jax.process_count() == 1:
         return jax.device_put(value, _rank(sharding))
     shape = value.shape if batch_size is None else (batch_size, *value.shape[1:])
-    return jax.make_array_from_process_local_data(_rank(sharding), value, shape)
+    with jax.transfer_guard("allow"):  # JAX takes this call for an implicit transfer
+        return jax.make_array_from_process_local_data(_rank(sharding), value, shape)
 
 
 @functools.cache

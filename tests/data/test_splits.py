@@ -1,0 +1,80 @@
+"""Splits and folds: by participant, disjoint, covering, stratified, deterministic."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mmpsy_jax.data import splits
+from mmpsy_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def big(corpus):
+    """A corpus of 400 participants as far as splits look at it."""
+    rng = np.random.default_rng(0)
+    phq = np.round(np.minimum(27, rng.exponential(6, 400))).astype(np.float32)
+    gad = np.clip(np.round(0.7 * phq + rng.normal(0, 2, 400)), 0, 21).astype(np.float32)
+    gad[:30] = np.nan
+    return dataclasses.replace(
+        corpus, participants=tuple(map(str, range(400))), split=("train",) * 400, labels={"phq9": phq, "gad7": gad}
+    )
+
+
+STRATA = [("phq9", 10), ("gad7", 10)]
+
+
+def test_by_name(corpus):
+    split = splits.by_name(corpus)
+    assert [len(split[name]) for name in ("train", "validation", "test")] == [17, 6, 7]
+    assert all(corpus.split[i] == name for name, part in split.items() for i in part)
+
+
+@pytest.mark.parametrize("k", [2, 5, 10])
+@pytest.mark.parametrize("stratify_by", [(), STRATA])
+def test_folds_are_disjoint_and_cover(big, k, stratify_by):
+    made = splits.folds(big, k, 0, stratify_by, 0.15)
+    assert len(made) == k
+    np.testing.assert_array_equal(np.sort(np.concatenate([split["test"] for split in made])), np.arange(400))
+    for split in made:
+        assert sorted(np.concatenate(list(split.values()))) == list(range(400))
+        assert len(split["validation"]) == round(0.15 * (400 - len(split["test"])))
+
+
+def test_folds_are_stratified(big):
+    high = {name: np.nan_to_num(big.labels[name]) >= 10 for name in ("phq9", "gad7")}
+    missing = np.isnan(big.labels["gad7"])
+    for split in splits.folds(big, 5, 3, STRATA, 0.2):
+        for part in split.values():
+            for flags in (*high.values(), missing):
+                assert abs(flags[part].mean() - flags.mean()) < 0.03
+
+
+def test_folds_depend_on_the_seed_only(big):
+    one, same, other = (splits.folds(big, 4, seed, STRATA) for seed in (1, 1, 2))
+    assert all(np.array_equal(a[p], b[p]) for a, b in zip(one, same, strict=True) for p in a)
+    assert not all(np.array_equal(a["test"], b["test"]) for a, b in zip(one, other, strict=True))
+
+
+def test_rare_strata_do_not_stop_a_small_corpus(corpus):
+    made = splits.folds(corpus, 5, 0, STRATA, 0.1)
+    assert [len(split["test"]) for split in made] == [6] * 5
+
+
+@pytest.mark.parametrize(
+    ("k", "options", "message"),
+    [
+        (1, {}, "between 2 and"),
+        (300, {}, "between 2 and half"),
+        (5, {"validation_fraction": 0}, "validation_fraction 0"),
+        (5, {"stratify_by": [("pcl5", 33)]}, "unknown label to stratify by 'pcl5'.*gad7, phq9"),
+    ],
+)
+def test_unusable_arguments(big, k, options, message):
+    with pytest.raises(InputError, match=message):
+        splits.folds(big, k, 0, **options)
+
+
+def test_overlap_is_noticed():
+    with pytest.raises(AssertionError, match="not disjoint"):
+        splits.check({"train": np.array([0, 1]), "test": np.array([1])}, 2)
