@@ -36,7 +36,8 @@ class Intervals:
 
     Attributes:
       value: the statistic of the whole sample.
-      low, high: bounds; NaN where the statistic is undefined in the sample or in more than half of the resamples.
+      low, high: bounds; NaN where the statistic is undefined in the sample or in more than half of the resamples,
+        and for a single participant.
       method: "bca" or "percentile" per column; BCa falls back where its correction is undefined (the value lies beyond
         all resamples, or no participant changes it).
       undefined: share of resamples in which the column is NaN; they are left out.
@@ -80,6 +81,9 @@ def bootstrap(
         )
     owner = np.unique(participants, return_inverse=True)[1]
     value = statistic(np.ones((1, len(owner))))[0]
+    if not owner.any():  # a single participant: nothing varies, and none can be left out
+        unknown = np.full(len(value), np.nan)
+        return Intervals(value, unknown, unknown, ("undefined",) * len(value), np.isnan(value).astype(float))
     samples = np.concatenate([statistic(weights) for weights in resample(owner, resamples, seed)])
     left_out = None
     if method == "bca":

@@ -132,7 +132,7 @@ def precision_recall(
             precision, recall, _ = sk.precision_recall_curve(truth, prob, drop_intermediate=True)
             area = sk.average_precision_score(truth, prob)
             x, y = _thin(recall, precision)
-            axes.plot(x, y, drawstyle="steps-pre", label=f"{name} {area:.3f}", **style)
+            axes.plot(x, y, drawstyle="steps-post", label=f"{name} {area:.3f}", **style)
         axes.axhline(y_true.mean(), color=_INK, linewidth=0.6, linestyle=":", label=f"prevalence {y_true.mean():.3f}")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.05))
         axes.legend(title="AUPRC", loc="best")
@@ -174,7 +174,7 @@ def _tpr_on_grid(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
 def _precision_on_grid(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
     called = hits + alarms
     precision = np.divide(hits, called, out=np.ones_like(called), where=called > 0)
-    return precision[np.minimum(np.searchsorted(hits / hits[-1], _GRID), len(hits) - 1)]
+    return precision[np.minimum(np.searchsorted(hits / hits[-1], _GRID - 1e-12), len(hits) - 1)]
 
 
 def reliability(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> str:

@@ -1,0 +1,147 @@
+"""Point metrics against hand-computed values, and the weighted ones against the point metrics."""
+
+import numpy as np
+import pytest
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import metrics, weighted
+
+
+def sample(kind, n=150, seed=0, decimals=2):
+    """Random truths and predictions with ties, and decisions for the binary kind."""
+    rng = np.random.default_rng(seed)
+    if kind == "binary":
+        y = (rng.random(n) < 0.25).astype(float)
+        prob = np.round(1 / (1 + np.exp(-(1.5 * y - 1 + rng.normal(size=n)))), decimals)
+        return y, prob, prob >= 0.4
+    top = 5 if kind == "ordinal" else 28
+    y = rng.integers(0, top, n).astype(float)
+    return y, np.round(0.6 * y + rng.normal(size=n) * top / 6, decimals)
+
+
+def point(kind, columns):
+    if kind == "ordinal":
+        return metrics.ordinal(*columns, classes=5)
+    return getattr(metrics, kind)(*columns)
+
+
+def statistic(kind, columns):
+    if kind == "ordinal":
+        return weighted.ordinal(*columns, classes=5)
+    return getattr(weighted, kind)(*columns)
+
+
+@pytest.mark.parametrize("kind", metrics.NAMES)
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_weighted_metrics_equal_the_point_metrics_of_the_repeated_rows(kind, decimals):
+    columns = sample(kind, decimals=decimals)
+    rng = np.random.default_rng(1)
+    weights = np.concatenate([np.ones((1, 150)), rng.integers(0, 4, (5, 150))])
+    many = statistic(kind, columns)(weights)
+    for row, counts in zip(many, weights.astype(int), strict=True):
+        repeated = [np.repeat(column, counts) for column in columns]
+        expected = point(kind, repeated).values
+        assert list(expected) == list(metrics.NAMES[kind])
+        np.testing.assert_allclose(row, list(expected.values()), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("truth", [0.0, 1.0])
+def test_one_class_gives_nan_with_a_reason(truth):
+    y, prob = np.full(5, truth), np.linspace(0.1, 0.9, 5)
+    scores = metrics.binary(y, prob, prob >= 0.5)
+    for name in ("auroc", "auprc", "balanced_accuracy", "brier_skill"):
+        assert np.isnan(scores.values[name])
+        assert scores.reasons[name] == metrics.ONE_CLASS
+    assert np.isfinite(scores.values["brier"])
+    many = weighted.binary(y, prob, prob >= 0.5)(np.ones((1, 5)))[0]
+    np.testing.assert_allclose(many, list(scores.values.values()))
+
+
+def test_constant_scores_and_bands_give_nan_with_a_reason():
+    same, varied = np.full(6, 3.0), np.arange(6.0)
+    scores = metrics.regression(varied, same)
+    assert np.isnan(scores.values["pearson"]) and scores.reasons["spearman"] == metrics.CONSTANT
+    assert scores.values["ccc"] == 0
+    assert np.isnan(metrics.regression(same, same).values["ccc"])
+    one_band = metrics.ordinal(same, same, 5)
+    assert np.isnan(one_band.values["qwk"]) and one_band.values["accuracy"] == 1
+    for made, expected in (
+        (weighted.regression(varied, same), scores),
+        (weighted.regression(same, same), metrics.regression(same, same)),
+        (weighted.ordinal(same, same, 5), one_band),
+    ):
+        np.testing.assert_allclose(made(np.ones((1, 6)))[0], list(expected.values.values()), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", metrics.NAMES)
+def test_no_rows_is_undefined_not_an_error(kind):
+    empty = np.zeros(0)
+    columns = (empty, empty, empty > 0) if kind == "binary" else (empty, empty)
+    scores = point(kind, columns)
+    assert all(np.isnan(v) for v in scores.values.values())
+    assert set(scores.reasons.values()) == {metrics.EMPTY}
+
+
+def test_binary_by_hand():
+    y = np.array([1, 1, 1, 0, 0, 0, 0, 0.0])
+    prob = np.array([0.9, 0.6, 0.2, 0.7, 0.3, 0.2, 0.1, 0.1])
+    values = metrics.binary(y, prob, prob >= 0.5).values
+    # tp 2, fn 1, fp 1, tn 4; pairs won: 5 + 4 + 2.5 of 15.
+    assert values["auroc"] == pytest.approx(11.5 / 15)
+    assert values["sensitivity"] == pytest.approx(2 / 3)
+    assert values["specificity"] == pytest.approx(4 / 5)
+    assert values["ppv"] == pytest.approx(2 / 3)
+    assert values["npv"] == pytest.approx(4 / 5)
+    assert values["f1"] == pytest.approx(2 / 3)
+    assert values["f1_macro"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert values["balanced_accuracy"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    brier = (0.01 + 0.16 + 0.64 + 0.49 + 0.09 + 0.04 + 0.01 + 0.01) / 8
+    assert values["brier"] == pytest.approx(brier)
+    assert values["brier_skill"] == pytest.approx(1 - brier / (3 / 8 * 5 / 8))
+
+
+def test_regression_and_ordinal_by_hand():
+    y, pred = np.array([0.0, 1, 2, 3]), np.array([1.0, 1, 3, 3])
+    values = metrics.regression(y, pred).values
+    assert values["mae"] == 0.5
+    assert values["rmse"] == pytest.approx(np.sqrt(0.5))
+    # cov 1, var 1.25 and 1, means 1.5 and 2.
+    assert values["ccc"] == pytest.approx(2 * 1 / (1.25 + 1 + 0.25))
+    bands = metrics.ordinal(np.array([0.0, 0, 0, 1, 2]), np.array([0.4, 0.5, -3.0, 1.2, 9.0]), 3)
+    assert bands.values["accuracy"] == 0.8
+    assert bands.values["macro_mae"] == pytest.approx((1 / 3 + 0 + 0) / 3)
+
+
+def test_calibration_error_does_not_depend_on_row_order_and_keeps_ties_together():
+    y, prob, _ = sample("binary", decimals=1)
+    order = np.random.default_rng(0).permutation(len(y))
+    assert metrics.calibration_error(y, prob) == pytest.approx(metrics.calibration_error(y[order], prob[order]))
+    assert metrics.calibration_error(y, np.full(len(y), 0.5)) == pytest.approx(abs(y.mean() - 0.5))
+    distinct = np.linspace(0.01, 0.99, 100)
+    _, _, counts = metrics.calibration_bins((distinct > 0.5).astype(float), distinct)
+    assert counts.tolist() == [10] * 10
+
+
+@pytest.mark.parametrize("rule", metrics.RULES)
+def test_thresholds_are_the_best_candidate_by_exhaustive_search(rule):
+    y, prob, _ = sample("binary", seed=3, decimals=3)
+    candidates = np.unique(prob)[::-1]
+
+    def gain(threshold):
+        values = metrics.binary(y, prob, prob >= threshold).values
+        if rule == "youden":
+            return values["sensitivity"] + values["specificity"]
+        if rule == "f1":
+            return values["f1"]
+        return float(values["sensitivity"] >= float(rule[-2:]) / 100)
+
+    gains = np.array([gain(c) for c in candidates])
+    best = candidates[np.flatnonzero(gains >= gains.max() - 1e-12)[0]]
+    assert metrics.choose_threshold(y, prob, rule) == best
+
+
+def test_threshold_errors():
+    with pytest.raises(InputError, match="one class"):
+        metrics.choose_threshold(np.ones(3), np.ones(3))
+    with pytest.raises(InputError, match="sensitivity_80"):
+        metrics.choose_threshold(np.array([0.0, 1]), np.ones(2), "best")

@@ -1,0 +1,149 @@
+"""The table of predictions: what it accepts, what it refuses and how precisely it says so."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.predictions import COLUMNS, Predictions, read_csv, write_csv
+
+
+def table(n=4, **columns):
+    given = {"participant_id": [f"p{i}" for i in range(n)], "task": "screen", "y_true": 0.0, "y_prob": 0.25}
+    return Predictions.build(**{**given, **columns})
+
+
+def write(path, *lines):
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_written_tables_read_back_exactly(tmp_path):
+    rng = np.random.default_rng(0)
+    ids = ["=1+1", "+2", "-3", "@x", "'q", "'=q", "plain", "a,b", '"c"', "访谈"]
+    made = Predictions.concatenate(
+        [
+            table(10, participant_id=ids, y_true=rng.integers(0, 2, 10), y_prob=rng.random(10), fold=1, seed=2),
+            table(10, participant_id=ids, task="score", y_true=np.nan, y_prob=np.nan, y_pred=rng.normal(size=10)),
+        ]
+    )
+    write_csv(tmp_path / "p.csv", made)
+    again = read_csv(tmp_path / "p.csv")
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
+
+
+def test_written_cells_are_not_formulas(tmp_path):
+    write_csv(tmp_path / "p.csv", table(6, participant_id=["=a", "+a", "-a", "@a", "'a", "a"]))
+    with (tmp_path / "p.csv").open(newline="") as file:
+        cells = [row["participant_id"] for row in csv.DictReader(file)]
+    assert cells == ["'=a", "'+a", "'-a", "'@a", "''a", "a"]
+
+
+def test_a_minimal_file_of_another_tool_is_enough(tmp_path):
+    made = read_csv(write(tmp_path / "p.csv", "y_prob,participant_id,y_true,task,extra", "0.5,a,1,t,x", "0.25,b,,t,y"))
+    assert made.participant_id.tolist() == ["a", "b"]
+    assert made.split.tolist() == ["test", "test"]
+    assert made.fold.tolist() == made.seed.tolist() == [0, 0]
+    assert np.isnan(made.y_pred).all()
+    assert np.isnan(made.y_true[1]) and made.y_true[0] == 1
+
+
+HEADER = ",".join(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([], "no column participant_id, task, y_true, y_prob or y_pred"),
+        (["participant_id,task,y_true", "a,t,1"], "no column y_prob or y_pred"),
+        (["participant_id,task,y_prob", "a,t,1"], "no column y_true: the header has participant_id, task, y_prob"),
+        ([HEADER], "only a header"),
+        ([HEADER + ",fold", "a,test,0,0,t,1,0.5,,0"], "the header repeats fold"),
+        ([HEADER, "a,test,0,0,t,1,0.5"], "line 2 has 7 cells, the header 8"),
+        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,high,"], "line 3: y_prob 'high' is not a finite number"),
+        ([HEADER, "a,test,0,0,t,1,nan,"], "line 2: y_prob 'nan' is not a finite number"),
+        ([HEADER, "a,test,0,0,t,inf,,2"], "line 2: y_true 'inf' is not a finite number"),
+        ([HEADER, "a,test,0.5,0,t,1,0.5,"], "line 2: fold '0.5' is not a whole number"),
+        ([HEADER, "a,test,0,,t,1,0.5,"], "line 2: seed '' is not a whole number"),
+        ([HEADER, "a,test,0,0,t,1,1.5,"], "line 2: y_prob 1.5 is outside [0, 1]"),
+        ([HEADER, "a,dev,0,0,t,1,0.5,"], "line 2: unknown split 'dev'"),
+        ([HEADER, ",test,0,0,t,1,0.5,"], "line 2: participant_id is empty"),
+        ([HEADER, "a,test,0,0,,1,0.5,"], "line 2: task is empty"),
+        ([HEADER, "a,test,0,0,t,1,0.5,0.5"], "line 2: both y_prob and y_pred"),
+        ([HEADER, "a,test,0,0,t,1,,"], "line 2: y_prob and y_pred are both empty"),
+        ([HEADER, "a,test,0,0,t,12,0.5,"], "line 2: y_true of a row with y_prob must be 0 or 1"),
+        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,,0.5"], "lines 2 and 3: task 't' has y_prob in one row"),
+        (
+            [HEADER, "a,test,0,0,t,1,.5,", "b,test,0,0,t,1,.5,", "a,test,0,0,t,1,.6,"],
+            "lines 2 and 4: the same participant",
+        ),
+        ([HEADER, "a,test,0,0,t,1,.5,", "a,test,1,0,t,0,.5,"], "lines 2 and 3: the same participant and task with two"),
+        ([HEADER, '"a,test,0,0,t,1,.5,'], "not CSV"),
+    ],
+)
+def test_malformed_files_are_named_with_line_rule_and_remedy(tmp_path, lines, says):
+    path = write(tmp_path / "p.csv", *lines)
+    with pytest.raises(InputError) as caught:
+        read_csv(path)
+    message = str(caught.value)
+    assert says in message and str(path) in message
+    assert message.count(":") >= 2, "what is wrong, and the remedy"
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        read_csv(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="readable CSV"):
+        read_csv(tmp_path)
+    (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"\n\xe9,test,0,0,t,1,0.5,\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_csv(tmp_path / "latin.csv")
+    (tmp_path / "noise.csv").write_bytes(b"\x00\x01\x02\x00" * 20)
+    with pytest.raises(InputError):
+        read_csv(tmp_path / "noise.csv")
+
+
+def test_errors_never_repeat_long_text_or_an_id(tmp_path):
+    path = write(tmp_path / "p.csv", HEADER, "secret_person,test,0,0,t,1,I have been feeling very low lately,")
+    with pytest.raises(InputError) as caught:
+        read_csv(path)
+    assert "feeling" not in str(caught.value) and "secret_person" not in str(caught.value)
+
+
+def test_selection_and_concatenation():
+    made = Predictions.concatenate([table(3, fold=0), table(3, fold=1), table(3, task="other", split="validation")])
+    assert len(made) == 9
+    assert len(made.select(task="screen", fold=1)) == 3
+    assert len(made.select(split="validation")) == 3
+    assert len(made.select(seed=7)) == 0
+    with pytest.raises(InputError, match="nothing to concatenate"):
+        Predictions.concatenate([])
+
+
+def test_mean_over_seeds_is_the_plain_mean():
+    rng = np.random.default_rng(1)
+    probs = rng.random((3, 5))
+    made = Predictions.concatenate([table(5, seed=seed, y_prob=probs[seed]) for seed in range(3)])
+    shuffled = made.take(rng.permutation(len(made)))
+    for given in (made, shuffled):
+        mean = given.mean_over_seeds()
+        order = np.argsort(mean.participant_id)
+        np.testing.assert_allclose(mean.y_prob[order], probs.mean(0))
+        assert set(mean.seed.tolist()) == {-1}
+        assert np.isnan(mean.y_pred).all()
+
+
+def test_columns_are_checked_when_built_in_memory_too():
+    with pytest.raises(InputError, match=r"row 2: y_prob 1\.25 is outside"):
+        table(4, y_prob=[0.1, 0.2, 1.25, 0.4])
+    with pytest.raises(InputError, match="shapes"):
+        Predictions(["a"], ["test", "test"], [0], [0], ["t"], [0.0], [0.5], [np.nan])
+
+
+def test_reading_is_fast_enough_for_large_tables(tmp_path):
+    n = 20_000
+    made = table(n, participant_id=[f"p{i}" for i in range(n)], y_prob=np.linspace(0, 1, n))
+    write_csv(tmp_path / "p.csv", made)
+    assert len(read_csv(tmp_path / "p.csv")) == n

@@ -1,0 +1,213 @@
+"""The written report: parsed as a reader's browser would, and searched for what must and must not be there."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from evaluation_samples import CURVES, TASKS, cross_validation, one_run
+
+import mmpsy_jax
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import report as reports
+from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+OPTIMUM = {
+    "how": "posterior given the planted cues",
+    "cutoff": 10,
+    "population": {
+        "phq9": {m: {"auroc": 0.901, "auprc": 0.7, "ccc": 0.6, "mae": 2.1} for m in ("audio", "text", "both")}
+    },
+    "test": {"participants": 120, "phq9": {"both": {"auroc": 0.912, "auprc": 0.7, "ccc": 0.6, "mae": 2.1}}},
+}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and visible text; checks that tags are balanced."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.attributes, self.texts, self.tags = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"unclosed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def write(folder, *, synthetic=True, made=None, name="phq", tasks=TASKS, **context):
+    made = made or one_run()
+    beside = {"length": one_run(noise=30.0, rng_seed=1), "prior": one_run(noise=500.0, rng_seed=2)}
+    report = reports.evaluate(made, tasks, baselines=beside, n_bootstrap=100, synthetic=synthetic)
+    card = {
+        "dataset": "mmpsy",
+        "config": "demo",
+        "synthetic": synthetic,
+        "skipped": [{"participant": "user_secret", "reason": "no windows"}],
+        "quality": {"duplicates": ["user_secret"]},
+    }
+    if synthetic:
+        card["optimum"] = OPTIMUM
+    context = {
+        "config": {"name": name, "data": {"modalities": ["audio", "text"]}},
+        "environment": {"jax": "0.10.2", "revision": "abc123"},
+        "corpus": card,
+        **context,
+    }
+    reports.write_report(folder, report, made, tasks, curves=CURVES, context=context, baselines=beside)
+    return (folder / "report.html").read_text(encoding="utf-8"), json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("synthetic"))
+
+
+def test_page_is_balanced_and_loads_nothing(written):
+    html, _ = written
+    page = Page(html)
+    loading = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
+    for tag, name, value in page.attributes:
+        if name in loading:
+            assert value.startswith(("#", "data:")), (tag, name)
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(page.tags)
+    assert "@import" not in html
+    assert all(target.startswith(("#", "'#", '"#')) for target in re.findall(r"url\(([^)]*)\)", html))
+    remote = re.findall(r"https?://[^\s\"'<]+", html)
+    assert set(remote) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, "only the names of namespaces"
+    assert html.count("<svg") >= 10
+
+
+def test_page_says_what_must_be_said(written):
+    html, content = written
+    page = Page(html)
+    assert mmpsy_jax.DISCLAIMER in page.text
+    assert "SYNTHETIC DATA" in page.text
+    assert "0.912 (both)" in page.text, "the constructed optimum stands beside the result"
+    assert "0.901" in page.text and "posterior given the planted cues" in page.text
+    auroc = content["tasks"]["phq_screen"]["splits"]["test"]["model"]["auroc"]
+    assert f"{auroc['value']:.3f}" in page.text and f"[{auroc['low']:.3f}, {auroc['high']:.3f}]" in page.text
+    for text in (
+        "transcript length only",
+        "0.10.2",
+        "abc123",
+        "Learning curves",
+        "chosen on validation",
+        "too good here",
+    ):
+        assert text in page.text
+    for label in ("ROC curve", "Precision-recall", "Reliability", "Confusion", "true score", "Bland-Altman", "loss"):
+        assert any(label in value for _, name, value in page.attributes if name == "aria-label"), label
+    assert 'name="viewport"' in html and "prefers-color-scheme: dark" in html and "@media print" in html
+
+
+def test_real_data_is_not_called_synthetic(tmp_path):
+    html, content = write(tmp_path, synthetic=False, tasks=TASKS[2:])
+    assert "SYNTHETIC" not in html and content["synthetic"] is False
+    assert "best possible" not in html
+
+
+def test_a_synthetic_corpus_card_overrides(tmp_path):
+    made = one_run()
+    report = reports.evaluate(made, TASKS, n_bootstrap=50, synthetic=False)
+    reports.write_report(tmp_path, report, made, TASKS, context={"corpus": {"synthetic": True}})
+    assert "SYNTHETIC DATA" in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["synthetic"] is True
+
+
+def test_no_participant_id_in_either_file(written):
+    html, content = written
+    everything = html + json.dumps(content)
+    assert "user_secret" not in everything
+    assert not re.search(r"\bp\d{1,3}\b", Page(html).text + json.dumps(content))
+    assert content["context"]["corpus"]["n_skipped"] == 1
+
+
+def test_text_from_outside_is_escaped(tmp_path):
+    html, _ = write(
+        tmp_path, name="<script>alert(1)</script>", tasks=TASKS[:1], extra={"note": "<img src=http://x.example/a>"}
+    )
+    assert "<script>" not in html and "&lt;script&gt;" in html
+    assert "img" not in Page(html).tags
+
+
+def test_cross_validation_page_and_summary(tmp_path):
+    made = cross_validation()
+    report = reports.evaluate(made, TASKS, n_bootstrap=100)
+    reports.write_report(tmp_path, report, made, TASKS)
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert "of 3 folds are pooled" in text and "of 2 seeds are averaged" in text
+    assert "Each fold alone" in text and "Each seed alone" in text and "in fold 2" in text
+    lines = reports.summary(report)
+    value = report["tasks"]["phq_screen"]["splits"]["test"]["model"]["auroc"]
+    assert f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" in lines
+    assert "150 participants" in lines and "SYNTHETIC" not in lines
+    assert reports.summary({**report, "synthetic": True}).startswith("SYNTHETIC DATA")
+
+
+def test_undefined_metrics_are_drawn_and_said(tmp_path):
+    made = Predictions.build([f"p{i}" for i in range(20)], "phq_screen", 0, y_prob=np.linspace(0, 1, 20))
+    report = reports.evaluate(made, TASKS[:1], n_bootstrap=50)
+    reports.write_report(tmp_path, report, made, TASKS[:1])
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "undefined" in text and "all participants belong to one class" in text and "Red flag" in text
+    assert "undefined" in reports.summary(report)
+
+
+def test_evaluate_file_infers_tasks(tmp_path):
+    made = one_run()
+    write_csv(tmp_path / "p.csv", made)
+    report = reports.evaluate_file(tmp_path / "p.csv", n_bootstrap=50)
+    kinds = {name: entry["kind"] for name, entry in report["tasks"].items()}
+    assert kinds == {"phq_screen": "binary", "phq_bands": "regression", "phq_score": "regression"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.csv"], "nothing is written unless asked for"
+    write_csv(tmp_path / "other.csv", one_run(noise=9.0, rng_seed=1))
+    report = reports.evaluate_file(
+        tmp_path / "p.csv", output=tmp_path / "out", compare=tmp_path / "other.csv", n_bootstrap=50
+    )
+    assert "other" in report["tasks"]["phq_screen"]["splits"]["test"]["differences"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+
+
+def test_evaluate_file_takes_tasks_and_the_synthetic_mark_from_our_own_report(tmp_path, written):
+    (tmp_path / "report.json").write_text(json.dumps(written[1]))
+    write_csv(tmp_path / "predictions.csv", one_run())
+    report = reports.evaluate_file(tmp_path / "predictions.csv", n_bootstrap=50)
+    assert report["synthetic"] and report["tasks"]["phq_bands"]["kind"] == "ordinal"
+    assert report["task_definitions"][0]["cutoffs"] == [10]
+    (tmp_path / "report.json").write_text('{"foreign": 1}')
+    assert not reports.evaluate_file(tmp_path / "predictions.csv", n_bootstrap=50)["synthetic"]
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(InputError, match="not readable as JSON"):
+        reports.evaluate_file(tmp_path / "predictions.csv", n_bootstrap=50)
+
+
+def test_the_room_never_imports_jax():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, mmpsy_jax.evaluation.report, mmpsy_jax.evaluation.baselines\n"
+        "assert not {'jax', 'flax', 'torch', 'tensorflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

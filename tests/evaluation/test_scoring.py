@@ -1,0 +1,199 @@
+"""The content of `report.json`: folds, seeds, thresholds, baselines, differences and red flags."""
+
+import json
+
+import numpy as np
+import pytest
+from evaluation_samples import TASKS, cross_validation, one_run, people, run
+from sklearn.metrics import roc_auc_score
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import metrics
+from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.scoring import evaluate
+from mmpsy_jax.tasks import questionnaire
+
+FAST = {"n_bootstrap": 200}
+
+
+def codes(report):
+    return {flag["code"] for flag in report["flags"]}
+
+
+def test_single_split():
+    made = one_run()
+    report = evaluate(made, TASKS, baselines={"worse": one_run(noise=25.0, rng_seed=1)}, **FAST)
+    json.dumps(report, allow_nan=False)
+    entry = report["tasks"]["phq_screen"]["splits"]["test"]
+    rows = made.select(task="phq_screen", split="test")
+    assert entry["n_participants"] == 120
+    assert entry["n_events"] == int(rows.y_true.sum())
+    assert entry["prevalence"] == pytest.approx(rows.y_true.mean())
+    assert entry["model"]["auroc"]["value"] == pytest.approx(roc_auc_score(rows.y_true, rows.y_prob))
+    assert entry["folds"] is None and entry["seeds"] is None
+    for kind, name in (("binary", "phq_screen"), ("ordinal", "phq_bands"), ("regression", "phq_score")):
+        for split in ("validation", "test"):
+            scored = report["tasks"][name]["splits"][split]
+            for metric in metrics.NAMES[kind]:
+                model, worse, gap = (
+                    scored["model"][metric],
+                    scored["baselines"]["worse"][metric],
+                    scored["differences"]["worse"][metric],
+                )
+                assert model["low"] < model["value"] < model["high"]
+                assert gap["value"] == pytest.approx(model["value"] - worse["value"])
+                assert gap["low"] <= gap["value"] <= gap["high"]
+            first = next(iter(metrics.NAMES[kind]))
+            sign = metrics.NAMES[kind][first]
+            gap = scored["differences"]["worse"][first]
+            assert min(sign * gap["low"], sign * gap["high"]) > 0, "a clearly better model is told apart"
+
+
+def test_threshold_comes_from_validation_and_is_carried_to_test():
+    made = one_run()
+    report = evaluate(made, TASKS[:1], **FAST)
+    entry = report["tasks"]["phq_screen"]
+    validation, test = made.select(task="phq_screen", split="validation"), made.select(task="phq_screen", split="test")
+    expected = metrics.choose_threshold(validation.y_true, validation.y_prob)
+    assert entry["thresholds"]["model"] == [{"fold": 0, "value": expected, "source": "validation", "n": 80}]
+    called = test.y_prob >= expected
+    scored = entry["splits"]["test"]
+    assert scored["model"]["sensitivity"]["value"] == pytest.approx(called[test.y_true == 1].mean())
+    assert np.sum(scored["confusion"]) == 120 and scored["confusion"][1][1] == called[test.y_true == 1].sum()
+    # Other test labels leave the threshold alone.
+    flipped = Predictions.concatenate(
+        [validation, Predictions.build([f"q{i}" for i in range(9)], "phq_screen", 1, y_prob=0.1)]
+    )
+    assert evaluate(flipped, TASKS[:1], **FAST)["tasks"]["phq_screen"]["thresholds"]["model"][0]["value"] == expected
+
+
+def test_without_validation_the_default_threshold_is_named():
+    made = one_run().select(split="test")
+    report = evaluate(made, TASKS[:1], **FAST)
+    assert report["tasks"]["phq_screen"]["thresholds"]["model"][0]["source"] == "default"
+    assert "default_threshold" in codes(report)
+
+
+def test_folds_are_pooled_and_seeds_averaged():
+    made = cross_validation()
+    report = evaluate(made, TASKS, **FAST)
+    assert report["folds"] == [0, 1, 2] and report["seeds"] == [0, 1]
+    entry = report["tasks"]["phq_screen"]["splits"]["test"]
+    rows = made.select(task="phq_screen", split="test")
+    ensemble = rows.mean_over_seeds()
+    assert entry["n_participants"] == entry["n_rows"] == 150
+    assert entry["model"]["auroc"]["value"] == pytest.approx(roc_auc_score(ensemble.y_true, ensemble.y_prob))
+    per_fold = [roc_auc_score(one.y_true, one.y_prob) for one in (ensemble.select(fold=f) for f in range(3))]
+    folds = entry["folds"]["model"]["auroc"]
+    np.testing.assert_allclose(folds["values"], per_fold)
+    assert folds["mean"] == pytest.approx(np.mean(per_fold)) and folds["sd"] == pytest.approx(np.std(per_fold, ddof=1))
+    per_seed = [roc_auc_score(one.y_true, one.y_prob) for one in (rows.select(seed=s) for s in range(2))]
+    np.testing.assert_allclose(entry["seeds"]["model"]["auroc"]["values"], per_seed)
+    assert entry["model"]["auroc"]["value"] > np.mean(per_seed), "averaging independent noise helps"
+    thresholds = report["tasks"]["phq_screen"]["thresholds"]["model"]
+    assert [t["fold"] for t in thresholds] == [0, 1, 2] and len({t["value"] for t in thresholds}) == 3
+
+
+def test_a_participant_in_several_test_folds_is_resampled_as_one():
+    scores = people(100, 4)
+    once = run(scores)
+    twice = Predictions.concatenate(
+        [
+            once,
+            Predictions(
+                once.participant_id,
+                once.split,
+                once.fold + 1,
+                *(getattr(once, c) for c in ("seed", "task", "y_true", "y_prob", "y_pred")),
+            ),
+        ]
+    )
+    first, second = (evaluate(t, TASKS[2:], **FAST)["tasks"]["phq_score"]["splits"]["test"] for t in (once, twice))
+    assert second["n_participants"] == 100 and second["n_rows"] == 200
+    for metric in ("mae", "ccc"):
+        assert second["model"][metric] == pytest.approx(first["model"][metric])
+
+
+def test_a_baseline_on_part_of_the_rows_is_compared_there_and_flagged():
+    made = one_run()
+    part = made.take(np.flatnonzero(np.char.endswith(made.participant_id, ("0"))))
+    report = evaluate(made, TASKS, baselines={"part": part}, **FAST)
+    scored = report["tasks"]["phq_score"]["splits"]["test"]
+    assert scored["baseline_rows"]["part"] == 12 and "baseline_partial" in codes(report)
+    assert scored["differences"]["part"]["mae"]["value"] == scored["differences"]["part"]["mae"]["high"] == 0
+    nothing = evaluate(made, TASKS, baselines={"other": run(people(5), first=900)}, **FAST)
+    assert nothing["tasks"]["phq_score"]["splits"]["test"]["baselines"] == {}
+    assert "baseline_partial" in codes(nothing)
+
+
+def test_red_flags():
+    rng = np.random.default_rng(5)
+    clean = one_run(noise=9.0)
+    assert not [f for f in evaluate(clean, TASKS, **FAST)["flags"] if f["level"] == "red"]
+
+    shared = Predictions.concatenate([clean, run(people(1, 1), split="test", first=0)])
+    assert "participant_in_two_splits" in codes(evaluate(shared, TASKS, **FAST))
+
+    leak = one_run(noise=0.1)
+    assert "auroc_too_good" in codes(evaluate(leak, TASKS, **FAST))
+    assert "auroc_too_good" not in codes(evaluate(leak, TASKS, synthetic=True, **FAST))
+
+    few = Predictions.build([f"p{i}" for i in range(50)], "phq_screen", (np.arange(50) < 5), y_prob=rng.random(50))
+    assert "few_events" in codes(evaluate(few, TASKS[:1], **FAST))
+
+    as_good = evaluate(clean, TASKS, baselines={"length": one_run(noise=9.0, rng_seed=2)}, **FAST)
+    assert "length_suffices" in codes(as_good)
+    useless = evaluate(clean, TASKS, baselines={"length": one_run(noise=500.0, rng_seed=2)}, **FAST)
+    assert "length_suffices" not in codes(useless)
+
+    missing = cross_validation()
+    assert "missing_folds" in codes(evaluate(missing.take(missing.fold != 1), TASKS, **FAST))
+    uneven = missing.take((missing.seed != 1) | (missing.fold != 0))
+    assert "uneven_seeds" in codes(evaluate(uneven, TASKS, **FAST))
+    report = evaluate(uneven, TASKS, **FAST)
+    assert [f["level"] for f in report["flags"]] == sorted((f["level"] for f in report["flags"]), reverse=True)
+
+
+def test_missing_labels_and_one_class():
+    made = one_run()
+    y = made.y_true.copy()
+    unknown = np.isin(made.participant_id, ["p90", "p91"])
+    y[unknown] = np.nan
+    columns = {c: getattr(made, c) for c in ("participant_id", "split", "fold", "seed", "task", "y_prob", "y_pred")}
+    report = evaluate(Predictions(**columns, y_true=y), TASKS, **FAST)
+    assert report["tasks"]["phq_screen"]["splits"]["test"]["n_participants"] == 118
+    assert "missing_labels" in codes(report)
+
+    one_class = Predictions.build([f"p{i}" for i in range(20)], "phq_screen", 0, y_prob=np.linspace(0, 1, 20))
+    report = evaluate(one_class, TASKS[:1], **FAST)
+    cell = report["tasks"]["phq_screen"]["splits"]["test"]["model"]["auroc"]
+    assert cell["value"] is None and cell["low"] is None and cell["reason"] == metrics.ONE_CLASS
+    json.dumps(report, allow_nan=False)
+
+    none_known = Predictions.build(["a", "b"], "phq_screen", np.nan, y_prob=0.5)
+    report = evaluate(none_known, TASKS[:1], **FAST)
+    assert report["tasks"]["phq_screen"]["splits"]["test"]["model"]["auroc"]["reason"] == metrics.EMPTY
+
+
+def test_same_seed_same_report():
+    made = one_run()
+    assert evaluate(made, TASKS, **FAST) == evaluate(made, TASKS, **FAST)
+    assert evaluate(made, TASKS, **FAST) != evaluate(made, TASKS, seed=1, **FAST)
+
+
+def test_errors():
+    made = one_run()
+    with pytest.raises(InputError, match="no predictions"):
+        evaluate(made.select(split="train"), TASKS)
+    with pytest.raises(InputError, match="phq_bands, phq_score, phq_screen"):
+        evaluate(made, questionnaire("gad7", "gad"), **FAST)
+    scores_as_bands = Predictions.build(["a", "b"], "phq_bands", [3, 17], y_pred=1.0)
+    with pytest.raises(InputError, match="band from 0 to 4"):
+        evaluate(scores_as_bands, TASKS[1:2], **FAST)
+    with pytest.raises(InputError, match="is binary, but the predictions fill y_pred"):
+        evaluate(Predictions.build(["a"], "phq_screen", 1, y_pred=1.0), TASKS[:1], **FAST)
+    other = run(people(120, 99), first=80)
+    with pytest.raises(InputError, match="disagree on y_true"):
+        evaluate(made, TASKS, baselines={"other": other}, **FAST)
+    with pytest.raises(InputError, match="youden"):
+        evaluate(made, TASKS, threshold_rule="best", **FAST)
