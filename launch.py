@@ -127,12 +127,15 @@ def _dataset(config, main_process: bool):
     from data_builders.mmpsy import cli
 
     data = config.data
+    if data.folder:
+        return data.folder
     options = {
         "data_dir": data.data_dir,
         "source": data.source or None,
         "split_file": data.split_file or None,
         "skip_bad": data.skip_bad,
         "workers": data.workers or None,
+        "participants": data.participants or None,
     }
     if main_process:
         folder = cli.build(data.dataset, **options)

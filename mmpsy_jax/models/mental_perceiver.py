@@ -9,6 +9,7 @@ with the equations in `docs/mental_perceiver.md`.
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
@@ -39,6 +40,14 @@ class Modality(NamedTuple):
     shape: tuple[int, ...]
     time_axis: int
     vocabulary: int = 0
+
+
+def drop_modalities(key: Array, masks: list[Bool[Array, "b n"]], rate: float) -> list[Bool[Array, "b n"]]:
+    """Hides each modality of each participant with probability `rate`, unless nothing would be left of them."""
+    keep = jax.random.bernoulli(key, 1 - rate, (masks[0].shape[0], len(masks)))
+    present = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
+    keep |= ~jnp.any(keep & present, axis=1, keepdims=True)
+    return [mask & keep[:, i, None] for i, mask in enumerate(masks)]
 
 
 class Model(nn.Module):
@@ -132,19 +141,11 @@ class Model(nn.Module):
             parts.append((tokens + code.astype(dtype)).reshape(*flat, self.width))
             masks.append(mask.reshape(flat))
         if not deterministic and self.modality_dropout and len(masks) > 1:
-            masks = self.drop_modalities(masks)
+            masks = drop_modalities(self.make_rng("dropout"), masks, self.modality_dropout)
         tokens, mask = jnp.concatenate(parts, axis=1), jnp.concatenate(masks, axis=1)
         if not deterministic and self.token_dropout:
-            mask &= nn.Dropout(self.token_dropout)(jnp.ones(mask.shape), deterministic=False) > 0
+            mask &= jax.random.bernoulli(self.make_rng("dropout"), 1 - self.token_dropout, mask.shape)
         return tokens, mask
-
-    def drop_modalities(self, masks: list[Bool[Array, "b n"]]) -> list[Bool[Array, "b n"]]:
-        """Hides each modality of each participant with probability `modality_dropout`, unless none would be left."""
-        ones = jnp.ones((masks[0].shape[0], len(masks)))
-        keep = nn.Dropout(self.modality_dropout)(ones, deterministic=False) > 0
-        present = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
-        keep |= ~jnp.any(keep & present, axis=1, keepdims=True)
-        return [mask & keep[:, i, None] for i, mask in enumerate(masks)]
 
     def pool(self, tokens: Float[Array, "b m d"], mask: Bool[Array, "b m"]) -> Float[Array, "b d"]:
         """Mean of the valid tokens; zero where there is none."""

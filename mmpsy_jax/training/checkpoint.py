@@ -88,7 +88,7 @@ class Checkpoints:
         table = leaf_table(state)
         try:
             response = self._manager.save_checkpointables_async(
-                step, {"state": state, "progress": progress}, metrics=metrics
+                step, {"state": state}, metrics=metrics, custom_metadata=progress
             )
         except OSError as error:
             raise InputError(self._disk_message(error)) from error
@@ -129,14 +129,15 @@ class Checkpoints:
         self._verify(step, like)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         try:
-            loaded = self._manager.load_checkpointables(step, {"state": abstract, "progress": None})
+            loaded = self._manager.load_checkpointables(step, {"state": abstract})
+            progress = self._manager.checkpointables_metadata(step).custom_metadata
         except Exception as error:  # Orbax raises bare Exception, ValueError or its own types on damaged files
             first = str(error).strip().splitlines()[:1]
             raise InputError(
                 f"{self.folder / str(step)}: cannot be read ({type(error).__name__}: {''.join(first)[:200]}): "
                 "delete that folder to go on from the step before it"
             ) from error
-        return loaded["state"], loaded["progress"]
+        return loaded["state"], progress
 
     def _verify(self, step: int, like: PyTree) -> None:
         folder = self.folder / str(step)

@@ -43,9 +43,11 @@ def default() -> ConfigDict:
     config.data = ConfigDict()
     config.data.dataset = "mmpsy/demo"  # builder and its config
     config.data.data_dir = "data"  # where built datasets lie: data_dir/mmpsy/demo/1.0.0
+    config.data.folder = ""  # a built dataset (also somebody else's export); then nothing below is built or looked for
     config.data.source = ""  # folder or table to build from; "" where the dataset needs none or is built
     config.data.split_file = ""  # csv of participant,split; "" splits by a hash of the id
     config.data.skip_bad = False  # leave out participants that cannot be read, and list them in the card
+    config.data.participants = 0  # size of a demo corpus; 0 is its default
     config.data.workers = 0  # processes that build; 0 is one per core
     config.data.batch_size = 32  # participants per step over all devices and processes
     config.data.modalities = ()  # names to use; () is all that the dataset has

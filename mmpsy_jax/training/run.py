@@ -132,10 +132,11 @@ def evaluate(
         )
         for name, part in baselines.fit_predict(covariates, tasks, fold=one.fold).items():
             beside.setdefault(name, []).append(part)
+    compared = {name: Predictions.concatenate(parts) for name, parts in beside.items()}
     made = report.evaluate(
         predictions,
         tasks,
-        baselines={name: Predictions.concatenate(parts) for name, parts in beside.items()},
+        baselines=compared,
         seed=config.seed,
         n_bootstrap=config.evaluation.bootstrap,
         synthetic=bool(corpus.card["synthetic"]),
@@ -150,9 +151,8 @@ def evaluate(
         "environment": environment(),
         "corpus": corpus.card,
         "data": {"participants": len(corpus.participants), "texts_for_baseline": texts is not None},
-        "disclaimer": mmpsy_jax.DISCLAIMER,
     }
-    report.write_report(workdir, made, predictions, tasks, curves=curves, context=context)
+    report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
     return made
 
 

@@ -1,0 +1,159 @@
+"""Losses against independent formulas on random numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from mmpsy_jax import tasks
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.objectives import losses, multitask
+
+NAN = float("nan")
+TASKS = tasks.questionnaire("phq9", "phq")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_binary_is_weighted_cross_entropy(rng):
+    logits, targets = rng.normal(size=(6, 2)).astype(np.float32), np.array([0, 1, 1, 0, 1, NAN], np.float32)
+    each, weights = losses.binary(logits, targets, jnp.array([0.5, 2.0]))
+    log_p = scipy.special.log_softmax(logits, axis=1)
+    np.testing.assert_allclose(each[:5], -log_p[np.arange(5), targets[:5].astype(int)], rtol=1e-5)
+    np.testing.assert_array_equal(weights, [0.5, 2, 2, 0.5, 2, 0])
+
+
+def test_ordinal_is_the_proportional_odds_likelihood(rng):
+    cuts = np.array([-1.0, 0.3, 2.0])
+    place = rng.normal(size=5) * 2
+    cumulative = (place[:, None] - cuts).astype(np.float32)
+    above = np.concatenate([np.ones((5, 1)), scipy.special.expit(cumulative), np.zeros((5, 1))], axis=1)
+    p = above[:, :-1] - above[:, 1:]
+    np.testing.assert_allclose(p.sum(1), 1)
+    for k in range(4):
+        each, _ = losses.ordinal(cumulative, jnp.full(5, float(k)), jnp.ones(4))
+        np.testing.assert_allclose(each, -np.log(p[:, k]), rtol=2e-4)
+
+
+def test_ordinal_stays_finite_far_out():
+    cumulative = jnp.array([[100.0, 99.0, -300.0], [-100.0, -150.0, -151.0]])
+    for k in range(4):
+        loss = lambda c, k=k: losses.ordinal(c, jnp.full(2, float(k)), jnp.ones(4))[0].sum()  # noqa: E731
+        value, gradient = jax.value_and_grad(loss)(cumulative)
+        assert np.isfinite(value) and np.all(np.isfinite(gradient))
+
+
+def test_regression_is_huber_in_points():
+    each, weights = losses.regression(jnp.array([[0.5], [0.5], [0.5]]), jnp.array([12.0, 3.5, NAN]), 27.0, 4.0)
+    # Errors 1.5 points (quadratic: (1.5/4)^2/2) and 10 points (linear: 10/4 - 1/2).
+    np.testing.assert_allclose(each[:2], [0.5 * 0.375**2, 2.0], rtol=1e-6)
+    np.testing.assert_array_equal(weights, [1, 1, 0])
+
+
+def test_concordance_against_the_definition(rng):
+    x, y = rng.normal(size=(2, 50))
+    y = x + 0.5 * y + 0.2
+    expected = 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    weights = np.r_[np.ones(50), np.zeros(3)]
+    x, y = np.r_[x, [9.0, 9.0, 9.0]], np.r_[y, [NAN, NAN, -9.0]]
+    np.testing.assert_allclose(losses.concordance(jnp.array(x), jnp.array(y), jnp.array(weights)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_concordance_of_too_few_is_zero_with_finite_gradient(n):
+    weights = jnp.arange(4) < n
+    loss = lambda v: losses.concordance(v, jnp.array([1.0, NAN, NAN, NAN]), weights.astype(jnp.float32))  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(jnp.arange(4.0))
+    assert value == 0 and np.all(np.isfinite(gradient))
+
+
+def build(**changes):
+    arguments = {"weighting": "fixed", "weights": {}, "class_weighting": "none", "ccc": 0.0, "delta": 4.0, **changes}
+    return multitask.build(TASKS, {"phq9": np.array([2, 3, 12, NAN, 20], np.float32)}, **arguments)
+
+
+def batch(rng):
+    outputs = {
+        "phq_screen": jnp.array(rng.normal(size=(5, 2)), jnp.float32),
+        "phq_bands": jnp.array(np.sort(rng.normal(size=(5, 4)))[:, ::-1].copy(), jnp.float32),
+        "phq_score": jnp.array(rng.uniform(size=(5, 1)), jnp.float32),
+    }
+    labels = {"phq9": jnp.array([2.0, 12.0, 7.0, NAN, 20.0])}
+    return outputs, labels, jnp.array([True, True, True, True, False])
+
+
+def test_padding_rows_and_missing_labels_do_not_count(rng):
+    outputs, labels, valid = batch(rng)
+    objective = build(ccc=0.5)
+    total, sums = objective(objective.init(), outputs, labels, valid)
+    changed = jax.tree.map(lambda x: x.at[3:].set(50.0), outputs)
+    again, _ = objective(objective.init(), changed, {"phq9": labels["phq9"].at[4].set(1.0)}, valid)
+    np.testing.assert_allclose(total, again, rtol=1e-5)
+    assert {name: float(weight) for name, (_, weight) in sums.items()} == dict.fromkeys(sums, 3.0)
+    gradient = jax.grad(lambda o: objective(objective.init(), o, labels, valid)[0])(outputs)
+    assert all(np.all(np.isfinite(g)) and np.all(g[3:] == 0) for g in gradient.values())
+
+
+def test_a_batch_without_any_label_has_zero_gradient(rng):
+    outputs, labels, valid = batch(rng)
+    objective = build(ccc=0.5)
+    loss = lambda o: objective(objective.init(), o, {"phq9": jnp.full(5, NAN)}, valid)[0]  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(outputs)
+    assert value == 0 and all(np.all(g == 0) for g in gradient.values())
+    del labels
+
+
+def test_the_total_is_the_weighted_sum(rng):
+    outputs, labels, valid = batch(rng)
+    weighted = build(weights={"phq_screen": 2.0, "phq_score": 0.0})
+    total, sums = weighted({}, outputs, labels, valid)
+    mean = {name: s / w for name, (s, w) in sums.items()}
+    np.testing.assert_allclose(total, 2 * mean["phq_screen"] + mean["phq_bands"], rtol=1e-6)
+
+
+def test_uncertainty_weights_are_kendalls(rng):
+    outputs, labels, valid = batch(rng)
+    objective = build(weighting="uncertainty")
+    z = jnp.array([0.3, -0.2, 0.7])
+    total, sums = objective({"log_variance": z}, outputs, labels, valid)
+    mean = np.array([sums[t.name][0] / sums[t.name][1] for t in TASKS])
+    np.testing.assert_allclose(total, 0.5 * np.sum(np.exp(-z) * mean + z), rtol=1e-6)
+    gradient = jax.grad(lambda s: objective(s, outputs, labels, valid)[0])(objective.init())["log_variance"]
+    np.testing.assert_allclose(gradient, 0.5 * (1 - mean), rtol=1e-4)
+
+
+def test_balanced_class_weights_come_from_the_scores_given():
+    weights = multitask.class_weights(TASKS[0], np.array([2, 3, 12, NAN, 4], np.float32), "balanced")
+    np.testing.assert_allclose(weights, [4 / (2 * 3), 4 / (2 * 1)])
+    # A band that nobody is in gets weight one, not infinity.
+    assert multitask.class_weights(TASKS[1], np.array([2, 12], np.float32), "balanced")[4] == 1.0
+
+
+def test_probabilities(rng):
+    logits = rng.normal(size=(4, 2))
+    np.testing.assert_allclose(multitask.probabilities(TASKS[0], logits), scipy.special.softmax(logits, axis=1)[:, 1])
+    cumulative = np.array([[2.0, 1.0, -1.0, -3.0]])
+    above = scipy.special.expit(cumulative[0])
+    p = -np.diff(np.r_[1, above, 0])
+    np.testing.assert_allclose(multitask.probabilities(TASKS[1], cumulative), p @ np.arange(5), rtol=1e-6)
+    np.testing.assert_allclose(multitask.probabilities(TASKS[2], np.array([[0.5], [1.2], [-1]])), [13.5, 27, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": {"phq": 1.0}}, "phq_bands, phq_score, phq_screen"),
+        ({"class_weighting": "inverse"}, "balanced, none"),
+        ({"ccc": 1.5}, "between 0 and 1"),
+    ],
+)
+def test_wrong_settings_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        build(**changes)
+    with pytest.raises(InputError, match="fixed, uncertainty"):
+        build(weighting="druw").init()

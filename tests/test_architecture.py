@@ -1,0 +1,85 @@
+"""The table of docs/architecture.md, held against the import statements of every file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LEAVES = {"mmpsy_jax", "mmpsy_jax.errors", "mmpsy_jax.files", "mmpsy_jax.tasks"}
+# Room -> rooms of ours that it may import besides leaves and itself.
+ROOMS = {
+    "features": set(),
+    "data": set(),
+    "models": set(),
+    "objectives": set(),
+    "training": {"models", "objectives", "data", "features", "evaluation"},
+    "evaluation": set(),
+}
+NEVER = {"features": {"jax", "flax", "tensorflow"}, "evaluation": {"jax", "flax"}, "data_builders": {"jax", "flax"}}
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def ours(names: set[str]) -> set[str]:
+    """Rooms of mmpsy_jax among imported names."""
+    return {n.split(".")[1] for n in names if n.startswith("mmpsy_jax.") and n.split(".")[1] not in leaf_names()}
+
+
+def leaf_names() -> set[str]:
+    return {leaf.split(".")[1] for leaf in LEAVES if "." in leaf} | {"DISCLAIMER", "__version__"}
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_imports_only_what_the_table_allows(room):
+    found = files(f"mmpsy_jax/{room}")
+    assert found
+    for path in found:
+        names = imports(path)
+        assert ours(names) <= ROOMS[room] | {room}, path
+        assert not {n.split(".")[0] for n in names} & NEVER.get(room, set()), path
+        assert not any(n.startswith(("data_builders", "configs", "launch")) for n in names), path
+
+
+def test_every_room_is_in_the_table():
+    rooms = {p.name for p in (ROOT / "mmpsy_jax").iterdir() if p.is_dir() and any(p.glob("*.py"))}
+    assert rooms == set(ROOMS)
+
+
+def test_builders_know_features_only():
+    for path in files("data_builders"):
+        names = imports(path)
+        assert ours(names) <= {"features"}, path
+        assert not {n.split(".")[0] for n in names} & NEVER["data_builders"], path
+
+
+def test_orbax_and_grain_have_one_room_each():
+    for path in [*files("mmpsy_jax"), *files("configs"), ROOT / "launch.py"]:
+        tops = {n.split(".")[0] for n in imports(path)}
+        assert "orbax" not in tops or path.name == "checkpoint.py", path
+        assert "grain" not in tops or path.parent.name == "data", path
+
+
+def test_launch_is_light_at_its_top():
+    tree = ast.parse((ROOT / "launch.py").read_text())
+    top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert {a.name for n in top for a in n.names} == {"sys"}
+
+
+def test_files_stay_readable():
+    for path in [*files("mmpsy_jax"), *files("data_builders"), ROOT / "launch.py"]:
+        assert len(path.read_text().splitlines()) <= 450, path

@@ -1,0 +1,150 @@
+"""Cadences, schedules, selection, config and workdir."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from mmpsy_jax import tasks
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.training import cadence, config, mesh, optimizer, selection
+from mmpsy_jax.training.logger import RunLogger, read_rows
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("300 steps", 300),
+        ("1 step", 1),
+        ("2.5 epochs", 25),
+        ("320 examples", 10),
+        ("10 percent", 20),
+        ("0 steps", 0),
+        ("0.001 epochs", 1),
+    ],
+)
+def test_cadences(text, steps):
+    assert cadence.to_steps(text, steps_per_epoch=10, batch_size=32, total=200) == steps
+
+
+@pytest.mark.parametrize("text", ["", "3", "3 weeks", "-1 steps", "many steps", "1 2 steps", "nan steps"])
+def test_wrong_cadences(text):
+    with pytest.raises(InputError, match="epochs"):
+        cadence.to_steps(text, steps_per_epoch=10, batch_size=32, total=200)
+
+
+def test_percent_of_nothing():
+    with pytest.raises(InputError, match="percent"):
+        cadence.to_steps("10 percent", steps_per_epoch=10, batch_size=32)
+
+
+def optimizer_config(**changes):
+    made = config.default().optimizer
+    made.update(changes)
+    return made
+
+
+def test_schedule_warms_up_to_the_peak_and_ends_at_the_fraction():
+    rate = optimizer.schedule(optimizer_config(learning_rate=0.1, final_fraction=0.2, warmup="10 steps"), 110, 10, 8)
+    assert rate(0) == 0
+    np.testing.assert_allclose(rate(5), 0.05, rtol=1e-6)
+    np.testing.assert_allclose(rate(10), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(rate(60), 0.1 * (0.2 + 0.8 * 0.5), rtol=1e-5)
+    np.testing.assert_allclose(rate(110), 0.02, rtol=1e-5)
+
+
+def test_decay_is_masked_by_path():
+    params = {"network": {"norm": {"scale": 1, "bias": 1}, "up": {"kernel": 1}}, "objective": {"log_variance": 1}}
+    mask = optimizer.decay_mask(params, config.default().optimizer.decay_exclude)
+    assert mask == {
+        "network": {"norm": {"scale": False, "bias": False}, "up": {"kernel": True}},
+        "objective": {"log_variance": False},
+    }
+
+
+def test_accumulated_batches_make_one_update_with_their_mean_gradient():
+    changes = {"schedule": "constant", "warmup": "0 steps", "clip": 0.0, "weight_decay": 0.0, "learning_rate": 0.1}
+    params = {"kernel": jnp.array([1.0, -2.0])}
+    gradients = [jnp.array([0.5, 1.0]), jnp.array([-0.1, 3.0])]
+
+    def run(accumulate, sequence):
+        chain, _ = optimizer.build(optimizer_config(**changes, accumulate=accumulate), 4, 2, 8)
+        state, now = chain.init(params), params
+        for gradient in sequence:
+            updates, state = chain.update({"kernel": gradient}, state, now)
+            now = jax.tree.map(jnp.add, now, updates)
+        return now["kernel"]
+
+    np.testing.assert_allclose(run(2, gradients), run(1, [(gradients[0] + gradients[1]) / 2]), rtol=1e-6)
+    np.testing.assert_array_equal(run(2, gradients[:1]), params["kernel"])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"schedule": "step"}, {"accumulate": 0}, {"decay_exclude": "("}, {"warmup": "soon"}]
+)
+def test_wrong_optimizers(changes):
+    with pytest.raises(InputError):
+        optimizer.build(optimizer_config(**changes), 10, 5, 8)
+
+
+def select(metric, patience=2):
+    return selection.Selection(ConfigDict({"metric": metric, "patience": patience}), tasks.questionnaire("phq9", "phq"))
+
+
+def test_selection_keeps_the_first_of_equals_and_stops_after_patience():
+    chosen = select("loss")
+    values = [chosen.update(step, {"loss": loss}) for step, loss in enumerate([3.0, 2.0, 2.0])]
+    assert (chosen.best_step, chosen.exhausted) == (1, False)
+    assert values == [-3.0, -2.0, -2.0]
+    chosen.update(3, {"loss": 2.5})
+    assert chosen.exhausted
+    again = select("loss")
+    again.restore(chosen.state())
+    assert again.exhausted and again.best_step == 1
+
+
+def test_selection_follows_the_direction_of_the_metric():
+    chosen = select("phq_screen/auroc")
+    for step, value in enumerate([float("nan"), 0.6, 0.5]):
+        chosen.update(step, {"phq_screen/auroc": value})
+    assert chosen.best_step == 1
+    with pytest.raises(InputError, match="phq_screen/auroc"):
+        select("auroc").update(0, {"phq_screen/auroc": 0.5})
+
+
+def test_a_workdir_belongs_to_one_config(tmp_path):
+    ours = config.default()
+    config.claim_workdir(ours, tmp_path / "run", writes=True)
+    ours.data.placement = "stream"  # changes how it runs, not what it computes
+    config.claim_workdir(ours, tmp_path / "run", writes=True)
+    ours.optimizer.learning_rate = 0.5
+    with pytest.raises(InputError, match=r"optimizer.learning_rate: 0.001 there, 0.5 now"):
+        config.claim_workdir(ours, tmp_path / "run", writes=True)
+
+
+def test_a_foreign_folder_is_not_a_workdir(tmp_path):
+    (tmp_path / "thesis.txt").write_text("keep me")
+    with pytest.raises(InputError, match="not empty"):
+        config.claim_workdir(config.default(), tmp_path, writes=True)
+
+
+def test_batches_divide_over_the_devices():
+    made = mesh.make_mesh()
+    mesh.check_batch_size(16, made)
+    with pytest.raises(InputError, match="multiple of 8"):
+        mesh.check_batch_size(12, made)
+
+
+def test_rows_after_the_restored_step_are_removed(tmp_path):
+    def logger(start):
+        return RunLogger(tmp_path, writes=True, start_step=start, total=9, tensorboard=False)
+
+    first = logger(0)
+    for step in (1, 2, 3):
+        first.scalars(step, {"loss": float("nan") if step == 2 else 1.0})
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')  # a kill in the middle of a line
+    logger(2).close()
+    assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": None}]
