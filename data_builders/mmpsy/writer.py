@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from array_record.python import array_record_module
 from tensorflow_datasets.core import file_adapters
 from tensorflow_datasets.core import writer as writer_lib
+from tensorflow_datasets.proto import tf_example_pb2
 
 from mmpsy_jax.errors import InputError
 
@@ -28,9 +29,14 @@ class UncompressedWriter(writer_lib.ExampleWriter):
         written = array_record_module.ArrayRecordWriter(os.fspath(path), _OPTIONS)
         try:
             for _, example in examples:
-                _checked(written.write, path, example)
+                _checked(written.write, path, _in_fixed_order(example))
         finally:
             _checked(written.close, path)
+
+
+def _in_fixed_order(example: bytes) -> bytes:
+    """The same record with its features in one order: protobuf's own differs from process to process."""
+    return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
 
 
 def _checked(call, path: os.PathLike, *arguments) -> None:

@@ -76,6 +76,17 @@ def test_sigkill_leaves_no_dataset_and_the_rerun_is_clean(source, tmp_path, when
     assert {path.name for path in config.iterdir()} == {"1.0.0", ".build.lock"}
 
 
+def test_builds_of_different_processes_are_the_same_bytes(source, tmp_path):
+    """Protobuf orders the features of a record by chance, once per process, unless told otherwise."""
+    processes = [start(build_code(source, tmp_path / name, workers=0)) for name in "ab"]
+    for process in processes:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    first, second = (tmp_path / name / "mmpsy" / "released" / "1.0.0" for name in "ab")
+    for path in first.iterdir():
+        assert (second / path.name).read_bytes() == path.read_bytes(), path.name
+
+
 def test_two_builds_at_once(source, tmp_path):
     processes = [start(build_code(source, tmp_path, workers=0)) for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in processes]
