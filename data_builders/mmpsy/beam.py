@@ -3,8 +3,8 @@
     python -m data_builders.mmpsy.beam --dataset=mmpsy/released --source=DIR --data_dir=DIR --runner=DirectRunner
 
 Every further option goes to Beam. Each shard is one element of a pipeline: a worker reads its participants and writes
-its file, so all workers need the source and `data_dir` on a file system that they share. The records are the same
-as those of `launch.py build`, whose code does everything but the loop over shards.
+its file, so all workers need the source and `data_dir` on a file system that they share. The dataset is the same, byte
+for byte, as that of `launch.py build`, whose code does everything but the loop over shards.
 
 TFDS itself can run a `ShardBasedBuilder` on Beam, but 4.9.10 then runs one growing pipeline per split, which writes the
 first split three times, takes the lengths of shards in the order "0", "1", "10", "2", and leaves `*.shard_infos.json`
@@ -109,6 +109,10 @@ class BeamBuilder(builder_lib.Builder, _BeamShards, skip_registration=True):
 
     name = "mmpsy"
     pkg_dir_path = epath.Path(__file__).parent  # of README.md and CITATIONS.bib
+
+
+# `dataset_info.json` names the module of the builder; afterwards, so that TFDS finds one builder in that module.
+BeamBuilder.__module__ = builder_lib.__name__
 
 
 def build(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
@@ -70,7 +69,7 @@ def test_failed_job_leaves_no_shard(corpus, tmp_path):
 
 @needs_beam
 @pytest.mark.filterwarnings("default")  # Beam's older protobuf warns while TFDS reads dataset_info.json
-def test_same_records_as_without_beam(corpus, tmp_path):
+def test_same_bytes_as_without_beam(corpus, tmp_path):
     """From the command line, as a user would."""
     command = [sys.executable, "-m", "data_builders.mmpsy.beam", "--dataset=mmpsy/released"]
     ran = subprocess.run(
@@ -84,13 +83,10 @@ def test_same_records_as_without_beam(corpus, tmp_path):
     made = Path(ran.stdout.strip().splitlines()[-1])
     plain = cli.build("mmpsy/released", tmp_path / "plain", source=corpus, workers=0)
     assert sorted(path.name for path in made.iterdir()) == sorted(path.name for path in plain.iterdir())
-    assert (made / "corpus.json").read_text() == (plain / "corpus.json").read_text()
-    left, right = (tfds.builder_from_directory(folder) for folder in (made, plain))
-    for split in ("train", "validation", "test"):
-        assert left.info.splits[split].shard_lengths == right.info.splits[split].shard_lengths
-        for one, two in zip(left.as_data_source(split), right.as_data_source(split), strict=True):
-            assert one.keys() == two.keys()
-            assert all(np.array_equal(one[name], two[name]) for name in one)
+    for path in plain.iterdir():
+        assert (made / path.name).read_bytes() == path.read_bytes(), path.name
+    records = tfds.builder_from_directory(made).as_data_source("train")
+    assert len(records) == json.loads((made / "corpus.json").read_text())["participants"]["train"]
 
 
 @needs_beam
