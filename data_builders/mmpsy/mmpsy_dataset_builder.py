@@ -1,7 +1,7 @@
 """TFDS builder of the MMPsy corpus: `released` files, `transcripts` alone, or the synthetic `demo`.
 
 Built without TensorFlow by `python launch.py build` (`data_builders/mmpsy/cli.py`), or by the stock
-`tfds build data_builders/mmpsy --config released --manual_dir DIR --file_format array_record` where a user has it.
+`tfds build data_builders/mmpsy --config released --manual_dir DIR` where a user has it (`docs/mmpsy.md`).
 """
 
 import dataclasses
@@ -162,7 +162,10 @@ class Builder(tfds.core.ShardBasedBuilder):
 
     def download_and_prepare(self, **kwargs) -> None:
         """As in TFDS; one builder at a time, and leftovers of killed builds are removed first."""
-        kwargs.setdefault("file_format", "array_record")
+        file_format = kwargs.get("file_format") or "array_record"
+        if getattr(file_format, "value", file_format) != "array_record":
+            raise InputError(f"file format {file_format!r}: the records are written as array_record only; leave it out")
+        kwargs["file_format"] = "array_record"
         with place.exclusive(self.data_path):
             try:
                 super().download_and_prepare(**kwargs)

@@ -233,11 +233,14 @@ def test_demo(tmp_path):
 def test_as_tfds_calls_it(source, tmp_path):
     """What the stock `tfds build --manual_dir` does: a config by name, a manual folder, no command line of ours."""
     builder = mmpsy_dataset_builder.Builder(data_dir=tmp_path, config="transcripts")
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
+    manual = tfds.download.DownloadConfig(manual_dir=source)
+    with pytest.raises(InputError, match="array_record only"):
+        builder.download_and_prepare(download_config=manual, file_format="tfrecord")
+    builder.download_and_prepare(download_config=manual, file_format=None)
     assert len(builder.as_data_source("train")) == card(Path(builder.data_dir))["participants"]["train"]
     released = mmpsy_dataset_builder.Builder(data_dir=tmp_path, config="released")
     with pytest.raises(InputError, match=r"audio windows are \[4, 30\], but this config says \[80, 1800\]"):
-        released.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
+        released.download_and_prepare(download_config=manual)
 
 
 def test_download(source, tmp_path):
