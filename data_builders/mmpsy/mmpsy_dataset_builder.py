@@ -173,6 +173,13 @@ class Builder(tfds.core.ShardBasedBuilder):
                 if self.builder_config.kind == "demo":
                     shutil.rmtree(self._demo_workplace(), ignore_errors=True)  # the error that counts is on its way
                 raise
+            finally:
+                for folder in (
+                    Path(self.data_dir_root, "downloads", "extracted"),
+                    Path(self.data_dir_root, "downloads"),
+                ):
+                    if folder.is_dir() and not any(folder.iterdir()):
+                        folder.rmdir()  # TFDS makes them whether or not anything is fetched
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         # TFDS calls this inside its unfinished folder: what is written here is part of the final rename.
