@@ -159,8 +159,7 @@ def _band(y_true, y_prob, participants, seed, on_grid) -> Float[np.ndarray, "2 g
     lines = []
     for weights in resample(owner, _BAND_RESAMPLES, seed):
         # From the highest probability down: what is called positive as the threshold falls.
-        hits = np.cumsum(ties.sums(weights * y_true)[:, ::-1], axis=1)
-        alarms = np.cumsum(ties.sums(weights * (1 - y_true))[:, ::-1], axis=1)
+        hits, alarms = (np.cumsum(sums[:, ::-1], axis=1) for sums in ties.sums_by_class(weights, y_true))
         defined = (hits[:, -1] > 0) & (alarms[:, -1] > 0)
         lines += [on_grid(h, a) for h, a in zip(hits[defined], alarms[defined], strict=True)]
     tail = (1 - LEVEL) / 2

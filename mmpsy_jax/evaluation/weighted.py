@@ -34,7 +34,17 @@ class Ties:
 
     def sums(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r g"]:
         """Weight at each distinct value, ascending."""
-        ordered = weights[:, self.order]
+        return self._reduced(weights[:, self.order])
+
+    def sums_by_class(
+        self, weights: Float[np.ndarray, "r n"], y_true: Float[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, "r g"], Float[np.ndarray, "r g"]]:
+        """Weight of the positives and of the negatives at each distinct value, ascending."""
+        ordered = weights[:, self.order]  # the costly step: done once for both
+        at_positive = ordered * y_true[self.order]
+        return self._reduced(at_positive), self._reduced(ordered - at_positive)
+
+    def _reduced(self, ordered: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r g"]:
         return ordered if len(self.starts) == len(self.order) else np.add.reduceat(ordered, self.starts, axis=1)
 
     def ranks(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r n"]:
@@ -67,8 +77,7 @@ def binary(
         n_positive, n_negative = tp + fn, fp + tn
         total = n_positive + n_negative
         variance = n_positive * n_negative / total**2
-        at_positive = ties.sums(weights * y_true)
-        at_negative = ties.sums(weights * (1 - y_true))
+        at_positive, at_negative = ties.sums_by_class(weights, y_true)
         f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
         sensitivity, specificity = ratio(tp, n_positive), ratio(tn, n_negative)
         return np.stack(
@@ -116,11 +125,16 @@ def _calibration_error(
     """`metrics.calibration_error`, the bins cut anew in each sample."""
     mass = at_positive + at_negative
     reached = np.cumsum(mass, axis=1)
-    total = reached[:, -1:]
-    which = np.minimum((ECE_BINS * (reached - mass / 2) / total).astype(np.int64), ECE_BINS - 1)
-    which += ECE_BINS * np.arange(len(mass))[:, None]
-    gaps = np.bincount(which.ravel(), (at_positive - values * mass).ravel(), minlength=ECE_BINS * len(mass))
-    return np.abs(gaps).reshape(len(mass), ECE_BINS).sum(1) / total[:, 0]
+    total = reached[:, -1]
+    middle = reached - mass / 2
+    gaps = np.zeros((len(mass), len(values) + 1))
+    np.cumsum(at_positive - values * mass, axis=1, out=gaps[:, 1:])
+    # The first value of every bin but the first; the middles ascend, so ten searches replace a count over all values.
+    edges = np.arange(1, ECE_BINS)
+    cuts = [np.searchsorted(ECE_BINS * row, edges * n) for row, n in zip(middle, total, strict=True)]
+    ends = np.zeros((len(mass), 1), np.int64)
+    cuts = np.concatenate([ends, np.reshape(cuts, (len(mass), -1)), ends + len(values)], axis=1)
+    return np.abs(np.diff(np.take_along_axis(gaps, cuts, axis=1), axis=1)).sum(1) / total
 
 
 def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Statistic:
