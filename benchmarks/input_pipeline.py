@@ -52,10 +52,10 @@ def readers(corpus: Corpus, batch_size: int, workers: int) -> dict[str, Callable
             for i in range(count):
                 source[i]
 
-    def tfds_batches() -> None:
+    def tfds_batches(put: Callable[[dict], object] = lambda batch: batch) -> None:
         for source, count in splits:
             for start in range(0, count, batch_size):
-                _pad([source[i] for i in range(start, min(start + batch_size, count))], corpus)
+                put(_pad([source[i] for i in range(start, min(start + batch_size, count))], corpus))
 
     def ours(**options) -> Callable[[], None]:
         loader = make_loader(corpus, everyone, batch_size=batch_size, epochs=1, **options)
@@ -72,6 +72,9 @@ def readers(corpus: Corpus, batch_size: int, workers: int) -> dict[str, Callable
         "zero-copy decoding, record by record": decoded,
         "tfds.as_data_source, record by record": tfds,
         REFERENCE: tfds_batches,
+        f"{REFERENCE}, to device": lambda: tfds_batches(
+            lambda batch: jax.block_until_ready(jax.device_put(batch, jax.local_devices()[0]))
+        ),
         "stream": ours(placement="stream"),
         "host": ours(placement="host"),
         "stream to device": ours(placement="stream", sharding=sharding),

@@ -76,7 +76,6 @@ class WindowArrays:
     Attributes:
       values: per modality [windows that it has + 1, *shape]; the last one is zero and stands for every absent window,
         so that gathering needs no mask.
-      nbytes: of `values`.
     """
 
     def __init__(
@@ -98,7 +97,6 @@ class WindowArrays:
             self._rows[name] = np.append(rows, present.sum()).astype(np.int32)
             self.values[name] = np.zeros((int(present.sum()) + 1, *modality.shape), modality.dtype)
         self._fill(reader, members, has)
-        self.nbytes = sum(values.nbytes for values in self.values.values())
 
     def _fill(self, reader: RecordReader, members: Sequence[int], has: Mapping[str, np.ndarray]) -> None:
         for member in members:

@@ -167,6 +167,8 @@ class _Pipeline:
             batches = batches.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=_quiet_worker
             )
+            # Out of shared memory, which Grain frees noisily or not at all where a batch outlives the iterator.
+            batches = batches.map(functools.partial(jax.tree.map, np.array))
         if self._sharding is not None:
             batches = grain.experimental.ThreadPrefetchIterDataset(
                 batches.map(self._transfer), prefetch_buffer_size=PREFETCH
@@ -247,7 +249,7 @@ def make_loader(
       modalities: to include; all by default.
       max_windows: use the first so many windows of a participant only.
       buckets: at most so many window sizes (chosen over the whole corpus, so that all its loaders share their compiled
-        steps), or the sizes themselves.
+        steps), or the sizes themselves; windows beyond the last size are cut off.
       memory_limit_bytes: for "auto": limit of the windows of the members, in the memory that would hold them.
       process_index, process_count: whose rows of each batch to read; by default those of jax where a sharding is
         given, else all rows.

@@ -100,6 +100,8 @@ def epoch_plan(
     Raises:
       InputError: no members, a member twice or not in the corpus, a batch size below 1, unusable buckets.
     """
+    if seed < 0 or epoch < 0:
+        raise InputError(f"seed {seed} and epoch {epoch} must not be negative")
     groups = _groups(n_windows, members, batch_size, buckets)
     rng = np.random.default_rng([seed, epoch])
     if shuffle:

@@ -5,7 +5,9 @@ What crosses into Grain's worker processes is a `RecordReader`, so this file imp
 
 import bisect
 import dataclasses
+import functools
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +33,11 @@ class Field:
     dtype: np.dtype | None
     shape: tuple[int | None, ...] = ()
     packed: bool = False
+
+    @functools.cached_property
+    def known(self) -> int:
+        """Product of the known dimensions."""
+        return math.prod(size for size in self.shape if size is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +130,8 @@ class RecordReader:
             values = wire.integers(raw, span).astype(field.dtype)
         if not field.shape:
             return values.item()
-        known = int(np.prod([size for size in field.shape if size is not None]))
         # Not reshape(-1): it refuses arrays without elements where the other dimensions are large.
-        return values.reshape([len(values) // known if size is None else size for size in field.shape])
+        return values.reshape([len(values) // field.known if size is None else size for size in field.shape])
 
     def _damaged(self, i: int, why: str) -> InputError:
         shard, position = self.locate(i)

@@ -131,6 +131,7 @@ def test_buckets_keep_the_padding_low():
         ({"members": np.array([500])}, "between 0 and 210"),
         ({"members": np.array([-1])}, "between 0 and 210"),
         ({"batch_size": 0}, "at least 1"),
+        ({"seed": -1}, "seed -1"),
         ({"buckets": (4, 2)}, "ascending"),
         ({"buckets": ()}, "at least one"),
     ],
