@@ -105,6 +105,13 @@ CONFIGS = {
 }
 
 
+class _LocalInfo(tfds.core.DatasetInfo):
+    """Never looks for precomputed information elsewhere: TFDS would leave an empty temporary folder behind each time."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing; there is no bucket for this corpus."""
+
+
 class Builder(tfds.core.ShardBasedBuilder):
     """Interviews of Chinese middle-school students with PHQ-9 and GAD-7 scores; one participant per record."""
 
@@ -144,7 +151,11 @@ class Builder(tfds.core.ShardBasedBuilder):
             }
         if config.include_text:
             features["transcript"] = tfds.features.Text()
-        return self.dataset_info_from_configs(
+        metadata = self.get_metadata()  # README.md and CITATIONS.bib beside this file
+        return _LocalInfo(
+            builder=self,
+            description=metadata.description,
+            citation=metadata.citation,
             features=tfds.features.FeaturesDict(features),
             homepage="https://arxiv.org/abs/2408.12088",
             license="MIT License, Copyright (c) 2024 ShuyeIT" if config.kind != "demo" else "Apache-2.0",
