@@ -106,7 +106,7 @@ CONFIGS = {
 
 
 class _LocalInfo(tfds.core.DatasetInfo):
-    """Never looks for precomputed information elsewhere: TFDS would leave an empty temporary folder behind each time."""
+    """Never looks elsewhere for precomputed information: TFDS would leave an empty temporary folder each time."""
 
     def initialize_from_bucket(self) -> None:
         """Does nothing; there is no bucket for this corpus."""
