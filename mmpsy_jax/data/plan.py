@@ -17,6 +17,7 @@ from jaxtyping import Int, Int32
 from mmpsy_jax.errors import InputError
 
 MOST_BUCKETS = 6
+_LIMIT_BUCKETS = 12  # each is a compilation of every step, and `_remainders` tries all subsets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -197,6 +198,8 @@ def _groups(
         raise InputError(f"batch_size {batch_size} must be at least 1")
     if not buckets or buckets[0] < 1 or any(a >= b for a, b in itertools.pairwise(buckets)):
         raise InputError(f"buckets {tuple(buckets)} must be positive and ascending, at least one")
+    if len(buckets) > _LIMIT_BUCKETS:
+        raise InputError(f"{len(buckets)} buckets, at most {_LIMIT_BUCKETS} are allowed: give fewer window sizes")
     counts = _counts(n_windows[members], buckets[-1])
     which = np.searchsorted(buckets, counts)
     return [members[which == b] for b in range(len(buckets))]
@@ -205,7 +208,7 @@ def _groups(
 def _remainders(counts: Sequence[int], batch_size: int, buckets: Sequence[int]) -> tuple[bool, ...]:
     """Per bucket, whether its remainder becomes a partial batch (True) or moves into the next bigger bucket (False).
 
-    All choices are tried (at most 2^5): fewest window slots first, then fewest batches. The last bucket always emits.
+    All choices are tried: fewest window slots first, then fewest batches. The last bucket always emits.
     """
 
     def cost(emits: tuple[bool, ...]) -> tuple[int, int]:

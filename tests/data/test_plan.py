@@ -134,6 +134,7 @@ def test_buckets_keep_the_padding_low():
         ({"seed": -1}, "seed -1"),
         ({"buckets": (4, 2)}, "ascending"),
         ({"buckets": ()}, "at least one"),
+        ({"buckets": range(1, 14)}, "13 buckets"),
     ],
 )
 def test_unusable_arguments(options, message):
