@@ -45,7 +45,7 @@ def _train(arguments: list[str]) -> int:
     import os
     from pathlib import Path
 
-    from absl import app, flags
+    from absl import app, flags, logging
     from ml_collections import config_flags
 
     from mmpsy_jax.errors import InputError
@@ -71,6 +71,8 @@ def _train(arguments: list[str]) -> int:
 
     def start(_: list[str]) -> int:
         config, workdir = config_flag.value, workdir_flag.value
+        if not flags.FLAGS["verbosity"].present:  # Orbax tells every step of a save at INFO
+            logging.set_verbosity(logging.WARNING)
         # Before jax is imported: a GPU run takes memory as it needs it beside other programs' shares.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         import jax

@@ -1,0 +1,27 @@
+# Each target prints the plain commands that it runs; nothing is hidden behind them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN = .venv/bin
+
+.PHONY: train test lint lock
+
+train: .venv/installed
+	$(BIN)/python launch.py --config=configs/phq.py
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+.venv/installed: requirements.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "mmpsy_jax needs Python 3.11 or newer: make PYTHON=..."'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	touch .venv/installed
+
+lint: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/installed
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra test --no-header --no-annotate pyproject.toml --output-file requirements.txt
