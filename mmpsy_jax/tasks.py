@@ -49,8 +49,8 @@ class Task:
         wanted = {"binary": len(self.cutoffs) == 1, "ordinal": len(self.cutoffs) >= 2, "regression": not self.cutoffs}
         if not wanted[self.kind] or not ascending:
             raise InputError(
-                f"task {self.name!r}: cut-offs {self.cutoffs} do not fit kind {self.kind!r}: give one for binary, two or "
-                "more in ascending order for ordinal, none for regression"
+                f"task {self.name!r}: cut-offs {self.cutoffs} do not fit kind {self.kind!r}: give one for binary, two "
+                "or more in ascending order for ordinal, none for regression"
             )
         if self.maximum <= 0:
             raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")

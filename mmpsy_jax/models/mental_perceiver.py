@@ -62,7 +62,7 @@ class Model(nn.Module):
       position, longest_seconds: see `perceiver.TimePosition`.
       dropout: rate in attention and MLPs; `token_dropout` drops whole input tokens, `ngram_dropout` single n-gram ids,
         `modality_dropout` a whole modality of a participant in training (never the last one that is present).
-      pooled_prior: the category priors also see the mean of the input tokens, a linear path beside the latents.
+      pooled_prior: the category priors also see the pooled input tokens, a linear path beside the latents.
       remat: recompute latent blocks in the backward pass.
       dtype: precision of the matrix products, "float32" or "bfloat16".
     """
@@ -101,7 +101,8 @@ class Model(nn.Module):
           [b c-1] of "band is above k", descending in k; regression: [b 1], the score as a fraction of its maximum.
         """
         dtype = jnp.dtype(self.dtype)
-        tokens, mask = self.tokens(batch, deterministic, dtype)
+        parts, masks = self.tokens(batch, deterministic, dtype)
+        tokens, mask = jnp.concatenate(parts, axis=1), jnp.concatenate(masks, axis=1)
         latents = self.param("latents", nn.initializers.normal(0.02), (self.latents, self.width))
         latents = jnp.broadcast_to(latents.astype(dtype), (tokens.shape[0], *latents.shape))
         encoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, self.dropout, dtype, name="encoder")
@@ -110,12 +111,12 @@ class Model(nn.Module):
             self.layers, self.heads_attention, self.expansion, self.dropout, self.remat, dtype, name="latent_stack"
         )
         latents = stack(latents, deterministic)
-        return self.decode(latents, self.pool(tokens, mask), deterministic, dtype)
+        return self.decode(latents, self.pool(parts, masks), deterministic, dtype)
 
     def tokens(
         self, batch: PyTree, deterministic: bool, dtype: jnp.dtype
-    ) -> tuple[Float[Array, "b m d"], Bool[Array, "b m"]]:
-        """All modalities and windows of each participant as one masked sequence on one time line."""
+    ) -> tuple[list[Float[Array, "b m d"]], list[Bool[Array, "b m"]]]:
+        """Per modality, all windows of each participant as one masked sequence; modalities share one time line."""
         parts, masks = [], []
         for modality in self.modalities:
             values, length = batch[modality.name], batch[f"{modality.name}_length"]
@@ -142,19 +143,27 @@ class Model(nn.Module):
             masks.append(mask.reshape(flat))
         if not deterministic and self.modality_dropout and len(masks) > 1:
             masks = drop_modalities(self.make_rng("dropout"), masks, self.modality_dropout)
-        tokens, mask = jnp.concatenate(parts, axis=1), jnp.concatenate(masks, axis=1)
         if not deterministic and self.token_dropout:
-            mask &= jax.random.bernoulli(self.make_rng("dropout"), 1 - self.token_dropout, mask.shape)
-        return tokens, mask
+            keep = lambda mask: jax.random.bernoulli(self.make_rng("dropout"), 1 - self.token_dropout, mask.shape)  # noqa: E731
+            masks = [mask & keep(mask) for mask in masks]
+        return parts, masks
 
-    def pool(self, tokens: Float[Array, "b m d"], mask: Bool[Array, "b m"]) -> Float[Array, "b d"]:
-        """Mean of the valid tokens; zero where there is none."""
-        weights = mask.astype(jnp.float32)
-        total = jnp.einsum("bmd,bm->bd", tokens.astype(jnp.float32), weights)
-        return total / jnp.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+    def pool(self, parts: list[Float[Array, "b m d"]], masks: list[Bool[Array, "b m"]]) -> Float[Array, "b k d"]:
+        """One vector per modality: the sum of its valid tokens, divided by their number, or for n-gram ids its root.
+
+        The root keeps the length of a bag of n-grams near one whatever the transcript's, as the L2 norm of TF-IDF does;
+        a modality without valid tokens gives zero.
+        """
+        pooled = []
+        for modality, tokens, mask in zip(self.modalities, parts, masks, strict=True):
+            weights = mask.astype(jnp.float32)
+            count = jnp.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+            total = jnp.einsum("bmd,bm->bd", tokens.astype(jnp.float32), weights)
+            pooled.append(total / (jnp.sqrt(count) if modality.kind == "ids" else count))
+        return jnp.stack(pooled, axis=1)
 
     def decode(
-        self, latents: Float[Array, "b n d"], pooled: Float[Array, "b d"], deterministic: bool, dtype: jnp.dtype
+        self, latents: Float[Array, "b n d"], pooled: Float[Array, "b k d"], deterministic: bool, dtype: jnp.dtype
     ) -> dict[str, Float[Array, "b o"]]:
         """Category priors (and one query per ordinal or regression task) read the latents; each gives one number."""
         counts = [head.n_classes if head.kind == "binary" else 1 for head in self.heads]
@@ -166,8 +175,9 @@ class Model(nn.Module):
         readout = self.param("readout", nn.initializers.normal(0.02), priors.shape)
         values = jnp.einsum("bqd,qd->bq", decoded, readout)
         if self.pooled_prior:
-            direct = self.param("pooled_readout", nn.initializers.zeros_init(), priors.shape)
-            values = values + jnp.einsum("bd,qd->bq", pooled, direct)
+            shape = (pooled.shape[1], *priors.shape)
+            direct = self.param("pooled_readout", nn.initializers.zeros_init(), shape)
+            values = values + jnp.einsum("bkd,kqd->bq", pooled, direct)
         outputs, start = {}, 0
         for head, count in zip(self.heads, counts, strict=True):
             value, start = values[:, start : start + count], start + count

@@ -18,6 +18,7 @@ from mmpsy_jax.files import write_json
 FREE_ON_RESUME = (
     "compile_cache",
     "data.data_dir",
+    "data.memory_gb",
     "data.placement",
     "data.workers",
     "distributed",
@@ -52,6 +53,8 @@ def default() -> ConfigDict:
     config.data.batch_size = 32  # participants per step over all devices and processes
     config.data.modalities = ()  # names to use; () is all that the dataset has
     config.data.max_windows = 0  # windows per participant that are used, from the start; 0 is all
+    config.data.buckets = 3  # sizes that windows are padded to, at most; each costs a compilation
+    config.data.memory_gb = 4.0  # what the corpus may take in memory before it is streamed
     config.data.placement = "auto"  # device, host, stream, or auto: in memory when it fits
 
     config.model = ConfigDict()  # `name` is a file of mmpsy_jax/models, the rest are its arguments
@@ -89,12 +92,13 @@ def default() -> ConfigDict:
     config.optimizer.decay_exclude = r"bias|scale|_cuts|_code|log_variance|latents|priors"  # paths without decay
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.98
+    config.optimizer.eps = 1e-8  # raise it, and parameters with small gradients (rare n-grams) move less
     config.optimizer.clip = 1.0  # global norm of the gradient; 0 for none
     config.optimizer.ema = 0.0  # decay of the moving average that is evaluated; 0 for none
     config.optimizer.accumulate = 1  # batches per update
 
     config.selection = ConfigDict()  # which checkpoint is kept, on validation only
-    config.selection.metric = "loss"
+    config.selection.metric = "loss"  # or <task>/<metric>, or "step": the last evaluation, whatever it says
     config.selection.every = "1 epochs"
     config.selection.patience = 0  # evaluations without a better value before stopping; 0 never stops
 

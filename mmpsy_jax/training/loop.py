@@ -110,6 +110,11 @@ def train(run: Run) -> Predictions:
         tensorboard=config.log.tensorboard,
         title=title,
     )
+    share = loader.padding_report()["windows"]
+    logger.message(
+        f"{len(run.splits['train'])} participants in {per_epoch} batches per epoch, read from {loader.placement}; "
+        f"windows padded to {', '.join(map(str, loader.buckets))} ({share:.0%} padding)"
+    )
     if start:
         logger.message(f"going on from step {start} of {total}")
 
@@ -144,7 +149,7 @@ def train(run: Run) -> Predictions:
             if step % eval_every == 0 or step == total:
                 _read_out(steps_unread, logger, config.data.batch_size, state)
                 steps_unread = []
-                scores = evaluator.scores(evaluated_params(state), "validation")
+                scores = {"step": float(step), **evaluator.scores(evaluated_params(state), "validation")}
                 value = selection.update(step, scores)
                 logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
                 logger.message(f"step {step:>6}  validation {selection.describe()}")
@@ -283,6 +288,8 @@ def _loader(run: Run, mesh: jax.sharding.Mesh, split: str, training: bool) -> Lo
         sharding=meshes.over_data(mesh),
         modalities=tuple(data.modalities) or None,
         max_windows=data.max_windows or None,
+        buckets=data.buckets,
+        memory_limit_bytes=int(data.memory_gb * 2**30),
     )
 
 

@@ -63,6 +63,7 @@ def build(
             rate,
             b1=config.b1,
             b2=config.b2,
+            eps=config.eps,
             weight_decay=config.weight_decay,
             mask=lambda params: decay_mask(params, config.decay_exclude),
         ),

@@ -73,7 +73,7 @@ def make_programs(
             # The average forgets its start: early steps use a shorter memory (our choice).
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
-        return new, {"loss": loss, "grad_norm": optax.global_norm(gradients), **sums}
+        return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
 
     def predict(params: PyTree, batch: PyTree) -> PyTree:
         outputs = model.apply({"params": params["network"]}, batch, deterministic=True)
