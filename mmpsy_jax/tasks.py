@@ -18,7 +18,7 @@ Kind = Literal["binary", "ordinal", "regression"]
 KINDS: tuple[Kind, ...] = ("binary", "ordinal", "regression")
 
 # Highest possible total of each questionnaire: nine and seven items, each 0 to 3.
-SCORE_MAXIMUM = {"phq9": 27, "gad7": 21}
+SCORE_MAXIMUM = {"phq9": 27.0, "gad7": 21.0}
 
 # Severity bands. PHQ-9: Kroenke, Spitzer and Williams 2001; GAD-7: Spitzer et al. 2006.
 BANDS = {"phq9": (5, 10, 15, 20), "gad7": (5, 10, 15)}

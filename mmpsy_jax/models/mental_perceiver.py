@@ -42,7 +42,7 @@ class Modality(NamedTuple):
     vocabulary: int = 0
 
 
-def drop_modalities(key: Array, masks: list[Bool[Array, "b n"]], rate: float) -> list[Bool[Array, "b n"]]:
+def drop_modalities(key: Array, masks: list[Bool[Array, "b _"]], rate: float) -> list[Bool[Array, "b _"]]:
     """Hides each modality of each participant with probability `rate`, unless nothing would be left of them."""
     keep = jax.random.bernoulli(key, 1 - rate, (masks[0].shape[0], len(masks)))
     present = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
@@ -115,7 +115,7 @@ class Model(nn.Module):
 
     def tokens(
         self, batch: PyTree, deterministic: bool, dtype: jnp.dtype
-    ) -> tuple[list[Float[Array, "b m d"]], list[Bool[Array, "b m"]]]:
+    ) -> tuple[list[Float[Array, "b _ d"]], list[Bool[Array, "b _"]]]:
         """Per modality, all windows of each participant as one masked sequence; modalities share one time line."""
         parts, masks = [], []
         for modality in self.modalities:
@@ -148,7 +148,7 @@ class Model(nn.Module):
             masks = [mask & keep(mask) for mask in masks]
         return parts, masks
 
-    def pool(self, parts: list[Float[Array, "b m d"]], masks: list[Bool[Array, "b m"]]) -> Float[Array, "b k d"]:
+    def pool(self, parts: list[Float[Array, "b _ d"]], masks: list[Bool[Array, "b _"]]) -> Float[Array, "b k d"]:
         """One vector per modality: the sum of its valid tokens, divided by their number, or for n-gram ids its root.
 
         The root keeps the length of a bag of n-grams near one whatever the transcript's, as the L2 norm of TF-IDF does;
@@ -188,7 +188,7 @@ class Model(nn.Module):
                 outputs[head.name] = value + bias
         return outputs
 
-    def cut_points(self, head: Head) -> Float[Array, "c-1"]:
+    def cut_points(self, head: Head) -> Float[Array, " cuts"]:
         """Ascending cut points: the first one free, then positive gaps (inverse softplus of the initial gaps)."""
         start = jnp.asarray(head.bias, jnp.float32)
         gaps = jnp.log(jnp.expm1(jnp.diff(start)))

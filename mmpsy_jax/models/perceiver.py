@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-Dtype = jnp.dtype
+Dtype = jax.typing.DTypeLike
 
 # Well below any real score and finite in float32 and bfloat16: a fully masked row then has equal, finite logits.
 MASKED_SCORE = -1e9
@@ -136,7 +136,7 @@ class LatentStack(nn.Module):
 
 def fourier_features(
     seconds: Float[Array, "..."], bands: int, shortest: float, longest: float
-) -> Float[Array, "... 2*bands"]:
+) -> Float[Array, "... f"]:
     """Sine and cosine of a time in seconds at `bands` periods spaced evenly in log from `longest` to `shortest`."""
     periods = jnp.geomspace(longest, shortest, bands, dtype=jnp.float32)
     angle = 2 * jnp.pi * seconds[..., None].astype(jnp.float32) / periods

@@ -20,7 +20,7 @@ def binary(
 
 
 def ordinal(
-    cumulative: Float[Array, "b c-1"], targets: Float[Array, " b"], class_weights: Float[Array, " c"]
+    cumulative: Float[Array, "b cuts"], targets: Float[Array, " b"], class_weights: Float[Array, " c"]
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """Negative log likelihood of the proportional-odds model (McCullagh 1980, "Regression models for ordinal data").
 

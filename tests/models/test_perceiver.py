@@ -39,7 +39,7 @@ def batch(rng, b=4, w=2):
 
 @pytest.fixture
 def inputs():
-    return batch(np.random.default_rng(0))
+    return jax.tree.map(jnp.asarray, batch(np.random.default_rng(0)))
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_each_modality_is_used(inputs, params):
     model = build()
     base = run(model, params, inputs)["score"]
     for name in ("audio", "text"):
-        other = run(model, params, {**inputs, name: inputs[name] * np.float16(-1)})["score"]
+        other = run(model, params, {**inputs, name: -inputs[name]})["score"]
         assert abs(float(other[0, 0] - base[0, 0])) > 1e-4, name
 
 

@@ -22,7 +22,7 @@ def rng():
 
 def test_binary_is_weighted_cross_entropy(rng):
     logits, targets = rng.normal(size=(6, 2)).astype(np.float32), np.array([0, 1, 1, 0, 1, NAN], np.float32)
-    each, weights = losses.binary(logits, targets, jnp.array([0.5, 2.0]))
+    each, weights = losses.binary(jnp.asarray(logits), jnp.asarray(targets), jnp.array([0.5, 2.0]))
     log_p = scipy.special.log_softmax(logits, axis=1)
     np.testing.assert_allclose(each[:5], -log_p[np.arange(5), targets[:5].astype(int)], rtol=1e-5)
     np.testing.assert_array_equal(weights, [0.5, 2, 2, 0.5, 2, 0])
@@ -36,7 +36,7 @@ def test_ordinal_is_the_proportional_odds_likelihood(rng):
     p = above[:, :-1] - above[:, 1:]
     np.testing.assert_allclose(p.sum(1), 1)
     for k in range(4):
-        each, _ = losses.ordinal(cumulative, jnp.full(5, float(k)), jnp.ones(4))
+        each, _ = losses.ordinal(jnp.asarray(cumulative), jnp.full(5, float(k)), jnp.ones(4))
         np.testing.assert_allclose(each, -np.log(p[:, k]), rtol=2e-4)
 
 
