@@ -76,7 +76,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
         tasks,
         scores,
         weighting=config.objective.weighting,
-        weights=config.objective.weights,
+        weights=config.objective.weights.to_dict(),
         class_weighting=config.objective.class_weights,
         ccc=config.objective.ccc,
         delta=config.objective.delta,

@@ -101,7 +101,7 @@ class Model(nn.Module):
           [b c-1] of "band is above k", descending in k; regression: [b 1], the score as a fraction of its maximum.
         """
         dtype = jnp.dtype(self.dtype)
-        parts, masks = self.tokens(batch, deterministic, dtype)
+        parts, masks, pooled = self.tokens(batch, deterministic, dtype)
         tokens, mask = jnp.concatenate(parts, axis=1), jnp.concatenate(masks, axis=1)
         latents = self.param("latents", nn.initializers.normal(0.02), (self.latents, self.width))
         latents = jnp.broadcast_to(latents.astype(dtype), (tokens.shape[0], *latents.shape))
@@ -111,13 +111,16 @@ class Model(nn.Module):
             self.layers, self.heads_attention, self.expansion, self.dropout, self.remat, dtype, name="latent_stack"
         )
         latents = stack(latents, deterministic)
-        return self.decode(latents, self.pool(parts, masks), deterministic, dtype)
+        return self.decode(latents, pooled, deterministic, dtype)
 
     def tokens(
         self, batch: PyTree, deterministic: bool, dtype: jnp.dtype
-    ) -> tuple[list[Float[Array, "b _ d"]], list[Bool[Array, "b _"]]]:
-        """Per modality, all windows of each participant as one masked sequence; modalities share one time line."""
-        parts, masks = [], []
+    ) -> tuple[list[Float[Array, "b _ d"]], list[Bool[Array, "b _"]], Float[Array, "b k d"]]:
+        """Per modality, all windows of each participant as one masked sequence; modalities share one time line.
+
+        The third value is one vector per modality: the mean of its valid tokens, or for n-gram ids its unit bag.
+        """
+        parts, masks, pooled = [], [], []
         for modality in self.modalities:
             values, length = batch[modality.name], batch[f"{modality.name}_length"]
             name = f"{modality.name}_adapter"
@@ -125,11 +128,14 @@ class Model(nn.Module):
                 adapter = perceiver.IdsAdapter(
                     self.width, modality.vocabulary, self.embedding_scale, self.ngram_dropout, dtype, name=name
                 )
-                tokens, mask = adapter(values, length, deterministic)
+                tokens, mask, bag = adapter(values, length, deterministic)
+                pooled.append(bag)
             elif modality.time_axis == 1:
                 tokens, mask = perceiver.FramesAdapter(self.width, self.patch, dtype, name=name)(values, length)
             else:
                 tokens, mask = perceiver.FeaturesAdapter(self.width, dtype, name=name)(values, length)
+            if modality.kind != "ids":
+                pooled.append(perceiver.masked_mean(tokens, mask))
             n = tokens.shape[2]
             steps = (jnp.arange(n, dtype=jnp.float32) + 0.5) * (self.window_seconds / n)
             seconds = batch["window_start_s"][..., None] + steps
@@ -146,21 +152,8 @@ class Model(nn.Module):
         if not deterministic and self.token_dropout:
             keep = lambda mask: jax.random.bernoulli(self.make_rng("dropout"), 1 - self.token_dropout, mask.shape)  # noqa: E731
             masks = [mask & keep(mask) for mask in masks]
-        return parts, masks
-
-    def pool(self, parts: list[Float[Array, "b _ d"]], masks: list[Bool[Array, "b _"]]) -> Float[Array, "b k d"]:
-        """One vector per modality: the sum of its valid tokens, divided by their number, or for n-gram ids its root.
-
-        The root keeps the length of a bag of n-grams near one whatever the transcript's, as the L2 norm of TF-IDF does;
-        a modality without valid tokens gives zero.
-        """
-        pooled = []
-        for modality, tokens, mask in zip(self.modalities, parts, masks, strict=True):
-            weights = mask.astype(jnp.float32)
-            count = jnp.maximum(weights.sum(axis=1, keepdims=True), 1.0)
-            total = jnp.einsum("bmd,bm->bd", tokens.astype(jnp.float32), weights)
-            pooled.append(total / (jnp.sqrt(count) if modality.kind == "ids" else count))
-        return jnp.stack(pooled, axis=1)
+        present = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
+        return parts, masks, jnp.stack(pooled, axis=1) * present[..., None]
 
     def decode(
         self, latents: Float[Array, "b n d"], pooled: Float[Array, "b k d"], deterministic: bool, dtype: jnp.dtype

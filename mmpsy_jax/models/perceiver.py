@@ -177,6 +177,13 @@ class TimePosition(nn.Module):
         raise ValueError(f"time position {self.kind!r}: choose one of: fourier, learned, none")
 
 
+def masked_mean(x: Float[Array, "b w n d"], mask: Bool[Array, "b w n"]) -> Float[Array, "b d"]:
+    """Mean over the valid tokens of all windows in float32; zero where there is none."""
+    weights = mask.astype(jnp.float32)
+    total = jnp.einsum("bwnd,bwn->bd", x.astype(jnp.float32), weights)
+    return total / jnp.maximum(weights.sum(axis=(1, 2)), 1.0)[:, None]
+
+
 class FramesAdapter(nn.Module):
     """Log-mel windows to tokens: `patch` neighbouring frames become one token.
 
@@ -217,8 +224,26 @@ class FeaturesAdapter(nn.Module):
         return nn.Dense(self.width, dtype=self.dtype, name="projection")(normed), mask
 
 
+def bag_weights(ids: Int[Array, "b w n k"], vocabulary: int) -> Float[Array, "b w n k"]:
+    """Weight of each occurrence such that their weighted sum is a unit bag of n-grams with sublinear counts.
+
+    An id that a participant uses c times counts 1 + ln c in all, shared by its occurrences; the bag has L2 norm one,
+    as sublinear TF has it; id 0 has weight zero.
+    """
+    flat = ids.reshape(ids.shape[0], -1)
+    rows = jnp.arange(ids.shape[0])[:, None]
+    counts = jnp.zeros((ids.shape[0], vocabulary), jnp.float32).at[rows, flat].add(1.0)[rows, flat]
+    value = jnp.where(flat > 0, 1.0 + jnp.log(counts), 0.0)
+    # Each of c occurrences carries value / c, and value^2 / c of the squared norm.
+    norm = jnp.sqrt(jnp.maximum((value**2 / counts).sum(axis=1, keepdims=True), 1.0))
+    return (value / counts / norm).reshape(ids.shape)
+
+
 class IdsAdapter(nn.Module):
-    """Integer features per token (n-gram ids) to tokens: the sum of their learned embeddings; id 0 is nothing."""
+    """Integer features per token (n-gram ids) to tokens: the sum of their learned embeddings; id 0 is nothing.
+
+    Returns tokens, their mask, and the embedding of the participant's bag of n-grams (`bag_weights`).
+    """
 
     width: int
     vocabulary: int
@@ -229,11 +254,14 @@ class IdsAdapter(nn.Module):
     @nn.compact
     def __call__(
         self, ids: Int[Array, "b w n k"], length: Int[Array, "b w"], deterministic: bool
-    ) -> tuple[Float[Array, "b w n d"], Bool[Array, "b w n"]]:
+    ) -> tuple[Float[Array, "b w n d"], Bool[Array, "b w n"], Float[Array, "b d"]]:
         table = self.param("embedding", nn.initializers.normal(self.scale), (self.vocabulary, self.width))
         present = (ids > 0).astype(self.dtype)
         if not deterministic and self.dropout:  # whole n-grams are dropped, so that no single one is relied on
             keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.dropout, ids.shape)
             present = present * keep / (1 - self.dropout)
-        tokens = jnp.einsum("bwnkd,bwnk->bwnd", table.astype(self.dtype)[ids], present)
-        return tokens, jnp.arange(ids.shape[2]) < length[..., None]
+        embedded = table.astype(self.dtype)[ids]
+        tokens = jnp.einsum("bwnkd,bwnk->bwnd", embedded, present)
+        weights = present * bag_weights(ids, self.vocabulary).astype(self.dtype)
+        bag = jnp.einsum("bwnkd,bwnk->bd", embedded, weights, preferred_element_type=jnp.float32)
+        return tokens, jnp.arange(ids.shape[2]) < length[..., None], bag.astype(jnp.float32)

@@ -176,7 +176,7 @@ def build_programs(run: Run, tasks: tuple[Task, ...], mesh: jax.sharding.Mesh, t
         tasks,
         train_scores,
         weighting=config.objective.weighting,
-        weights=config.objective.weights,
+        weights=config.objective.weights.to_dict(),
         class_weighting=config.objective.class_weights,
         ccc=config.objective.ccc,
         delta=config.objective.delta,
@@ -266,7 +266,7 @@ class Evaluator:
         """Metrics of a split: `loss` (sum over tasks of their mean losses) and `<task>/<metric>`."""
         outputs, index, sums = self.outputs(params, split)
         losses = {f"{name}/loss": float(s / w) if w else float("nan") for name, (s, w) in sums.items()}
-        weights = self.run.config.objective.weights
+        weights = self.run.config.objective.weights.to_dict()
         scores = {"loss": sum(weights.get(t.name, 1.0) * losses[f"{t.name}/loss"] for t in self.tasks), **losses}
         table = self._table(outputs, index, split).known()
         for task in self.tasks:

@@ -196,10 +196,22 @@ def test_ids_are_summed_and_zero_means_nothing():
     ids = jnp.array([[[[1, 0], [2, 3]]]])
     length = jnp.array([[1]])
     params = adapter.init(jax.random.key(0), ids, length, True)
-    tokens, mask = adapter.apply(params, ids, length, True)
+    tokens, mask, _ = adapter.apply(params, ids, length, True)
     table = params["params"]["embedding"]
     np.testing.assert_allclose(tokens[0, 0], [table[1], table[2] + table[3]], rtol=1e-6)
     np.testing.assert_array_equal(mask[0, 0], [True, False])
+
+
+def test_the_bag_is_sublinear_tf_of_unit_length():
+    ids = np.random.default_rng(0).integers(0, 6, size=(3, 2, 5, 2))
+    weights = perceiver.bag_weights(jnp.asarray(ids), 6)
+    for person, weight in zip(ids, weights, strict=True):
+        counts = np.bincount(person.ravel(), minlength=6)[1:]
+        bag = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0.0)
+        ours = np.bincount(person.ravel(), weights=np.ravel(weight), minlength=6)
+        np.testing.assert_allclose(ours[1:], bag / np.linalg.norm(bag), rtol=1e-5)
+        assert ours[0] == 0
+    assert np.all(perceiver.bag_weights(jnp.zeros((1, 1, 4, 2), jnp.int32), 6) == 0)
 
 
 @pytest.mark.parametrize("kind", ["fourier", "learned", "none"])

@@ -1,0 +1,31 @@
+"""What the documents promise is there: links, commands, the table of sizes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.test_configs import PARAMETERS
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_links_between_files_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
+        if not target.startswith(("http:", "https:")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_config_is_in_the_readme():
+    text = (ROOT / "README.md").read_text()
+    for name, argument in PARAMETERS:
+        assert f"`{name}" in text, f"configs/{name}.py ({argument}) is not in the table of the README"
+
+
+def test_parameter_counts_are_in_the_model_document():
+    text = (ROOT / "docs" / "mental_perceiver.md").read_text()
+    for (name, argument), count in PARAMETERS.items():
+        title = name if argument is None else f"{name}:{argument}"
+        assert f"| `{title}` | {count:,} |" in text, title
