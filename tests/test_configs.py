@@ -8,13 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmpsy_jax import models
 from mmpsy_jax.models.mental_perceiver import Modality
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, mesh, optimizer
+from mmpsy_jax.training import mesh, programs
 from mmpsy_jax.training.config import default, flatten, jsonable
-from mmpsy_jax.training.step import make_programs
 
 AUDIO = Modality("audio", "features", (80, 1800), 1)
 TEXT = Modality("text", "features", (175, 768), 0)
@@ -22,16 +19,16 @@ IDS = Modality("text", "ids", (175, 4), 0, 65536)
 
 # Parameters of the network per config and argument; docs/mental_perceiver.md shows the same table.
 PARAMETERS = {
-    ("phq", "demo"): 0,
-    ("phq", "released"): 0,
-    ("phq", "transcripts"): 0,
-    ("gad", "demo"): 0,
-    ("gad", "released"): 0,
-    ("gad", "transcripts"): 0,
-    ("multitask", "demo"): 0,
-    ("multitask", "released"): 0,
-    ("multitask", "transcripts"): 0,
-    ("smoke", None): 0,
+    ("phq", "demo"): 359_623,
+    ("phq", "released"): 359_623,
+    ("phq", "transcripts"): 4_345_799,
+    ("gad", "demo"): 359_622,
+    ("gad", "released"): 359_622,
+    ("gad", "transcripts"): 4_345_798,
+    ("multitask", "demo"): 360_653,
+    ("multitask", "released"): 360_653,
+    ("multitask", "transcripts"): 4_346_573,
+    ("smoke", None): 102_205,
 }
 
 
@@ -65,30 +62,22 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     tasks = from_config(config.tasks)
     scores = {label: np.arange(20, dtype=np.float32) for label in ("phq9", "gad7")}
     inputs, modalities = batch(config, argument, b=8)
-    model = models.build(
-        config.model.name,
-        modalities=modalities,
-        heads=tuple(loop.head(task, scores[task.label]) for task in tasks),
-        window_seconds=60.0,
-        **{k: v for k, v in config.model.items() if k != "name"},
-    )
-    objective = multitask.build(
+    made = programs.build(
+        config,
         tasks,
-        scores,
-        weighting=config.objective.weighting,
-        weights=config.objective.weights.to_dict(),
-        class_weighting=config.objective.class_weights,
-        ccc=config.objective.ccc,
-        delta=config.objective.delta,
+        modalities=modalities,
+        window_seconds=60.0,
+        scores=scores,
+        mesh=mesh.make_mesh(),
+        total=100,
+        steps_per_epoch=10,
     )
-    chain, _ = optimizer.build(config.optimizer, 100, 10, 8)
-    programs = make_programs(model, objective, chain, mesh.make_mesh(), config.optimizer.ema)
     seed = jax.ShapeDtypeStruct((), jnp.int32)
-    state = jax.eval_shape(programs.init, seed, inputs)
-    after, metrics = jax.eval_shape(programs.update, state, inputs)
+    state = jax.eval_shape(made.init, seed, inputs)
+    after, metrics = jax.eval_shape(made.update, state, inputs)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.keys() == {"loss", "grad_norm", *(task.name for task in tasks)}
-    outputs = jax.eval_shape(programs.predict, state["params"], inputs)["outputs"]
+    outputs = jax.eval_shape(made.predict, state["params"], inputs)["outputs"]
     width = {"binary": 2, "regression": 1}
     assert {k: v.shape for k, v in outputs.items()} == {t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks}
     count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))

@@ -19,7 +19,7 @@ from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.training import loop, run
+from mmpsy_jax.training import loop, programs, run
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
 from tests import corpora
@@ -290,21 +290,11 @@ def test_audio_alone_and_text_alone(dataset, tmp_path):
         run.run(config, dataset, tmp_path / "video")
 
 
-def test_compilations_are_few(dataset, tmp_path):
+def test_compilations_are_few(dataset, tmp_path, monkeypatch):
     made = []
-    original = loop.make_programs
-
-    def counting(*arguments):
-        made.append(original(*arguments))
-        return made[-1]
-
-    loop.make_programs = counting
-    try:
-        config = small(dataset)
-        corpus = open_corpus(dataset)
-        loop.train(loop.Run(config, corpus, splits.by_name(corpus), tmp_path / "counted"))
-    finally:
-        loop.make_programs = original
+    monkeypatch.setattr(loop, "build", lambda *a, **k: made.append(programs.build(*a, **k)) or made[-1])
+    corpus = open_corpus(dataset)
+    loop.train(loop.Run(small(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
     assert made[0].update._cache_size() <= 2 and made[0].predict._cache_size() <= 2
 
 

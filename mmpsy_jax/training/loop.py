@@ -5,7 +5,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -14,12 +14,11 @@ from jax.experimental import multihost_utils
 from jaxtyping import Int, PyTree
 from ml_collections import ConfigDict
 
-from mmpsy_jax import models
 from mmpsy_jax.data.loader import Loader, make_loader
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.models.mental_perceiver import Head, Modality
+from mmpsy_jax.models.mental_perceiver import Modality
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import mesh as meshes
@@ -27,8 +26,9 @@ from mmpsy_jax.training import optimizer as optimizers
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import RunLogger
+from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.selection import Selection, quick_metrics
-from mmpsy_jax.training.step import Programs, evaluated_params, make_programs
+from mmpsy_jax.training.step import Programs, evaluated_params
 
 SPLITS = ("train", "validation", "test")
 
@@ -84,7 +84,17 @@ def train(run: Run) -> Predictions:
     log_every, eval_every = steps(config.log.every, total) or total, steps(config.selection.every, total) or total
 
     # --- programs ---------------------------------------------------------------------------------------------------
-    programs = build_programs(run, tasks, mesh, total, per_epoch)
+    programs = build(
+        config,
+        tasks,
+        modalities=modalities_of(run.corpus, config.data.modalities),
+        window_seconds=float(run.corpus.card["window_seconds"]),
+        # What is fitted here (biases, class weights) is fitted on the training participants alone.
+        scores={name: scores[run.splits["train"]] for name, scores in run.corpus.labels.items()},
+        mesh=mesh,
+        total=total,
+        steps_per_epoch=per_epoch,
+    )
     first = next(loader)
     state = programs.init(np.int32(seed), first)
     loader.rewind()
@@ -168,56 +178,6 @@ def train(run: Run) -> Predictions:
     return Predictions.concatenate(parts)
 
 
-def build_programs(run: Run, tasks: tuple[Task, ...], mesh: jax.sharding.Mesh, total: int, per_epoch: int) -> Programs:
-    """The network, objective and optimizer of a run, compiled together; what is fitted here is fitted on train."""
-    config, corpus = run.config, run.corpus
-    train_scores = {name: scores[run.splits["train"]] for name, scores in corpus.labels.items()}
-    objective = multitask.build(
-        tasks,
-        train_scores,
-        weighting=config.objective.weighting,
-        weights=config.objective.weights.to_dict(),
-        class_weighting=config.objective.class_weights,
-        ccc=config.objective.ccc,
-        delta=config.objective.delta,
-    )
-    arguments = {k: v for k, v in config.model.items() if k != "name"}
-    modalities = tuple(
-        Modality(name, m.kind, tuple(m.shape), m.time_axis, m.vocabulary)
-        for name, m in corpus.modalities.items()
-        if name in (config.data.modalities or corpus.modalities)
-    )
-    try:
-        model = models.build(
-            config.model.name,
-            modalities=modalities,
-            heads=tuple(head(task, train_scores[task.label]) for task in tasks),
-            window_seconds=float(corpus.card["window_seconds"]),
-            **arguments,
-        )
-    except ValueError as error:
-        raise InputError(f"config.model: {error}") from error
-    chain, _ = optimizers.build(config.optimizer, total, per_epoch, config.data.batch_size)
-    return make_programs(model, objective, chain, mesh, config.optimizer.ema)
-
-
-def head(task: Task, scores: np.ndarray) -> Head:
-    """A task's output, with biases that start at the training split's frequencies (or mean score)."""
-    known = task.targets(scores)
-    known = known[~np.isnan(known)]
-    if not len(known):
-        raise InputError(f"task {task.name!r}: no participant of the training split has a {task.label!r} score")
-    if task.kind == "regression":
-        return Head(task.name, task.kind, 0, (float(known.mean() / task.maximum),))
-    # One is added to each class so that an empty class has a finite bias.
-    counts = np.bincount(known.astype(int), minlength=task.n_classes) + 1.0
-    share = counts / counts.sum()
-    if task.kind == "binary":
-        return Head(task.name, task.kind, task.n_classes, tuple(float(v) for v in np.log(share)))
-    below = np.cumsum(share)[:-1]
-    return Head(task.name, task.kind, task.n_classes, tuple(float(v) for v in np.log(below / (1 - below))))
-
-
 class Evaluator:
     """Predictions of whole splits; every process holds all of them."""
 
@@ -273,6 +233,15 @@ class Evaluator:
             rows = table.select(task=task.name)
             scores |= {f"{task.name}/{k}": v for k, v in quick_metrics(task, rows).items()}
         return scores
+
+
+def modalities_of(corpus: Corpus, wanted: Sequence[str]) -> tuple[Modality, ...]:
+    """The inputs of the network, as the corpus holds them; all of them where none is named."""
+    return tuple(
+        Modality(name, m.kind, tuple(m.shape), m.time_axis, m.vocabulary)
+        for name, m in corpus.modalities.items()
+        if name in (wanted or corpus.modalities)
+    )
 
 
 def _loader(run: Run, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:

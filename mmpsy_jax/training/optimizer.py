@@ -42,10 +42,8 @@ def decay_mask(params: PyTree, exclude: str) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: not pattern.search(path_name(path)), params)
 
 
-def build(
-    config: ConfigDict, total: int, steps_per_epoch: int, batch_size: int
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The update rule and its schedule.
+def build(config: ConfigDict, total: int, steps_per_epoch: int, batch_size: int) -> optax.GradientTransformation:
+    """The update rule.
 
     With `config.accumulate` = k, k successive batches make one update with their mean gradient (`optax.MultiSteps`);
     a step of the loop is still one batch.
@@ -70,4 +68,4 @@ def build(
     )
     if config.accumulate > 1:
         chain = optax.MultiSteps(chain, config.accumulate).gradient_transformation()
-    return chain, rate
+    return chain

@@ -69,7 +69,7 @@ def test_accumulated_batches_make_one_update_with_their_mean_gradient():
     gradients = [jnp.array([0.5, 1.0]), jnp.array([-0.1, 3.0])]
 
     def run(accumulate, sequence):
-        chain, _ = optimizer.build(optimizer_config(**changes, accumulate=accumulate), 4, 2, 8)
+        chain = optimizer.build(optimizer_config(**changes, accumulate=accumulate), 4, 2, 8)
         state, now = chain.init(params), params
         for gradient in sequence:
             updates, state = chain.update({"kernel": gradient}, state, now)
