@@ -168,8 +168,9 @@ def _evaluate(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="launch.py evaluate", description="Scores a predictions.csv of any tool.")
     parser.add_argument("--predictions", required=True, help="csv: participant_id, task, y_true, y_prob | y_pred, ...")
     parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
+    parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
     options = parser.parse_args(arguments)
-    print(summary(evaluate_file(options.predictions, output=options.output)))
+    print(summary(evaluate_file(options.predictions, output=options.output, compare=options.compare)))
     return 0
 
 

@@ -27,7 +27,7 @@ def experiment(name: str, corpus: str, tasks: Iterable[Task]) -> ConfigDict:
     config.data.dataset = f"mmpsy/{corpus}"
     config.total = "12 epochs"
     if corpus == "transcripts":  # docs/transcripts.md tells how these were chosen
-        config.cv.folds = 5
+        config.cv.folds, config.seeds = 5, 3
         config.cv.validation_fraction = 0.1  # for the threshold only: the last epoch is taken
         config.selection.metric = "step"
         config.selection.every = "50 percent"

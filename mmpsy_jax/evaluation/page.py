@@ -123,14 +123,14 @@ def _headline(report, optimum, context) -> dict[str, Any]:
                     "metric": label(metric),
                     "model": _cell(metric, scored["model"][metric]),
                     "baselines": [_cell(metric, b and b[metric]) for b in beside],
-                    "optimum": _best_possible(optimum, entry, metric, split, context) if optimum else None,
+                    "optimum": best_possible(optimum, entry, metric, split, context) if optimum else None,
                 }
             )
     names = [TITLES.get(name, name) for name in report["baselines"]]
     return {"split": split, "rows": rows, "baselines": names, "optimum": optimum is not None}
 
 
-def _best_possible(optimum, entry, metric, split, context) -> str | None:
+def best_possible(optimum, entry, metric, split, context) -> str | None:
     """The constructed optimum for the modalities that the model reads, where the corpus card knows it."""
     if entry["kind"] == "binary" and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
         return None

@@ -43,8 +43,8 @@ def write_report(
     curves: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     context: Mapping[str, Any] | None = None,
     baselines: Mapping[str, Predictions] | None = None,
-) -> None:
-    """Writes `report.json` and the self-contained page `report.html` into `workdir`.
+) -> dict[str, Any]:
+    """Writes `report.json` and the self-contained page `report.html` into `workdir`; returns the former's content.
 
     Args:
       workdir: folder of the run.
@@ -71,6 +71,7 @@ def write_report(
     )
     write_json(workdir / "report.json", content)
     write_atomically(workdir / "report.html", html)
+    return content
 
 
 def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +89,8 @@ def summary(report: Mapping[str, Any]) -> str:
     split = page.headline_split(report)
     lines = ["SYNTHETIC DATA: no number below says anything about real people."] if report["synthetic"] else []
     lines += [f"{flag['level']}: {_place(flag)}{flag['message']}" for flag in report["flags"]]
-    boot = report["bootstrap"]
+    boot, context = report["bootstrap"], report.get("context") or {}
+    optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
     lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over participants:")
     for name, entry in report["tasks"].items():
         scored = entry["splits"].get(split)
@@ -100,6 +102,8 @@ def summary(report: Mapping[str, Any]) -> str:
             cells = [("model", scored["model"][metric])]
             cells += [(baseline, values[metric]) for baseline, values in scored["baselines"].items()]
             texts = [f"{who} {_estimate(metric, cell)}" for who, cell in cells]
+            best = page.best_possible(optimum, entry, metric, split, context) if optimum else None
+            texts += [f"best possible {best}"] if best else []
             lines.append(f"  {page.label(metric):<26}" + "   ".join(texts))
     return "\n".join(lines)
 

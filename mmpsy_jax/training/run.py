@@ -152,8 +152,7 @@ def evaluate(
         "corpus": corpus.card,
         "data": {"participants": len(corpus.participants), "texts_for_baseline": texts is not None},
     }
-    report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
-    return made
+    return report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
 
 
 def _split_column(one: Run, n: int) -> np.ndarray:
