@@ -153,6 +153,7 @@ def train(run: Run) -> Predictions:
             with jax.transfer_guard("disallow"):
                 state, metrics = programs.update(state, next(loader))
             steps_unread.append((step, metrics))
+            stopping = _must_stop(stop, step)  # asked at every step: the processes agree on one of them
             if step % log_every == 0 and step > log_every:
                 ready, steps_unread = steps_unread[:-log_every], steps_unread[-log_every:]
                 _read_out(ready, logger, config.data.batch_size, state)
@@ -164,9 +165,10 @@ def train(run: Run) -> Predictions:
                 logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
                 logger.message(f"step {step:>6}  validation {selection.describe()}")
                 save(step, value)
-            elif _must_stop(stop, step):
+            elif stopping:
                 _read_out(steps_unread, logger, config.data.batch_size, state)
                 save(step, None)
+            if stopping and step < total:
                 checkpoints.wait()
                 raise Interrupted(f"SIGTERM: saved step {step} of {total}; run the same command again to go on")
         checkpoints.wait()
