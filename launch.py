@@ -48,7 +48,7 @@ def _train(arguments: list[str]) -> int:
     from absl import app, flags, logging
     from ml_collections import config_flags
 
-    from mmpsy_jax.errors import InputError
+    from mmpsy_jax.errors import InputError, one_of
 
     if "--help" in arguments or not arguments:
         print(__doc__)
@@ -59,6 +59,12 @@ def _train(arguments: list[str]) -> int:
     workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
 
     def parse(argv: list[str]) -> list[str]:
+        for path in (a.split("=", 1)[1].split(":")[0] for a in argv if a.startswith("--config=")):
+            if not Path(path).is_file():
+                shipped = sorted(p.stem for p in Path(__file__).parent.glob("configs/*.py"))
+                raise one_of(
+                    "config file", path, [f"configs/{n}.py" for n in shipped if n not in ("__init__", "presets")]
+                )
         try:
             left = flags.FLAGS(argv)
         except (AttributeError, KeyError, flags.Error, FileNotFoundError, TypeError, ValueError) as error:
@@ -157,7 +163,8 @@ def _explain_flags(argv: list[str], error: Exception) -> str:
 
         known = ", ".join(sorted(flatten(jsonable(default()))))
         return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
-    return text
+    # ml_collections quotes the whole traceback of a config file that raises: its last line is the message.
+    return text.strip().splitlines()[-1].removeprefix("mmpsy_jax.errors.InputError: ")
 
 
 def _evaluate(arguments: list[str]) -> int:

@@ -139,11 +139,14 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
     """Writes `config.json` into a new workdir, or checks that an existing one was made by the same config.
 
+    A workdir in which nothing was trained yet (the first try ended in an error) takes the new config.
+
     Raises:
       InputError: the workdir belongs to another config; the message shows each field that differs.
     """
     path, ours = workdir / "config.json", jsonable(config)
-    if path.exists():
+    trained = any(workdir.rglob("checkpoints/[0-9]*")) or any(workdir.rglob("predictions.csv"))
+    if path.exists() and trained:
         theirs = flatten(json.loads(path.read_text()))
         mine = flatten(ours)
         free = lambda field: any(field == f or field.startswith(f + ".") for f in FREE_ON_RESUME)  # noqa: E731
@@ -154,6 +157,6 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
                 f"{workdir} holds a run of another config ({shown}): take another --workdir, or the same config"
             )
     elif writes:
-        if workdir.exists() and os.listdir(workdir):
+        if not path.exists() and workdir.exists() and os.listdir(workdir):
             raise InputError(f"{workdir} is not empty and holds no config.json: take another --workdir, or empty it")
         write_json(path, ours)

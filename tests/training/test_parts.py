@@ -116,6 +116,9 @@ def test_selection_follows_the_direction_of_the_metric():
 def test_a_workdir_belongs_to_one_config(tmp_path):
     ours = config.default()
     config.claim_workdir(ours, tmp_path / "run", writes=True)
+    ours.total = "7 epochs"  # nothing was trained yet
+    config.claim_workdir(ours, tmp_path / "run", writes=True)
+    (tmp_path / "run" / "checkpoints" / "5").mkdir(parents=True)
     ours.data.placement = "stream"  # changes how it runs, not what it computes
     config.claim_workdir(ours, tmp_path / "run", writes=True)
     ours.optimizer.learning_rate = 0.5
