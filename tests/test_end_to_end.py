@@ -116,6 +116,18 @@ def test_folds_and_seeds(dataset, tmp_path):
         assert not set(one.select(split="test").participant_id) & set(one.select(split="validation").participant_id)
 
 
+def test_folds_without_a_validation_part(dataset, tmp_path):
+    config = small(dataset)
+    config.total = "1 epochs"
+    config.cv.folds, config.cv.validation_fraction = 2, 0.0
+    with pytest.raises(InputError, match=r"validation split .* has no participant"):
+        run.run(config, dataset, tmp_path)
+    config.selection.metric = "step"
+    report = run.run(config, dataset, tmp_path)
+    assert set(read_csv(tmp_path / "predictions.csv").split) == {"test"}
+    assert any(flag["code"] == "default_threshold" for flag in report["flags"])
+
+
 def losses(workdir):
     return [(r["step"], r["train/loss"]) for r in read_rows(workdir / "metrics.jsonl") if "train/loss" in r]
 

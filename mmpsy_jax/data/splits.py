@@ -35,7 +35,8 @@ def folds(
       seed: of the assignment, which depends on nothing else but the corpus.
       stratify_by: (label, cut-off) pairs; the share of every combination of `score >= cut-off` (or missing) is kept
         alike over the folds. Combinations too rare for that are treated as one.
-      validation_fraction: of the participants outside the test part.
+      validation_fraction: of the participants outside the test part; 0 leaves the validation part empty, for protocols
+        in which nothing is selected.
 
     Raises:
       InputError: an unknown label, or too few participants for the folds or the stratification.
@@ -43,18 +44,20 @@ def folds(
     n = len(corpus)
     if not 2 <= k <= n // 2:
         raise InputError(f"folds: {k} must be between 2 and half the number of participants ({n // 2})")
-    if not 0 < validation_fraction < 1:
-        raise InputError(f"validation_fraction {validation_fraction} must lie between 0 and 1")
+    if not 0 <= validation_fraction < 1:
+        raise InputError(f"validation_fraction {validation_fraction} must be at least 0 and less than 1")
     strata = _strata(corpus, stratify_by, at_least=2 * k)
     made = []
     for rest, test in StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata):
-        held_out = max(1, round(validation_fraction * len(rest)))
-        kinds = len(np.unique(strata[rest]))
-        # scikit-learn cannot stratify a part that has fewer members than there are strata.
-        stratify = strata[rest] if min(held_out, len(rest) - held_out) >= kinds else None
-        train, validation = train_test_split(
-            rest, test_size=held_out, random_state=seed + len(made), stratify=stratify, shuffle=True
-        )
+        train, validation = rest, rest[:0]
+        if validation_fraction:
+            held_out = max(1, round(validation_fraction * len(rest)))
+            kinds = len(np.unique(strata[rest]))
+            # scikit-learn cannot stratify a part that has fewer members than there are strata.
+            stratify = strata[rest] if min(held_out, len(rest) - held_out) >= kinds else None
+            train, validation = train_test_split(
+                rest, test_size=held_out, random_state=seed + len(made), stratify=stratify, shuffle=True
+            )
         parts = {"train": train, "validation": validation, "test": test}
         split = {name: np.sort(part).astype(np.int32) for name, part in parts.items()}
         check(split, n)

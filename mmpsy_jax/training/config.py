@@ -111,7 +111,7 @@ def default() -> ConfigDict:
 
     config.cv = ConfigDict()
     config.cv.folds = 0  # participant folds over the whole corpus; 0 uses the dataset's own splits
-    config.cv.validation_fraction = 0.15  # of each fold's training participants
+    config.cv.validation_fraction = 0.15  # of each fold's training participants; 0 where selection.metric is "step"
 
     config.evaluation = ConfigDict()
     config.evaluation.bootstrap = 2000  # resamples of participants per interval

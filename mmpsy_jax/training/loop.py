@@ -160,7 +160,9 @@ def train(run: Run) -> Predictions:
             if step % eval_every == 0 or step == total:
                 _read_out(steps_unread, logger, config.data.batch_size, state)
                 steps_unread = []
-                scores = {"step": float(step), **evaluator.scores(evaluated_params(state), "validation")}
+                scores = {"step": float(step)}
+                if len(run.splits["validation"]):
+                    scores |= evaluator.scores(evaluated_params(state), "validation")
                 value = selection.update(step, scores)
                 logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
                 logger.message(f"step {step:>6}  validation {selection.describe()}")
@@ -176,7 +178,8 @@ def train(run: Run) -> Predictions:
         # --- the best checkpoint by the rule of the config, and the only look at the test split ---
         best, _ = checkpoints.restore(selection.best_step, like=state)
         logger.message(f"best step {selection.best_step} of {total}")
-        parts = [evaluator.predictions(evaluated_params(best), split) for split in SPLITS[1:]]
+        held_out = [split for split in SPLITS[1:] if len(run.splits[split])]
+        parts = [evaluator.predictions(evaluated_params(best), split) for split in held_out]
     return Predictions.concatenate(parts)
 
 

@@ -100,10 +100,12 @@ def trainings(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, workd
         folds = data_splits.folds(corpus, config.cv.folds, config.seed, strata, config.cv.validation_fraction)
     else:
         folds = [data_splits.by_name(corpus)]
-    for name in ("train", "validation", "test"):
+    needed = ("train", "test") if config.selection.metric == "step" else ("train", "validation", "test")
+    for name in needed:
         if any(len(fold.get(name, ())) == 0 for fold in folds):
             raise InputError(
-                f"the {name} split of {corpus.path} has no participant: give another split file, or --config.cv.folds=5"
+                f"the {name} split of {corpus.path} has no participant: give another split file, or "
+                "--config.cv.folds=5; without validation, only --config.selection.metric=step"
             )
     single = len(folds) * config.seeds == 1
     for fold, split in enumerate(folds):

@@ -66,7 +66,7 @@ def test_rare_strata_do_not_stop_a_small_corpus(corpus):
     [
         (1, {}, "between 2 and"),
         (300, {}, "between 2 and half"),
-        (5, {"validation_fraction": 0}, "validation_fraction 0"),
+        (5, {"validation_fraction": 1}, "validation_fraction 1"),
         (5, {"stratify_by": [("pcl5", 33)]}, "unknown label to stratify by 'pcl5'.*gad7, phq9"),
     ],
 )
@@ -78,3 +78,8 @@ def test_unusable_arguments(big, k, options, message):
 def test_overlap_is_noticed():
     with pytest.raises(AssertionError, match="not disjoint"):
         splits.check({"train": np.array([0, 1]), "test": np.array([1])}, 2)
+
+
+def test_no_validation_part_where_nothing_is_selected(big):
+    for split in splits.folds(big, 5, 0, STRATA, 0):
+        assert len(split["validation"]) == 0 and len(split["train"]) + len(split["test"]) == 400
