@@ -2,8 +2,6 @@
 
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 import time
@@ -99,11 +97,13 @@ def test_two_builds_at_once(source, tmp_path):
 
 
 def test_full_disk(source, tmp_path):
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    process = start(build_code(source, tmp_path, workers=0), preexec_fn=limit)
+    # The child limits itself: a preexec_fn would fork this process, which holds JAX's threads.
+    limit = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+    )
+    process = start(limit + build_code(source, tmp_path, workers=0))
     _, error = process.communicate(timeout=60)
     assert process.returncode != 0
     assert (
