@@ -79,7 +79,7 @@ def _train(arguments: list[str]) -> int:
         config, workdir = config_flag.value, workdir_flag.value
         if not flags.FLAGS["verbosity"].present:  # Orbax tells every step of a save at INFO
             logging.set_verbosity(logging.WARNING)
-        # Before jax is imported: a GPU run takes memory as it needs it beside other programs' shares.
+        # Before jax is imported: XLA reads it when it is loaded.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         import jax
 

@@ -100,7 +100,7 @@ def train(run: Run) -> Predictions:
     loader.rewind()
 
     # --- resume: 1. this workdir  2. config.init_from  3. scratch -----------------------------------------------------
-    selection = Selection(config.selection, tasks)
+    selection = Selection(config.selection)
     checkpoints = Checkpoints(run.workdir / "checkpoints", keep=config.checkpoint.keep)
     seconds, start = 0.0, 0
     if checkpoints.latest is not None:

@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     claim_workdir(config, workdir, writes=main)
     _wait_for_all("workdir")
 
-    parts = []
-    for one in trainings(config, tasks, corpus, workdir):
+    parts, planned = [], list(trainings(config, tasks, corpus, workdir))
+    for one in planned:
         file = one.workdir / "predictions.csv"
         if not file.exists():
             one.workdir.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
-    return evaluate(config, tasks, corpus, workdir, predictions)
+    return evaluate(config, tasks, corpus, workdir, planned, predictions)
 
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
@@ -115,16 +115,18 @@ def trainings(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, workd
 
 
 def evaluate(
-    config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, workdir: Path, predictions: Predictions
+    config: ConfigDict,
+    tasks: tuple[Task, ...],
+    corpus: Corpus,
+    workdir: Path,
+    planned: Sequence[Run],
+    predictions: Predictions,
 ) -> dict[str, Any]:
     """Baselines fitted on the same training participants, then `report.json` and `report.html`."""
     texts = transcripts(config, corpus)
     beside: dict[str, list[Predictions]] = {}
-    seen = set()
-    for one in trainings(config, tasks, corpus, workdir) if config.evaluation.baselines else ():
-        if one.fold in seen:  # baselines have no seed
-            continue
-        seen.add(one.fold)
+    one_per_fold = {one.fold: one for one in planned}.values()  # baselines have no seed
+    for one in one_per_fold if config.evaluation.baselines else ():
         covariates = baselines.Covariates(
             participant_id=np.asarray(corpus.participants),
             split=_split_column(one, len(corpus.participants)),
@@ -145,7 +147,7 @@ def evaluate(
     )
     curves = {
         f"fold {one.fold} seed {one.seed}": read_rows(one.workdir / "metrics.jsonl")
-        for one in trainings(config, tasks, corpus, workdir)
+        for one in planned
         if (one.workdir / "metrics.jsonl").exists()
     }
     context = {

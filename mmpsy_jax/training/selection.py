@@ -29,15 +29,14 @@ def quick_metrics(task: Task, rows: Predictions) -> dict[str, float]:
 class Selection:
     """Follows one validation metric: the best step so far, and when to stop.
 
-    `config.metric` is "loss" or "<task>/<metric>"; of equal values the earlier step is kept. After `config.patience`
-    evaluations without a better value training stops; 0 never stops early.
+    `config.metric` is "loss", "<task>/<metric>", or "step" for the last evaluation; of equal values the earlier step is
+    kept. After `config.patience` evaluations without a better value training stops; 0 never stops early.
     """
 
-    def __init__(self, config: ConfigDict, tasks: tuple[Task, ...]):
+    def __init__(self, config: ConfigDict):
         """Reads the rule; whether the metric exists is checked at the first evaluation."""
         self.metric, self.patience = config.metric, config.patience
         self.sign = -1.0 if self.metric.rsplit("/", 1)[-1] in LESS_IS_BETTER else 1.0
-        self.tasks = tasks
         self.best_value: float | None = None
         self.best_step: int | None = None
         self.waited = 0

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.training import cadence, config, mesh, optimizer, selection
 from mmpsy_jax.training.logger import RunLogger, read_rows
@@ -89,7 +88,7 @@ def test_wrong_optimizers(changes):
 
 
 def select(metric, patience=2):
-    return selection.Selection(ConfigDict({"metric": metric, "patience": patience}), tasks.questionnaire("phq9", "phq"))
+    return selection.Selection(ConfigDict({"metric": metric, "patience": patience}))
 
 
 def test_selection_keeps_the_first_of_equals_and_stops_after_patience():
