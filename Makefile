@@ -24,4 +24,6 @@ lint: .venv/installed
 	$(BIN)/ruff format .
 
 lock: .venv/installed
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra test --no-header --no-annotate pyproject.toml --output-file requirements.txt
+	echo "# The tested set of $$(date +%F): Python 3.11, CPU. Written by 'make lock' from pyproject.toml." > requirements.new
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra test --no-header --no-annotate pyproject.toml >> requirements.new
+	mv requirements.new requirements.txt

@@ -1,0 +1,68 @@
+"""Shipped configs shrunk and started, in this process or by the command line; used by the tests of whole runs."""
+
+import importlib
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mmpsy_jax.training.checkpoint import Checkpoints
+from mmpsy_jax.training.logger import read_rows
+from tests import corpora
+
+ROOT = Path(__file__).parent.parent
+
+
+def small(dataset, name="phq"):
+    return corpora.shrink(importlib.import_module(f"configs.{name}").get_config(), dataset)
+
+
+def losses(workdir):
+    return [(r["step"], r["train/loss"]) for r in read_rows(workdir / "metrics.jsonl") if "train/loss" in r]
+
+
+def final_state(workdir):
+    """The last checkpoint as bytes, as the checksums of its arrays' files see it."""
+    with Checkpoints(workdir / "checkpoints") as saved:
+        step = saved.latest
+        with warnings.catch_warnings():  # Orbax warns that no shardings are given; here one device wrote them
+            warnings.simplefilter("ignore", UserWarning)
+            state = saved._manager.load(step)
+    return step, {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def command(dataset, workdir, *options, config="phq"):
+    """A shrunk shipped config on the command line."""
+    flags = {
+        "data.folder": dataset,
+        "data.batch_size": 16,
+        "data.buckets": 1,
+        "model.width": 16,
+        "model.latents": 4,
+        "model.layers": 1,
+        "model.patch": 10,
+        "total": "3 epochs",
+        "evaluation.bootstrap": 50,
+        "compile_cache": "",  # the suite's own, from the environment
+    }
+    given = [f"--config.{k}={v}" for k, v in flags.items()]
+    return [sys.executable, "launch.py", f"--config=configs/{config}.py", f"--workdir={workdir}", *given, *options]
+
+
+def environment(devices=1, **more):
+    return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **more}
+
+
+def launch(*arguments, **options):
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]

@@ -1,0 +1,130 @@
+"""Whole runs by the command line, as a user starts them: killed, stopped, on two processes, mistyped."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.training.checkpoint import Checkpoints
+from tests.runs import ROOT, command, environment, final_state, free_port, launch, losses
+
+
+@pytest.mark.slow
+def test_killed_and_rerun_ends_bit_identical(dataset, tmp_path):
+    options = ["--config.selection.every=3 steps", "--config.log.every=1 steps", "--config.evaluation.baselines=False"]
+    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment())
+    assert whole.returncode == 0, whole.stderr
+    broken = command(dataset, tmp_path / "broken", *options)
+    wait_for = int(np.random.default_rng().integers(2, 8))  # a random step
+    with subprocess.Popen(broken, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith(f"step {wait_for:>6}/"):
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stderr.read()
+    assert process.returncode == -signal.SIGKILL, f"was not killed at step {wait_for}"
+    resumed = launch(*broken, env=environment())
+    assert resumed.returncode == 0, resumed.stderr
+    (step, one), (other_step, other) = final_state(tmp_path / "whole"), final_state(tmp_path / "broken")
+    assert step == other_step and one.keys() == other.keys()
+    for name, value in one.items():
+        assert value.tobytes() == other[name].tobytes(), f"{name} differs after a kill at step {wait_for}"
+    for name in ("predictions.csv",):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_next_command_goes_on(dataset, tmp_path):
+    options = ["--config.log.every=1 steps", "--config.total=200 epochs", "--config.selection.every=100 epochs"]
+    arguments = command(dataset, tmp_path / "run", *options)
+    with subprocess.Popen(arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        seen = ""
+        for line in process.stderr:
+            seen += line
+            if line.startswith("step      5/"):
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 143, seen
+    assert "run the same command again" in seen.splitlines()[-1]
+    with Checkpoints(tmp_path / "run" / "checkpoints") as saved:
+        step = saved.latest
+        assert step >= 5
+    with subprocess.Popen(arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        resumed = next(line for line in process.stderr if "going on" in line)
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+    assert f"going on from step {step} of" in resumed
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_curve_of_one(dataset, tmp_path):
+    options = ["--config.log.every=1 steps", "--config.evaluation.baselines=False"]
+    single = launch(*command(dataset, tmp_path / "one", *options), env=environment())
+    assert single.returncode == 0, single.stderr
+    port = free_port()
+    both = [
+        subprocess.Popen(
+            command(dataset, tmp_path / "two", *options, "--config.distributed=True"),
+            cwd=ROOT,
+            env=environment(JAX_COORDINATOR_ADDRESS=f"localhost:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    try:
+        outputs = [p.communicate(timeout=300)[0] for p in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [p.returncode for p in both] == [0, 0], outputs
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert [s for s, _ in one] == [s for s, _ in two] and len(one) > 5
+    np.testing.assert_allclose([v for _, v in two], [v for _, v in one], atol=1e-5, rtol=0)
+    a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two"))
+    np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit"], "unknown verb 'fit': choose one of: build, check, evaluate, train"),
+        (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
+        (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
+        (["--config=configs/none.py"], "configs/none.py"),
+        (["--workdir=x"], "no config"),
+        (["--config=configs/phq.py", "extra"], "--name=value"),
+        (["--config=configs/phq.py", "--config.model.name=cnn"], "mental_perceiver"),
+        (["--config=configs/phq.py", "--config.data.batch_size=7"], "divisible"),
+        (["--config=configs/phq.py", "--config.data.placement=disk"], "device"),
+        (["--config=configs/phq.py", "--config.total=soon"], "epochs"),
+        (["--config=configs/phq.py:released"], "--source"),
+    ],
+)
+def test_bad_command_lines_get_one_error(arguments, message, dataset, tmp_path):
+    config = (
+        [f"--workdir={tmp_path / 'w'}", "--config.compile_cache="] if "--config=configs/phq.py" in arguments else []
+    )
+    if not any("released" in a for a in arguments) and config:
+        config.append(f"--config.data.folder={dataset}")
+    result = launch(sys.executable, "launch.py", *arguments, *config, env=environment(2))
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert lines[-1].startswith("error: ") and message in lines[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_version_says_what_it_is_for():
+    result = launch(sys.executable, "launch.py", "--version", env=environment())
+    assert result.returncode == 0 and "not a diagnostic device" in result.stdout
+
+
+def test_start_is_quick():
+    began = time.monotonic()
+    launch(sys.executable, "launch.py", "--version", env=environment())
+    assert time.monotonic() - began < 5
