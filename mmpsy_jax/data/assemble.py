@@ -1,17 +1,17 @@
-"""From planned rows to a batch in host memory: out of arrays that hold every window, or straight from the records.
+"""From planned members to a batch in host memory, straight from the records.
 
-Both give equal bytes. Objects of this file travel to Grain's worker processes: numpy only, no jax, no TFDS.
+Objects of this file travel to Grain's worker processes: numpy only, no jax, no TFDS.
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32
 
-from mmpsy_jax.data.plan import PlannedBatch, epoch_plan
+from mmpsy_jax.data.plan import PlannedBatch, epoch_plan, rows_of_slots
 from mmpsy_jax.data.reader import RecordReader
 
 Batch = dict[str, Any]
@@ -30,7 +30,7 @@ class Columns:
     labels: dict[str, Float32[np.ndarray, " n"]]
     n_windows: Int32[np.ndarray, " n"]
 
-    def of(self, members: Int32[np.ndarray, " b"]) -> Batch:
+    def of(self, members: Int32[np.ndarray, "g b"]) -> Batch:
         """`labels`, `valid` and `index` of the rows; -1 is a padding row."""
         valid = members >= 0
         labels = {name: np.where(valid, values[members], np.float32(np.nan)) for name, values in self.labels.items()}
@@ -70,105 +70,47 @@ class Plans:
         self._setup()
 
 
-class WindowArrays:
-    """All windows of some participants in ragged arrays, gathered into padded batches by one `take` per modality.
-
-    Attributes:
-      values: per modality [windows that it has + 1, *shape]; the last one is zero and stands for every absent window,
-        so that gathering needs no mask.
-    """
-
-    def __init__(
-        self, reader: RecordReader, members: Sequence[int], columns: Columns, modalities: Mapping[str, Any],
-        has: Mapping[str, np.ndarray],
-    ):  # fmt: skip
-        self._columns = columns
-        counts = columns.n_windows[members]
-        self._total = int(counts.sum())
-        self._first = np.full(len(columns.n_windows), self._total, np.int32)
-        self._first[members] = np.cumsum(counts) - counts
-        self._start = np.zeros(self._total + 1, np.float32)
-        self._lengths = {name: np.zeros(self._total + 1, np.int32) for name in modalities}
-        # Row of `values` of every window: a modality that somebody lacks takes no memory.
-        self._rows, self.values = {}, {}
-        for name, modality in modalities.items():
-            present = np.repeat(has[name][members], counts)
-            rows = np.where(present, np.cumsum(present) - 1, present.sum())
-            self._rows[name] = np.append(rows, present.sum()).astype(np.int32)
-            self.values[name] = np.zeros((int(present.sum()) + 1, *modality.shape), modality.dtype)
-        self._fill(reader, members, has)
-
-    def _fill(self, reader: RecordReader, members: Sequence[int], has: Mapping[str, np.ndarray]) -> None:
-        for member in members:
-            present = [name for name in self.values if has[name][member]]
-            names = ["window_start_s", *present, *(f"{name}_length" for name in present)]
-            record = reader.read(int(member), names)
-            windows, first = int(self._columns.n_windows[member]), int(self._first[member])
-            self._start[first : first + windows] = record["window_start_s"][:windows]
-            for name in present:
-                lengths = record[f"{name}_length"][:windows]
-                row = self._rows[name][first]
-                self._lengths[name][first : first + windows] = lengths
-                copy_windows(self.values[name][row : row + windows], record[name], lengths)
-
-    def rows(self, members: Int32[np.ndarray, " b"], windows: int) -> tuple[Batch, dict[str, Int32[np.ndarray, "b w"]]]:
-        """Everything of a batch but the modalities themselves, and per modality the rows of `values` to gather."""
-        at = self._first[members][:, None] + np.arange(windows, dtype=np.int32)
-        missing = (members < 0)[:, None] | (np.arange(windows) >= self._columns.n_windows[members][:, None])
-        at[missing] = self._total
-        batch = self._columns.of(members)
-        batch["window_start_s"] = self._start[at]
-        for name, lengths in self._lengths.items():
-            batch[f"{name}_length"] = lengths[at]
-        return batch, {name: rows[at] for name, rows in self._rows.items()}
-
-    def __call__(self, members: Int32[np.ndarray, " b"], windows: int) -> Batch:
-        """The batch of the participants at `members` (-1 = padding row)."""
-        batch, rows = self.rows(members, windows)
-        for name, at in rows.items():
-            values = self.values[name]
-            batch[name] = np.empty((*at.shape, *values.shape[1:]), values.dtype)
-            # mode="clip" because "raise" would gather into a buffer first; every index is in range by construction.
-            np.take(values, at.ravel(), axis=0, mode="clip", out=batch[name].reshape(-1, *values.shape[1:]))
-        return batch
-
-
 @dataclasses.dataclass(frozen=True)
 class FromRecords:
     """Decodes records directly into a new batch: what streaming does, holding nothing but one batch.
+
+    The windows keep the layout of the records; a modality whose time axis is not the first has to be turned afterwards.
 
     Attributes:
       reader: of the corpus.
       columns: of the index.
       modalities: by name; each has `shape` and `dtype`.
       has: per modality [N].
+      slots: S.
     """
 
     reader: RecordReader
     columns: Columns
     modalities: Mapping[str, Any]
     has: Mapping[str, np.ndarray]
+    slots: int
 
-    def __call__(self, members: Int32[np.ndarray, " b"], windows: int) -> Batch:
-        """The batch of the participants at `members` (-1 = padding row)."""
-        shape = (len(members), windows)
-        batch = self.columns.of(members)
+    def __call__(self, members: Int32[np.ndarray, "g b"]) -> Batch:
+        """The groups of the participants at `members` (-1 = padding row)."""
+        counts = np.where(members >= 0, self.columns.n_windows[members], 0)
+        firsts = np.cumsum(counts, axis=1) - counts
+        shape = (len(members), self.slots)
+        batch = {**self.columns.of(members), "row": rows_of_slots(counts, self.slots)}
         batch["window_start_s"] = np.zeros(shape, np.float32)
         for name, modality in self.modalities.items():
             batch[f"{name}_length"] = np.zeros(shape, np.int32)
             batch[name] = np.zeros((*shape, *modality.shape), modality.dtype)
-        for row, member in enumerate(members):
-            if member < 0:
-                continue
+        for at in zip(*np.nonzero(members >= 0), strict=True):
+            member, group, count = int(members[at]), at[0], counts[at]
+            slots = slice(firsts[at], firsts[at] + count)
             present = [name for name in self.modalities if self.has[name][member]]
             names = ["window_start_s", *present, *(f"{name}_length" for name in present)]
-            record = self.reader.read(int(member), names)
-            count = int(self.columns.n_windows[member])
-            batch["window_start_s"][row, :count] = record["window_start_s"][:count]
+            record = self.reader.read(member, names)
+            batch["window_start_s"][group, slots] = record["window_start_s"][:count]
             for name in present:
                 lengths = record[f"{name}_length"][:count]
-                batch[f"{name}_length"][row, :count] = lengths
-                copy_windows(batch[name][row, :count], record[name], lengths)
+                batch[f"{name}_length"][group, slots] = lengths
+                copy_windows(batch[name][group, slots], record[name], lengths)
         return batch
 
 

@@ -2,8 +2,8 @@
 
 | placement | the windows live in | a batch is made by |
 |---|---|---|
-| `device` | accelerator memory, replicated over the mesh | a jitted gather from a small index array |
-| `host` | host memory | `numpy.take`, then a transfer |
+| `device` | accelerator memory, replicated over the mesh | a jitted gather from a plan of small integers |
+| `host` | host memory | the same gather in numpy, then a transfer |
 | `stream` | the records on disk | zero-copy decoding into the batch, then a transfer |
 
 All give equal bytes. Reading, gathering and the transfer run two batches ahead in threads (Grain), so that they overlap
@@ -13,7 +13,7 @@ with the step that consumes them. Every transfer is explicit: `jax.transfer_guar
 import functools
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import grain
@@ -21,11 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Int
+from jaxtyping import Int, Int32
 
-from mmpsy_jax.data.assemble import Batch, Columns, FromRecords, Plans, WindowArrays
-from mmpsy_jax.data.plan import MOST_BUCKETS, bucket_sizes, padding_report, rows_of_process
+from mmpsy_jax.data.assemble import Batch, Columns, FromRecords, Plans
+from mmpsy_jax.data.plan import check_members, groups_of_process, limited, padding_report, window_slots
 from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.data.resident import Arrays, Resident, choose, gather, put, select
 from mmpsy_jax.errors import InputError, one_of
 
 Placement = Literal["auto", "host", "device", "stream"]
@@ -33,7 +34,7 @@ PLACEMENTS: tuple[Placement, ...] = ("auto", "host", "device", "stream")
 MEMORY_LIMIT_BYTES = 4 << 30
 PREFETCH = 2  # batches; Grain's default of 500 counts batches too and would hold an epoch
 ENDLESS = 1 << 40  # batches
-_STATE_FORMAT = 1
+_STATE_FORMAT = 2
 _log = logging.getLogger(__name__)
 
 
@@ -45,19 +46,22 @@ class Loader(Iterator[Batch]):
 
     Attributes:
       placement: "device", "host" or "stream".
-      buckets: the window sizes W that occur.
+      groups, slots: G and S of every batch.
       batches_per_epoch: the same for every epoch.
     """
 
     def __init__(
-        self, plans: Plans, pipeline: "_Pipeline", corpus: Corpus, identity: dict[str, Any], epochs: int | None
-    ):
+        self, plans: Plans, pipeline: "_Pipeline", corpus: Corpus, n_windows: Int32[np.ndarray, " n"],
+        identity: dict[str, Any], epochs: int | None,
+    ):  # fmt: skip
         self._plans, self._pipeline, self._corpus, self._identity = plans, pipeline, corpus, identity
+        self._n_windows = n_windows
         self._stop = ENDLESS if epochs is None else epochs * plans.per_epoch
         self._position = 0
         self._batches: Any = None
         self.placement: str = pipeline.placement
-        self.buckets = tuple(identity["buckets"])
+        self.groups: int = identity["groups"]
+        self.slots: int = identity["slots"]
         self.batches_per_epoch = plans.per_epoch
 
     def __iter__(self) -> "Loader":
@@ -85,13 +89,13 @@ class Loader(Iterator[Batch]):
             caller then answers for what it belongs to.
 
         Raises:
-          InputError: the state is of a loader with other members, batch size, buckets, seed or shuffling.
+          InputError: the state is of a loader with other members, batch shape, number of batches, seed or shuffling.
         """
         expected = {"format": _STATE_FORMAT, **self._identity}
-        for name in state.keys() - {"position"}:
-            if state[name] != expected.get(name):
+        for name, value in state.items():
+            if name != "position" and value != expected.get(name):
                 raise InputError(
-                    f"state of the data iterator: {name} is {state[name]!r}, but this run has {expected.get(name)!r}: "
+                    f"state of the data iterator: {name} is {value!r}, but this run has {expected.get(name)!r}: "
                     "continue with the configuration and the corpus of the checkpoint, or start in a new workdir"
                 )
         position = state.get("position")
@@ -112,12 +116,12 @@ class Loader(Iterator[Batch]):
     def padding_report(self, epoch: int = 0) -> dict[str, Any]:
         """`plan.padding_report` of one epoch; token shares are left out where windows were cut off."""
         modalities = self._corpus.modalities
-        cut = self._corpus.n_windows.max() > self.buckets[-1]
+        cut = (self._n_windows < self._corpus.n_windows).any()
         tokens = {
             name: (self._corpus.valid_lengths[name], modalities[name].shape[modalities[name].time_axis])
             for name in self._pipeline.modalities
         }
-        return padding_report(self._plans.epoch(epoch), self._corpus.n_windows, None if cut else tokens)
+        return padding_report(self._plans.epoch(epoch), self._n_windows, self.slots, None if cut else tokens)
 
     def close(self) -> None:
         """Stops the prefetching and frees the arrays; the loader cannot be used again."""
@@ -138,27 +142,31 @@ class Loader(Iterator[Batch]):
 
 
 class _Pipeline:
-    """Turns planned batches into batches where they are consumed."""
+    """Turns plans into batches where they are consumed.
+
+    Args:
+      placement: "device", "host" or "stream".
+      make: from the members [g, B] of this process to a batch in host memory, or for "device" to its plan.
+      arrays: what the plans of "device" gather from.
+      modalities: by name; "stream" turns those that are not time-major.
+      sharding: of the groups, or None for numpy batches.
+      groups: G, of all processes.
+      share: the groups of this process.
+      workers: processes that stream.
+    """
 
     def __init__(
-        self, placement: str, source: WindowArrays | FromRecords, rows: slice, modalities: Sequence[str],
-        sharding: NamedSharding | None, batch_size: int, workers: int,
+        self, placement: str, make: Callable[[np.ndarray], Batch], arrays: Arrays | None, modalities: Mapping[str, Any],
+        sharding: NamedSharding | None, groups: int, share: slice, workers: int,
     ):  # fmt: skip
         self.placement, self.modalities = placement, tuple(modalities)
-        self._source, self._rows, self._sharding = source, rows, sharding
-        self._batch_size, self._workers = batch_size, workers
-        if placement == "device":
-            replicated = NamedSharding(sharding.mesh, PartitionSpec())
-            self._values = {name: _put(values, replicated, None) for name, values in source.values.items()}
-            source.values = {}  # the host copy has served
-            self._gather = jax.jit(
-                lambda values, at: jnp.take(values, at, axis=0, mode="clip"), out_shardings=_rank(sharding)
-            )
+        self._make, self._arrays, self._sharding = make, arrays, sharding
+        self._groups, self._share, self._workers = groups, share, workers
+        self._turn = {n: m.time_axis for n, m in modalities.items() if m.time_axis and placement == "stream"}
 
     def run(self, plans: Plans, start: int, stop: int) -> Any:
         """A Grain iterator over the batches `start` to `stop`."""
-        make = _Make(plans, self._source, self._rows, gather=self.placement != "device")
-        batches = grain.MapDataset.range(start, stop).map(make)
+        batches = grain.MapDataset.range(start, stop).map(_Make(plans, self._share, self._make))
         streamed = self.placement == "stream"
         # Two threads gain where there is something to wait for; from memory they only compete for the interpreter.
         threads = 2 if streamed and not self._workers else 1
@@ -176,39 +184,52 @@ class _Pipeline:
         return iter(batches)
 
     def _transfer(self, batch: Batch) -> Batch:
+        sharding = _rank(self._sharding)
         if jax.process_count() == 1:
-            return jax.device_put(batch, _rank(self._sharding))  # one call for all leaves
-        return jax.tree.map(lambda leaf: _put(leaf, self._sharding, self._batch_size), batch)
+            return jax.device_put(batch, sharding)  # one call for all leaves
+        return jax.tree.map(lambda leaf: put(leaf, sharding, (self._groups, *leaf.shape[1:])), batch)
 
     def finish(self, batch: Batch) -> Batch:
-        """What has to happen in the consumer's thread.
+        """What has to happen in the consumer's thread: dispatching programs.
 
-        The gather is dispatched here, not by the prefetching thread: with several processes, all of them have to launch
-        their programs in the same order.
+        The prefetching thread must not: with several processes, all of them have to launch theirs in the same order.
         """
-        rows = batch.pop("rows", None)
-        for name, at in (rows or {}).items():
-            batch[name] = self._gather(self._values[name], at)
+        if self.placement == "device":
+            return _gather_to(_rank(self._sharding))(self._arrays, batch)
+        for name, axis in self._turn.items():
+            if self._sharding is None:
+                batch[name] = np.moveaxis(batch[name], 2 + axis, 2)
+            else:
+                batch[name] = _turn_to(_rank(self._sharding), axis)(batch[name])
         return batch
 
     def free(self) -> None:
-        self._values = {}
-        self._source = None
+        self._make = self._arrays = None
 
 
 class _Make:
-    """Position in the run -> this process's rows of the batch (a class, so that it can be pickled for workers)."""
+    """Position in the run -> this process's groups of the batch (a class, so that it can be pickled for workers)."""
 
-    def __init__(self, plans: Plans, source: WindowArrays | FromRecords, rows: slice, gather: bool):
-        self._plans, self._source, self._rows, self._gather = plans, source, rows, gather
+    def __init__(self, plans: Plans, share: slice, make: Callable[[np.ndarray], Batch]):
+        self._plans, self._share, self._make = plans, share, make
 
     def __call__(self, position: int) -> Batch:
-        planned = self._plans[position]
-        members = planned.members[self._rows]
-        if self._gather:
-            return self._source(members, planned.windows)
-        batch, rows = self._source.rows(members, planned.windows)
-        return {**batch, "rows": rows}
+        return self._make(self._plans[position].members[self._share])
+
+
+def _on_host(arrays: Arrays, plan: Callable[[np.ndarray], Batch]) -> Callable[[np.ndarray], Batch]:
+    return lambda members: gather(arrays, plan(members), np)
+
+
+# Programs are cached here, not in the loader, so that all loaders of a run share their compilation.
+@functools.cache
+def _gather_to(sharding: NamedSharding) -> Callable[[Arrays, Batch], Batch]:
+    return jax.jit(gather, out_shardings=sharding)
+
+
+@functools.cache
+def _turn_to(sharding: NamedSharding, axis: int) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(lambda windows: jnp.moveaxis(windows, 2 + axis, 2), out_shardings=sharding)
 
 
 def make_loader(
@@ -216,6 +237,9 @@ def make_loader(
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
+    groups: int = 1,
+    slots: int | None = None,
+    batches: int | None = None,
     seed: int = 0,
     shuffle: bool = True,
     epochs: int | None = None,
@@ -224,7 +248,7 @@ def make_loader(
     labels: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
     max_windows: int | None = None,
-    buckets: int | Sequence[int] = MOST_BUCKETS,
+    resident: Resident | None = None,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     process_index: int | None = None,
     process_count: int | None = None,
@@ -237,79 +261,85 @@ def make_loader(
     Args:
       corpus: from `open_corpus`.
       members: positions in the corpus.
-      batch_size: rows of the global batch, over all processes and devices.
+      batch_size: participants of the global batch, over all processes and devices.
+      groups: that the batch is divided into, a multiple of the devices of the batch axis.
+      slots: windows that fit into a group; by default `plan.window_slots` over the whole corpus, so that all its
+        loaders share their compiled steps.
+      batches: at least so many per epoch, for instance those of another fold; by default as few as possible.
       seed: of the order; the order depends on (seed, epoch, members) only.
-      shuffle: False keeps the order of `members` inside each bucket.
+      shuffle: False makes the same batches in every epoch.
       epochs: None for endless.
       placement: see the top of this file. "auto" is memory where the windows fit into `memory_limit_bytes`, otherwise
         "stream".
-      sharding: of the batch axis over a mesh; batches are then global jax arrays. Without it they are numpy arrays, or
+      sharding: of the groups over a mesh; batches are then global jax arrays. Without it they are numpy arrays, or
         with placement "device" jax arrays on the default device.
       labels: score columns to include; all by default.
       modalities: to include; all by default.
       max_windows: use the first so many windows of a participant only.
-      buckets: at most so many window sizes (chosen over the whole corpus, so that all its loaders share their compiled
-        steps), or the sizes themselves; windows beyond the last size are cut off.
+      resident: windows in memory, with the same `max_windows`, for "device" and "host": nothing is read again, and all
+        loaders share one copy on the device.
       memory_limit_bytes: for "auto": limit of the windows of the members, in the memory that would hold them.
-      process_index, process_count: whose rows of each batch to read; by default those of jax where a sharding is
-        given, else all rows.
+      process_index, process_count: whose groups of each batch to read; by default those of jax where a sharding is
+        given, else all groups.
       workers: for "stream": worker processes (spawned). 0 reads in threads, which is faster unless decoding is slow.
 
     Raises:
       InputError: any argument that does not fit the corpus, the batch size, the mesh or the processes; a damaged shard.
     """
-    chosen = _choose("modality", modalities, corpus.modalities)
-    label_columns = {name: corpus.labels[name] for name in _choose("label", labels, corpus.labels)}
-    members = np.asarray(members, np.int32)
-    sizes = bucket_sizes(corpus.n_windows, max_windows, most=buckets) if isinstance(buckets, int) else tuple(buckets)
-    if max_windows is not None and sizes[-1] > max_windows:
-        raise InputError(f"buckets {sizes} exceed max_windows {max_windows}: leave one of the two out")
+    chosen = choose("modality", modalities, corpus.modalities)
+    label_names = choose("label", labels, corpus.labels)
+    members = check_members(corpus.n_windows, members)
+    n_windows = limited(corpus.n_windows, max_windows).astype(np.int32)
+    if slots is None:
+        slots = window_slots(n_windows, batch_size, groups)
     if epochs is not None and epochs < 1:
         raise InputError(f"epochs {epochs} must be at least 1, or None for no end")
     if process_index is None or process_count is None:
         process_index, process_count = (jax.process_index(), jax.process_count()) if sharding is not None else (0, 1)
-    rows = rows_of_process(batch_size, process_index, process_count)
-    columns = Columns(label_columns, np.minimum(corpus.n_windows, sizes[-1]).astype(np.int32))
-    options = {"batch_size": batch_size, "buckets": sizes, "seed": seed, "shuffle": shuffle}
-    plans = Plans(columns.n_windows, members=members, **options)
-    placed = _place(placement, corpus, members, columns, chosen, sharding, memory_limit_bytes)
+    share = groups_of_process(groups, process_index, process_count)
+    options = {"seed": seed, "shuffle": shuffle, "batch_size": batch_size, "groups": groups, "slots": slots}
+    plans = Plans(n_windows, members=members, batches=batches, **options)
+    kinds = {name: corpus.modalities[name] for name in chosen}
+    needed = sum(int(n_windows[members][corpus.has[m][members]].sum()) * kinds[m].window_bytes for m in chosen)
+    placed = _place(placement, sharding, needed, memory_limit_bytes, resident is not None)
     if placed == "device" and sharding is None:
         mesh = jax.make_mesh((1,), ("batch",), (jax.sharding.AxisType.Auto,), devices=jax.local_devices()[:1])
         sharding = NamedSharding(mesh, PartitionSpec("batch"))
     if sharding is not None:
-        _check_sharding(sharding, batch_size, rows)
-    has = {name: corpus.has[name] for name in chosen}
-    kinds = {name: corpus.modalities[name] for name in chosen}
+        _check_sharding(sharding, groups, share)
+    arrays = None
     if placed == "stream":
-        source = FromRecords(corpus.reader, columns, kinds, has)
+        columns = Columns({name: corpus.labels[name] for name in label_names}, n_windows)
+        make = FromRecords(corpus.reader, columns, kinds, {name: corpus.has[name] for name in chosen}, slots)
     else:
-        source = WindowArrays(corpus.reader, members, columns, kinds, has)
-    pipeline = _Pipeline(placed, source, rows, chosen, sharding, batch_size, workers)
-    names = "\n".join(f"{corpus.participants[i]} {columns.n_windows[i]}" for i in members)
-    identity = {**options, "buckets": list(sizes), "members": hashlib.sha256(names.encode()).hexdigest()[:16]}
-    return Loader(plans, pipeline, corpus, identity, epochs)
+        held = resident or Resident(corpus, members, modalities=chosen, labels=label_names, max_windows=max_windows)
+        if not np.array_equal(held.n_windows, n_windows):
+            raise InputError(f"resident: made of another corpus or with another max_windows than {max_windows}")
+        held.check(members)
+        make = functools.partial(held.plan_arrays, slots=slots)
+        if placed == "host":
+            make = _on_host(select(held.arrays, chosen, label_names), make)
+        else:
+            arrays = select(held.on_device(sharding), chosen, label_names)
+            if resident is None:
+                held.arrays = {}  # the host copy has served
+    pipeline = _Pipeline(placed, make, arrays, kinds, sharding, groups, share, workers)
+    names = "\n".join(f"{corpus.participants[i]} {n_windows[i]}" for i in members)
+    identity = {"members": hashlib.sha256(names.encode()).hexdigest()[:16], **options}
+    identity["batches_per_epoch"] = plans.per_epoch
+    return Loader(plans, pipeline, corpus, n_windows, identity, epochs)
 
 
-def _choose(what: str, wanted: Sequence[str] | None, known: Any) -> list[str]:
-    if wanted is None:
-        return list(known)
-    for name in wanted:
-        if name not in known:
-            raise one_of(what, name, known)
-    return [name for name in known if name in wanted]
-
-
-def _place(
-    placement: str, corpus: Corpus, members: np.ndarray, columns: Columns, modalities: Sequence[str],
-    sharding: NamedSharding | None, limit: int,
-) -> str:  # fmt: skip
+def _place(placement: str, sharding: NamedSharding | None, needed: int, limit: int, resident: bool) -> str:
     if placement not in PLACEMENTS:
         raise one_of("placement", placement, PLACEMENTS)
+    if resident and placement == "stream":
+        raise InputError("placement 'stream' reads records, but resident windows are given: leave one of the two out")
     if placement != "auto":
         return placement
-    windows = columns.n_windows[members]
-    needed = sum(int(windows[corpus.has[m][members]].sum()) * corpus.modalities[m].window_bytes for m in modalities)
     memory = "host" if sharding is None else "device"
+    if resident:
+        return memory
     if sharding is not None and sharding.mesh.devices.flat[0].platform == "cpu":
         # CPU devices share one memory: a replica for each would be paid in full.
         needed *= len(sharding.addressable_devices)
@@ -318,35 +348,25 @@ def _place(
     return placed
 
 
-def _check_sharding(sharding: NamedSharding, batch_size: int, rows: slice) -> None:
+def _check_sharding(sharding: NamedSharding, groups: int, share: slice) -> None:
     axes = sharding.spec[0] if len(sharding.spec) else None
     axes = () if axes is None else axes if isinstance(axes, tuple) else (axes,)
     devices = int(np.prod([sharding.mesh.shape[axis] for axis in axes]))
     if any(axis is not None for axis in sharding.spec[1:]):
         raise InputError(f"sharding {sharding.spec} must divide the first axis of a batch only")
-    if batch_size % devices:
+    if groups % devices:
         raise InputError(
-            f"batch_size {batch_size} is not divisible by the {devices} devices of the batch axis: choose a multiple "
-            f"of {devices}"
+            f"groups {groups} is not divisible by the {devices} devices of the batch axis: choose a multiple of "
+            f"{devices}"
         )
     if jax.process_count() > 1:
-        owned = [
-            index[0].indices(batch_size) for index in sharding.addressable_devices_indices_map((batch_size,)).values()
-        ]
-        if (min(part[0] for part in owned), max(part[1] for part in owned)) != (rows.start, rows.stop):
+        owned = [index[0].indices(groups) for index in sharding.addressable_devices_indices_map((groups,)).values()]
+        if (min(part[0] for part in owned), max(part[1] for part in owned)) != (share.start, share.stop):
             raise InputError(
-                f"mesh {dict(sharding.mesh.shape)}: process {jax.process_index()} does not hold the rows {rows.start} "
-                f"to {rows.stop} of a batch: order the mesh by process (jax.make_mesh over jax.devices())"
+                f"mesh {dict(sharding.mesh.shape)}: process {jax.process_index()} does not hold the groups "
+                f"{share.start} to {share.stop} of a batch: order the mesh by process (jax.make_mesh over "
+                "jax.devices())"
             )
-
-
-def _put(value: np.ndarray, sharding: NamedSharding, batch_size: int | None) -> jax.Array:
-    """An explicit transfer; `batch_size` rows over all processes, or None for an array that each process has whole."""
-    if jax.process_count() == 1:
-        return jax.device_put(value, _rank(sharding))
-    shape = value.shape if batch_size is None else (batch_size, *value.shape[1:])
-    with jax.transfer_guard("allow"):  # JAX takes this call for an implicit transfer
-        return jax.make_array_from_process_local_data(_rank(sharding), value, shape)
 
 
 @functools.cache

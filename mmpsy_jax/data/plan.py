@@ -1,13 +1,13 @@
 """Which participants meet in which batch, as pure functions of counts, seed and epoch.
 
-Batches have static shapes so that each is compiled once: the windows of a participant are padded to one of a few bucket
-sizes, and a batch holds one bucket. The plan of an epoch is that of the whole (global) batch; a process takes its
-contiguous rows of every batch. It therefore does not depend on how many processes there are, every participant is seen
-exactly once per epoch, and one or two processes give the same losses.
+Batches have one static shape: G groups of B participants, whose windows lie one behind the other in S slots. A plan
+fills the groups so that the windows fit and few slots stay empty. It is that of the whole (global) batch; a process
+takes its groups of every batch. It therefore does not depend on how many processes there are, every participant is
+seen exactly once per epoch, and one or two processes give the same losses.
 """
 
 import dataclasses
-import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +16,8 @@ from jaxtyping import Int, Int32
 
 from mmpsy_jax.errors import InputError
 
-MOST_BUCKETS = 6
-_LIMIT_BUCKETS = 12  # each is a compilation of every step, and `_remainders` tries all subsets
+# Tried in turn until the windows fit; without noise they do, by the choice of the number of batches.
+JITTERS = (0.3, 0.15, 0.07, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,53 +25,57 @@ class PlannedBatch:
     """One global batch.
 
     Attributes:
-      members: position of the participant in the corpus per row, -1 for a padding row (those come last).
-      windows: the bucket size W.
+      members: position of the participant in the corpus per group and row, -1 for a padding row (last in its group).
     """
 
-    members: Int32[np.ndarray, " b"]
-    windows: int
+    members: Int32[np.ndarray, "g b"]
 
 
-def bucket_sizes(
-    n_windows: Int[np.ndarray, " n"], limit: int | None = None, *, most: int = MOST_BUCKETS, spare: float = 0.05
-) -> tuple[int, ...]:
-    """Few bucket sizes that keep the padding low.
-
-    For every number of buckets up to `most` the sizes that pad least are found exactly (dynamic programming over the
-    distinct counts); taken is the smallest number that pads at most the share `spare` more than `most` buckets would.
-    Each bucket costs a compilation of every step function, which is why a few percent of padding are given for fewer.
+def window_slots(
+    n_windows: Int[np.ndarray, " n"], batch_size: int, groups: int, limit: int | None = None, *, spare: float = 0.04
+) -> int:
+    """Window slots S of a group: those of `batch_size / groups` average participants, but at least of the longest.
 
     Args:
-      n_windows: of every participant, each at least 1.
+      n_windows: of every participant of the corpus, each at least 1.
+      batch_size, groups: participants and groups of the global batch.
       limit: windows beyond this many are cut off; None for no limit.
-      most: the largest number of buckets.
-      spare: see above.
-
-    Returns:
-      Ascending sizes; the last one is the largest count (after `limit`).
+      spare: share of slots on top of the average, without which hardly any assignment would fit.
     """
-    counts = _counts(n_windows, limit)
-    if most < 1:
-        raise InputError(f"buckets: at most {most} wanted, at least 1 is needed")
-    sizes, people = np.unique(counts, return_counts=True)
-    # cost[j, i]: slots of participants j..i-1 (by distinct size) when all are padded to sizes[i - 1].
-    below = np.concatenate([[0], np.cumsum(people)])
-    n = len(sizes)
-    best = np.full((min(most, n) + 1, n + 1), np.inf)
-    best[0, 0] = 0
-    origin = np.zeros(best.shape, int)
-    for k, i in itertools.product(range(1, len(best)), range(1, n + 1)):
-        slots = best[k - 1, :i] + (below[i] - below[:i]) * sizes[i - 1]
-        origin[k, i] = int(np.argmin(slots))
-        best[k, i] = slots[origin[k, i]]
-    share = 1 - counts.sum() / best[1:, n]
-    k = 1 + int(np.flatnonzero(share <= share[-1] + spare)[0])
-    chosen, i = [], n
-    while k:
-        chosen.append(int(sizes[i - 1]))
-        k, i = k - 1, origin[k, i]
-    return tuple(reversed(chosen))
+    counts = limited(n_windows, limit)
+    rows = _rows(batch_size, groups)
+    return max(int(counts.max()), math.ceil((1 + spare) * rows * counts.mean()))
+
+
+def batches_needed(
+    n_windows: Int[np.ndarray, " n"],
+    members: Int[np.ndarray, " m"],
+    *,
+    batch_size: int,
+    groups: int,
+    slots: int,
+    batches: int | None = None,
+) -> int:
+    """Batches per epoch: the smallest number, at least `batches`, in which rows and slots suffice.
+
+    It depends on counts only, so that it is the same in every epoch and for every seed. Beyond 200 batches the search
+    goes in steps of a hundredth. Arguments and errors: `epoch_plan`.
+    """
+    members = check_members(n_windows, members)
+    rows = _rows(batch_size, groups)
+    if batches is not None and batches < 1:
+        raise InputError(f"batches {batches} must be at least 1, or None for as few as possible")
+    counts = np.sort(np.asarray(n_windows)[members])[::-1]
+    if counts[0] > slots:
+        raise InputError(
+            f"slots {slots}: a participant has {counts[0]} windows, a group must hold the longest one: give at least "
+            f"{counts[0]} slots, or lower max_windows"
+        )
+    fewest = max(-(-len(counts) // (rows * groups)), -(-int(counts.sum()) // (slots * groups)), batches or 1)
+    # Ends at the latest when everybody has a group of their own.
+    while _deal(counts, fewest * groups, rows, slots)[1].max() > slots:
+        fewest += max(1, fewest // 100)
+    return fewest
 
 
 def epoch_plan(
@@ -79,102 +83,135 @@ def epoch_plan(
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
-    buckets: Sequence[int],
+    groups: int,
+    slots: int,
+    batches: int | None = None,
     seed: int = 0,
     epoch: int = 0,
     shuffle: bool = True,
 ) -> list[PlannedBatch]:
-    """All batches of one epoch: every member exactly once, rest rows padded, nothing dropped.
+    """All batches of one epoch: every member exactly once, the windows of a group within its slots.
 
-    A bucket's remainder either fills up the batches of the next bigger bucket or becomes a partial batch of its own,
-    whichever needs fewer window slots over the whole epoch (see `_remainders`). That choice depends on counts only, so
-    that every epoch has the same number of batches of each shape.
+    The members are ordered by their windows (with `shuffle`: by windows times noise, so that other participants meet in
+    every epoch) and dealt to all groups of the epoch, see `_deal`. No batch stays without anybody unless there are more
+    batches than members.
 
     Args:
-      n_windows: of every participant of the corpus.
+      n_windows: of every participant of the corpus, after the limit.
       members: positions of the participants to use.
-      batch_size: rows B of the global batch.
-      buckets: ascending sizes; who has more windows than the last one is put there and cut.
+      batch_size: participants G * B of the global batch.
+      groups: G.
+      slots: windows S that fit into a group.
+      batches: at least so many, for instance those of another fold; by default as few as possible.
       seed, epoch: determine the order together with `members`.
-      shuffle: False keeps the order of `members` inside each bucket, and the buckets ascending.
+      shuffle: False always gives the same plan; inside a group the order of `members` is kept.
 
     Raises:
-      InputError: no members, a member twice or not in the corpus, a batch size below 1, unusable buckets.
+      InputError: no members, a member twice or not in the corpus, a batch size that is not a multiple of the groups, a
+        member with more windows than slots, a negative seed.
     """
     if seed < 0 or epoch < 0:
         raise InputError(f"seed {seed} and epoch {epoch} must not be negative")
-    groups = _groups(n_windows, members, batch_size, buckets)
+    sizes = {"batch_size": batch_size, "groups": groups, "slots": slots}
+    n_batches = batches_needed(n_windows, members, **sizes, batches=batches)
+    members, bins, rows = np.asarray(members, np.int32), n_batches * groups, batch_size // groups
     rng = np.random.default_rng([seed, epoch])
     if shuffle:
-        groups = [rng.permutation(group) for group in groups]
-    batches: list[PlannedBatch] = []
-    carried = np.zeros(0, np.int32)
-    emits = _remainders([len(group) for group in groups], batch_size, buckets)
-    for group, windows, emit in zip(groups, buckets, emits, strict=True):
-        # The carried ones go first: behind the others they would be carried, and padded, further.
-        group = np.concatenate([carried, group])
-        full = len(group) if emit else len(group) // batch_size * batch_size
-        carried = group[full:]
-        for start in range(0, full, batch_size):
-            rows = np.full(batch_size, -1, np.int32)
-            part = group[start : min(start + batch_size, full)]
-            rows[: len(part)] = part
-            batches.append(PlannedBatch(rows, int(windows)))
-    return [batches[i] for i in rng.permutation(len(batches))] if shuffle else batches
+        members = rng.permutation(members)
+    counts = np.asarray(n_windows)[members]
+    for jitter in JITTERS if shuffle else (0.0,):
+        order = np.argsort(-counts * (1 + rng.uniform(-jitter, jitter, len(counts))), kind="stable")
+        bin_of, sums = _deal(counts[order], bins, rows, slots)
+        if sums.max() <= slots:
+            break
+    nobody = len(members)
+    # Members by bin, each bin's from its first row on.
+    by_bin = np.argsort(bin_of, kind="stable")
+    filled = np.bincount(bin_of, minlength=bins)
+    table = np.full((bins, rows), nobody, np.int32)
+    table[np.arange(rows) < filled[:, None]] = order[by_bin]
+    table.sort(axis=1)  # the order of `members`, which is random with `shuffle`; nobody last
+    arranged = rng.permutation(bins) if shuffle else np.arange(bins)
+    # The fuller groups first, dealt over the batches: no batch stays empty while there is somebody for it.
+    arranged = arranged[np.argsort(-filled[arranged], kind="stable")]
+    planned = np.append(members, np.int32(-1))[table[arranged]]
+    return [PlannedBatch(batch) for batch in planned.reshape(groups, n_batches, -1).swapaxes(0, 1)]
 
 
-def rows_of_process(batch_size: int, process_index: int, process_count: int) -> slice:
-    """The contiguous rows of a global batch that one process reads.
+def rows_of_slots(counts: Int[np.ndarray, "*g b"], slots: int) -> Int32[np.ndarray, "*g s"]:
+    """Row of the participant in each window slot of a group, B in unused slots, which are last.
+
+    Args:
+      counts: windows per row, 0 for padding rows, which are last.
+      slots: S.
 
     Raises:
-      InputError: the batch cannot be divided.
+      InputError: a group has more windows than slots.
+    """
+    ends = np.cumsum(counts, axis=-1)
+    if ends.max(initial=0) > slots:
+        raise InputError(f"slots {slots}: a group has {ends.max()} windows: plan the batches with these slots")
+    # The row of a slot is the number of participants that end at or before it.
+    flat = ends.reshape(-1, ends.shape[-1])
+    marks = np.zeros((len(flat), slots + 1), np.int32)
+    np.add.at(marks, (np.arange(len(flat))[:, None], flat), 1)
+    return np.cumsum(marks[:, :-1], axis=1, dtype=np.int32).reshape(*ends.shape[:-1], slots)
+
+
+def groups_of_process(groups: int, process_index: int, process_count: int) -> slice:
+    """The contiguous groups of a global batch that one process reads.
+
+    Raises:
+      InputError: the groups cannot be divided.
     """
     if not 0 <= process_index < process_count:
         raise InputError(f"process_index {process_index} must be between 0 and process_count - 1 ({process_count - 1})")
-    if batch_size % process_count:
+    if groups % process_count:
         raise InputError(
-            f"batch_size {batch_size} is not divisible by the {process_count} processes: choose a multiple of "
-            f"{process_count}"
+            f"groups {groups} is not divisible by the {process_count} processes: choose a multiple of {process_count}"
         )
-    rows = batch_size // process_count
-    return slice(process_index * rows, (process_index + 1) * rows)
+    share = groups // process_count
+    return slice(process_index * share, (process_index + 1) * share)
 
 
 def padding_report(
     plan: Sequence[PlannedBatch],
     n_windows: Int[np.ndarray, " n"],
+    slots: int,
     tokens: Mapping[str, tuple[Int[np.ndarray, " n"], int]] | None = None,
 ) -> dict[str, Any]:
     """How much of the batches of an epoch is padding.
 
     Args:
       plan: of one epoch.
-      n_windows: of every participant of the corpus.
+      n_windows: of every participant of the corpus, after the limit.
+      slots: S.
       tokens: per modality, the valid frames or tokens of every participant, and how many fit into one window.
 
     Returns:
-      `batches`, `partial_batches`, `buckets` {W: batches}, and shares between 0 and 1 of what is computed in vain:
-      `rows`, `windows` (rows and windows), `tokens` {modality: share} (everything).
+      `batches`, and shares between 0 and 1 of what is computed in vain: `rows`, `windows` (slots), `tokens`
+      {modality: share} (everything).
     """
-    members = np.concatenate([batch.members[batch.members >= 0] for batch in plan])
-    rows = sum(len(batch.members) for batch in plan)
-    slots = sum(len(batch.members) * batch.windows for batch in plan)
-    kept = sum(int(np.minimum(n_windows[b.members[b.members >= 0]], b.windows).sum()) for b in plan)
-    buckets = sorted({batch.windows for batch in plan})
+    rows = np.stack([batch.members for batch in plan])
+    members = rows[rows >= 0]
+    in_slots = rows.shape[0] * rows.shape[1] * slots
     return {
         "batches": len(plan),
-        "partial_batches": sum(bool((batch.members < 0).any()) for batch in plan),
-        "buckets": {size: sum(batch.windows == size for batch in plan) for size in buckets},
-        "rows": 1 - len(members) / rows,
-        "windows": 1 - kept / slots,
+        "rows": 1 - len(members) / rows.size,
+        "windows": 1 - int(n_windows[members].sum()) / in_slots,
         "tokens": {
-            name: 1 - float(valid[members].sum()) / (slots * per_window)
+            name: 1 - float(valid[members].sum()) / (in_slots * per_window)
             for name, (valid, per_window) in (tokens or {}).items()
         },
     }
 
 
-def _counts(n_windows: Int[np.ndarray, " n"], limit: int | None) -> Int[np.ndarray, " n"]:
+def limited(n_windows: Int[np.ndarray, " n"], limit: int | None) -> Int[np.ndarray, " n"]:
+    """The counts after cutting off the windows beyond `limit`.
+
+    Raises:
+      InputError: nobody, somebody without windows, a limit below 1.
+    """
     counts = np.asarray(n_windows)
     if counts.size == 0 or counts.min() < 1:
         raise InputError("window counts: there must be at least one participant, each with at least one window")
@@ -183,42 +220,53 @@ def _counts(n_windows: Int[np.ndarray, " n"], limit: int | None) -> Int[np.ndarr
     return counts if limit is None else np.minimum(counts, limit)
 
 
-def _groups(
-    n_windows: Int[np.ndarray, " n"], members: Int[np.ndarray, " m"], batch_size: int, buckets: Sequence[int]
-) -> list[Int32[np.ndarray, " g"]]:
-    """Members by bucket, in the order given."""
+def check_members(n_windows: Int[np.ndarray, " n"], members: Int[np.ndarray, " m"]) -> Int32[np.ndarray, " m"]:
+    """The members, once it is sure that there are some, each in the corpus and listed once.
+
+    Raises:
+      InputError: otherwise.
+    """
     members = np.asarray(members, np.int32)
     if members.ndim != 1 or not members.size:
         raise InputError("members: there is nobody to make batches of: check the split or the fold")
     if members.min() < 0 or members.max() >= len(n_windows):
         raise InputError(f"members: positions must lie between 0 and {len(n_windows) - 1}")
-    if len(np.unique(members)) != len(members):
+    if np.bincount(members).max() > 1:
         raise InputError("members: a participant is listed twice; every participant is used once per epoch")
-    if batch_size < 1:
-        raise InputError(f"batch_size {batch_size} must be at least 1")
-    if not buckets or buckets[0] < 1 or any(a >= b for a, b in itertools.pairwise(buckets)):
-        raise InputError(f"buckets {tuple(buckets)} must be positive and ascending, at least one")
-    if len(buckets) > _LIMIT_BUCKETS:
-        raise InputError(f"{len(buckets)} buckets, at most {_LIMIT_BUCKETS} are allowed: give fewer window sizes")
-    counts = _counts(n_windows[members], buckets[-1])
-    which = np.searchsorted(buckets, counts)
-    return [members[which == b] for b in range(len(buckets))]
+    return members
 
 
-def _remainders(counts: Sequence[int], batch_size: int, buckets: Sequence[int]) -> tuple[bool, ...]:
-    """Per bucket, whether its remainder becomes a partial batch (True) or moves into the next bigger bucket (False).
+def _rows(batch_size: int, groups: int) -> int:
+    if batch_size < 1 or groups < 1:
+        raise InputError(f"batch_size {batch_size} and groups {groups} must be at least 1")
+    if batch_size % groups:
+        raise InputError(f"batch_size {batch_size} is not divisible by the {groups} groups: choose a multiple")
+    return batch_size // groups
 
-    All choices are tried: fewest window slots first, then fewest batches. The last bucket always emits.
+
+def _deal(
+    counts: Int[np.ndarray, " m"], bins: int, rows: int, slots: int
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " bins"]]:
+    """Assigns counts, which come roughly descending, to bins of `rows` rows and `slots` slots.
+
+    One round after the other gives a count to each bin, the largest of the round to the one with the smallest sum. A
+    bin that would overflow if its free rows got average counts (a long interview is in it) waits for the small ones.
+
+    Returns:
+      The bin of each count, and the sums of the bins; some exceed the slots where the assignment failed.
     """
-
-    def cost(emits: tuple[bool, ...]) -> tuple[int, int]:
-        slots = batches = carried = 0
-        for count, windows, emit in zip(counts, buckets, emits, strict=True):
-            pool = carried + count
-            made = -(-pool // batch_size) if emit else pool // batch_size
-            carried = 0 if emit else pool - made * batch_size
-            slots, batches = slots + made * batch_size * windows, batches + made
-        return slots, batches
-
-    choices = itertools.product((False, True), repeat=len(counts) - 1)
-    return min(((*choice, True) for choice in choices), key=cost)
+    rest = np.append(np.cumsum(counts[::-1])[::-1], 0)
+    bin_of, sums, free = np.empty(len(counts), np.int64), np.zeros(bins, np.int64), np.full(bins, rows)
+    start = 0
+    while start < len(counts):
+        per_row = rest[start] / free.sum()
+        fits = (free > 0) & (sums + free * per_row <= slots)
+        takes = np.flatnonzero(fits if fits.any() else free)
+        block = counts[start : start + len(takes)]
+        largest = np.argsort(-block, kind="stable")
+        emptiest = takes[np.argsort(sums[takes], kind="stable")[: len(block)]]
+        bin_of[start + largest] = emptiest
+        sums[emptiest] += block[largest]
+        free[emptiest] -= 1
+        start += len(block)
+    return bin_of, sums

@@ -1,4 +1,4 @@
-"""One process of two: saves its rows of every batch (run by test_two_processes.py, not by pytest)."""
+"""One process of two: saves its groups of every batch (run by test_two_processes.py, not by pytest)."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 
 def main(folder: str, port: str, process: str, out: str) -> None:
-    """Reads two epochs from each placement and saves this process's rows as `<placement>/<batch>/<name>`."""
+    """Reads two epochs from each placement and saves this process's groups as `<placement>/<batch>/<name>`."""
     import jax
     import numpy as np
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -28,15 +28,15 @@ def main(folder: str, port: str, process: str, out: str) -> None:
             corpus,
             np.arange(len(corpus)),
             batch_size=8,
+            groups=4,
             seed=7,
             epochs=2,
-            buckets=3,
             placement=placement,
             sharding=sharding,
         ) as loader:
             for number, batch in enumerate(loader):
-                for name in ("audio", "audio_length", "text", "index", "valid"):
-                    assert batch[name].shape[0] == 8 and batch[name].sharding.is_equivalent_to(sharding, 1)
+                for name in ("audio", "audio_length", "text", "row", "index", "valid"):
+                    assert batch[name].shape[0] == 4 and batch[name].sharding.is_equivalent_to(sharding, 1)
                     shards = sorted(batch[name].addressable_shards, key=lambda shard: shard.index[0].start)
                     saved[f"{placement}/{number}/{name}"] = np.concatenate([np.asarray(s.data) for s in shards])
     np.savez(out, **saved)

@@ -1,4 +1,4 @@
-"""The loader: equal bytes from every placement, exactly once, resumable, padded and divided as promised."""
+"""The loader: equal bytes from every placement, exactly once, resumable, packed and divided as promised."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.data.resident import Resident
 from mmpsy_jax.errors import InputError
 
 MEMORY_AND_DISK = ("host", "device", "stream")
@@ -38,7 +39,7 @@ def _everyone(corpus):
 
 def _batches(corpus, members=None, count=None, **options):
     members = _everyone(corpus) if members is None else members
-    with make_loader(corpus, members, **{"batch_size": 8, "epochs": 1, "buckets": 3, **options}) as loader:
+    with make_loader(corpus, members, **{"batch_size": 8, "epochs": 1, **options}) as loader:
         return list(itertools.islice(loader, count))
 
 
@@ -57,42 +58,65 @@ def _assert_same_bytes(one, other):
 # --- what a batch is --------------------------------------------------------------------------------------------------
 
 
+def _of_records(record):
+    """The windows of a record of TFDS as a batch has them: time-major."""
+    return {**record, "audio": record["audio"].swapaxes(1, 2)}
+
+
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_batches_are_the_records_of_tfds_padded(corpus, placement, shuffle):
+@pytest.mark.parametrize("groups", [1, 2])
+def test_batches_are_the_records_of_tfds_packed(corpus, placement, shuffle, groups):
     seen = []
-    for batch in jax.device_get(_batches(corpus, placement=placement, shuffle=shuffle)):
+    for batch in jax.device_get(_batches(corpus, placement=placement, shuffle=shuffle, groups=groups)):
+        rows = 8 // groups
+        assert batch["index"].shape == batch["valid"].shape == (groups, rows)
         assert batch["audio"].shape[:2] == batch["audio_length"].shape == batch["window_start_s"].shape
-        for row, member in enumerate(batch["index"]):
-            assert batch["valid"][row] == (member >= 0)
+        assert batch["row"].shape == batch["audio_length"].shape and batch["row"].dtype == np.int32
+        assert batch["audio"].shape[2:] == (20, 6) and batch["text"].shape[2:] == (5, 8)
+        np.testing.assert_array_equal(batch["valid"], batch["index"] >= 0)
+        for group, row in np.ndindex(groups, rows):
+            member, slots = batch["index"][group, row], np.flatnonzero(batch["row"][group] == row)
             if member < 0:
-                assert all(np.isnan(scores[row]) for scores in batch["labels"].values())
-                assert not any(batch[n][row].any() for n in ("audio", "audio_length", "text", "text_length"))
+                assert not len(slots) and (batch["index"][group, row:] < 0).all()
+                assert all(np.isnan(scores[group, row]) for scores in batch["labels"].values())
                 continue
             seen.append(int(member))
-            record = corpus.read_reference(member)
+            record = _of_records(corpus.read_reference(member))
+            assert len(slots) == record["n_windows"]
             for name in ("audio", "audio_length", "text", "text_length", "window_start_s"):
-                values, windows = batch[name][row], record["n_windows"]
-                assert values.dtype == record[name].dtype
-                assert values[:windows].tobytes() == record[name].tobytes(), name
-                assert not values[windows:].any(), name
+                assert batch[name].dtype == record[name].dtype
+                assert batch[name][group, slots].tobytes() == record[name].tobytes(), name
             for label, scores in batch["labels"].items():
                 assert scores.dtype == np.float32
-                np.testing.assert_equal(scores[row], np.nan if record[label] < 0 else record[label])
+                np.testing.assert_equal(scores[group, row], np.nan if record[label] < 0 else record[label])
+        assert (np.diff(batch["row"], axis=1) >= 0).all(), "rows ascend, unused slots last"
+        unused = batch["row"] == rows
+        assert not any(batch[n][unused].any() for n in ("audio", "audio_length", "text", "text_length"))
     assert sorted(seen) == _everyone(corpus).tolist()
 
 
 def test_missing_modality_and_missing_window_have_length_zero(corpus):
     for batch in _batches(corpus):
-        for row, member in enumerate(batch["index"]):
-            assert batch["audio_length"][row].any() == (member >= 0 and corpus.has["audio"][member])
+        for row, member in enumerate(batch["index"][0]):
+            slots = np.flatnonzero(batch["row"][0] == row)
+            assert batch["audio_length"][0, slots].any() == (member >= 0 and corpus.has["audio"][member])
             if member == 3:
-                assert batch["text_length"][row, 1] == 0 and not batch["text"][row, 1].any()
+                assert batch["text_length"][0, slots[1]] == 0 and not batch["text"][0, slots[1]].any()
     assert not corpus.has["audio"].all()
 
 
+def test_every_batch_has_one_shape(corpus):
+    members = splits.by_name(corpus)
+    made = [
+        *_batches(corpus, members["train"], epochs=2),
+        *_batches(corpus, members["test"], shuffle=False),
+    ]
+    assert len({tuple(leaf.shape for leaf in jax.tree.leaves(batch)) for batch in made}) == 1
+
+
 def test_placements_give_the_same_bytes_on_a_mesh(corpus, sharding, no_implicit_transfers):
-    options = {"epochs": 2, "seed": 5}
+    options = {"epochs": 2, "seed": 5, "batch_size": 16, "groups": 8}
     reference = _batches(corpus, placement="host", **options)
     for placement in MEMORY_AND_DISK:
         sharded = _batches(corpus, placement=placement, sharding=sharding, **options)
@@ -115,11 +139,12 @@ def test_chosen_labels_and_modalities(corpus):
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 def test_max_windows_keeps_the_first(corpus, placement):
     for batch in jax.device_get(_batches(corpus, placement=placement, max_windows=2)):
-        assert batch["text"].shape[1] <= 2
-        for row, member in enumerate(batch["index"]):
+        assert batch["text"].shape[1] < 8 * 2
+        for row, member in enumerate(batch["index"][0]):
             if member >= 0:
                 kept = min(2, int(corpus.n_windows[member]))
-                assert batch["text"][row, :kept].tobytes() == corpus.read(member)["text"][:kept].tobytes()
+                slots = batch["row"][0] == row
+                assert batch["text"][0, slots].tobytes() == corpus.read(member)["text"][:kept].tobytes()
 
 
 # --- exactly once, and independent of the processes -------------------------------------------------------------------
@@ -138,26 +163,34 @@ def test_everyone_once_per_epoch(corpus, batch_size):
             assert sorted(seen[seen >= 0]) == members.tolist()
 
 
+def test_batches_are_at_least_as_many_as_wanted(corpus):
+    with make_loader(corpus, _everyone(corpus), batch_size=8, batches=9, epochs=2) as loader:
+        made = list(loader)
+    assert loader.batches_per_epoch == 9 and len(made) == 18
+    assert all(batch["valid"].any() for batch in made)
+    assert sorted(np.concatenate([batch["index"][batch["valid"]] for batch in made[:9]])) == _everyone(corpus).tolist()
+
+
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_together_read_the_batches_of_one(corpus, processes, placement):
-    whole = jax.device_get(_batches(corpus, placement=placement, seed=7))
+    options = {"placement": placement, "seed": 7, "groups": 4}
+    whole = jax.device_get(_batches(corpus, **options))
     parts = [
-        jax.device_get(_batches(corpus, placement=placement, seed=7, process_index=p, process_count=processes))
-        for p in range(processes)
+        jax.device_get(_batches(corpus, **options, process_index=p, process_count=processes)) for p in range(processes)
     ]
     for batch, *shares in zip(whole, *parts, strict=True):
-        assert all(len(share["index"]) == 8 // processes for share in shares)
+        assert all(len(share["index"]) == 4 // processes for share in shares)
         _assert_same([batch], [jax.tree.map(lambda *leaves: np.concatenate(leaves), *shares)])
 
 
-def test_a_process_reads_only_its_rows(corpus, monkeypatch):
+def test_a_process_reads_only_its_groups(corpus, monkeypatch):
     read = []
     original = type(corpus.reader).read
     monkeypatch.setattr(
         type(corpus.reader), "read", lambda self, i, names=None: read.append(i) or original(self, i, names)
     )
-    mine = _batches(corpus, placement="stream", process_index=1, process_count=2)
+    mine = _batches(corpus, placement="stream", groups=2, process_index=1, process_count=2)
     index = np.concatenate([batch["index"] for batch in mine])
     assert sorted(read) == sorted(index[index >= 0])
 
@@ -168,7 +201,7 @@ def test_a_process_reads_only_its_rows(corpus, monkeypatch):
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize("handed_out", [0, 3, 7, 9])
 def test_resume_is_exact(corpus, placement, handed_out):
-    options = {"batch_size": 8, "seed": 11, "epochs": 3, "placement": placement, "buckets": 3}
+    options = {"batch_size": 8, "seed": 11, "epochs": 3, "placement": placement, "groups": 2}
     whole = _batches(corpus, **options)
     with make_loader(corpus, _everyone(corpus), **options) as first:
         list(itertools.islice(first, handed_out))
@@ -181,18 +214,28 @@ def test_resume_is_exact(corpus, placement, handed_out):
 
 
 def test_state_fits_another_placement_and_other_processes(corpus):
-    with make_loader(corpus, _everyone(corpus), batch_size=8, placement="host") as loader:
+    options = {"batch_size": 8, "groups": 2}
+    with make_loader(corpus, _everyone(corpus), **options, placement="host") as loader:
         next(loader)
         state, expected = loader.state(), next(loader)
     with make_loader(
-        corpus, _everyone(corpus), batch_size=8, placement="stream", process_index=0, process_count=2
+        corpus, _everyone(corpus), **options, placement="stream", process_index=0, process_count=2
     ) as loader:
         loader.restore(state)
-        _assert_same([next(loader)], [jax.tree.map(lambda leaf: leaf[:4], expected)])
+        _assert_same([next(loader)], [jax.tree.map(lambda leaf: leaf[:1], expected)])
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"batch_size": 4}, {"shuffle": False}, {"buckets": 1}, {"members": np.arange(9)}]
+    "change",
+    [
+        {"seed": 1},
+        {"batch_size": 4},
+        {"shuffle": False},
+        {"groups": 2},
+        {"slots": 40},
+        {"batches": 7},
+        {"members": np.arange(9)},
+    ],
 )
 def test_state_of_another_run_is_refused(corpus, change):
     options = {"members": _everyone(corpus), "batch_size": 8, "seed": 0}
@@ -222,7 +265,7 @@ def test_evaluation_can_be_repeated(corpus):
 
 def test_auto_takes_memory_where_it_fits(corpus, sharding):
     def placed(**options):
-        with make_loader(corpus, _everyone(corpus), batch_size=8, **options) as loader:
+        with make_loader(corpus, _everyone(corpus), batch_size=8, groups=8, **options) as loader:
             return loader.placement
 
     windows = int(corpus.n_windows.sum())
@@ -238,7 +281,7 @@ def test_auto_takes_memory_where_it_fits(corpus, sharding):
 def test_padding_report(corpus):
     with make_loader(corpus, _everyone(corpus), batch_size=8) as loader:
         report = loader.padding_report()
-        assert report["batches"] == loader.batches_per_epoch and report["partial_batches"] >= 1
+        assert report["batches"] == loader.batches_per_epoch and 0 < report["rows"] < 1
         assert 0 < report["windows"] < report["tokens"]["text"] < 1
     with make_loader(corpus, _everyone(corpus), batch_size=8, max_windows=1) as loader:
         assert loader.padding_report()["tokens"] == {}
@@ -246,7 +289,7 @@ def test_padding_report(corpus):
 
 def test_close_leaves_no_thread(corpus, sharding):
     before = set(threading.enumerate())
-    loader = make_loader(corpus, _everyone(corpus), batch_size=8, placement="stream", sharding=sharding)
+    loader = make_loader(corpus, _everyone(corpus), batch_size=8, groups=8, placement="stream", sharding=sharding)
     next(loader)
     loader.close()
     for thread in set(threading.enumerate()) - before:
@@ -269,14 +312,16 @@ def test_damaged_shard_stops_the_loader_by_name(copy, placement):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 12, "sharding": True}, "12 is not divisible by the 8 devices"),
-        ({"process_index": 0, "process_count": 3}, "8 is not divisible by the 3 processes"),
+        ({"groups": 4, "sharding": True}, "groups 4 is not divisible by the 8 devices"),
+        ({"groups": 4, "process_index": 0, "process_count": 3}, "groups 4 is not divisible by the 3 processes"),
+        ({"groups": 3}, "batch_size 8 is not divisible by the 3 groups"),
+        ({"slots": 3}, "slots 3: a participant has 6 windows"),
+        ({"batches": 0}, "batches 0"),
         ({"placement": "gpu"}, "unknown placement 'gpu': choose one of: auto, device, host, stream"),
         ({"labels": ["pcl5"]}, "unknown label 'pcl5'"),
         ({"modalities": ["video"]}, "unknown modality 'video'"),
         ({"max_windows": 0}, "max_windows 0"),
         ({"epochs": 0}, "epochs 0"),
-        ({"buckets": (8,), "max_windows": 4}, "exceed max_windows"),
         ({"members": np.array([], int)}, "nobody"),
         ({"members": np.array([99])}, "between 0 and 29"),
     ],
@@ -289,11 +334,62 @@ def test_unusable_arguments(corpus, sharding, options, message):
         make_loader(corpus, **options)
 
 
-def test_only_the_batch_axis_may_be_divided(corpus):
+def test_only_the_group_axis_may_be_divided(corpus):
     mesh = jax.make_mesh((4, 2), ("data", "model"), (AxisType.Auto,) * 2)
     with pytest.raises(InputError, match="first axis"):
         make_loader(
-            corpus, _everyone(corpus), batch_size=8, sharding=NamedSharding(mesh, PartitionSpec("data", "model"))
+            corpus,
+            _everyone(corpus),
+            batch_size=8,
+            groups=4,
+            sharding=NamedSharding(mesh, PartitionSpec("data", "model")),
         )
-    batches = _batches(corpus, sharding=NamedSharding(mesh, PartitionSpec("data")), placement="device")
-    _assert_same(_batches(corpus, placement="host"), batches)
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    batches = _batches(corpus, groups=4, sharding=sharding, placement="device")
+    _assert_same(_batches(corpus, groups=4, placement="host"), batches)
+
+
+# --- windows that are in memory already -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def resident(corpus):
+    """Everybody's windows."""
+    return Resident(corpus, _everyone(corpus))
+
+
+@pytest.mark.parametrize("placement", ["host", "device", "auto"])
+def test_resident_windows_are_not_read_again(corpus, resident, sharding, placement, monkeypatch):
+    monkeypatch.setattr(type(corpus.reader), "raw", lambda *_: pytest.fail("a record was read"))
+    options = {"placement": placement, "batch_size": 16, "groups": 8, "sharding": sharding, "resident": resident}
+    members = splits.by_name(corpus)
+    made = {name: _batches(corpus, part, **options) for name, part in members.items()}
+    chosen = _batches(corpus, members["test"], **options, modalities=["text"], labels=["gad7"])
+    monkeypatch.undo()
+    del options["resident"]
+    for name, part in members.items():
+        _assert_same(_batches(corpus, part, **options), made[name])
+    _assert_same(_batches(corpus, members["test"], **options, modalities=["text"], labels=["gad7"]), chosen)
+
+
+def test_loaders_share_one_copy_on_the_device(corpus, resident, sharding):
+    copies = {id(resident.on_device(sharding)["values"]["audio"])}
+    again = NamedSharding(jax.make_mesh((8,), ("data",), (AxisType.Auto,)), PartitionSpec("data"))
+    copies.add(id(resident.on_device(again)["values"]["audio"]))
+    assert len(copies) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"placement": "stream"}, "leave one of the two out"),
+        ({"max_windows": 2}, "another max_windows than 2"),
+        ({"members": np.arange(20)}, "not in memory"),
+        ({"labels": ["phq9"]}, "unknown modality or label in memory 'phq9'"),
+    ],
+)
+def test_unusable_resident(corpus, options, message):
+    some = Resident(corpus, np.arange(10), modalities=["text"], labels=["gad7"])
+    options = {"members": np.arange(5), "labels": ["gad7"], "modalities": ["text"], **options}
+    with pytest.raises(InputError, match=message):
+        make_loader(corpus, batch_size=8, resident=some, **options)

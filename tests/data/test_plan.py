@@ -1,75 +1,109 @@
-"""The plan of an epoch: everyone once, whatever the batch size, the seed and the number of processes."""
+"""The plan of an epoch: everyone once, in groups whose windows fit, whatever the seed and the number of processes."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
 
-from mmpsy_jax.data.plan import bucket_sizes, epoch_plan, padding_report, rows_of_process
+from mmpsy_jax.data.plan import (
+    batches_needed,
+    epoch_plan,
+    groups_of_process,
+    padding_report,
+    rows_of_slots,
+    window_slots,
+)
 from mmpsy_jax.errors import InputError
 
-N_WINDOWS = np.maximum(1, np.round(np.random.default_rng(0).lognormal(1, 0.7, 211))).astype(int)
-BUCKETS = bucket_sizes(N_WINDOWS)
+
+def _interviews(n, seed=0):
+    return np.maximum(1, np.round(np.random.default_rng(seed).lognormal(1, 0.7, n))).astype(np.int32)
+
+
+N_WINDOWS = _interviews(211)
 MEMBERS = np.random.default_rng(1).permutation(211)[:150]
 
 
-def _plan(batch_size=16, n_windows=N_WINDOWS, members=MEMBERS, buckets=BUCKETS, **options):
-    return epoch_plan(n_windows, members, batch_size=batch_size, buckets=buckets, **options)
+def _plan(batch_size=16, groups=1, n_windows=N_WINDOWS, members=MEMBERS, slots=None, **options):
+    slots = slots or window_slots(n_windows, batch_size, groups)
+    return epoch_plan(n_windows, members, batch_size=batch_size, groups=groups, slots=slots, **options)
 
 
-def _slots(counts, buckets):
-    return sum(buckets[np.searchsorted(buckets, n)] for n in counts)
+def _members(plan):
+    return np.stack([batch.members for batch in plan])
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 4])
-def test_buckets_pad_least(most):
-    counts = np.random.default_rng(most).integers(1, 10, 40)
-    sizes = np.unique(counts)
-    best = min(
-        _slots(counts, (*inner, sizes[-1]))
-        for k in range(most)
-        for inner in itertools.combinations(sizes[:-1].tolist(), k)
-    )
-    assert _slots(counts, bucket_sizes(counts, most=most, spare=0)) == best
-
-
-def test_buckets_are_few_and_ascending():
-    assert len(BUCKETS) <= 6 and list(BUCKETS) == sorted(set(BUCKETS)) and BUCKETS[-1] == N_WINDOWS.max()
-    assert bucket_sizes(N_WINDOWS, 4)[-1] == 4
-    assert bucket_sizes(np.full(9, 3)) == (3,)
-    assert len(bucket_sizes(N_WINDOWS, spare=0.5)) < len(BUCKETS)
+def test_slots_are_those_of_average_participants_but_hold_the_longest():
+    assert window_slots(np.full(9, 3), 8, 2, spare=0) == 12
+    assert window_slots(np.full(9, 3), 8, 2, spare=0.1) == 14
+    assert window_slots(np.array([1, 1, 9]), 4, 4) == 9
+    assert window_slots(np.array([1, 1, 9]), 4, 4, limit=2) == 2
 
 
 @pytest.mark.parametrize("counts", [[], [0, 1]])
-def test_buckets_of_nothing(counts):
+def test_slots_of_nothing(counts):
     with pytest.raises(InputError, match="at least one window"):
-        bucket_sizes(np.array(counts, int))
+        window_slots(np.array(counts, int), 4, 1)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("batch_size", [1, 2, 7, 16, 64, 200])
-def test_everyone_once_in_a_bucket_that_holds_them(batch_size, shuffle):
-    plan = _plan(batch_size, shuffle=shuffle)
-    seen = np.concatenate([batch.members for batch in plan])
-    assert sorted(seen[seen >= 0]) == sorted(MEMBERS)
-    for batch in plan:
-        real = batch.members[batch.members >= 0]
-        assert batch.members.shape == (batch_size,) and batch.members.dtype == np.int32
-        assert len(real) and (batch.members[: len(real)] == real).all(), "padding rows come last"
-        assert batch.windows in BUCKETS and N_WINDOWS[real].max() <= batch.windows
+@pytest.mark.parametrize(
+    ("batch_size", "groups"), [(1, 1), (2, 2), (7, 1), (16, 1), (16, 4), (64, 2), (200, 8), (200, 200)]
+)
+def test_everyone_once_in_a_group_that_holds_them(batch_size, groups, shuffle):
+    slots = window_slots(N_WINDOWS, batch_size, groups)
+    members = _members(_plan(batch_size, groups, shuffle=shuffle))
+    assert members.dtype == np.int32 and members.shape[1:] == (groups, batch_size // groups)
+    assert sorted(members[members >= 0]) == sorted(MEMBERS)
+    assert np.where(members >= 0, N_WINDOWS[members], 0).sum(-1).max() <= slots
+    assert (np.diff((members < 0).astype(int), axis=-1) >= 0).all(), "padding rows come last"
+    assert (members >= 0).any((1, 2)).all(), "a batch without anybody"
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4, 8])
-def test_processes_partition_every_batch(processes):
-    for batch in _plan(16):
-        parts = [batch.members[rows_of_process(16, p, processes)] for p in range(processes)]
-        assert all(len(part) == 16 // processes for part in parts)
-        np.testing.assert_array_equal(np.concatenate(parts), batch.members)
+def test_every_epoch_and_seed_has_the_same_number_of_batches():
+    for batch_size, groups, slots in [(16, 1, None), (16, 8, None), (8, 2, 13), (4, 2, 11)]:
+        made = {len(_plan(batch_size, groups, slots=slots, seed=s, epoch=e)) for s in range(5) for e in range(10)}
+        assert len(made) == 1
+        assert made == {len(_plan(batch_size, groups, slots=slots, shuffle=False))}
+
+
+def test_as_few_batches_as_rows_or_windows_allow():
+    assert len(_plan(16, 1)) == -(-150 // 16)
+    # Four of two windows in groups of three slots: two rows, but one participant each.
+    counts = np.array([2, 2, 2, 2])
+    assert len(_plan(2, 1, counts, np.arange(4), slots=3)) == 4
+    # Three and one, three and one: only if the longest waits for the shortest.
+    assert len(_plan(2, 1, np.array([1, 3, 1, 3]), np.arange(4), slots=4)) == 2
+
+
+def test_a_long_interview_does_not_cost_batches():
+    # It fills a group alone, in rounds of one participant for every group it would not fit.
+    counts = np.append(np.full(60, 2), 8)
+    assert len(_plan(8, 2, counts, np.arange(61), slots=8)) == 8
+
+
+def test_wanted_batches_are_made():
+    assert len(_plan(16, batches=3)) == 10
+    plan = _members(_plan(16, 2, batches=14))
+    assert len(plan) == 14 and (plan >= 0).any((1, 2)).all()
+    assert sorted(plan[plan >= 0]) == sorted(MEMBERS)
+    # As for folds of a cross-validation.
+    slots = window_slots(N_WINDOWS, 16, 2)
+    folds = [np.delete(np.arange(211), np.s_[start : start + 30 + start]) for start in (0, 60, 120)]
+    needed = [batches_needed(N_WINDOWS, fold, batch_size=16, groups=2, slots=slots) for fold in folds]
+    assert len(set(needed)) > 1
+    assert {len(_plan(16, 2, members=fold, batches=max(needed))) for fold in folds} == {max(needed)}
+
+
+def test_few_participants_are_spread_over_the_wanted_batches():
+    plan = _members(_plan(16, 8, members=MEMBERS[:5], batches=4))
+    assert plan.shape == (4, 8, 2) and sorted((plan >= 0).sum((1, 2))) == [1, 1, 1, 2]
 
 
 def test_order_depends_on_seed_and_epoch_only():
     def flat(**options):
-        return np.concatenate([batch.members for batch in _plan(**options)]).tolist()
+        return _members(_plan(**options)).ravel().tolist()
 
     assert flat(seed=3, epoch=5) == flat(seed=3, epoch=5)
     different = [flat(seed=3, epoch=5), flat(seed=3, epoch=6), flat(seed=4, epoch=5), flat(seed=5, epoch=3)]
@@ -77,50 +111,69 @@ def test_order_depends_on_seed_and_epoch_only():
     assert flat(shuffle=False, epoch=1) == flat(shuffle=False, epoch=2, seed=9)
 
 
-def test_every_epoch_has_the_same_shapes():
-    shapes = [sorted(batch.windows for batch in _plan(seed=1, epoch=epoch)) for epoch in range(20)]
-    assert all(one == shapes[0] for one in shapes)
+def test_others_meet_in_the_next_epoch():
+    def pairs(epoch):
+        return {
+            frozenset(pair)
+            for batch in _plan(16, epoch=epoch)
+            for pair in itertools.combinations(batch.members[batch.members >= 0].tolist(), 2)
+        }
+
+    # By chance 15 of 149 would meet again.
+    first, second = pairs(0), pairs(1)
+    assert len(first & second) < 0.2 * len(first)
 
 
-def test_batches_of_different_buckets_are_mixed():
-    order = [batch.windows for batch in _plan(4)]
-    assert order != sorted(order)
-    unshuffled = [batch.windows for batch in _plan(4, shuffle=False)]
-    assert unshuffled == sorted(unshuffled)
+def test_inside_a_group_the_order_is_kept_without_shuffling_and_random_with():
+    place = np.full(211, 999)
+    place[MEMBERS] = np.arange(150)
+
+    def ascending(members):
+        return (np.diff(np.where(members >= 0, place[members], 999)) >= 0).mean()
+
+    assert ascending(_members(_plan(16, shuffle=False))) == 1
+    assert 0.4 < ascending(_members(_plan(16))) < 0.7
 
 
-def test_remainders_are_merged_only_where_that_pads_less():
-    # Three of one window and five of two: merging makes 2 batches of 4 (16 slots); apart it is 3 batches (4 + 16).
-    n_windows = np.array([1, 1, 1, 2, 2, 2, 2, 2])
-    merged = _plan(4, n_windows, np.arange(8), (1, 2), shuffle=False)
-    assert [(b.windows, (b.members >= 0).sum()) for b in merged] == [(2, 4), (2, 4)]
-    # With four of two windows, merging would open a second batch of the bigger bucket.
-    apart = _plan(4, n_windows[:7], np.arange(7), (1, 2), shuffle=False)
-    assert [(b.windows, (b.members >= 0).sum()) for b in apart] == [(1, 3), (2, 4)]
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_processes_partition_every_batch(processes):
+    for batch in _plan(16, 8):
+        parts = [batch.members[groups_of_process(8, p, processes)] for p in range(processes)]
+        assert all(len(part) == 8 // processes for part in parts)
+        np.testing.assert_array_equal(np.concatenate(parts), batch.members)
 
 
-def test_longer_interviews_go_to_the_last_bucket():
-    plan = _plan(1, np.array([9, 1]), np.array([0, 1]), (1, 4), shuffle=False)
-    assert [(batch.members.tolist(), batch.windows) for batch in plan] == [([1], 1), ([0], 4)]
+def test_rows_of_slots_by_hand():
+    assert rows_of_slots(np.array([[2, 1, 0], [0, 0, 0], [1, 1, 3]]), 5).tolist() == [
+        [0, 0, 1, 3, 3],
+        [3, 3, 3, 3, 3],
+        [0, 1, 2, 2, 2],
+    ]
+    assert rows_of_slots(np.array([2, 1]), 4).tolist() == [0, 0, 1, 2]
+    assert rows_of_slots(np.ones((4, 3, 2), int), 2).shape == (4, 3, 2)
+    with pytest.raises(InputError, match="a group has 3 windows"):
+        rows_of_slots(np.array([[2, 1]]), 2)
 
 
 def test_padding_report_by_hand():
     n_windows = np.array([1, 2, 2])
-    plan = _plan(2, n_windows, np.arange(3), (2,), shuffle=False)
-    report = padding_report(plan, n_windows, {"audio": (np.array([5, 20, 10]), 10)})
-    assert report == {
-        "batches": 2,
-        "partial_batches": 1,
-        "buckets": {2: 2},
-        "rows": 0.25,
-        "windows": 1 - 5 / 8,
-        "tokens": {"audio": 1 - 35 / 80},
-    }
+    plan = _plan(2, 1, n_windows, np.arange(3), slots=4, shuffle=False)
+    report = padding_report(plan, n_windows, 4, {"audio": (np.array([5, 20, 10]), 10)})
+    assert report == {"batches": 2, "rows": 0.25, "windows": 1 - 5 / 8, "tokens": {"audio": 1 - 35 / 80}}
 
 
-def test_buckets_keep_the_padding_low():
-    one, few = (padding_report(_plan(8, buckets=b), N_WINDOWS)["windows"] for b in ((int(N_WINDOWS.max()),), BUCKETS))
-    assert few < 0.3 < 0.7 < one
+@pytest.mark.parametrize("n", [1275, 10_000])
+def test_little_padding(n):
+    counts = _interviews(n)
+    report = padding_report(_plan(32, 1, counts, np.arange(n)), counts, window_slots(counts, 32, 1))
+    assert report["windows"] < 0.1 and report["rows"] < 0.02
+
+
+def test_a_million_participants_are_planned_in_a_moment():
+    counts = _interviews(1_000_000)
+    began = time.process_time()
+    _plan(32, 1, counts, np.arange(len(counts)))
+    assert time.process_time() - began < 5  # a third of a second on an idle core
 
 
 @pytest.mark.parametrize(
@@ -130,11 +183,12 @@ def test_buckets_keep_the_padding_low():
         ({"members": np.array([1, 1])}, "twice"),
         ({"members": np.array([500])}, "between 0 and 210"),
         ({"members": np.array([-1])}, "between 0 and 210"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 0, "slots": 20}, "at least 1"),
+        ({"groups": 0, "slots": 20}, "at least 1"),
+        ({"groups": 3, "slots": 20}, "batch_size 16 is not divisible by the 3 groups"),
         ({"seed": -1}, "seed -1"),
-        ({"buckets": (4, 2)}, "ascending"),
-        ({"buckets": ()}, "at least one"),
-        ({"buckets": range(1, 14)}, "13 buckets"),
+        ({"batches": 0}, "batches 0"),
+        ({"slots": 4}, "slots 4: a participant has 11 windows"),
     ],
 )
 def test_unusable_arguments(options, message):
@@ -142,8 +196,8 @@ def test_unusable_arguments(options, message):
         _plan(**options)
 
 
-def test_batch_must_divide():
-    with pytest.raises(InputError, match="batch_size 10 is not divisible by the 4 processes"):
-        rows_of_process(10, 0, 4)
+def test_groups_must_divide():
+    with pytest.raises(InputError, match="groups 10 is not divisible by the 4 processes"):
+        groups_of_process(10, 0, 4)
     with pytest.raises(InputError, match="process_index 4"):
-        rows_of_process(8, 4, 4)
+        groups_of_process(8, 4, 4)

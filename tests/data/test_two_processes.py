@@ -47,11 +47,11 @@ def test_two_processes_hold_the_halves_of_every_batch(corpus, tmp_path):
             printed, _ = process.communicate(timeout=120)
             assert process.returncode == 0, printed
     with make_loader(
-        corpus, np.arange(len(corpus)), batch_size=8, seed=7, epochs=2, buckets=3, placement="host"
+        corpus, np.arange(len(corpus)), batch_size=8, groups=4, seed=7, epochs=2, placement="host"
     ) as loader:
         whole = list(loader)
     with np.load(out[0], allow_pickle=False) as first, np.load(out[1], allow_pickle=False) as second:
-        assert len(first.files) == 3 * len(whole) * 5
+        assert len(first.files) == 3 * len(whole) * 6
         for key in first.files:
             _, number, name = key.split("/")
             both = np.concatenate([first[key], second[key]])

@@ -1,0 +1,86 @@
+"""Windows in memory: one gather for numpy, for jit and for a scan over an epoch."""
+
+import jax
+import numpy as np
+import pytest
+
+from mmpsy_jax.data.plan import epoch_plan
+from mmpsy_jax.data.resident import Resident, gather, select
+from mmpsy_jax.errors import InputError
+
+SLOTS = 11
+MEMBERS = np.arange(3, 25)
+
+
+@pytest.fixture(scope="module")
+def resident(corpus):
+    """Some participants, with and without audio."""
+    return Resident(corpus, MEMBERS)
+
+
+@pytest.fixture(scope="module")
+def plans(corpus, resident):
+    """The plans of an epoch, [batches, G, ...]."""
+    plan = epoch_plan(corpus.n_windows, MEMBERS, batch_size=6, groups=2, slots=SLOTS)
+    return resident.plan_arrays(np.stack([batch.members for batch in plan]), SLOTS)
+
+
+def _assert_same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_windows_are_time_major_and_absent_ones_take_no_memory(corpus, resident):
+    windows = int(corpus.n_windows[MEMBERS].sum())
+    with_audio = int(corpus.n_windows[MEMBERS][corpus.has["audio"][MEMBERS]].sum())
+    assert with_audio < windows
+    assert resident.arrays["values"]["audio"].shape == (with_audio + 1, 20, 6)
+    assert resident.arrays["values"]["text"].shape == (windows + 1, 5, 8)
+    assert resident.nbytes == sum(leaf.nbytes for leaf in jax.tree.leaves(resident.arrays))
+
+
+def test_numpy_jit_and_scan_gather_the_same(resident, plans):
+    whole = gather(resident.arrays, plans, np)
+    assert whole["audio"].shape[1:] == (2, SLOTS, 20, 6) and whole["labels"]["phq9"].shape[1:] == (2, 3)
+
+    @jax.jit
+    def epoch(arrays, plans):
+        return jax.lax.scan(lambda _, plan: (None, gather(arrays, plan)), None, plans)[1]
+
+    _assert_same(whole, epoch(resident.arrays, plans))
+    for number in range(len(plans["row"])):
+        plan = {name: leaf[number] for name, leaf in plans.items()}
+        batch = gather(resident.arrays, plan, np)
+        _assert_same(batch, jax.tree.map(lambda leaf, number=number: leaf[number], whole))
+        _assert_same(batch, jax.jit(gather)(resident.arrays, plan))
+
+
+def test_selected_arrays_are_those_of_a_smaller_one(corpus, resident, plans):
+    smaller = Resident(corpus, MEMBERS, modalities=["text"], labels=["gad7"])
+    chosen = select(resident.arrays, ["text"], ["gad7"])
+    _assert_same(smaller.arrays, chosen)
+    assert sorted(gather(chosen, plans, np)["labels"]) == ["gad7"]
+    with pytest.raises(InputError, match="unknown modality or label in memory 'video'"):
+        select(resident.arrays, ["video"], [])
+
+
+def test_what_is_not_in_memory_cannot_be_planned(resident):
+    with pytest.raises(InputError, match="not in memory"):
+        resident.plan_arrays(np.array([[5, 1]]), SLOTS)
+    with pytest.raises(InputError, match="slots 2"):
+        resident.plan_arrays(np.array([[5, 6]]), 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modalities": ["video"]}, "unknown modality 'video'"),
+        ({"labels": ["pcl5"]}, "unknown label 'pcl5'"),
+        ({"max_windows": 0}, "max_windows 0"),
+        ({"members": np.array([99])}, "between 0 and 29"),
+    ],
+)
+def test_unusable_arguments(corpus, options, message):
+    with pytest.raises(InputError, match=message):
+        Resident(corpus, **{"members": MEMBERS, **options})
