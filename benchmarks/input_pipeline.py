@@ -133,13 +133,13 @@ def main() -> None:
         sys.exit(f"error: {error}")
     windows = int(corpus.n_windows.sum())
     with make_loader(corpus, np.arange(len(corpus)), batch_size=arguments.batch_size) as loader:
-        padding, buckets = loader.padding_report(), loader.buckets
+        padding, slots = loader.padding_report(), loader.slots
     size = sum(int(corpus.n_windows[corpus.has[n]].sum()) * m.window_bytes for n, m in corpus.modalities.items())
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     print(f"{versions}, Python {platform.python_version()}; {os.cpu_count()} cores, jax on {jax.devices()[0]}")
     print(
-        f"{len(corpus)} participants, {windows} windows, {size / 1e6:.0f} MB; batch {arguments.batch_size}, buckets "
-        f"{buckets}, padded windows {padding['windows']:.0%}; {arguments.rounds} rounds\n"
+        f"{len(corpus)} participants, {windows} windows, {size / 1e6:.0f} MB; batch {arguments.batch_size} in "
+        f"{slots} window slots, {padding['windows']:.0%} of them empty; {arguments.rounds} rounds\n"
     )
     print(table(measure(contestants, windows, arguments.rounds)))
 
