@@ -20,7 +20,6 @@ def shrink(config: ConfigDict, dataset: Path) -> ConfigDict:
     """A shipped config, small enough for a test."""
     config.data.folder = str(dataset)
     config.data.batch_size = 16
-    config.data.buckets = 1  # each is a compilation
     config.model.update({"width": 16, "latents": 4, "layers": 1, "patch": 10})
     config.total = "3 epochs"
     config.evaluation.bootstrap = 50

@@ -41,7 +41,6 @@ def command(dataset, workdir, *options, config="phq"):
     flags = {
         "data.folder": dataset,
         "data.batch_size": 16,
-        "data.buckets": 1,
         "model.width": 16,
         "model.latents": 4,
         "model.layers": 1,

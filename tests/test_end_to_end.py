@@ -10,7 +10,7 @@ from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.training import loop, programs, run
+from mmpsy_jax.training import loop, run, step
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import losses, small
@@ -158,10 +158,9 @@ def test_one_modality_alone(dataset, tmp_path):
         run.run(config, dataset, tmp_path / "video")
 
 
-def test_compilations_are_few(dataset, tmp_path, monkeypatch):
+def test_each_program_is_compiled_once(dataset, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(loop, "build", lambda *a, **k: made.append(programs.build(*a, **k)) or made[-1])
-    config, corpus = small(dataset), open_corpus(dataset)
-    config.data.buckets = 2
-    loop.train(loop.Run(config, corpus, splits.by_name(corpus), tmp_path / "counted"))
-    assert made[0].update._cache_size() == made[0].predict._cache_size() == 2
+    monkeypatch.setattr(loop, "compile_for", lambda *a, **k: made.append(step.compile_for(*a, **k)) or made[-1])
+    corpus = open_corpus(dataset)
+    loop.train(loop.Run(small(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
+    assert made[0].update._cache_size() == made[0].predict._cache_size() == 1

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mmpsy_jax.models import perceiver
+from mmpsy_jax.models.perceiver import Rate, merge_windows, off
 
 
 class Head(NamedTuple):
@@ -23,31 +25,54 @@ class Head(NamedTuple):
       name: task name, key of the outputs.
       kind: "binary", "ordinal" or "regression".
       n_classes: classes of a binary or ordinal task.
-      bias: initial output biases: one per class logit (binary), ascending cut points (ordinal), one value (regression).
     """
 
     name: str
     kind: str
     n_classes: int
-    bias: tuple[float, ...]
+
+    def bias(self, start: Float[np.ndarray, " k"]) -> dict[str, Float[np.ndarray, " k"]]:
+        """The parameter that holds the output biases, by name, such that they start at these values.
+
+        Args:
+          start: one per class logit (binary), ascending cut points (ordinal), one value (regression).
+        """
+        start = np.asarray(start, np.float32)
+        if self.kind != "ordinal":
+            return {f"{self.name}_bias": start}
+        gaps = np.log(np.expm1(np.maximum(np.diff(start), 2e-3) - 1e-3))  # what `Model.cut_points` undoes
+        return {f"{self.name}_cuts": np.concatenate([start[:1], gaps])}
 
 
 class Modality(NamedTuple):
-    """How a modality's windows look: `kind` "features" or "ids", one window's shape, its axis of time, ids in use."""
+    """How a modality's windows look: `kind` "features" or "ids", shape of one window in the batch, ids in use.
+
+    `frames` tells dense frames (log-mel), of which several become one token, from features that are tokens already.
+    """
 
     name: str
     kind: str
     shape: tuple[int, ...]
-    time_axis: int
+    frames: bool = False
     vocabulary: int = 0
 
 
-def drop_modalities(key: Array, masks: list[Bool[Array, "b _"]], rate: float) -> list[Bool[Array, "b _"]]:
+class Rates(NamedTuple):
+    """Probabilities of dropout in training: of activations, whole tokens, single n-gram ids, whole modalities."""
+
+    dropout: Rate = 0.0
+    token: Rate = 0.0
+    ngram: Rate = 0.0
+    modality: Rate = 0.0
+
+
+NO_DROPOUT = Rates()
+
+
+def drop_modalities(key: jax.Array, present: Bool[Array, "b m"], rate: Rate) -> Bool[Array, "b m"]:
     """Hides each modality of each participant with probability `rate`, unless nothing would be left of them."""
-    keep = jax.random.bernoulli(key, 1 - rate, (masks[0].shape[0], len(masks)))
-    present = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
-    keep |= ~jnp.any(keep & present, axis=1, keepdims=True)
-    return [mask & keep[:, i, None] for i, mask in enumerate(masks)]
+    keep = perceiver.keep_mask(key, rate, present.shape)
+    return present & (keep | ~jnp.any(keep & present, axis=1, keepdims=True))
 
 
 class Model(nn.Module):
@@ -60,9 +85,8 @@ class Model(nn.Module):
       width, heads_attention, latents, layers, expansion: sizes of the Perceiver.
       patch: mel frames per token.
       position, longest_seconds: see `perceiver.TimePosition`.
-      dropout: rate in attention and MLPs; `token_dropout` drops whole input tokens, `ngram_dropout` single n-gram ids,
-        `modality_dropout` a whole modality of a participant in training (never the last one that is present).
       pooled_prior: the category priors also see the pooled input tokens, a linear path beside the latents.
+      absorb: see `perceiver.PackedAttention`.
       remat: recompute latent blocks in the backward pass.
       dtype: precision of the matrix products, "float32" or "bfloat16".
     """
@@ -78,93 +102,88 @@ class Model(nn.Module):
     patch: int = 20
     position: str = "fourier"
     longest_seconds: float = 1200.0
-    dropout: float = 0.1
-    token_dropout: float = 0.0
-    ngram_dropout: float = 0.0
-    modality_dropout: float = 0.0
     pooled_prior: bool = True
     embedding_scale: float = 0.02
+    absorb: bool | None = None
     remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, batch: PyTree, deterministic: bool = True) -> dict[str, Float[Array, "b o"]]:
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
         """Outputs per task.
 
         Args:
-          batch: `<modality>` [b w *shape], `<modality>_length` [b w] and `window_start_s` [b w] (see
-            `docs/architecture.md`).
-          deterministic: no dropout; otherwise a "dropout" rng is needed.
+          batch: one group of a packed batch (docs/architecture.md): `<modality>` [s *shape], `<modality>_length` [s],
+            `window_start_s` [s], `row` [s], `valid` [b].
+          rates: of dropout; where any is not zero a "dropout" rng is needed.
 
         Returns:
           binary: one logit per class [b 2], a softmax over them gives the probabilities; ordinal: cumulative logits
           [b c-1] of "band is above k", descending in k; regression: [b 1], the score as a fraction of its maximum.
         """
         dtype = jnp.dtype(self.dtype)
-        parts, masks, pooled = self.tokens(batch, deterministic, dtype)
-        tokens, mask = jnp.concatenate(parts, axis=1), jnp.concatenate(masks, axis=1)
-        latents = self.param("latents", nn.initializers.normal(0.02), (self.latents, self.width))
-        latents = jnp.broadcast_to(latents.astype(dtype), (tokens.shape[0], *latents.shape))
-        encoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, self.dropout, dtype, name="encoder")
-        latents = encoder(latents, tokens, mask, deterministic)
-        stack = perceiver.LatentStack(
-            self.layers, self.heads_attention, self.expansion, self.dropout, self.remat, dtype, name="latent_stack"
-        )
-        latents = stack(latents, deterministic)
-        return self.decode(latents, pooled, deterministic, dtype)
+        row, rows = batch["row"], batch["valid"].shape[0]
+        parts, masks, pooled = self.tokens(batch, row, rows, rates, dtype)
+        sizes = {"heads": self.heads_attention, "expansion": self.expansion, "dtype": dtype}
+        encoder = perceiver.Encoder(self.latents, absorb=self.absorb, **sizes, name="encoder")
+        latents = encoder(jnp.concatenate(parts, axis=1), jnp.concatenate(masks, axis=1), row, rows, rates.dropout)
+        stack = perceiver.LatentStack(self.layers, remat=self.remat, **sizes, name="latent_stack")
+        return self.decode(stack(latents, rates.dropout), pooled, rates.dropout, dtype)
 
     def tokens(
-        self, batch: PyTree, deterministic: bool, dtype: jnp.dtype
-    ) -> tuple[list[Float[Array, "b _ d"]], list[Bool[Array, "b _"]], Float[Array, "b k d"]]:
-        """Per modality, all windows of each participant as one masked sequence; modalities share one time line.
+        self, batch: PyTree, row: Int[Array, " s"], rows: int, rates: Rates, dtype: jnp.dtype
+    ) -> tuple[list[Float[Array, "s _ d"]], list[Bool[Array, "s _"]], Float[Array, "b k d"]]:
+        """Per modality, its tokens and their mask; modalities share one time line.
 
-        The third value is one vector per modality: the mean of its valid tokens, or for n-gram ids its unit bag.
+        The third value is one vector per participant and modality: the mean of its valid tokens, or for n-gram ids its
+        TF-IDF vector, embedded.
         """
         parts, masks, pooled = [], [], []
         for modality in self.modalities:
             values, length = batch[modality.name], batch[f"{modality.name}_length"]
             name = f"{modality.name}_adapter"
             if modality.kind == "ids":
-                adapter = perceiver.IdsAdapter(
-                    self.width, modality.vocabulary, self.embedding_scale, self.ngram_dropout, dtype, name=name
-                )
-                tokens, mask, bag = adapter(values, length, deterministic)
-                pooled.append(bag)
-            elif modality.time_axis == 1:
+                adapter = perceiver.IdsAdapter(self.width, modality.vocabulary, self.embedding_scale, dtype, name=name)
+                tokens, mask, bag = adapter(values, length, row, rows, rates.ngram)
+            elif modality.frames:
                 tokens, mask = perceiver.FramesAdapter(self.width, self.patch, dtype, name=name)(values, length)
             else:
                 tokens, mask = perceiver.FeaturesAdapter(self.width, dtype, name=name)(values, length)
-            if modality.kind != "ids":
-                pooled.append(perceiver.masked_mean(tokens, mask))
-            n = tokens.shape[2]
+            pooled.append(bag if modality.kind == "ids" else perceiver.masked_mean(tokens, mask, row, rows))
+            n = tokens.shape[1]
             steps = (jnp.arange(n, dtype=jnp.float32) + 0.5) * (self.window_seconds / n)
-            seconds = batch["window_start_s"][..., None] + steps
             position = perceiver.TimePosition(
                 self.position, self.longest_seconds, dtype=dtype, name=f"{modality.name}_position"
             )
-            tokens = position(tokens, seconds)
             code = self.param(f"{modality.name}_code", nn.initializers.normal(0.02), (self.width,))
-            flat = (tokens.shape[0], tokens.shape[1] * n)
-            parts.append((tokens + code.astype(dtype)).reshape(*flat, self.width))
-            masks.append(mask.reshape(flat))
-        if not deterministic and self.modality_dropout and len(masks) > 1:
-            masks = drop_modalities(self.make_rng("dropout"), masks, self.modality_dropout)
-        if not deterministic and self.token_dropout:
-            keep = lambda mask: jax.random.bernoulli(self.make_rng("dropout"), 1 - self.token_dropout, mask.shape)  # noqa: E731
-            masks = [mask & keep(mask) for mask in masks]
-        present = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
+            parts.append(position(tokens, batch["window_start_s"][:, None] + steps) + code.astype(dtype))
+            masks.append(mask)
+        masks, present = self.hide(masks, row, rows, rates)
         return parts, masks, jnp.stack(pooled, axis=1) * present[..., None]
 
+    def hide(
+        self, masks: list[Bool[Array, "s _"]], row: Int[Array, " s"], rows: int, rates: Rates
+    ) -> tuple[list[Bool[Array, "s _"]], Bool[Array, "b m"]]:
+        """Masks after dropout of modalities and tokens, and which modalities each participant has left."""
+        windows = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
+        present = merge_windows(windows.astype(jnp.float32), row, rows) > 0
+        if not off(rates.modality) and len(masks) > 1:
+            present = drop_modalities(self.make_rng("dropout"), present, rates.modality)
+            kept = jnp.pad(present, [(0, 1), (0, 0)])[row]
+            masks = [mask & kept[:, i, None] for i, mask in enumerate(masks)]
+        if not off(rates.token):
+            masks = [mask & perceiver.keep_mask(self.make_rng("dropout"), rates.token, mask.shape) for mask in masks]
+        return masks, present
+
     def decode(
-        self, latents: Float[Array, "b n d"], pooled: Float[Array, "b k d"], deterministic: bool, dtype: jnp.dtype
+        self, latents: Float[Array, "b n d"], pooled: Float[Array, "b k d"], rate: Rate, dtype: jnp.dtype
     ) -> dict[str, Float[Array, "b o"]]:
         """Category priors (and one query per ordinal or regression task) read the latents; each gives one number."""
         counts = [head.n_classes if head.kind == "binary" else 1 for head in self.heads]
         priors = self.param("priors", nn.initializers.normal(0.02), (sum(counts), self.width))
         queries = jnp.broadcast_to(priors.astype(dtype), (latents.shape[0], *priors.shape))
-        decoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, self.dropout, dtype, name="decoder")
-        decoded = decoder(queries, latents, None, deterministic)
-        decoded = nn.LayerNorm(dtype=dtype, name="norm_out")(decoded).astype(jnp.float32)
+        decoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, dtype, name="decoder")
+        decoded = nn.LayerNorm(dtype=dtype, name="norm_out")(decoder(queries, latents, rate)).astype(jnp.float32)
         readout = self.param("readout", nn.initializers.normal(0.02), priors.shape)
         values = jnp.einsum("bqd,qd->bq", decoded, readout)
         if self.pooled_prior:
@@ -177,13 +196,10 @@ class Model(nn.Module):
             if head.kind == "ordinal":
                 outputs[head.name] = value - self.cut_points(head)
             else:
-                bias = self.param(f"{head.name}_bias", lambda _, b=head.bias: jnp.asarray(b, jnp.float32))
-                outputs[head.name] = value + bias
+                outputs[head.name] = value + self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
         return outputs
 
     def cut_points(self, head: Head) -> Float[Array, " cuts"]:
-        """Ascending cut points: the first one free, then positive gaps (inverse softplus of the initial gaps)."""
-        start = jnp.asarray(head.bias, jnp.float32)
-        gaps = jnp.log(jnp.expm1(jnp.diff(start)))
-        raw = self.param(f"{head.name}_cuts", lambda _: jnp.concatenate([start[:1], gaps]))
+        """Ascending cut points: the first one free, then positive gaps."""
+        raw = self.param(f"{head.name}_cuts", nn.initializers.zeros_init(), (head.n_classes - 1,))
         return jnp.cumsum(jnp.concatenate([raw[:1], nn.softplus(raw[1:]) + 1e-3]))

@@ -1,8 +1,11 @@
-"""Perceiver-IO blocks: attention over masked inputs, a stack of latent self-attention, and input adapters.
+"""Perceiver-IO blocks: cross-attention over packed inputs, latent self-attention, and input adapters.
 
 Jaegle et al. 2021, "Perceiver IO" (arXiv 2107.14795) for the layout: inputs -> cross-attention into a few latents ->
-self-attention among the latents -> cross-attention from output queries. Shapes are static; what is absent is masked.
-Parameters are float32; `dtype` is the precision of the matrix products; every softmax is float32.
+self-attention among the latents -> cross-attention from output queries. Inputs are packed: windows of all participants
+lie one behind the other, `row` says whose each is (docs/architecture.md, "A batch"). Shapes are static; what is absent
+is masked. Parameters are float32; `dtype` is the precision of the matrix products; every softmax is float32.
+
+Letters of shapes: s windows, n tokens per window, b participants, l latents, h heads, d width, e width per head.
 """
 
 import math
@@ -13,91 +16,211 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 Dtype = jax.typing.DTypeLike
+# A probability: a plain number is part of the program, an array may differ between replicas.
+Rate = float | Float[Array, ""]
 
 # Well below any real score and finite in float32 and bfloat16: a fully masked row then has equal, finite logits.
 MASKED_SCORE = -1e9
 
 
-class Attention(nn.Module):
-    """Multi-head attention of queries over masked keys; a row whose keys are all masked gives exactly zero.
+def off(rate: Rate) -> bool:
+    """Whether a rate is zero for certain, so that nothing need be drawn."""
+    return isinstance(rate, float | int) and rate == 0
 
-    The weights ([b h n m], after dropout-free softmax) are sown as `intermediates/attention`, so
+
+def keep_mask(key: jax.Array, rate: Rate, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+    """True with probability 1 - rate, in steps of 1/65536: 16 random bits an element cost half of the usual 32."""
+    threshold = jnp.round(jnp.float32(rate) * 65536).astype(jnp.uint32)
+    return jax.random.bits(key, shape, jnp.uint16).astype(jnp.uint32) >= threshold
+
+
+class Dropout(nn.Module):
+    """Inverted dropout whose rate is an argument; a plain rate of zero costs nothing and asks for no key."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], rate: Rate) -> Float[Array, "..."]:
+        if off(rate):
+            return x
+        keep = keep_mask(self.make_rng("dropout"), rate, x.shape)
+        return jnp.where(keep, x / (1.0 - jnp.asarray(rate, x.dtype)), jnp.zeros((), x.dtype))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries over inputs, the textbook form.
+
+    The weights ([b h n m], before dropout) are sown as `intermediates/attention`, so that
     `model.apply(..., mutable=["intermediates"])` returns them and a plain `apply` never keeps them.
 
     Attributes:
       width: total size of queries, keys and values, split over the heads.
       heads: number of heads; must divide `width`.
-      dropout: rate on the attention weights.
     """
 
     width: int
     heads: int
-    dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
-        self,
-        queries: Float[Array, "b n q"],
-        inputs: Float[Array, "b m k"],
-        mask: Bool[Array, "b m"] | None,
-        deterministic: bool,
+        self, queries: Float[Array, "b n q"], inputs: Float[Array, "b m k"], rate: Rate
     ) -> Float[Array, "b n q"]:
         split = (self.heads, self.width // self.heads)
         dense = lambda name: nn.DenseGeneral(split, dtype=self.dtype, name=name)  # noqa: E731
         q, k, v = dense("query")(queries), dense("key")(inputs), dense("value")(inputs)
         scores = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
-        scores = scores.astype(jnp.float32) / math.sqrt(split[1])
-        if mask is not None:
-            scores = jnp.where(mask[:, None, None, :], scores, MASKED_SCORE)
-        weights = jax.nn.softmax(scores, axis=-1)
-        if mask is not None:  # softmax over nothing is uniform: such a row must not return the mean of padding
-            weights = weights * jnp.any(mask, axis=-1)[:, None, None, None]
+        weights = jax.nn.softmax(scores.astype(jnp.float32) / math.sqrt(split[1]), axis=-1)
         self.sow("intermediates", "attention", weights)
-        weights = nn.Dropout(self.dropout)(weights.astype(self.dtype), deterministic=deterministic)
-        mixed = jnp.einsum("bhnm,bmhd->bnhd", weights, v)
-        # No bias: a row that attends to nothing stays zero after the projection too.
+        mixed = jnp.einsum("bhnm,bmhd->bnhd", Dropout()(weights.astype(self.dtype), rate), v)
         return nn.DenseGeneral(queries.shape[-1], axis=(-2, -1), use_bias=False, dtype=self.dtype, name="out")(mixed)
+
+
+class PackedAttention(nn.Module):
+    """Attention of shared queries over the layer-normalised tokens of each participant's windows.
+
+    It is softmax(q k^T / sqrt(e)) v with k, v = LN(x) W_k, LN(x) W_v + c over all valid tokens of a participant; who
+    has none gets exactly zero. (Keys have no bias: it would add the same to all scores of a query.) What is saved:
+
+    - Queries are learned, the same for everyone, so that all scores are one product of tokens and queries.
+    - `absorb`: q (LN(x) W_k)^T = (q W_k^T) LN(x)^T and A (LN(x) W_v) = (A LN(x)) W_v: keys and values, as large as the
+      tokens, are never made. That costs l h d multiplications a token instead of d d + l d.
+    - LN(x) = (x - mean) r g + c is linear but for `mean` and `r` (one over the standard deviation), which go into
+      scores and weights: normalised tokens are never stored either.
+    - The softmax is normalised last, on what the latents have read; windows are merged by segment sums.
+
+    The weights ([s n l h], adding up to one over all tokens of a participant) are sown as `intermediates/attention`.
+
+    Attributes:
+      heads: number of heads.
+      absorb: None takes the form with fewer multiplications.
+    """
+
+    heads: int
+    absorb: bool | None = None
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "l d"],
+        tokens: Float[Array, "s n d"],
+        mask: Bool[Array, "s n"],
+        row: Int[Array, " s"],
+        rows: int,
+    ) -> Float[Array, "b l d"]:
+        (latents, width), heads = queries.shape, self.heads
+        size = width // heads
+        kernel = lambda name: self.param(name, nn.initializers.lecun_normal(), (width, width)).reshape(  # noqa: E731
+            width, heads, size
+        )
+        scale = self.param("norm_scale", nn.initializers.ones_init(), (width,))
+        bias = self.param("norm_bias", nn.initializers.zeros_init(), (width,))
+        q = nn.DenseGeneral((heads, size), name="query")(queries.astype(jnp.float32)) / math.sqrt(size)
+        w_k, w_v = kernel("key"), kernel("value")
+        value_bias = self.param("value_bias", nn.initializers.zeros_init(), (heads, size))
+        w_out = self.param("out", nn.initializers.lecun_normal(), (width, width)).reshape(heads, size, width)
+        product = lambda spec, *x: jnp.einsum(  # noqa: E731
+            spec, *(a.astype(self.dtype) for a in x), preferred_element_type=jnp.float32
+        )
+
+        mean, r = moments(tokens)
+        absorb = self.absorb if self.absorb is not None else latents * heads <= width + latents
+        if absorb:
+            absorbed = jnp.einsum("lhe,dhe->lhd", q, w_k) * scale
+            scores = product("snd,lhd->snlh", tokens, absorbed) - mean[..., None, None] * absorbed.sum(-1)
+            scores = scores * r[..., None, None]
+        else:
+            normed = ((tokens - mean[..., None]) * r[..., None] * scale + bias).astype(self.dtype)
+            scores = product("lhe,snhe->snlh", q, product("snd,dhe->snhe", normed, w_k))
+        scores = jnp.where(mask[..., None, None], scores, MASKED_SCORE)
+        # The largest score only keeps exp in range and cancels: no gradient goes through it.
+        largest = jax.ops.segment_max(jax.lax.stop_gradient(scores).max(axis=1), row, rows + 1, indices_are_sorted=True)
+        largest = jnp.maximum(largest, MASKED_SCORE)  # of a participant without windows it is -inf
+        weights = jnp.where(mask[..., None, None], jnp.exp(scores - largest[row][:, None]), 0.0)
+        merge = lambda x: jax.ops.segment_sum(x, row, rows + 1, indices_are_sorted=True)[:rows]  # noqa: E731
+        total = merge(weights.sum(axis=1))
+        divisor = jnp.where(total > 0, total, 1.0)[..., None]
+        self.sow(
+            "intermediates",
+            "attention",
+            weights / jnp.pad(divisor[..., 0], [(0, 1), (0, 0), (0, 0)], constant_values=1)[row][:, None],
+        )
+        if absorb:
+            scaled = weights * r[..., None, None]
+            read = product("snlh,snd->slhd", scaled, tokens) - jnp.einsum("snlh,sn->slh", scaled, mean)[..., None]
+            read = merge(read) * scale / divisor + (total / divisor[..., 0])[..., None] * bias
+            mixed = product("blhd,dhe->blhe", read, w_v)
+        else:
+            mixed = merge(product("snlh,snhe->slhe", weights, product("snd,dhe->snhe", normed, w_v))) / divisor
+        mixed = mixed + (total / divisor[..., 0])[..., None] * value_bias
+        return product("blhe,hed->bld", mixed, w_out)
+
+
+def moments(x: Float[Array, "... d"], epsilon: float = 1e-6) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Mean and one over the standard deviation of the last axis, in float32 (as flax.linen.LayerNorm takes them)."""
+    x = x.astype(jnp.float32)
+    mean = x.mean(axis=-1)
+    variance = jnp.maximum((x * x).mean(axis=-1) - mean * mean, 0.0)
+    return mean, jax.lax.rsqrt(variance + epsilon)
 
 
 class Mlp(nn.Module):
     """Dense -> GELU -> Dense, back to the input size."""
 
     expansion: int
-    dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... d"], deterministic: bool) -> Float[Array, "... d"]:
+    def __call__(self, x: Float[Array, "... d"], rate: Rate) -> Float[Array, "... d"]:
         width = x.shape[-1]
         x = jax.nn.gelu(nn.Dense(width * self.expansion, dtype=self.dtype, name="up")(x))
-        x = nn.Dense(width, dtype=self.dtype, name="down")(x)
-        return nn.Dropout(self.dropout)(x, deterministic=deterministic)
+        return Dropout()(nn.Dense(width, dtype=self.dtype, name="down")(x), rate)
 
 
 class AttentionBlock(nn.Module):
-    """Pre-norm residual block: attention (over `inputs`, or over itself when they are None), then an MLP."""
+    """Pre-norm residual block: attention over `inputs`, or over itself when they are None, then an MLP."""
 
     heads: int
     expansion: int = 4
-    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n d"], inputs: Float[Array, "b m d"] | None, rate: Rate
+    ) -> Float[Array, "b n d"]:
+        normed = nn.LayerNorm(dtype=self.dtype, name="norm_query")(x)
+        inputs = normed if inputs is None else nn.LayerNorm(dtype=self.dtype, name="norm_input")(inputs)
+        x = x + Dropout()(Attention(x.shape[-1], self.heads, self.dtype, name="attention")(normed, inputs, rate), rate)
+        return x + Mlp(self.expansion, self.dtype, name="mlp")(nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x), rate)
+
+
+class Encoder(nn.Module):
+    """Learned latents read the packed tokens of their participant, then an MLP; pre-norm and residual.
+
+    Attributes:
+      latents, heads, expansion, absorb: sizes, and see `PackedAttention`.
+    """
+
+    latents: int
+    heads: int
+    expansion: int = 4
+    absorb: bool | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "b n d"],
-        inputs: Float[Array, "b m k"] | None,
-        mask: Bool[Array, "b m"] | None,
-        deterministic: bool,
-    ) -> Float[Array, "b n d"]:
-        normed = nn.LayerNorm(dtype=self.dtype, name="norm_query")(x)
-        inputs = normed if inputs is None else nn.LayerNorm(dtype=self.dtype, name="norm_input")(inputs)
-        attention = Attention(x.shape[-1], self.heads, self.dropout, self.dtype, name="attention")
-        mixed = attention(normed, inputs, mask, deterministic)
-        x = x + nn.Dropout(self.dropout)(mixed, deterministic=deterministic)
-        normed = nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x)
-        return x + Mlp(self.expansion, self.dropout, self.dtype, name="mlp")(normed, deterministic)
+        tokens: Float[Array, "s n d"],
+        mask: Bool[Array, "s n"],
+        row: Int[Array, " s"],
+        rows: int,
+        rate: Rate,
+    ) -> Float[Array, "b l d"]:
+        latents = self.param("latents", nn.initializers.normal(0.02), (self.latents, tokens.shape[-1]))
+        queries = nn.LayerNorm(name="norm_query")(latents)
+        attention = PackedAttention(self.heads, self.absorb, self.dtype, name="attention")
+        mixed = attention(queries, tokens, mask, row, rows).astype(self.dtype)
+        x = latents.astype(self.dtype) + Dropout()(mixed, rate)
+        return x + Mlp(self.expansion, self.dtype, name="mlp")(nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x), rate)
 
 
 class LatentStack(nn.Module):
@@ -110,17 +233,16 @@ class LatentStack(nn.Module):
     layers: int
     heads: int
     expansion: int = 4
-    dropout: float = 0.0
     remat: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], deterministic: bool) -> Float[Array, "b n d"]:
+    def __call__(self, x: Float[Array, "b n d"], rate: Rate) -> Float[Array, "b n d"]:
         if self.layers == 0:
             return x
 
         def body(block: AttentionBlock, carry):
-            return block(carry, None, None, deterministic), None
+            return block(carry, None, rate), None
 
         if self.remat:
             body = nn.remat(body, prevent_cse=False)
@@ -130,8 +252,7 @@ class LatentStack(nn.Module):
             split_rngs={"params": True, "dropout": True},
             length=self.layers,
         )
-        block = AttentionBlock(self.heads, self.expansion, self.dropout, self.dtype, name="blocks")
-        return scan(block, x)[0]
+        return scan(AttentionBlock(self.heads, self.expansion, self.dtype, name="blocks"), x)[0]
 
 
 def fourier_features(
@@ -177,15 +298,22 @@ class TimePosition(nn.Module):
         raise ValueError(f"time position {self.kind!r}: choose one of: fourier, learned, none")
 
 
-def masked_mean(x: Float[Array, "b w n d"], mask: Bool[Array, "b w n"]) -> Float[Array, "b d"]:
-    """Mean over the valid tokens of all windows in float32; zero where there is none."""
+def merge_windows(x: Float[Array, "s ..."], row: Int[Array, " s"], rows: int) -> Float[Array, "b ..."]:
+    """Sums over the windows of each participant; unused slots (row == rows) go nowhere."""
+    return jax.ops.segment_sum(x, row, rows + 1, indices_are_sorted=True)[:rows]
+
+
+def masked_mean(
+    x: Float[Array, "s n d"], mask: Bool[Array, "s n"], row: Int[Array, " s"], rows: int
+) -> Float[Array, "b d"]:
+    """Mean over the valid tokens of all windows of a participant in float32; zero where there is none."""
     weights = mask.astype(jnp.float32)
-    total = jnp.einsum("bwnd,bwn->bd", x.astype(jnp.float32), weights)
-    return total / jnp.maximum(weights.sum(axis=(1, 2)), 1.0)[:, None]
+    total = merge_windows(jnp.einsum("snd,sn->sd", x.astype(jnp.float32), weights), row, rows)
+    return total / jnp.maximum(merge_windows(weights.sum(axis=1), row, rows), 1.0)[:, None]
 
 
 class FramesAdapter(nn.Module):
-    """Log-mel windows to tokens: `patch` neighbouring frames become one token.
+    """Log-mel windows to tokens: `patch` neighbouring frames become one token, layer-normalised.
 
     Padding frames are zero, the mean of a z-normalised recording; a patch counts as valid when any of its frames is.
     """
@@ -196,72 +324,78 @@ class FramesAdapter(nn.Module):
 
     @nn.compact
     def __call__(
-        self, frames: Float[Array, "b w f t"], length: Int[Array, "b w"]
-    ) -> tuple[Float[Array, "b w n d"], Bool[Array, "b w n"]]:
-        bands, steps = frames.shape[-2:]
+        self, frames: Float[Array, "s t f"], length: Int[Array, " s"]
+    ) -> tuple[Float[Array, "s n d"], Bool[Array, "s n"]]:
+        windows, steps, bands = frames.shape
         n = -(-steps // self.patch)
-        frames = jnp.pad(frames, [(0, 0)] * 3 + [(0, n * self.patch - steps)]).astype(self.dtype)
-        kernel = self.param("kernel", nn.initializers.lecun_normal((0, 1), 2), (bands, self.patch, self.width))
-        frames = frames.reshape(*frames.shape[:-1], n, self.patch)
-        # One contraction over bands and frames: the [bands, time] layout of the records is never transposed by itself.
-        tokens = jnp.einsum("bwfnp,fpd->bwnd", frames, kernel.astype(self.dtype))
-        mask = jnp.arange(n) * self.patch < length[..., None]
+        frames = jnp.pad(frames, [(0, 0), (0, n * self.patch - steps), (0, 0)]).astype(self.dtype)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.patch * bands, self.width))
+        tokens = frames.reshape(windows, n, self.patch * bands) @ kernel.astype(self.dtype)
+        mask = jnp.arange(n) * self.patch < length[:, None]
         return nn.LayerNorm(dtype=self.dtype, name="norm")(tokens), mask
 
 
 class FeaturesAdapter(nn.Module):
-    """Token embeddings [b w n e] to tokens [b w n d]: normalise, then project."""
+    """Token embeddings [s n e] to tokens [s n d]: LN(f) W + b, without storing LN(f) (see `PackedAttention`)."""
 
     width: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "b w n e"], length: Int[Array, "b w"]
-    ) -> tuple[Float[Array, "b w n d"], Bool[Array, "b w n"]]:
-        normed = nn.LayerNorm(dtype=self.dtype, name="norm")(features.astype(self.dtype))
-        mask = jnp.arange(features.shape[2]) < length[..., None]
-        return nn.Dense(self.width, dtype=self.dtype, name="projection")(normed), mask
+        self, features: Float[Array, "s n e"], length: Int[Array, " s"]
+    ) -> tuple[Float[Array, "s n d"], Bool[Array, "s n"]]:
+        size = features.shape[-1]
+        scale = self.param("norm_scale", nn.initializers.ones_init(), (size,))
+        offset = self.param("norm_bias", nn.initializers.zeros_init(), (size,))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, self.width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
+        mean, r = moments(features)
+        scaled = scale[:, None] * kernel
+        product = jnp.matmul(features.astype(self.dtype), scaled.astype(self.dtype), preferred_element_type=jnp.float32)
+        tokens = (product - mean[..., None] * scaled.sum(axis=0)) * r[..., None] + (offset @ kernel + bias)
+        return tokens.astype(self.dtype), jnp.arange(features.shape[1]) < length[:, None]
 
 
-def bag_weights(ids: Int[Array, "b w n k"], vocabulary: int) -> Float[Array, "b w n k"]:
-    """Weight of each occurrence such that their weighted sum is a unit bag of n-grams with sublinear counts.
+def bag_weights(
+    ids: Int[Array, "s n k"], row: Int[Array, " s"], rows: int, idf: Float[Array, " v"]
+) -> Float[Array, "s n k"]:
+    """Weight of each occurrence such that their weighted sum is a participant's TF-IDF vector of length one.
 
-    An id that a participant uses c times counts 1 + ln c in all, shared by its occurrences; the bag has L2 norm one,
-    as sublinear TF has it; id 0 has weight zero.
+    An id that a participant uses c times counts (1 + ln c) idf in all, shared by its occurrences; id 0 has weight zero.
     """
-    flat = ids.reshape(ids.shape[0], -1)
-    rows = jnp.arange(ids.shape[0])[:, None]
-    counts = jnp.zeros((ids.shape[0], vocabulary), jnp.float32).at[rows, flat].add(1.0)[rows, flat]
-    value = jnp.where(flat > 0, 1.0 + jnp.log(counts), 0.0)
+    whose = jnp.broadcast_to(row[:, None], (len(row), ids.shape[1] * ids.shape[2])).reshape(-1)
+    flat = ids.reshape(-1)
+    counts = jnp.zeros((rows + 1, len(idf)), jnp.float32).at[whose, flat].add(1.0)[whose, flat]
+    value = jnp.where(flat > 0, (1.0 + jnp.log(counts)) * idf[flat], 0.0)
     # Each of c occurrences carries value / c, and value^2 / c of the squared norm.
-    norm = jnp.sqrt(jnp.maximum((value**2 / counts).sum(axis=1, keepdims=True), 1.0))
-    return (value / counts / norm).reshape(ids.shape)
+    square = merge_windows((value**2 / counts).reshape(len(row), -1).sum(axis=1), row, rows + 1)
+    norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    return (value / counts).reshape(ids.shape) / norm[row][:, None, None]
 
 
 class IdsAdapter(nn.Module):
     """Integer features per token (n-gram ids) to tokens: the sum of their learned embeddings; id 0 is nothing.
 
-    Returns tokens, their mask, and the embedding of the participant's bag of n-grams (`bag_weights`).
+    Returns tokens, their mask, and the embedding of each participant's bag of n-grams (`bag_weights`). The weight of an
+    id in the bag is the variable `fitted/idf`, which whoever trains the network fits on the training participants.
     """
 
     width: int
     vocabulary: int
     scale: float = 0.02
-    dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
-        self, ids: Int[Array, "b w n k"], length: Int[Array, "b w"], deterministic: bool
-    ) -> tuple[Float[Array, "b w n d"], Bool[Array, "b w n"], Float[Array, "b d"]]:
+        self, ids: Int[Array, "s n k"], length: Int[Array, " s"], row: Int[Array, " s"], rows: int, rate: Rate
+    ) -> tuple[Float[Array, "s n d"], Bool[Array, "s n"], Float[Array, "b d"]]:
         table = self.param("embedding", nn.initializers.normal(self.scale), (self.vocabulary, self.width))
-        present = (ids > 0).astype(self.dtype)
-        if not deterministic and self.dropout:  # whole n-grams are dropped, so that no single one is relied on
-            keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.dropout, ids.shape)
-            present = present * keep / (1 - self.dropout)
+        # Whole n-grams are dropped, so that no single one is relied on.
+        present = Dropout()((ids > 0).astype(self.dtype), rate)
         embedded = table.astype(self.dtype)[ids]
-        tokens = jnp.einsum("bwnkd,bwnk->bwnd", embedded, present)
-        weights = present * bag_weights(ids, self.vocabulary).astype(self.dtype)
-        bag = jnp.einsum("bwnkd,bwnk->bd", embedded, weights, preferred_element_type=jnp.float32)
-        return tokens, jnp.arange(ids.shape[2]) < length[..., None], bag.astype(jnp.float32)
+        tokens = jnp.einsum("snkd,snk->snd", embedded, present)
+        idf = self.variable("fitted", "idf", jnp.ones, (self.vocabulary,)).value
+        weights = present * bag_weights(ids, row, rows, idf).astype(self.dtype)
+        bag = jnp.einsum("snkd,snk->sd", embedded, weights, preferred_element_type=jnp.float32)
+        return tokens, jnp.arange(ids.shape[1]) < length[:, None], merge_windows(bag, row, rows)

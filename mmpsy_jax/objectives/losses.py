@@ -41,7 +41,7 @@ def ordinal(
 
 
 def regression(
-    values: Float[Array, "b 1"], targets: Float[Array, " b"], maximum: float, delta: float
+    values: Float[Array, "b 1"], targets: Float[Array, " b"], maximum: float, delta: float | Float[Array, ""]
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """Huber loss of the score in units of `delta` points, so that it is of order one like a cross-entropy."""
     present = ~jnp.isnan(targets)

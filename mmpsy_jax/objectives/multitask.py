@@ -40,18 +40,16 @@ class Multitask:
     Attributes:
       tasks: the tasks, in the order of the network's heads.
       weights: fixed weight per task, in the same order.
-      class_weights: per task, one weight per class (empty for regression).
       weighting: one of `WEIGHTINGS`.
       ccc: share of 1 - CCC of the batch in a regression task's loss; the rest is Huber.
       delta: points at which Huber turns linear.
     """
 
     tasks: tuple[Task, ...]
-    weights: tuple[float, ...]
-    class_weights: tuple[tuple[float, ...], ...]
+    weights: tuple[float | Float[Array, ""], ...]
     weighting: str = "fixed"
-    ccc: float = 0.0
-    delta: float = 4.0
+    ccc: float | Float[Array, ""] = 0.0
+    delta: float | Float[Array, ""] = 4.0
 
     def init(self) -> PyTree:
         """The objective's own trainable state."""
@@ -65,6 +63,7 @@ class Multitask:
         outputs: Mapping[str, Float[Array, "b o"]],
         labels: Mapping[str, Float[Array, " b"]],
         valid: Bool[Array, " b"],
+        class_weights: Mapping[str, Float[Array, " _"]],
     ) -> tuple[Float[Array, ""], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
         """The loss of a batch, and per task (sum of weighted losses, sum of weights) to be merged over batches.
 
@@ -73,10 +72,13 @@ class Multitask:
           outputs: the network's outputs per task name.
           labels: scores per label name, NaN where missing.
           valid: False for padding rows.
+          class_weights: one weight per class of each task but regression, see the function `class_weights`.
         """
         total, sums = jnp.float32(0), {}
         for i, task in enumerate(self.tasks):
-            loss, weighted_sum, weight = self.task_loss(i, outputs[task.name], labels[task.label], valid)
+            loss, weighted_sum, weight = self.task_loss(
+                task, outputs[task.name], labels[task.label], valid, class_weights.get(task.name)
+            )
             sums[task.name] = (weighted_sum, weight)
             if self.weighting == "uncertainty":
                 z = state["log_variance"][i]
@@ -85,10 +87,14 @@ class Multitask:
         return total, sums
 
     def task_loss(
-        self, i: int, output: Float[Array, "b o"], scores: Float[Array, " b"], valid: Bool[Array, " b"]
+        self,
+        task: Task,
+        output: Float[Array, "b o"],
+        scores: Float[Array, " b"],
+        valid: Bool[Array, " b"],
+        class_weights: Float[Array, " c"] | None,
     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-        """Mean loss of task `i` over its labelled rows, the weighted sum, and the sum of weights."""
-        task = self.tasks[i]
+        """Mean loss of a task over its labelled rows, the weighted sum, and the sum of weights."""
         scores = jnp.where(valid, scores.astype(jnp.float32), jnp.nan)
         if task.kind == "regression":
             each, weights = losses.regression(output, scores, task.maximum, self.delta)
@@ -96,10 +102,10 @@ class Multitask:
             bands = jnp.digitize(jnp.nan_to_num(scores), jnp.asarray(task.cutoffs, jnp.float32)).astype(jnp.float32)
             targets = jnp.where(jnp.isnan(scores), jnp.nan, bands)
             loss = losses.binary if task.kind == "binary" else losses.ordinal
-            each, weights = loss(output, targets, jnp.asarray(self.class_weights[i], jnp.float32))
+            each, weights = loss(output, targets, class_weights)
         weighted_sum, weight = (each * weights).sum(), weights.sum()
         mean = weighted_sum / jnp.maximum(weight, 1e-9)
-        if task.kind == "regression" and self.ccc:
+        if task.kind == "regression" and not (isinstance(self.ccc, float) and self.ccc == 0):
             agreement = losses.concordance(output[:, 0] * task.maximum, scores, weights)
             mean = (1 - self.ccc) * mean + self.ccc * jnp.where(weight > 0, 1 - agreement, 0.0)
         return mean, weighted_sum, weight
@@ -117,15 +123,13 @@ def probabilities(task: Task, output: Float[np.ndarray, "n o"]) -> Float[np.ndar
 
 def build(
     tasks: Sequence[Task],
-    scores: Mapping[str, Float[np.ndarray, " n"]],
     *,
     weighting: str,
-    weights: Mapping[str, float],
-    class_weighting: str,
-    ccc: float,
-    delta: float,
+    weights: Mapping[str, float | Float[Array, ""]],
+    ccc: float | Float[Array, ""],
+    delta: float | Float[Array, ""],
 ) -> Multitask:
-    """The objective of a run; `scores` are those of its training participants.
+    """The objective of a run; plain numbers become part of the program, arrays may differ between replicas.
 
     Raises:
       InputError: a weight for a task that is not trained, an unknown weighting, a share outside [0, 1].
@@ -133,15 +137,11 @@ def build(
     unknown = sorted(set(weights) - {task.name for task in tasks})
     if unknown:
         raise one_of("task in config.objective.weights", unknown[0], [task.name for task in tasks])
-    if not 0 <= ccc <= 1:
+    if isinstance(ccc, float | int) and not 0 <= ccc <= 1:
         raise InputError(f"config.objective.ccc = {ccc}: a share of the regression loss, between 0 and 1")
     return Multitask(
         tasks=tuple(tasks),
-        weights=tuple(float(weights.get(task.name, 1.0)) for task in tasks),
-        class_weights=tuple(
-            () if task.kind == "regression" else class_weights(task, scores[task.label], class_weighting)
-            for task in tasks
-        ),
+        weights=tuple(weights.get(task.name, 1.0) for task in tasks),
         weighting=weighting,
         ccc=ccc,
         delta=delta,

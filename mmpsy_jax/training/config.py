@@ -53,7 +53,7 @@ def default() -> ConfigDict:
     config.data.batch_size = 32  # participants per step over all devices and processes
     config.data.modalities = ()  # names to use; () is all that the dataset has
     config.data.max_windows = 0  # windows per participant that are used, from the start; 0 is all
-    config.data.buckets = 3  # sizes that windows are padded to, at most; each costs a compilation
+    config.data.groups = 0  # parts of a batch, packed each by itself; 0 is one per device that shares a batch
     config.data.memory_gb = 4.0  # what the corpus may take in memory before it is streamed
     config.data.placement = "auto"  # device, host, stream, or auto: in memory when it fits
 
@@ -73,6 +73,7 @@ def default() -> ConfigDict:
     config.model.modality_dropout = 0.1
     config.model.pooled_prior = True
     config.model.embedding_scale = 0.02
+    config.model.absorb = None  # True, False, or None: what needs fewer multiplications
     config.model.remat = False
     config.model.dtype = "float32"
 
@@ -104,6 +105,10 @@ def default() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # latest ones, beside the best
+
+    config.mesh = ConfigDict()
+    config.mesh.replica = 1  # parts that the devices are divided into, each training its own replicas
+    config.mesh.fsdp = False  # divide parameters and optimizer state over the devices that share a batch
 
     config.log = ConfigDict()
     config.log.every = "1 epochs"

@@ -25,10 +25,11 @@ from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import optimizer as optimizers
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
+from mmpsy_jax.training.fitted import fit
 from mmpsy_jax.training.logger import RunLogger
 from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.selection import Selection, quick_metrics
-from mmpsy_jax.training.step import Programs, evaluated_params
+from mmpsy_jax.training.step import Programs, compile_for, evaluated
 
 SPLITS = ("train", "validation", "test")
 
@@ -51,6 +52,7 @@ class Run:
       splits: indices of participants per name of `SPLITS`.
       workdir: its own folder (one per fold and seed).
       seed, fold: written to the predictions; `seed` also starts every random stream.
+      batches: per epoch at least; folds of slightly different size then make equally many.
     """
 
     config: ConfigDict
@@ -59,6 +61,7 @@ class Run:
     workdir: Path
     seed: int = 0
     fold: int = 0
+    batches: int | None = None
 
 
 def train(run: Run) -> Predictions:
@@ -72,7 +75,6 @@ def train(run: Run) -> Predictions:
     config, seed = run.config, run.seed
     tasks = from_config(config.tasks)
     mesh = meshes.make_mesh()
-    meshes.check_batch_size(config.data.batch_size, mesh)
 
     # --- data -------------------------------------------------------------------------------------------------------
     loader = _loader(run, mesh, "train", training=True)
@@ -84,19 +86,19 @@ def train(run: Run) -> Predictions:
     log_every, eval_every = steps(config.log.every, total) or total, steps(config.selection.every, total) or total
 
     # --- programs ---------------------------------------------------------------------------------------------------
-    programs = build(
+    modalities = modalities_of(run.corpus, config.data.modalities)
+    functions = build(
         config,
         tasks,
-        modalities=modalities_of(run.corpus, config.data.modalities),
+        modalities=modalities,
         window_seconds=float(run.corpus.card["window_seconds"]),
-        # What is fitted here (biases, class weights) is fitted on the training participants alone.
-        scores={name: scores[run.splits["train"]] for name, scores in run.corpus.labels.items()},
-        mesh=mesh,
         total=total,
         steps_per_epoch=per_epoch,
     )
     first = next(loader)
-    state = programs.init(np.int32(seed), first)
+    fitted = fit(config, tasks, modalities, run.corpus, run.splits["train"])
+    programs = compile_for(functions, mesh, first, fitted, fsdp=config.mesh.fsdp)
+    state = programs.init(np.int32(seed), first, fitted)
     loader.rewind()
 
     # --- resume: 1. this workdir  2. config.init_from  3. scratch -----------------------------------------------------
@@ -120,10 +122,9 @@ def train(run: Run) -> Predictions:
         tensorboard=config.log.tensorboard,
         title=title,
     )
-    share = loader.padding_report()["windows"]
     logger.message(
         f"{len(run.splits['train'])} participants in {per_epoch} batches per epoch, read from {loader.placement}; "
-        f"windows padded to {', '.join(map(str, loader.buckets))} ({share:.0%} padding)"
+        f"{loader.groups} x {loader.slots} windows per batch ({loader.padding_report()['windows']:.0%} padding)"
     )
     if start:
         logger.message(f"going on from step {start} of {total}")
@@ -162,7 +163,7 @@ def train(run: Run) -> Predictions:
                 steps_unread = []
                 scores = {"step": float(step)}
                 if len(run.splits["validation"]):
-                    scores |= evaluator.scores(evaluated_params(state), "validation")
+                    scores |= evaluator.scores(evaluated(state), "validation")
                 value = selection.update(step, scores)
                 logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
                 logger.message(f"step {step:>6}  validation {selection.describe()}")
@@ -179,7 +180,7 @@ def train(run: Run) -> Predictions:
         best, _ = checkpoints.restore(selection.best_step, like=state)
         logger.message(f"best step {selection.best_step} of {total}")
         held_out = [split for split in SPLITS[1:] if len(run.splits[split])]
-        parts = [evaluator.predictions(evaluated_params(best), split) for split in held_out]
+        parts = [evaluator.predictions(evaluated(best), split) for split in held_out]
     return Predictions.concatenate(parts)
 
 
@@ -196,21 +197,21 @@ class Evaluator:
         for loader in self._loaders.values():
             loader.close()
 
-    def outputs(self, params: PyTree, split: str) -> tuple[dict[str, np.ndarray], Int[np.ndarray, " n"], dict]:
+    def outputs(self, evaluated: PyTree, split: str) -> tuple[dict[str, np.ndarray], Int[np.ndarray, " n"], dict]:
         """Network outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
         if split not in self._loaders:
             self._loaders[split] = _loader(self.run, self.mesh, split, training=False)
         self._loaders[split].rewind()
-        parts = jax.device_get([self.programs.predict(params, batch) for batch in self._loaders[split]])
+        parts = jax.device_get([self.programs.predict(evaluated, batch) for batch in self._loaders[split]])
         index = np.concatenate([p["index"] for p in parts])
         real = index >= 0
         outputs = {t.name: np.concatenate([p["outputs"][t.name] for p in parts])[real] for t in self.tasks}
         sums = {t.name: np.sum([p["sums"][t.name] for p in parts], axis=0) for t in self.tasks}
         return outputs, index[real], sums
 
-    def predictions(self, params: PyTree, split: str) -> Predictions:
+    def predictions(self, evaluated: PyTree, split: str) -> Predictions:
         """The rows of `predictions.csv` for a split, participants in corpus order."""
-        outputs, index, _ = self.outputs(params, split)
+        outputs, index, _ = self.outputs(evaluated, split)
         return self._table(outputs, index, split)
 
     def _table(self, outputs: dict[str, np.ndarray], index: np.ndarray, split: str) -> Predictions:
@@ -227,9 +228,9 @@ class Evaluator:
             )
         return Predictions.concatenate(parts)
 
-    def scores(self, params: PyTree, split: str) -> dict[str, float]:
+    def scores(self, evaluated: PyTree, split: str) -> dict[str, float]:
         """Metrics of a split: `loss` (sum over tasks of their mean losses) and `<task>/<metric>`."""
-        outputs, index, sums = self.outputs(params, split)
+        outputs, index, sums = self.outputs(evaluated, split)
         losses = {f"{name}/loss": float(s / w) if w else float("nan") for name, (s, w) in sums.items()}
         weights = self.run.config.objective.weights.to_dict()
         scores = {"loss": sum(weights.get(t.name, 1.0) * losses[f"{t.name}/loss"] for t in self.tasks), **losses}
@@ -243,7 +244,9 @@ class Evaluator:
 def modalities_of(corpus: Corpus, wanted: Sequence[str]) -> tuple[Modality, ...]:
     """The inputs of the network, as the corpus holds them; all of them where none is named."""
     return tuple(
-        Modality(name, m.kind, tuple(m.shape), m.time_axis, m.vocabulary)
+        Modality(
+            name, m.kind, tuple(m.shape) if m.time_axis == 0 else m.shape[::-1], m.time_axis == 1, m.vocabulary or 0
+        )
         for name, m in corpus.modalities.items()
         if name in (wanted or corpus.modalities)
     )
@@ -255,6 +258,8 @@ def _loader(run: Run, mesh: jax.sharding.Mesh, split: str, training: bool) -> Lo
         run.corpus,
         run.splits[split],
         batch_size=data.batch_size,
+        groups=meshes.groups_of(data.batch_size, data.groups, mesh),
+        batches=run.batches if training else None,
         seed=run.seed,
         shuffle=training,
         epochs=None if training else 1,
@@ -262,7 +267,6 @@ def _loader(run: Run, mesh: jax.sharding.Mesh, split: str, training: bool) -> Lo
         sharding=meshes.over_data(mesh),
         modalities=tuple(data.modalities) or None,
         max_windows=data.max_windows or None,
-        buckets=data.buckets,
         memory_limit_bytes=int(data.memory_gb * 2**30),
     )
 

@@ -1,9 +1,14 @@
-"""Devices and processes: one mesh, batches split along `data`, everything else on every device."""
+"""Devices and processes: one mesh of `replica` x `data`, and where batches and states lie on it."""
+
+import math
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from mmpsy_jax.errors import InputError
+
+FSDP_ELEMENTS = 4096
 
 
 def start_distributed(heartbeat_seconds: int) -> None:
@@ -27,12 +32,21 @@ def start_distributed(heartbeat_seconds: int) -> None:
         ) from error
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes along one axis `data`.
+def make_mesh(replica: int = 1) -> Mesh:
+    """All devices of all processes along the axes `replica` (independent trainings) and `data` (parts of a batch).
 
     Auto axes: JAX's newer Explicit default raises ShardingTypeError in cross-attention with dropout.
+
+    Raises:
+      InputError: the devices cannot be divided into that many replicas.
     """
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    devices = jax.device_count()
+    if replica < 1 or devices % replica:
+        raise InputError(
+            f"config.mesh.replica = {replica}: the {devices} devices of this run must be divisible by it; 1 gives all "
+            "of them to each training"
+        )
+    return jax.make_mesh((replica, devices // replica), ("replica", "data"), axis_types=(AxisType.Auto,) * 2)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -41,15 +55,38 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def over_data(mesh: Mesh) -> NamedSharding:
-    """The leading (participant) axis split over the mesh."""
+    """The leading axis (groups of a batch) divided along `data`."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raises InputError unless every device gets the same number of participants."""
-    devices = mesh.devices.size
-    if batch_size < 1 or batch_size % devices:
+def state_shardings(state: PyTree, mesh: Mesh, *, fsdp: bool) -> PyTree:
+    """Where each array of a state lies: everywhere, or with `fsdp` divided along its largest axis that can be.
+
+    Small arrays (below `FSDP_ELEMENTS`) stay everywhere: gathering them costs more than they take.
+    """
+    parts = mesh.shape["data"]
+
+    def place(x: jax.ShapeDtypeStruct) -> NamedSharding:
+        axes = [i for i, size in enumerate(x.shape) if size % parts == 0]
+        if not fsdp or not axes or math.prod(x.shape) < FSDP_ELEMENTS:
+            return replicated(mesh)
+        largest = max(axes, key=lambda i: x.shape[i])
+        return NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
+
+    return jax.tree.map(place, state)
+
+
+def groups_of(batch_size: int, groups: int, mesh: Mesh) -> int:
+    """Groups that a batch is divided into: `config.data.groups`, or one per device of the `data` axis.
+
+    Raises:
+      InputError: groups and devices, or participants and groups, cannot be divided evenly.
+    """
+    devices = mesh.shape["data"]
+    groups = groups or devices
+    if batch_size < 1 or batch_size % groups or groups % devices:
         raise InputError(
-            f"config.data.batch_size = {batch_size} is not divisible by the {devices} devices of this run: take a "
-            f"multiple of {devices}"
+            f"config.data.batch_size = {batch_size} must be divisible by its groups ({groups}), and those by the "
+            f"{devices} devices that share a batch: take a multiple of {devices}, or fewer devices"
         )
+    return groups

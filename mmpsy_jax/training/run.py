@@ -16,12 +16,14 @@ from ml_collections import ConfigDict
 
 import mmpsy_jax
 from mmpsy_jax.data import splits as data_splits
+from mmpsy_jax.data.plan import batches_needed, limited, window_slots
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import baselines, report
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.features import table
 from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, jsonable
 from mmpsy_jax.training.logger import read_rows
 from mmpsy_jax.training.loop import Run, train
@@ -107,11 +109,25 @@ def trainings(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, workd
                 f"the {name} split of {corpus.path} has no participant: give another split file, or "
                 "--config.cv.folds=5; without validation, only --config.selection.metric=step"
             )
+    batches = most_batches(config, corpus, [fold["train"] for fold in folds])
     single = len(folds) * config.seeds == 1
     for fold, split in enumerate(folds):
         for seed in range(config.seed, config.seed + config.seeds):
             folder = workdir if single else workdir / f"fold_{fold}" / f"seed_{seed}"
-            yield Run(config, corpus, split, folder, seed=seed, fold=fold)
+            yield Run(config, corpus, split, folder, seed=seed, fold=fold, batches=batches)
+
+
+def most_batches(config: ConfigDict, corpus: Corpus, parts: Sequence[np.ndarray]) -> int:
+    """Batches per epoch of the part that needs most: all of them take as many steps, whatever trains beside them."""
+    data = config.data
+    limit = data.max_windows or None
+    groups = meshes.groups_of(data.batch_size, data.groups, meshes.make_mesh(config.mesh.replica))
+    sizes = {
+        "batch_size": data.batch_size,
+        "groups": groups,
+        "slots": window_slots(corpus.n_windows, data.batch_size, groups, limit),
+    }
+    return max(batches_needed(limited(corpus.n_windows, limit), part, **sizes) for part in parts)
 
 
 def evaluate(

@@ -1,11 +1,12 @@
-"""The compiled programs of a run: initialise, update, predict. Pure functions of plain dictionaries.
+"""Initialise, update, predict: pure functions of plain dictionaries, and the same compiled for a mesh.
 
-State: {"params": {"network", "objective"}, "optimizer", "step", "rng", and "ema" where it is kept}. The random key of a
-step is `fold_in(rng, step)`, so nothing else has to be saved for dropout to go on exactly.
+State: {"params": {"network", "objective"}, "fitted": {"network", "class_weights"}, "optimizer", "step", "rng", and
+"ema" where it is kept}. The random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout
+to go on exactly.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,59 +15,88 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Rates
 from mmpsy_jax.objectives.multitask import Multitask
-from mmpsy_jax.training.mesh import replicated
+from mmpsy_jax.training.mesh import state_shardings
+
+Values = Mapping[str, Any]
 
 
-class Programs(NamedTuple):
-    """Compiled functions.
+class Parts(NamedTuple):
+    """What hyperparameters decide: dropout, objective, optimizer."""
+
+    rates: Rates
+    objective: Multitask
+    optimizer: optax.GradientTransformation
+
+
+class Functions(NamedTuple):
+    """Pure functions, to be compiled, mapped over replicas or scanned over steps.
 
     Attributes:
-      init: (seed int32 array, batch) -> state, replicated over the mesh.
-      update: (state, batch) -> (state, metrics); donates the state. Metrics: "loss", "grad_norm", and per task the
-        (weighted sum, weight) of its loss.
-      predict: (params, batch) -> outputs, "index", and "sums" per task; replicated, so every process holds all.
+      init: (seed, batch, fitted) -> state; of the batch only shapes count.
+      update: (state, batch, values) -> (state, metrics); `values` are config fields of this replica (`hyper.py`).
+        Metrics: "loss", "grad_norm", and per task the (weighted sum, weight) of its loss.
+      predict: (evaluated, batch) -> outputs, "index", and "sums" per task; `evaluated` from `evaluated(state)`.
     """
 
-    init: Callable[[jax.Array, PyTree], PyTree]
-    update: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+    init: Callable[[jax.Array, PyTree, PyTree], PyTree]
+    update: Callable[[PyTree, PyTree, Values], tuple[PyTree, PyTree]]
     predict: Callable[[PyTree, PyTree], PyTree]
 
 
-def make_programs(
-    model: nn.Module, objective: Multitask, optimizer: optax.GradientTransformation, mesh: Mesh, ema_decay: float = 0.0
-) -> Programs:
-    """Builds the three programs; each compiles once per bucket of windows.
+def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay: float = 0.0) -> Functions:
+    """Builds the three functions.
 
     Args:
+      parts: from the fields that may differ between replicas to what they decide.
       ema_decay: decay per step of the exponential moving average of the parameters that is evaluated instead of them;
         0 keeps none.
     """
-    everywhere = replicated(mesh)
 
-    def init(seed: jax.Array, batch: PyTree) -> PyTree:
+    def init(seed: jax.Array, batch: PyTree, fitted: PyTree) -> PyTree:
         key = jax.random.key(seed)
-        params = {"network": model.init(key, batch)["params"], "objective": objective.init()}
+        one = jax.tree.map(lambda x: x[0], batch)
+        network = {**model.init(key, one)["params"], **fitted["bias"]}
+        chosen = parts({})
+        params = {"network": network, "objective": chosen.objective.init()}
         state = {
             "params": params,
-            "optimizer": optimizer.init(params),
+            "fitted": {name: fitted[name] for name in ("network", "class_weights")},
+            "optimizer": chosen.optimizer.init(params),
             "step": jnp.int32(0),
             "rng": jax.random.key_data(jax.random.fold_in(key, 1)),
         }
         if ema_decay:
-            state["ema"] = params["network"]
+            state["ema"] = network
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
 
-    def update(state: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
-        dropout = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
+    def apply(params: PyTree, fitted: PyTree, batch: PyTree, rates: Rates, key: jax.Array | None) -> PyTree:
+        """Outputs [G * B, o] of all groups of a batch, each group by itself."""
+        variables = {"params": params["network"], "fitted": fitted["network"]}
+        run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
+        groups = batch["valid"].shape[0]
+        keys = None if key is None else jax.random.split(key, groups)
+        inputs = {name: value for name, value in batch.items() if name not in ("labels", "index")}
+        outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
+        return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
 
-        def loss_of(params: PyTree) -> tuple[jax.Array, PyTree]:
-            outputs = model.apply({"params": params["network"]}, batch, deterministic=False, rngs={"dropout": dropout})
-            return objective(params["objective"], outputs, batch["labels"], batch["valid"])
+    def loss_of(
+        params: PyTree, fitted: PyTree, batch: PyTree, chosen: Parts, rates: Rates, key: jax.Array | None
+    ) -> tuple[jax.Array, PyTree]:
+        outputs = apply(params, fitted, batch, rates, key)
+        labels = {name: scores.reshape(-1) for name, scores in batch["labels"].items()}
+        weights = fitted["class_weights"]
+        loss, sums = chosen.objective(params["objective"], outputs, labels, batch["valid"].reshape(-1), weights)
+        return loss, (outputs, sums)
 
-        (loss, sums), gradients = jax.value_and_grad(loss_of, has_aux=True)(state["params"])
-        updates, optimizer_state = optimizer.update(gradients, state["optimizer"], state["params"])
+    def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
+        chosen = parts(values)
+        key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, (_, sums)), gradients = gradient(state["params"], state["fitted"], batch, chosen, chosen.rates, key)
+        updates, optimizer_state = chosen.optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
         if ema_decay:
@@ -75,18 +105,41 @@ def make_programs(
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
         return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
 
-    def predict(params: PyTree, batch: PyTree) -> PyTree:
-        outputs = model.apply({"params": params["network"]}, batch, deterministic=True)
-        _, sums = objective(params["objective"], outputs, batch["labels"], batch["valid"])
-        return {"outputs": outputs, "index": batch["index"], "sums": sums}
+    def predict(evaluated: PyTree, batch: PyTree) -> PyTree:
+        _, (outputs, sums) = loss_of(evaluated["params"], evaluated["fitted"], batch, parts({}), NO_DROPOUT, None)
+        return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
 
+    return Functions(init, update, predict)
+
+
+def evaluated(state: PyTree) -> PyTree:
+    """What is evaluated and exported: parameters (their moving average where there is one) and what was fitted."""
+    params = {**state["params"], "network": state["ema"]} if "ema" in state else state["params"]
+    return {"params": params, "fitted": state["fitted"]}
+
+
+class Programs(NamedTuple):
+    """`Functions` compiled for a mesh; `update` donates the state, `predict` replicates its results."""
+
+    init: Callable[[jax.Array, PyTree, PyTree], PyTree]
+    update: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+    predict: Callable[[PyTree, PyTree], PyTree]
+
+
+def compile_for(functions: Functions, mesh: Mesh, batch: PyTree, fitted: PyTree, *, fsdp: bool = False) -> Programs:
+    """One training over the devices of a mesh: groups of the batch divided along `data`.
+
+    Args:
+      batch, fitted: examples, for shapes.
+      fsdp: parameters and optimizer state are divided along `data` too, and gathered where they are used.
+    """
+    shapes = jax.eval_shape(functions.init, jax.ShapeDtypeStruct((), jnp.int32), batch, fitted)
+    kept = state_shardings(shapes, mesh, fsdp=fsdp)
+    everywhere = state_shardings(shapes, mesh, fsdp=False)["step"]
     return Programs(
-        init=jax.jit(init, out_shardings=everywhere),
-        update=jax.jit(update, donate_argnums=0, out_shardings=everywhere),
-        predict=jax.jit(predict, out_shardings=everywhere),
+        init=jax.jit(functions.init, out_shardings=kept),
+        update=jax.jit(
+            lambda state, batch: functions.update(state, batch, {}), donate_argnums=0, out_shardings=(kept, everywhere)
+        ),
+        predict=jax.jit(functions.predict, out_shardings=everywhere),
     )
-
-
-def evaluated_params(state: PyTree) -> PyTree:
-    """The parameters that are evaluated and exported: the moving average where there is one."""
-    return {**state["params"], "network": state["ema"]} if "ema" in state else state["params"]

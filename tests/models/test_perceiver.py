@@ -7,33 +7,33 @@ import pytest
 
 from mmpsy_jax import models
 from mmpsy_jax.models import mental_perceiver, perceiver
-from mmpsy_jax.models.mental_perceiver import Head, Modality
+from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates
 
-HEADS = (
-    Head("screen", "binary", 2, (-0.2, -1.6)),
-    Head("bands", "ordinal", 4, (-1.0, 0.5, 2.0)),
-    Head("score", "regression", 0, (0.25,)),
-)
-MODALITIES = (Modality("audio", "features", (8, 30), 1), Modality("text", "features", (7, 12), 0))
+HEADS = (Head("screen", "binary", 2), Head("bands", "ordinal", 4), Head("score", "regression", 0))
+STARTS = {"screen": (-0.2, -1.6), "bands": (-1.0, 0.5, 2.0), "score": (0.25,)}
+MODALITIES = (Modality("audio", "features", (30, 8), True), Modality("text", "features", (7, 12)))
+ROWS = 4
 
 
 def build(**changes):
-    arguments = {"width": 16, "latents": 4, "layers": 2, "patch": 4, "dropout": 0.2, **changes}
+    arguments = {"width": 16, "latents": 4, "layers": 2, "patch": 4, **changes}
     modalities = arguments.pop("modalities", MODALITIES)
     return models.build("mental_perceiver", modalities=modalities, heads=HEADS, window_seconds=60.0, **arguments)
 
 
-def batch(rng, b=4, w=2):
+def batch(rng):
+    """Eight windows of four participants, and two unused slots; 1 has no audio, 2 no text, 3 nothing at all."""
+    row = np.array([0, 0, 0, 1, 1, 2, 3, 3, ROWS, ROWS], np.int32)
     made = {
-        "audio": rng.normal(size=(b, w, 8, 30)).astype(np.float16),
-        "audio_length": np.full((b, w), 30, np.int32),
-        "text": rng.normal(size=(b, w, 7, 12)).astype(np.float16),
-        "text_length": np.full((b, w), 7, np.int32),
-        "window_start_s": np.tile(50.0 * np.arange(w, dtype=np.float32), (b, 1)),
+        "audio": rng.normal(size=(10, 30, 8)).astype(np.float16),
+        "audio_length": np.where(np.isin(row, (0, 2)), 30, 0).astype(np.int32),
+        "text": rng.normal(size=(10, 7, 12)).astype(np.float16),
+        "text_length": np.where(np.isin(row, (0, 1)), 7, 0).astype(np.int32),
+        "window_start_s": np.array([0, 50, 100, 0, 50, 0, 0, 50, 0, 0], np.float32),
+        "row": row,
+        "valid": np.array([True] * ROWS),
     }
-    made["audio_length"][1] = 0  # no audio
-    made["text_length"][2] = 0  # no text
-    made["audio_length"][3] = made["text_length"][3] = 0  # nothing at all
+    made["audio_length"][2] = 13
     return made
 
 
@@ -59,41 +59,93 @@ def run(model, params, inputs, **options):
     return jax.jit(lambda p, x: model.apply({"params": p}, x, **options))(params, inputs)
 
 
-def test_a_row_with_nothing_to_attend_to_is_zero():
-    attention = perceiver.Attention(width=8, heads=2)
-    rng = np.random.default_rng(0)
-    q, x = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 3, 8), (2, 5, 6)))
-    mask = jnp.array([[True] * 3 + [False] * 2, [False] * 5])
-    params = attention.init(jax.random.key(0), q, x, mask, True)
-    out = attention.apply(params, q, x, mask, True)
-    assert np.all(out[1] == 0)
-    assert np.all(np.abs(out[0]).sum(-1) > 0)
-    # The masked keys do not matter, and the gradient of an empty row is finite.
-    other = x.at[0, 3:].set(99.0)
-    np.testing.assert_allclose(attention.apply(params, q, other, mask, True)[0], out[0], atol=1e-6)
-    gradient = jax.grad(lambda x: attention.apply(params, q, x, mask, True).sum())(x)
-    assert np.all(np.isfinite(gradient)) and np.all(gradient[1] == 0)
-
-
-def test_attention_is_the_textbook_formula():
-    attention = perceiver.Attention(width=8, heads=2)
-    rng = np.random.default_rng(1)
-    q, x = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((1, 3, 8), (1, 5, 6)))
-    params = randomised_tree(attention.init(jax.random.key(0), q, x, None, True))
-    p = params["params"]
-    expected = 0
-    for h in range(2):
-        qh = q[0] @ p["query"]["kernel"][:, h] + p["query"]["bias"][h]
-        kh = x[0] @ p["key"]["kernel"][:, h] + p["key"]["bias"][h]
-        vh = x[0] @ p["value"]["kernel"][:, h] + p["value"]["bias"][h]
-        weights = jax.nn.softmax(qh @ kh.T / 2.0, axis=-1)
-        expected += weights @ vh @ p["out"]["kernel"][h]
-    np.testing.assert_allclose(attention.apply(params, q, x, None, True)[0], expected, rtol=1e-4, atol=1e-5)
-
-
-def randomised_tree(tree):
+def randomised_tree(tree, scale=1.0):
     rng = np.random.default_rng(3)
-    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), tree)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * scale, x.dtype), tree)
+
+
+def packed(absorb, l=3, d=8, heads=2):  # noqa: E741
+    attention = perceiver.PackedAttention(heads, absorb)
+    rng = np.random.default_rng(0)
+    q, x = jnp.asarray(rng.normal(size=(l, d)), jnp.float32), jnp.asarray(rng.normal(size=(5, 6, d)) + 1, jnp.float32)
+    row = jnp.array([0, 0, 2, 2, 3])  # 1 has no window, 3 a masked one, 4 slots are used
+    mask = jnp.asarray(rng.random((5, 6)) < 0.7).at[4].set(False)
+    params = randomised_tree(attention.init(jax.random.key(0), q, x, mask, row, 4), 0.5)
+    return attention, params, (q, x, mask, row, 4)
+
+
+@pytest.mark.parametrize("absorb", [True, False])
+def test_packed_attention_is_the_textbook_formula(absorb):
+    attention, params, (q, x, mask, row, rows) = packed(absorb)
+    p = jax.tree.map(np.asarray, params["params"])
+    got = attention.apply(params, q, x, mask, row, rows)
+    assert got.shape == (4, 3, 8)
+    for b in (0, 2):
+        tokens = np.concatenate([x[s][mask[s]] for s in np.flatnonzero(row == b)])
+        normed = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
+        normed = normed * p["norm_scale"] + p["norm_bias"]
+        expected = 0
+        for h in range(2):
+            part = slice(4 * h, 4 * h + 4)
+            qh = np.asarray(q) @ p["query"]["kernel"][:, h] + p["query"]["bias"][h]
+            weights = jax.nn.softmax(qh @ (normed @ p["key"][:, part]).T / 2.0, axis=-1)
+            value = normed @ p["value"][:, part] + p["value_bias"][h]
+            expected += weights @ value @ p["out"][part]
+        np.testing.assert_allclose(got[b], expected, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("absorb", [True, False])
+def test_who_has_nothing_to_attend_to_gets_zero(absorb):
+    attention, params, (q, x, mask, row, rows) = packed(absorb)
+    apply = lambda x: attention.apply(params, q, x, mask, row, rows)  # noqa: E731
+    out = apply(x)
+    assert np.all(out[1] == 0) and np.all(out[3] == 0) and np.all(np.abs(out[0]).sum(-1) > 0)
+    np.testing.assert_allclose(apply(jnp.where(mask[..., None], x, 99.0)), out, rtol=1e-5, atol=1e-5)
+    gradient = jax.grad(lambda x: (apply(x) ** 2).sum())(x)
+    assert np.all(np.isfinite(gradient)) and np.all(gradient[4] == 0) and np.all(gradient[~np.asarray(mask)] == 0)
+
+
+def test_absorbed_projections_and_plain_ones_agree_with_their_gradients():
+    (one, params, arguments), (other, _, _) = packed(True), packed(False)
+    loss = lambda module: lambda p: (module.apply(p, *arguments) ** 2).sum()  # noqa: E731
+    (value, gradient), (plain, plain_gradient) = (jax.value_and_grad(loss(m))(params) for m in (one, other))
+    np.testing.assert_allclose(value, plain, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), gradient, plain_gradient)
+
+
+def test_tokens_of_features_are_normalised_then_projected():
+    adapter = perceiver.FeaturesAdapter(width=5)
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 7)) * 2 + 1, jnp.float16)
+    params = randomised_tree(adapter.init(jax.random.key(0), features, jnp.array([3, 2])))
+    p, x = params["params"], np.asarray(features, np.float64)
+    normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    expected = (normed * p["norm_scale"] + p["norm_bias"]) @ p["kernel"] + p["bias"]
+    tokens, mask = adapter.apply(params, features, jnp.array([3, 2]))
+    np.testing.assert_allclose(tokens, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(mask, [[True] * 3, [True, True, False]])
+
+
+def test_frames_are_patched():
+    adapter = perceiver.FramesAdapter(width=5, patch=4)
+    frames = jnp.asarray(np.random.default_rng(0).normal(size=(2, 10, 3)), jnp.float32)
+    params = randomised_tree(adapter.init(jax.random.key(0), frames, jnp.array([10, 5])))
+    tokens, mask = adapter.apply(params, frames, jnp.array([10, 5]))
+    np.testing.assert_array_equal(mask, [[True] * 3, [True, True, False]])
+    p = params["params"]
+    raw = np.asarray(frames[0, 4:8]).reshape(-1) @ np.asarray(p["kernel"])
+    expected = (raw - raw.mean()) / np.sqrt(raw.var() + 1e-6) * p["norm"]["scale"] + p["norm"]["bias"]
+    np.testing.assert_allclose(tokens[0, 1], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_share_and_the_mean(rate):
+    x = jnp.ones((200, 500))
+    drop = lambda r: perceiver.Dropout().apply({}, x, r, rngs={"dropout": jax.random.key(0)})  # noqa: E731
+    out = drop(rate)
+    assert abs(float((out == 0).mean()) - rate) < 0.01
+    np.testing.assert_allclose(out[out != 0], 1 / (1 - rate), rtol=1e-5)
+    np.testing.assert_array_equal(jax.jit(drop)(jnp.float32(rate)), out)  # a replica's own rate gives the same mask
+    assert perceiver.Dropout().apply({}, x, 0.0) is x
 
 
 def test_output_shapes_and_order_of_ordinal_logits(inputs, params):
@@ -107,9 +159,13 @@ def test_initial_outputs_are_the_biases(inputs):
     model = build(pooled_prior=True)
     params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
     params = {**params, "readout": jnp.zeros_like(params["readout"])}
+    for head in HEADS:
+        started = head.bias(np.array(STARTS[head.name]))
+        assert started.keys() <= params.keys()
+        params |= started
     outputs = run(model, params, inputs)
     np.testing.assert_allclose(outputs["screen"], np.tile([-0.2, -1.6], (4, 1)), atol=1e-6)
-    np.testing.assert_allclose(outputs["bands"], np.tile([1.0, -0.5, -2.0], (4, 1)), atol=5e-3)
+    np.testing.assert_allclose(outputs["bands"], np.tile([1.0, -0.5, -2.0], (4, 1)), atol=1e-5)
     np.testing.assert_allclose(outputs["score"], 0.25, atol=1e-6)
 
 
@@ -117,19 +173,21 @@ def test_what_is_masked_does_not_matter(inputs, params):
     model = build()
     base = run(model, params, inputs)
     changed = {k: np.array(v) for k, v in inputs.items()}
-    changed["audio"][1] = 7
-    changed["text"][2] = -7
-    changed["audio"][3] = 5
-    changed["text"][3] = 5
+    for name, fill in (("audio", 7), ("text", -7)):
+        changed[name][changed[f"{name}_length"] == 0] = fill
     for name, value in run(model, params, changed).items():
         np.testing.assert_allclose(value, base[name], atol=1e-5, err_msg=name)
 
 
-def test_padding_windows_do_not_matter(inputs, params):
+def test_unused_slots_and_the_other_participants_do_not_matter(inputs, params):
     model = build()
-    wider = {k: np.concatenate([v, np.zeros_like(v)], axis=1) for k, v in inputs.items()}
     base = run(model, params, inputs)
-    for name, value in run(model, params, wider).items():
+    windows = {"audio", "audio_length", "text", "text_length", "window_start_s", "row"}
+    alone = {k: v[3:5] if k in windows else v[:1] for k, v in inputs.items()} | {"row": jnp.array([0, 0])}
+    for name, value in run(model, params, alone).items():
+        np.testing.assert_allclose(value[0], base[name][1], atol=1e-5, err_msg=name)
+    more = {k: jnp.concatenate([v, v[-1:]]) if k in windows else v for k, v in inputs.items()}
+    for name, value in run(model, params, more).items():
         np.testing.assert_allclose(value, base[name], atol=1e-5, err_msg=name)
 
 
@@ -144,14 +202,15 @@ def test_each_modality_is_used(inputs, params):
 def test_attention_weights_on_request(inputs, params):
     _, kept = run(build(), params, inputs, mutable=["intermediates"])
     weights = kept["intermediates"]["encoder"]["attention"]["attention"][0]
-    assert weights.shape == (4, 4, 4, 2 * 8 + 2 * 7)  # b, heads, latents, patches and tokens of both windows
-    np.testing.assert_allclose(weights[:3].sum(-1), 1.0, atol=1e-5)
-    assert np.all(weights[3] == 0)
+    assert weights.shape == (10, 8 + 7, 4, 4)  # windows, patches and tokens, latents, heads
+    per_participant = perceiver.merge_windows(weights.sum(axis=1), inputs["row"], ROWS)
+    np.testing.assert_allclose(per_participant[:3], 1.0, atol=1e-5)
+    assert np.all(per_participant[3] == 0)
 
 
 def test_remat_changes_nothing(inputs, params):
     def value_and_gradient(remat):
-        model = build(remat=remat, dropout=0.0)
+        model = build(remat=remat)
         loss = lambda p: model.apply({"params": p}, inputs)["score"].sum()  # noqa: E731
         return jax.jit(jax.value_and_grad(loss))(params)
 
@@ -171,8 +230,8 @@ def test_bfloat16_keeps_float32_parameters_and_is_close(inputs, params):
 
 
 def test_dropouts_act_in_training_only_and_follow_the_key(inputs, params):
-    model = build(token_dropout=0.3, modality_dropout=0.5)
-    drop = jax.jit(lambda key: model.apply({"params": params}, inputs, False, rngs={"dropout": key})["score"])
+    model, rates = build(), Rates(0.2, 0.3, 0.0, 0.5)
+    drop = jax.jit(lambda key: model.apply({"params": params}, inputs, rates, rngs={"dropout": key})["score"])
     one, again, two = drop(jax.random.key(1)), drop(jax.random.key(1)), drop(jax.random.key(2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, two)
@@ -180,38 +239,38 @@ def test_dropouts_act_in_training_only_and_follow_the_key(inputs, params):
 
 
 def test_modality_dropout_never_hides_the_only_modality():
-    present = [jnp.array([[True], [True], [False]]), jnp.array([[False], [True], [False]])]
+    present = jnp.array([[True, False], [True, True], [False, False]])
     seen = set()
     for seed in range(30):
-        first, second = mental_perceiver.drop_modalities(jax.random.key(seed), present, 0.7)
-        assert first[0, 0]  # its only modality
-        assert first[1, 0] or second[1, 0]
-        assert not first[2, 0] and not second[2, 0]
-        seen.add((bool(first[1, 0]), bool(second[1, 0])))
+        kept = np.asarray(mental_perceiver.drop_modalities(jax.random.key(seed), present, 0.7))
+        assert kept[0].tolist() == [True, False] and kept[2].tolist() == [False, False]
+        seen.add(tuple(kept[1].tolist()))
     assert seen == {(True, True), (True, False), (False, True)}
 
 
 def test_ids_are_summed_and_zero_means_nothing():
     adapter = perceiver.IdsAdapter(width=3, vocabulary=10)
-    ids = jnp.array([[[[1, 0], [2, 3]]]])
-    length = jnp.array([[1]])
-    params = adapter.init(jax.random.key(0), ids, length, True)
-    tokens, mask, _ = adapter.apply(params, ids, length, True)
-    table = params["params"]["embedding"]
-    np.testing.assert_allclose(tokens[0, 0], [table[1], table[2] + table[3]], rtol=1e-6)
-    np.testing.assert_array_equal(mask[0, 0], [True, False])
+    ids, length, row = jnp.array([[[1, 0], [2, 3]]]), jnp.array([1]), jnp.array([0])
+    variables = adapter.init(jax.random.key(0), ids, length, row, 1, 0.0)
+    tokens, mask, _ = adapter.apply(variables, ids, length, row, 1, 0.0)
+    table = variables["params"]["embedding"]
+    np.testing.assert_allclose(tokens[0], [table[1], table[2] + table[3]], rtol=1e-6)
+    np.testing.assert_array_equal(mask[0], [True, False])
 
 
-def test_the_bag_is_sublinear_tf_of_unit_length():
-    ids = np.random.default_rng(0).integers(0, 6, size=(3, 2, 5, 2))
-    weights = perceiver.bag_weights(jnp.asarray(ids), 6)
-    for person, weight in zip(ids, weights, strict=True):
-        counts = np.bincount(person.ravel(), minlength=6)[1:]
-        bag = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0.0)
-        ours = np.bincount(person.ravel(), weights=np.ravel(weight), minlength=6)
-        np.testing.assert_allclose(ours[1:], bag / np.linalg.norm(bag), rtol=1e-5)
-        assert ours[0] == 0
-    assert np.all(perceiver.bag_weights(jnp.zeros((1, 1, 4, 2), jnp.int32), 6) == 0)
+def test_the_bag_is_sublinear_tfidf_of_unit_length():
+    rng = np.random.default_rng(0)
+    ids, row = rng.integers(0, 6, size=(5, 5, 2)), np.array([0, 0, 1, 3, 3])
+    idf = np.array([9.0, 1.0, 0.0, 2.0, 1.5, 1.2], np.float32)
+    weights = perceiver.bag_weights(jnp.asarray(ids), jnp.asarray(row), 3, jnp.asarray(idf))
+    for person in (0, 1):
+        counts = np.bincount(ids[row == person].ravel(), minlength=6)
+        bag = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0.0) * idf
+        bag[0] = 0
+        ours = np.bincount(ids[row == person].ravel(), weights=np.ravel(weights[row == person]), minlength=6)
+        np.testing.assert_allclose(ours, bag / np.linalg.norm(bag), rtol=1e-5)
+    empty = perceiver.bag_weights(jnp.zeros((1, 4, 2), jnp.int32), jnp.array([0]), 1, jnp.asarray(idf))
+    assert np.all(empty == 0)
 
 
 @pytest.mark.parametrize("kind", ["fourier", "learned", "none"])

@@ -133,9 +133,23 @@ def test_a_foreign_folder_is_not_a_workdir(tmp_path):
 
 def test_batches_divide_over_the_devices():
     made = mesh.make_mesh()
-    mesh.check_batch_size(16, made)
-    with pytest.raises(InputError, match="multiple of 8"):
-        mesh.check_batch_size(12, made)
+    assert mesh.groups_of(16, 0, made) == 8 and mesh.groups_of(32, 16, made) == 16
+    for size, groups in ((12, 0), (16, 4), (24, 16)):
+        with pytest.raises(InputError, match="multiple of 8"):
+            mesh.groups_of(size, groups, made)
+    assert dict(mesh.make_mesh(4).shape) == {"replica": 4, "data": 2}
+    with pytest.raises(InputError, match="divisible"):
+        mesh.make_mesh(3)
+
+
+def test_fsdp_divides_large_arrays_along_their_largest_axis():
+    made = mesh.make_mesh(2)  # four devices share a batch
+    shapes = {"kernel": (64, 256), "odd": (63, 257), "small": (8, 8), "table": (4096, 64)}
+    tree = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    placed = mesh.state_shardings(tree, made, fsdp=True)
+    specs = {name: tuple(s.spec) for name, s in placed.items()}
+    assert specs == {"kernel": (None, "data"), "odd": (), "small": (), "table": ("data",)}
+    assert all(s.is_fully_replicated for s in mesh.state_shardings(tree, made, fsdp=False).values())
 
 
 def test_rows_after_the_restored_step_are_removed(tmp_path):

@@ -1,0 +1,78 @@
+"""What is fitted on the training participants before the first step, and on nobody else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from ml_collections import ConfigDict
+
+from mmpsy_jax.data.frequencies import inverse_document_frequency
+from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.models.mental_perceiver import Head, Modality
+from mmpsy_jax.objectives import multitask
+from mmpsy_jax.tasks import Task
+
+
+def fit(
+    config: ConfigDict,
+    tasks: Sequence[Task],
+    modalities: Sequence[Modality],
+    corpus: Corpus,
+    members: Int[np.ndarray, " m"],
+) -> dict[str, Any]:
+    """Constants of one training, as a pytree of numpy arrays whose shapes depend on config and corpus alone.
+
+    Args:
+      members: positions of the training participants in the corpus.
+
+    Returns:
+      `bias`: initial output parameters by name; `class_weights` [classes] by task but regression; `network`: the
+      network's collection "fitted" (weights of n-grams).
+
+    Raises:
+      InputError: a task without a single training label.
+    """
+    scores = {name: column[members] for name, column in corpus.labels.items()}
+    bias: dict[str, np.ndarray] = {}
+    for task in tasks:
+        bias |= head(task).bias(start(task, scores[task.label]))
+    limit = config.data.max_windows or None
+    return {
+        "bias": bias,
+        "class_weights": {
+            task.name: np.asarray(
+                multitask.class_weights(task, scores[task.label], config.objective.class_weights), np.float32
+            )
+            for task in tasks
+            if task.kind != "regression"
+        },
+        "network": {
+            f"{m.name}_adapter": {"idf": inverse_document_frequency(corpus, m.name, members, limit)}
+            for m in modalities
+            if m.kind == "ids"
+        },
+    }
+
+
+def head(task: Task) -> Head:
+    """A task's output of the network."""
+    return Head(task.name, task.kind, task.n_classes)
+
+
+def start(task: Task, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
+    """Where a task's output biases start: the frequencies of the classes, or the mean score over its maximum."""
+    known = task.targets(scores)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        raise InputError(f"task {task.name!r}: no participant of the training split has a {task.label!r} score")
+    if task.kind == "regression":
+        return np.array([known.mean() / task.maximum])
+    # One is added to each class so that an empty class has a finite bias.
+    counts = np.bincount(known.astype(int), minlength=task.n_classes) + 1.0
+    share = counts / counts.sum()
+    if task.kind == "binary":
+        return np.log(share)
+    below = np.cumsum(share)[:-1]
+    return np.log(below / (1 - below))

@@ -1,0 +1,52 @@
+"""Config fields whose value may differ between trainings of one compiled program."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# Everything else changes a shape or the program itself, and is another compilation.
+DYNAMIC = (
+    "model.dropout",
+    "model.modality_dropout",
+    "model.ngram_dropout",
+    "model.token_dropout",
+    "objective.ccc",
+    "objective.delta",
+    "objective.weights",
+    "optimizer.b1",
+    "optimizer.b2",
+    "optimizer.clip",
+    "optimizer.eps",
+    "optimizer.final_fraction",
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+)
+# At zero these leave something out of the program, so zero and another value are two programs.
+OFF_AT_ZERO = ("optimizer.clip",)
+
+
+def is_dynamic(field: str) -> bool:
+    """Whether trainings that differ in this field can share a program."""
+    return any(field == name or field.startswith(name + ".") for name in DYNAMIC)
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a field is zero for certain; an array may be anything."""
+    return isinstance(value, float | int) and value == 0
+
+
+def overlay(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a config with some fields replaced, by arrays where a replica brings its own.
+
+    Args:
+      values: by field, such as {"optimizer.learning_rate": 1e-3}.
+    """
+    made = ConfigDict(config.to_dict(), type_safe=False)
+    for field, value in values.items():
+        *parents, name = field.split(".")
+        node = made
+        for parent in parents:
+            node = node[parent]
+        node[name] = value
+    return made
