@@ -25,6 +25,7 @@ FREE_ON_RESUME = (
     "evaluation",
     "heartbeat_seconds",
     "log",
+    "replicas.memory_gb",
 )
 
 
@@ -109,6 +110,10 @@ def default() -> ConfigDict:
     config.mesh = ConfigDict()
     config.mesh.replica = 1  # parts that the devices are divided into, each training its own replicas
     config.mesh.fsdp = False  # divide parameters and optimizer state over the devices that share a batch
+
+    config.replicas = ConfigDict()  # folds x seeds x settings as one program (replicas.py)
+    config.replicas.layout = "auto"  # vmap, map, sequence, or auto: what is faster; off: one training after another
+    config.replicas.memory_gb = 0.0  # what all replicas may take; 0 is the device's memory, or half of the free host's
 
     config.log = ConfigDict()
     config.log.every = "1 epochs"

@@ -6,7 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 from absl import logging
+
+
+def say(text: str) -> None:
+    """A line on the terminal, from process 0."""
+    if jax.process_index() == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 class RunLogger:

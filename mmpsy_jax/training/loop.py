@@ -53,6 +53,7 @@ class Run:
       workdir: its own folder (one per fold and seed).
       seed, fold: written to the predictions; `seed` also starts every random stream.
       batches: per epoch at least; folds of slightly different size then make equally many.
+      values: config fields in which this training differs from others of one program (`hyper.py`).
     """
 
     config: ConfigDict
@@ -62,6 +63,7 @@ class Run:
     seed: int = 0
     fold: int = 0
     batches: int | None = None
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train(run: Run) -> Predictions:
@@ -146,7 +148,7 @@ def train(run: Run) -> Predictions:
     with contextlib.ExitStack() as stack:
         for resource in (logger, checkpoints, loader, evaluator):
             stack.enter_context(contextlib.closing(resource))
-        stop = stack.enter_context(_terminations())
+        stop = stack.enter_context(terminations())
         for step in range(start + 1, total + 1):
             if selection.exhausted:
                 logger.message(f"stopped early at step {step - 1}: {selection.describe()}")
@@ -154,7 +156,7 @@ def train(run: Run) -> Predictions:
             with jax.transfer_guard("disallow"):
                 state, metrics = programs.update(state, next(loader))
             steps_unread.append((step, metrics))
-            stopping = _must_stop(stop, step)  # asked at every step: the processes agree on one of them
+            stopping = must_stop(stop, step)  # asked at every step: the processes agree on one of them
             if step % log_every == 0 and step > log_every:
                 ready, steps_unread = steps_unread[:-log_every], steps_unread[-log_every:]
                 _read_out(ready, logger, config.data.batch_size, state)
@@ -212,33 +214,57 @@ class Evaluator:
     def predictions(self, evaluated: PyTree, split: str) -> Predictions:
         """The rows of `predictions.csv` for a split, participants in corpus order."""
         outputs, index, _ = self.outputs(evaluated, split)
-        return self._table(outputs, index, split)
-
-    def _table(self, outputs: dict[str, np.ndarray], index: np.ndarray, split: str) -> Predictions:
-        order = np.argsort(index)
-        index = index[order]
-        ids = [self.run.corpus.participants[i] for i in index]
-        parts = []
-        for task in self.tasks:
-            value = multitask.probabilities(task, outputs[task.name])[order]
-            column = {"y_prob" if task.kind == "binary" else "y_pred": value}
-            truth = task.targets(self.run.corpus.labels[task.label][index])
-            parts.append(
-                Predictions.build(ids, task.name, truth, split=split, fold=self.run.fold, seed=self.run.seed, **column)
-            )
-        return Predictions.concatenate(parts)
+        return table_of(self.run, self.tasks, outputs, index, split)
 
     def scores(self, evaluated: PyTree, split: str) -> dict[str, float]:
-        """Metrics of a split: `loss` (sum over tasks of their mean losses) and `<task>/<metric>`."""
-        outputs, index, sums = self.outputs(evaluated, split)
-        losses = {f"{name}/loss": float(s / w) if w else float("nan") for name, (s, w) in sums.items()}
-        weights = self.run.config.objective.weights.to_dict()
-        scores = {"loss": sum(weights.get(t.name, 1.0) * losses[f"{t.name}/loss"] for t in self.tasks), **losses}
-        table = self._table(outputs, index, split).known()
-        for task in self.tasks:
-            rows = table.select(task=task.name)
-            scores |= {f"{task.name}/{k}": v for k, v in quick_metrics(task, rows).items()}
-        return scores
+        """`scores_of` a split."""
+        return scores_of(self.run, self.tasks, *self.outputs(evaluated, split), split=split)
+
+
+def table_of(
+    run: Run, tasks: Sequence[Task], outputs: Mapping[str, np.ndarray], index: Int[np.ndarray, " n"], split: str
+) -> Predictions:
+    """The rows of `predictions.csv` for a split, participants in corpus order.
+
+    Args:
+      outputs: of the network, per task [n, o].
+      index: position of each row in the corpus.
+    """
+    order = np.argsort(index)
+    index = index[order]
+    ids = [run.corpus.participants[i] for i in index]
+    parts = []
+    for task in tasks:
+        value = multitask.probabilities(task, outputs[task.name])[order]
+        column = {"y_prob" if task.kind == "binary" else "y_pred": value}
+        truth = task.targets(run.corpus.labels[task.label][index])
+        parts.append(Predictions.build(ids, task.name, truth, split=split, fold=run.fold, seed=run.seed, **column))
+    return Predictions.concatenate(parts)
+
+
+def scores_of(
+    run: Run,
+    tasks: Sequence[Task],
+    outputs: Mapping[str, np.ndarray],
+    index: Int[np.ndarray, " n"],
+    sums: Mapping[str, Sequence[float]],
+    *,
+    split: str,
+) -> dict[str, float]:
+    """Metrics of a split: `loss` (weighted sum over tasks of their mean losses) and `<task>/<metric>`.
+
+    Args:
+      outputs, index: as `table_of`.
+      sums: (sum, weight) of each task's loss.
+    """
+    losses = {f"{name}/loss": float(s / w) if w else float("nan") for name, (s, w) in sums.items()}
+    weights = run.config.objective.weights.to_dict()
+    scores = {"loss": sum(weights.get(t.name, 1.0) * losses[f"{t.name}/loss"] for t in tasks), **losses}
+    table = table_of(run, tasks, outputs, index, split).known()
+    for task in tasks:
+        rows = table.select(task=task.name)
+        scores |= {f"{task.name}/{k}": v for k, v in quick_metrics(task, rows).items()}
+    return scores
 
 
 def modalities_of(corpus: Corpus, wanted: Sequence[str]) -> tuple[Modality, ...]:
@@ -298,7 +324,7 @@ def _read_out(entries: list[tuple[int, PyTree]], logger: RunLogger, batch_size: 
 
 
 @contextlib.contextmanager
-def _terminations():
+def terminations():
     """An event that SIGTERM sets; under jax.distributed the runtime itself listens, so that all processes agree."""
     event = threading.Event()
     if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
@@ -311,7 +337,7 @@ def _terminations():
         signal.signal(signal.SIGTERM, previous)
 
 
-def _must_stop(stop: threading.Event, step: int) -> bool:
+def must_stop(stop: threading.Event, step: int) -> bool:
     return multihost_utils.reached_preemption_sync_point(step) if jax.process_count() > 1 else stop.is_set()
 
 

@@ -24,6 +24,7 @@ from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.features import table
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import replicas
 from mmpsy_jax.training.config import claim_workdir, jsonable
 from mmpsy_jax.training.logger import read_rows
 from mmpsy_jax.training.loop import Run, train
@@ -62,22 +63,30 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     claim_workdir(config, workdir, writes=main)
     _wait_for_all("workdir")
 
-    parts, planned = [], list(trainings(config, tasks, corpus, workdir))
-    for one in planned:
-        file = one.workdir / "predictions.csv"
-        if not file.exists():
-            one.workdir.mkdir(parents=True, exist_ok=True)
-            made = train(one)
+    planned = list(trainings(config, tasks, corpus, workdir))
+    if not all((one.workdir / "predictions.csv").exists() for one in planned):
+        as_replicas = len(planned) > 1 and replicas.possible(config, corpus)
+        made = replicas.train(planned, workdir / "replicas") if as_replicas else map(train_alone, planned)
+        for one, predictions in zip(planned, made, strict=True):
             if main:
-                write_csv(file, made)
-            _wait_for_all(str(file))
-        parts.append(read_csv(file))
+                write_csv(one.workdir / "predictions.csv", predictions)
+        _wait_for_all("predictions")
+    parts = [read_csv(one.workdir / "predictions.csv") for one in planned]
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
     return evaluate(config, tasks, corpus, workdir, planned, predictions)
+
+
+def train_alone(one: Run) -> Predictions:
+    """The predictions of one training, made now or by an earlier start of this command."""
+    file = one.workdir / "predictions.csv"
+    if file.exists():
+        return read_csv(file)
+    one.workdir.mkdir(parents=True, exist_ok=True)
+    return train(one)
 
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:

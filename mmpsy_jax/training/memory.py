@@ -1,0 +1,75 @@
+"""What replicas take in memory: an estimate made before anything is compiled, and the memory there is."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.models.mental_perceiver import Modality
+
+
+def bytes_of(tree: PyTree) -> int:
+    """Bytes of the arrays of a tree (or of its shapes)."""
+    return sum(int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Bytes: of the corpus (once), of a replica that waits, and of a step of one replica while it runs.
+
+    A waiting replica holds its state and its best parameters. A step holds gradients and updates (as large as the
+    parameters each), the batch in float32, and eight float32 activations per token and unit of width, forward and
+    backward (our rule of thumb; `replicas.py` logs what XLA reports beside it).
+    """
+
+    corpus: int
+    replica: int
+    step: int
+
+    @classmethod
+    def of(
+        cls, state: PyTree, batch: PyTree, modalities: Sequence[Modality], corpus: int, width: int, patch: int
+    ) -> "Estimate":
+        """From shapes: the state of one replica, one batch, and bytes of the corpus on the device."""
+        parameters = bytes_of(state["params"])
+        values = {m.name: int(np.prod(batch[m.name].shape)) for m in modalities}
+        tokens = 0
+        for m in modalities:
+            windows = values[m.name] // int(np.prod(m.shape))
+            # Each n-gram id is looked up as a vector of its own.
+            tokens += windows * (
+                m.shape[0] // patch if m.frames else m.shape[0] * (m.shape[1] if m.kind == "ids" else 1)
+            )
+        step = 2 * parameters + 4 * sum(values.values()) + 8 * 4 * width * tokens
+        return cls(corpus, bytes_of(state) + parameters, step)
+
+    def replicas(self, budget: int, layout: str) -> int:
+        """Replicas that fit into `budget` bytes under a layout (`auto` may come to `vmap`).
+
+        Raises:
+          InputError: not even one.
+        """
+        stepping = self.step if layout in ("vmap", "auto") else 0
+        left = budget - self.corpus - (self.step - stepping)
+        fitting = left // (self.replica + stepping)
+        if fitting < 1:
+            raise InputError(
+                f"config.replicas.memory_gb: the corpus takes {self.corpus / 2**30:.2f} GB and one replica "
+                f"{(self.replica + self.step) / 2**30:.2f} GB of the {budget / 2**30:.2f} GB at hand: take a smaller "
+                "batch or model, or --config.replicas.layout=off, which may stream the corpus"
+            )
+        return int(fitting)
+
+
+def budget(gigabytes: float) -> int:
+    """Bytes that replicas may take: as given, or 0.9 of a device's memory, or half of what the host has free."""
+    if gigabytes:
+        return int(gigabytes * 2**30)
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(0.9 * stats["bytes_limit"])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -1,0 +1,356 @@
+"""Many trainings as one program: folds x seeds x settings, stacked, with the corpus held once.
+
+Every training of a list (`loop.Run`s of one corpus and one shape) is a *replica*: its state is a slice of stacked
+arrays, and it gathers its own batches by index, in the order it would have alone. `lax.scan` runs the steps between two
+evaluations on the device. How replicas lie on a device is a *layout*:
+
+| layout | a chunk of steps is | good where |
+|---|---|---|
+| `sequence` | one scan per replica, through one compiled program | the work of one replica fills the device |
+| `map` | one program that loops over the replicas | as `sequence`, with one dispatch |
+| `vmap` | one scan whose steps do all replicas at once | the work of one replica is small |
+
+`auto` times `sequence` and `vmap` on the first chunks of the training itself and keeps the faster; what it chose is
+saved with the state. All layouts compute the same, up to the order of float32 sums. Replicas that do not fit into
+memory together are trained in waves.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Bool, PyTree
+from ml_collections import ConfigDict
+
+from mmpsy_jax.data.assemble import Plans
+from mmpsy_jax.data.plan import batches_needed, limited, window_slots
+from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.data.resident import Resident, gather
+from mmpsy_jax.errors import one_of
+from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import loop, memory
+from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training.cadence import to_steps
+from mmpsy_jax.training.checkpoint import Checkpoints
+from mmpsy_jax.training.fitted import fit
+from mmpsy_jax.training.logger import RunLogger, say
+from mmpsy_jax.training.programs import build
+from mmpsy_jax.training.replica_programs import ReplicaPrograms
+from mmpsy_jax.training.selection import Selection
+from mmpsy_jax.training.step import evaluated
+
+LAYOUTS = ("auto", "vmap", "map", "sequence", "off")
+
+
+def train(runs: Sequence[loop.Run], folder: Path) -> list[Predictions | None]:
+    """Trains all runs, or goes on training them; returns the predictions of each, in order.
+
+    Args:
+      runs: of one corpus and one config but for `values`; their training parts make equally many batches per epoch.
+      folder: for the checkpoints of this group of runs.
+
+    Raises:
+      InputError, TrainingDiverged, Interrupted: as `loop.train`. A run with `values` of its own (a point of a sweep)
+        that diverges is given up instead: its predictions are None.
+    """
+    group = _Group(runs)
+    made: list[Predictions | None] = []
+    size = group.wave_size()
+    for number, start in enumerate(range(0, len(runs), size)):
+        wave = _Wave(group, runs[start : start + size], size, folder / f"wave_{number}")
+        made += wave.train()
+    return made
+
+
+def possible(config: ConfigDict, corpus: Corpus) -> bool:
+    """Whether several trainings become replicas: wanted, and the windows may be held on the device."""
+    data = config.data
+    if config.replicas.layout == "off" or data.placement not in ("auto", "device"):
+        return False
+    wanted = data.modalities or tuple(corpus.modalities)
+    windows = limited(corpus.n_windows, data.max_windows or None)
+    needed = sum(int(windows[corpus.has[name]].sum()) * corpus.modalities[name].window_bytes for name in wanted)
+    if data.placement == "auto" and needed > data.memory_gb * 2**30:
+        logging.info(
+            "the windows take %.1f GB, more than config.data.memory_gb: one training after another", needed / 2**30
+        )
+        return False
+    return True
+
+
+class _Group:
+    """What all replicas share: corpus on the device, compiled programs, lengths."""
+
+    def __init__(self, runs: Sequence[loop.Run]):
+        self.runs, first = runs, runs[0]
+        self.config, self.corpus = first.config, first.corpus
+        config, data = self.config, self.config.data
+        if config.replicas.layout not in LAYOUTS:
+            raise one_of("config.replicas.layout", config.replicas.layout, LAYOUTS)
+        self.tasks = from_config(config.tasks)
+        self.mesh = meshes.make_mesh(config.mesh.replica)
+        self.modalities = loop.modalities_of(self.corpus, data.modalities)
+        limit = data.max_windows or None
+        self.resident = Resident(
+            self.corpus,
+            np.unique(np.concatenate([part for run in runs for part in run.splits.values()])),
+            modalities=tuple(m.name for m in self.modalities),
+            labels=tuple(self.corpus.labels),
+            max_windows=limit,
+        )
+        groups = meshes.groups_of(data.batch_size, data.groups, self.mesh)
+        self.sizes = {
+            "batch_size": data.batch_size,
+            "groups": groups,
+            "slots": window_slots(self.corpus.n_windows, data.batch_size, groups, limit),
+        }
+        self.per_epoch = max(self.batches(run, "train") for run in runs)
+        cadence = {"steps_per_epoch": self.per_epoch, "batch_size": data.batch_size}
+        self.total = to_steps(config.total, **cadence)
+        self.eval_every = to_steps(config.selection.every, total=self.total, **cadence) or self.total
+        # Short enough to say how it goes and to stop soon, and one length, so that it is compiled once.
+        self.chunk = math.gcd(math.gcd(self.per_epoch, self.eval_every), self.total)
+        if self.chunk < min(4, self.eval_every):
+            self.chunk = self.eval_every
+        self.functions = build(
+            config,
+            self.tasks,
+            modalities=self.modalities,
+            window_seconds=float(self.corpus.card["window_seconds"]),
+            total=self.total,
+            steps_per_epoch=self.per_epoch,
+        )
+        self.arrays = self.resident.on_device(meshes.replicated(self.mesh))
+        self.programs = ReplicaPrograms(self.functions, self.mesh)
+
+    def batches(self, run: loop.Run, split: str) -> int:
+        """Batches of a split of one run."""
+        least = run.batches if split == "train" else None
+        return batches_needed(self.resident.n_windows, run.splits[split], **self.sizes, batches=least)
+
+    def plans(self, run: loop.Run, split: str, batches: int) -> Plans:
+        """The batches of a run, the same as `loop.train` makes."""
+        return Plans(
+            self.resident.n_windows,
+            members=run.splits[split],
+            batches=batches,
+            seed=run.seed,
+            shuffle=split == "train",
+            **self.sizes,
+        )
+
+    def plan_arrays(self, plans: Plans, start: int, stop: int) -> PyTree:
+        """What `gather` takes, for the batches from `start` to `stop`."""
+        members = np.stack([plans[position].members for position in range(start, stop)])
+        return self.resident.plan_arrays(members, self.sizes["slots"])
+
+    def wave_size(self) -> int:
+        """Replicas that train together, a multiple of the parts of the mesh."""
+        fitted = fit(self.config, self.tasks, self.modalities, self.corpus, self.runs[0].splits["train"])
+        plan = jax.tree.map(lambda x: x[0], self.plan_arrays(self.plans(self.runs[0], "train", self.per_epoch), 0, 1))
+        batch = jax.eval_shape(gather, self.arrays, plan)
+        state = jax.eval_shape(self.functions.init, jax.ShapeDtypeStruct((), jnp.int32), batch, fitted)
+        self.estimate = memory.Estimate.of(
+            state, batch, self.modalities, self.resident.nbytes, self.config.model.width, self.config.model.patch
+        )
+        parts = self.mesh.shape["replica"]
+        fitting = self.estimate.replicas(memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout)
+        waves = math.ceil(len(self.runs) / (fitting * parts))
+        return math.ceil(len(self.runs) / waves / parts) * parts  # waves of equal size, so that all share one program
+
+
+class _Wave:
+    """Replicas that train together."""
+
+    def __init__(self, group: _Group, runs: Sequence[loop.Run], size: int, folder: Path):
+        self.group, self.runs, self.folder = group, runs, folder
+        # Places that the last wave has no run for repeat its first run and never train.
+        self.places = [*runs, *[runs[0]] * (size - len(runs))]
+        self.active, self.failed = np.arange(size) < len(runs), np.zeros(size, bool)
+        self.selections = [Selection(group.config.selection) for _ in runs]
+        self.layout: str = group.config.replicas.layout
+        self.timings: dict[str, float] = {}
+        # One replica after another would leave all parts of a mesh but one idle.
+        self.candidates = ("sequence", "vmap") if group.mesh.size == 1 and size > 1 else ("vmap",)
+        names = sorted({name for run in group.runs for name in run.values})
+        self.values = self._put(
+            {name: np.asarray([run.values[name] for run in self.places], np.float32) for name in names}
+        )
+        self.plans = [group.plans(run, "train", group.per_epoch) for run in self.places]
+        self.held_out = {}
+        splits = [s for s in loop.SPLITS[1:] if all(len(run.splits[s]) for run in group.runs)]
+        most = max((group.batches(run, split) for run in group.runs for split in splits), default=0)
+        for split in splits:
+            plans = [group.plans(run, split, most) for run in self.places]
+            stacked = _stack([group.plan_arrays(plan, 0, most) for plan in plans])
+            self.held_out[split] = (self._put(stacked), stacked["index"].reshape(size, -1))
+
+    def _put(self, tree: PyTree) -> PyTree:
+        """Stacked host arrays onto the mesh: replicas along `replica`, groups of a plan [R, T, G, ...] along `data`."""
+
+        def place(x: np.ndarray) -> jax.Array:
+            spec = PartitionSpec("replica") if x.ndim else PartitionSpec()
+            if x.ndim == 4:
+                spec = PartitionSpec("replica", None, "data")
+            return jax.make_array_from_callback(x.shape, NamedSharding(self.group.mesh, spec), lambda index: x[index])
+
+        return jax.tree.map(place, tree)
+
+    def train(self) -> list[Predictions | None]:
+        """All steps of all replicas; see `train`."""
+        group, programs = self.group, self.group.programs
+        states = programs.init(group.arrays, *self._put(self._start()))
+        best = programs.best_of(states)
+        checkpoints = Checkpoints(self.folder / "checkpoints", keep=1)
+        step, seconds = 0, 0.0
+        if checkpoints.latest is not None:
+            step = checkpoints.latest
+            restored, progress = checkpoints.restore(step, like={"states": states, "best": best})
+            states, best, seconds = restored["states"], restored["best"], progress["seconds"]
+            for selection, saved in zip(self.selections, progress["selections"], strict=True):
+                selection.restore(saved)
+            self.active, self.failed = np.array(progress["active"]), np.array(progress["failed"])
+            self.layout, self.timings = progress["layout"], progress["timings"]
+        began = time.monotonic() - seconds
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(checkpoints))
+            loggers = [stack.enter_context(contextlib.closing(self._logger(run, step))) for run in self.runs]
+            stop = stack.enter_context(loop.terminations())
+            while step < group.total and self.active.any():
+                upto = min(step + group.chunk, group.total)
+                plan = self._put(_stack([group.plan_arrays(plans, step, upto) for plans in self.plans]))
+                states, metrics = self._chunk(states, plan, step, upto)
+                step = upto
+                self._give_up_what_diverged(metrics, step)
+                evaluating = step % group.eval_every == 0 or step == group.total
+                if evaluating:
+                    improved = self._select(self._scores(states, step), metrics, step, loggers)
+                    best = programs.keep(best, states, self._put(improved))
+                stopping = loop.must_stop(stop, step)
+                if evaluating or stopping:
+                    checkpoints.save(step, {"states": states, "best": best}, self._progress(time.monotonic() - began))
+                if stopping and step < group.total:
+                    checkpoints.wait()
+                    raise loop.Interrupted(
+                        f"SIGTERM: saved step {step} of {group.total}; run the same command again to go on"
+                    )
+            checkpoints.wait()
+        return self._predictions(best)
+
+    def _start(self) -> tuple[PyTree, np.ndarray, PyTree]:
+        """What `init` takes: one batch's plan per replica, seeds, and what is fitted on each training part."""
+        group = self.group
+        plan = _stack([group.plan_arrays(plans, 0, 1) for plans in self.plans])
+        parts = {run.fold: run.splits["train"] for run in self.places}  # seeds of a fold share theirs
+        fitted = {
+            fold: fit(group.config, group.tasks, group.modalities, group.corpus, part) for fold, part in parts.items()
+        }
+        seeds = np.array([run.seed for run in self.places], np.int32)
+        return plan, seeds, _stack([fitted[run.fold] for run in self.places])
+
+    def _progress(self, seconds: float) -> dict[str, Any]:
+        return {
+            "selections": [selection.state() for selection in self.selections],
+            "active": self.active.tolist(),
+            "failed": self.failed.tolist(),
+            "layout": self.layout,
+            "timings": self.timings,
+            "seconds": seconds,
+        }
+
+    def _logger(self, run: loop.Run, step: int) -> RunLogger:
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        writes = jax.process_index() == 0
+        return RunLogger(run.workdir, writes=writes, start_step=step, total=self.group.total, tensorboard=False)
+
+    def _chunk(self, states: PyTree, plan: PyTree, step: int, upto: int) -> tuple[PyTree, PyTree]:
+        """Trains from `step` to `upto`; while the layout is `auto`, times one more candidate."""
+        group, layout = self.group, self.layout
+        if layout == "auto":
+            layout = next(name for name in self.candidates if name not in self.timings)
+        run = group.programs.chunk(layout, group.arrays, states, plan, self.values, self.active, self._put)
+        began = time.monotonic()
+        states, metrics = run()
+        metrics = jax.device_get(metrics)
+        seconds = time.monotonic() - began
+        if self.layout == "auto":
+            self.timings = {**self.timings, layout: seconds}
+            if len(self.timings) == len(self.candidates):
+                self.layout = min(self.timings, key=self.timings.__getitem__)
+        loss = float(np.mean(metrics["loss"][self.active]))
+        seen = int(self.active.sum()) * (upto - step) * group.config.data.batch_size
+        left = (group.total - upto) / (upto - step) * seconds / 60
+        say(
+            f"{int(self.active.sum())} replicas, {layout}: step {upto:>6}/{group.total}  loss {loss:.4f}  "
+            f"{seen / seconds:7.1f} participants/s  at most {left:.1f} min left"
+        )
+        return states, metrics
+
+    def _give_up_what_diverged(self, metrics: PyTree, step: int) -> None:
+        finite = np.all([np.isfinite(x).all(axis=1) for x in jax.tree.leaves(metrics)], axis=0)
+        for i in np.flatnonzero(self.active & ~finite):
+            run = self.runs[i]
+            if not run.values:
+                raise loop.TrainingDiverged(
+                    f"not finite before step {step} in fold {run.fold}, seed {run.seed}: lower "
+                    "config.optimizer.learning_rate or set config.optimizer.clip; the last checkpoint is from before"
+                )
+            say(f"given up before step {step}, since its loss is not finite: {dict(run.values)}")
+            self.active[i], self.failed[i] = False, True
+
+    def _outputs(self, stacked: PyTree, split: str) -> list[tuple[dict[str, np.ndarray], np.ndarray, dict]]:
+        """Per run: outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
+        plan, index = self.held_out[split]
+        made = jax.device_get(self.group.programs.predict(self.group.arrays, stacked, plan))
+        parts = []
+        for i in range(len(self.runs)):
+            real = index[i] >= 0
+            outputs = {name: x[i].reshape(-1, x.shape[-1])[real] for name, x in made["outputs"].items()}
+            sums = {name: [part[i].sum() for part in pair] for name, pair in made["sums"].items()}
+            parts.append((outputs, index[i][real], sums))
+        return parts
+
+    def _scores(self, states: PyTree, step: int) -> list[dict[str, float]]:
+        scores: list[dict[str, float]] = [{"step": float(step)} for _ in self.runs]
+        if "validation" in self.held_out:
+            for run, mine, made in zip(self.runs, scores, self._outputs(evaluated(states), "validation"), strict=True):
+                mine |= loop.scores_of(run, self.group.tasks, *made, split="validation")
+        return scores
+
+    def _select(
+        self, scores: list[dict[str, float]], metrics: PyTree, step: int, loggers: list[RunLogger]
+    ) -> Bool[np.ndarray, " r"]:
+        """Takes the scores of the active runs; returns which of them are the best so far."""
+        improved = np.zeros(len(self.places), bool)
+        for i in np.flatnonzero(self.active):
+            selection = self.selections[i]
+            selection.update(step, scores[i])
+            improved[i] = selection.best_step == step
+            self.active[i] = not selection.exhausted
+            loggers[i].scalars(step, {f"train/{k}": float(np.mean(metrics[k][i])) for k in ("loss", "grad_norm")})
+            loggers[i].scalars(step, {f"validation/{k}": v for k, v in scores[i].items()})
+        return improved
+
+    def _predictions(self, best: PyTree) -> list[Predictions | None]:
+        """Of the best checkpoints, on validation and, for the first and only time, test."""
+        made = {split: self._outputs(best, split) for split in self.held_out}
+        return [
+            None
+            if self.failed[i]
+            else Predictions.concatenate(
+                [loop.table_of(run, self.group.tasks, *made[split][i][:2], split) for split in made]
+            )
+            for i, run in enumerate(self.runs)
+        ]
+
+
+def _stack(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *x: np.stack(x), *trees)
