@@ -321,8 +321,9 @@ class _Wave:
     def _scores(self, states: PyTree, step: int) -> list[dict[str, float]]:
         scores: list[dict[str, float]] = [{"step": float(step)} for _ in self.runs]
         if "validation" in self.held_out:
-            for run, mine, made in zip(self.runs, scores, self._outputs(evaluated(states), "validation"), strict=True):
-                mine |= loop.scores_of(run, self.group.tasks, *made, split="validation")
+            made = self._outputs(evaluated(states), "validation")
+            for i in np.flatnonzero(self.active):
+                scores[i] |= loop.scores_of(self.runs[i], self.group.tasks, *made[i], split="validation")
         return scores
 
     def _select(

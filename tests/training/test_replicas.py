@@ -1,4 +1,4 @@
-"""Replicas: the numbers of a training alone, whatever the layout, the waves and the devices. The corpus is SYNTHETIC."""
+"""Replicas: the numbers of a training alone, whatever layout, waves and devices. The corpus is SYNTHETIC."""
 
 import dataclasses
 
@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, replicas, run
+from mmpsy_jax.training import loop, memory, replicas, run
+from mmpsy_jax.training.logger import read_rows
 from tests.runs import small
 
 
@@ -50,3 +52,69 @@ def test_a_replica_gives_the_numbers_of_the_training_alone(whole, tmp_path):
         alone = loop.train(dataclasses.replace(runs[i], workdir=tmp_path / str(i)))
         assert_close(together[i], alone)
     assert not np.allclose(together[0].y_prob, together[1].y_prob, equal_nan=True)
+
+
+@pytest.mark.parametrize("layout", ["vmap", "map"])
+def test_layouts_agree(whole, config, corpus, tmp_path, layout):
+    changed = config.copy_and_resolve_references()
+    changed.replicas.layout = layout
+    made = replicas.train(planned(changed, corpus, tmp_path), tmp_path / "replicas")
+    for one, other in zip(made, whole[1], strict=True):
+        assert_close(one, other)
+
+
+def test_interrupted_it_goes_on_to_the_same_bits_in_waves(whole, config, corpus, tmp_path, monkeypatch):
+    runs = planned(config, corpus, tmp_path)[:3]
+    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: 2)  # waves of two: the second has a place to spare
+    steps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "must_stop", lambda _, step: steps.append(step) or len(steps) == 1)
+        with pytest.raises(loop.Interrupted, match="same command"):
+            replicas.train(runs, tmp_path / "replicas")
+    made = replicas.train(runs, tmp_path / "replicas")
+    assert sorted(p.name for p in (tmp_path / "replicas").iterdir()) == ["wave_0", "wave_1"]
+    for one, other in zip(made, whole[1], strict=False):
+        for column in ("y_prob", "y_pred"):
+            assert getattr(one, column).tobytes() == getattr(other, column).tobytes()
+    assert [row["step"] for row in read_rows(runs[0].workdir / "metrics.jsonl") if "train/loss" in row] == sorted(
+        {row["step"] for row in read_rows(whole[0][0].workdir / "metrics.jsonl")}
+    )
+
+
+def test_replicas_lie_on_their_part_of_the_devices(whole, config, corpus, tmp_path):
+    changed = config.copy_and_resolve_references()
+    changed.mesh.replica, changed.replicas.layout = 4, "vmap"
+    made = replicas.train(planned(changed, corpus, tmp_path), tmp_path / "replicas")
+    for one, other in zip(made, whole[1], strict=True):
+        assert_close(one, other)
+
+
+def test_early_stopping_is_per_replica_and_each_may_have_its_own_settings(config, corpus, tmp_path):
+    changed = config.copy_and_resolve_references()
+    changed.total, changed.selection.patience, changed.replicas.layout = "4 epochs", 1, "vmap"
+    runs = planned(changed, corpus, tmp_path)[:3]
+    rates = (0.0, 3e-3, 1e30)  # never better than the first evaluation; learns; diverges
+    runs = [
+        dataclasses.replace(one, values={"optimizer.learning_rate": rate})
+        for one, rate in zip(runs, rates, strict=True)
+    ]
+    made = replicas.train(runs, tmp_path / "replicas")
+    evaluated = [
+        [r["step"] for r in read_rows(one.workdir / "metrics.jsonl") if "validation/loss" in r] for one in runs
+    ]
+    assert len(evaluated[0]) == 2 and len(evaluated[1]) == 4 and not evaluated[2]
+    assert made[2] is None and np.isfinite(made[0].y_prob[made[0].task == "phq_screen"]).all()
+
+
+def test_without_values_of_its_own_a_diverged_replica_stops_the_run(config, corpus, tmp_path):
+    changed = config.copy_and_resolve_references()
+    changed.optimizer.learning_rate, changed.optimizer.clip = 1e30, 0.0
+    with pytest.raises(loop.TrainingDiverged, match=r"fold 0, seed 0"):
+        replicas.train(planned(changed, corpus, tmp_path)[:2], tmp_path / "replicas")
+
+
+def test_memory_that_is_too_small_is_said(config, corpus, tmp_path):
+    changed = config.copy_and_resolve_references()
+    changed.replicas.memory_gb = 1e-4
+    with pytest.raises(InputError, match="memory_gb"):
+        replicas.train(planned(changed, corpus, tmp_path), tmp_path / "replicas")
