@@ -57,6 +57,7 @@ def _train(arguments: list[str]) -> int:
         "config", None, "a file of configs/, with `:argument` where it takes one"
     )
     workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
+    sweep_flag = flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
 
     def parse(argv: list[str]) -> list[str]:
         for path in (a.split("=", 1)[1].split(":")[0] for a in argv if a.startswith("--config=")):
@@ -83,9 +84,12 @@ def _train(arguments: list[str]) -> int:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         import jax
 
-        from mmpsy_jax.training import mesh, run
+        from mmpsy_jax.training import mesh, run, sweep
         from mmpsy_jax.training.loop import Interrupted, TrainingDiverged
 
+        if sweep_flag.value:
+            with config.unlocked():
+                config.sweep = sweep.read(sweep_flag.value)
         if config.distributed:
             mesh.start_distributed(config.heartbeat_seconds)
         run.use_compile_cache(config.compile_cache)
@@ -114,16 +118,12 @@ def _train(arguments: list[str]) -> int:
 
     status = 0
 
-    def guarded(argv: list[str]) -> None:
+    def keep_status(argv: list[str]) -> None:
         nonlocal status
-        try:
-            status = start(argv)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            status = 2
+        status = start(argv)
         sys.exit(status)
 
-    app.run(guarded, argv=["launch.py", *arguments], flags_parser=parse)
+    app.run(keep_status, argv=["launch.py", *arguments], flags_parser=parse)
     return status
 
 

@@ -67,6 +67,32 @@ def folds(
     return made
 
 
+def inner(
+    corpus: Corpus, members: Int32[np.ndarray, " m"], k: int, seed: int, stratify_by: Sequence[tuple[str, float]] = ()
+) -> list[Split]:
+    """K folds of some participants, for a choice of settings nested in the training part of an outer fold.
+
+    Args:
+      corpus, seed, stratify_by: as `folds`.
+      members: the participants; nobody else is in any part.
+      k: number of folds.
+
+    Returns:
+      per fold `train` and `validation`, which together are the members; `test` is empty.
+
+    Raises:
+      InputError: an unknown label, or too few participants.
+    """
+    members = np.sort(np.asarray(members, np.int32))
+    if not 2 <= k <= len(members) // 2:
+        raise InputError(
+            f"inner folds: {k} must be between 2 and half the number of participants ({len(members) // 2})"
+        )
+    strata = _strata(corpus, stratify_by, at_least=2 * k, members=members)
+    divided = StratifiedKFold(k, shuffle=True, random_state=seed).split(members, strata)
+    return [{"train": members[a], "validation": members[b], "test": members[:0]} for a, b in divided]
+
+
 def check(split: Split, n: int) -> None:
     """Asserts that the parts are disjoint and cover all `n` participants."""
     together = np.concatenate(list(split.values()))
@@ -74,12 +100,15 @@ def check(split: Split, n: int) -> None:
         raise AssertionError(f"the parts {list(split)} are not disjoint or leave out some of the {n} participants")
 
 
-def _strata(corpus: Corpus, stratify_by: Sequence[tuple[str, float]], at_least: int) -> Int32[np.ndarray, " n"]:
-    codes = np.zeros(len(corpus), np.int32)
+def _strata(
+    corpus: Corpus, stratify_by: Sequence[tuple[str, float]], at_least: int, members: np.ndarray | None = None
+) -> Int32[np.ndarray, " n"]:
+    members = np.arange(len(corpus)) if members is None else members
+    codes = np.zeros(len(members), np.int32)
     for label, cutoff in stratify_by:
         if label not in corpus.labels:
             raise one_of("label to stratify by", label, corpus.labels)
-        scores = corpus.labels[label]
+        scores = corpus.labels[label][members]
         codes = codes * 3 + np.where(np.isnan(scores), 2, np.nan_to_num(scores) >= cutoff).astype(np.int32)
     values, counts = np.unique(codes, return_counts=True)
     rare = np.isin(codes, values[counts < at_least])

@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from mmpsy_jax.evaluation import plots
+from mmpsy_jax.evaluation import plots, sweep_page
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import Predictions
@@ -81,10 +81,18 @@ def render(
         interval_note=_interval_note(report),
         spread_note=_spread_note(report),
         curves={name: Markup(svg) for name, svg in plots.learning_curves(curves).items()},
+        sweep=_sweep(context.get("sweep")),
         tasks=[_task(task, report, predictions, baselines) for task in tasks],
         methods=_methods(report),
         context={name: json.dumps(value, indent=1, ensure_ascii=False) for name, value in context.items() if value},
     )
+
+
+def _sweep(sweep: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not sweep:
+        return None
+    section = sweep_page.section(sweep)
+    return {**section, "pictures": {name: Markup(svg) for name, svg in section["pictures"].items()}}
 
 
 def _title(context: Mapping[str, Any]) -> str:

@@ -48,24 +48,24 @@ _STYLE = {
 
 
 class _Drawing:
-    """What `_figure` gives: the figure, its axes, and after the block its SVG text."""
+    """What `figure` gives: the figure, its axes, and after the block its SVG text."""
 
     def __init__(self, figure: Figure, axes: Any):
         self.figure, self.axes, self.svg = figure, axes, ""
 
 
 @contextlib.contextmanager
-def _figure(
+def figure(
     title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = _SIZE, **options
 ) -> Iterator[_Drawing]:
     """A figure with our style, without pyplot's global state; `title` is its text for screen readers."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        drawing = _Drawing(figure, figure.subplots(rows, columns, **options))
+        drawn = Figure(figsize=size, layout="constrained")
+        drawing = _Drawing(drawn, drawn.subplots(rows, columns, **options))
         yield drawing
         buffer = io.StringIO()
         empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=empty, dpi=150)
+        drawn.savefig(buffer, format="svg", transparent=True, metadata=empty, dpi=150)
     drawing.svg = _inline(buffer.getvalue(), title)
 
 
@@ -101,7 +101,7 @@ def roc(
       baselines: (y_true, y_prob) by name, drawn without a band.
       seed: of the bootstrap.
     """
-    with _figure("ROC curve with 95 % band") as drawing:
+    with figure("ROC curve with 95 % band") as drawing:
         axes = drawing.axes
         low, high = _band(y_true, y_prob, participants, seed, _tpr_on_grid)
         axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
@@ -124,7 +124,7 @@ def precision_recall(
     seed: int = 0,
 ) -> str:
     """Precision over recall with a pointwise bootstrap band and the prevalence; arguments as in `roc`."""
-    with _figure("Precision-recall curve with 95 % band") as drawing:
+    with figure("Precision-recall curve with 95 % band") as drawing:
         axes = drawing.axes
         low, high = _band(y_true, y_prob, participants, seed, _precision_on_grid)
         axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
@@ -185,7 +185,7 @@ def reliability(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]
     half = 1.96 * np.sqrt(observed * (1 - observed) / counts + z2 / (4 * counts**2)) / (1 + z2 / counts)
     errors = np.maximum([observed - (middle - half), (middle + half) - observed], 0)
     options = {"sharex": True, "height_ratios": (3, 1)}
-    with _figure("Reliability diagram with histogram of predictions", 2, size=(4.2, 4.2), **options) as drawing:
+    with figure("Reliability diagram with histogram of predictions", 2, size=(4.2, 4.2), **options) as drawing:
         upper, lower = drawing.axes
         upper.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle=":")
         upper.errorbar(
@@ -207,7 +207,7 @@ def confusion(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     side = 1.6 + 0.65 * len(counts)
-    with _figure("Confusion matrix", size=(side + 0.6, side)) as drawing:
+    with figure("Confusion matrix", size=(side + 0.6, side)) as drawing:
         axes = drawing.axes
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
@@ -223,7 +223,7 @@ def confusion(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:
 def scatter(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], maximum: float) -> str:
     """Predicted over true score with the line of identity and the regression line."""
     limits = (min(0.0, float(y_pred.min())) - 0.5, max(maximum, float(y_pred.max())) + 0.5)
-    with _figure("Predicted over true score", size=(4.2, 4.0)) as drawing:
+    with figure("Predicted over true score", size=(4.2, 4.0)) as drawing:
         axes = drawing.axes
         _points(axes, y_true, y_pred)
         axes.plot(limits, limits, color=_INK, linewidth=0.6, linestyle=":", label="identity")
@@ -241,7 +241,7 @@ def bland_altman(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"
     difference = y_pred - y_true
     bias = difference.mean()
     reach = 1.96 * difference.std(ddof=1) if len(difference) > 1 else 0.0
-    with _figure("Bland-Altman plot", size=(4.2, 4.0)) as drawing:
+    with figure("Bland-Altman plot", size=(4.2, 4.0)) as drawing:
         axes = drawing.axes
         _points(axes, (y_true + y_pred) / 2, difference)
         for height, style in ((bias, "-"), (bias - reach, "--"), (bias + reach, "--")):
@@ -282,7 +282,7 @@ def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
 
 
 def _learning_curve(name: str, by_split: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> str:
-    with _figure(f"Learning curve: {name}", size=(4.2, 2.8)) as drawing:
+    with figure(f"Learning curve: {name}", size=(4.2, 2.8)) as drawing:
         axes = drawing.axes
         for split, colour in (("train", COLOURS[1]), ("validation", COLOURS[0])):
             runs = by_split.get(split, ())

@@ -121,7 +121,11 @@ def default() -> ConfigDict:
 
     config.cv = ConfigDict()
     config.cv.folds = 0  # participant folds over the whole corpus; 0 uses the dataset's own splits
+    config.cv.repeats = 1  # whole cross-validations, each divided anew; fold 7 of 5 x 2 is fold 2 of the second
+    config.cv.inner = 0  # folds of each training part on which a sweep decides; 0 decides on the validation part
     config.cv.validation_fraction = 0.15  # of each fold's training participants; 0 where selection.metric is "step"
+
+    config.sweep = ""  # content of the file that --sweep names (sweep.py); "" for none
 
     config.evaluation = ConfigDict()
     config.evaluation.bootstrap = 2000  # resamples of participants per interval

@@ -1,6 +1,6 @@
 """Config fields whose value may differ between trainings of one compiled program."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -26,9 +26,11 @@ DYNAMIC = (
 OFF_AT_ZERO = ("optimizer.clip",)
 
 
-def is_dynamic(field: str) -> bool:
-    """Whether trainings that differ in this field can share a program."""
-    return any(field == name or field.startswith(name + ".") for name in DYNAMIC)
+def is_dynamic(field: str, values: Sequence[Any] = ()) -> bool:
+    """Whether trainings that differ in this field, having these values, can share a program."""
+    if not any(field == name or field.startswith(name + ".") for name in DYNAMIC):
+        return False
+    return field not in OFF_AT_ZERO or not any(is_zero(value) for value in values)
 
 
 def is_zero(value: Any) -> bool:

@@ -26,6 +26,7 @@ from mmpsy_jax.training import optimizer as optimizers
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.fitted import fit
+from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.logger import RunLogger
 from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.selection import Selection, quick_metrics
@@ -74,7 +75,7 @@ def train(run: Run) -> Predictions:
       TrainingDiverged: a loss or gradient became NaN or infinite.
       Interrupted: SIGTERM; a checkpoint was saved.
     """
-    config, seed = run.config, run.seed
+    config, seed = overlay(run.config, run.values), run.seed
     tasks = from_config(config.tasks)
     mesh = meshes.make_mesh()
 

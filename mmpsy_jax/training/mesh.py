@@ -3,6 +3,7 @@
 import math
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -90,3 +91,9 @@ def groups_of(batch_size: int, groups: int, mesh: Mesh) -> int:
             f"{devices} devices that share a batch: take a multiple of {devices}, or fewer devices"
         )
     return groups
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here; `name` tells the places apart."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

@@ -4,30 +4,27 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 import mmpsy_jax
-from mmpsy_jax.data import splits as data_splits
-from mmpsy_jax.data.plan import batches_needed, limited, window_slots
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import baselines, report
-from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
+from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.features import table
 from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import replicas
+from mmpsy_jax.training import trainings
 from mmpsy_jax.training.config import claim_workdir, jsonable
 from mmpsy_jax.training.logger import read_rows
-from mmpsy_jax.training.loop import Run, train
+from mmpsy_jax.training.loop import Run
+from mmpsy_jax.training.mesh import wait_for_all
 
 PACKAGES = (
     "jax",
@@ -61,32 +58,16 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     corpus = open_corpus(dataset_dir)
     check(config, tasks, corpus)
     claim_workdir(config, workdir, writes=main)
-    _wait_for_all("workdir")
+    wait_for_all("workdir")
 
-    planned = list(trainings(config, tasks, corpus, workdir))
-    if not all((one.workdir / "predictions.csv").exists() for one in planned):
-        as_replicas = len(planned) > 1 and replicas.possible(config, corpus)
-        made = replicas.train(planned, workdir / "replicas") if as_replicas else map(train_alone, planned)
-        for one, predictions in zip(planned, made, strict=True):
-            if main:
-                write_csv(one.workdir / "predictions.csv", predictions)
-        _wait_for_all("predictions")
-    parts = [read_csv(one.workdir / "predictions.csv") for one in planned]
+    planned, chosen = trainings.plan(config, tasks, corpus, workdir)
+    parts = trainings.train_all(planned, workdir / "replicas")
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
-    return evaluate(config, tasks, corpus, workdir, planned, predictions)
-
-
-def train_alone(one: Run) -> Predictions:
-    """The predictions of one training, made now or by an earlier start of this command."""
-    file = one.workdir / "predictions.csv"
-    if file.exists():
-        return read_csv(file)
-    one.workdir.mkdir(parents=True, exist_ok=True)
-    return train(one)
+    return evaluate(config, tasks, corpus, workdir, planned, predictions, chosen)
 
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
@@ -103,42 +84,6 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
         )
 
 
-def trainings(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, workdir: Path) -> Iterator[Run]:
-    """The trainings of a config: every fold with every seed, each in its own folder unless there is only one."""
-    if config.cv.folds:
-        strata = [(task.label, task.cutoffs[0]) for task in tasks if task.kind == "binary"]
-        strata = strata or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
-        folds = data_splits.folds(corpus, config.cv.folds, config.seed, strata, config.cv.validation_fraction)
-    else:
-        folds = [data_splits.by_name(corpus)]
-    needed = ("train", "test") if config.selection.metric == "step" else ("train", "validation", "test")
-    for name in needed:
-        if any(len(fold.get(name, ())) == 0 for fold in folds):
-            raise InputError(
-                f"the {name} split of {corpus.path} has no participant: give another split file, or "
-                "--config.cv.folds=5; without validation, only --config.selection.metric=step"
-            )
-    batches = most_batches(config, corpus, [fold["train"] for fold in folds])
-    single = len(folds) * config.seeds == 1
-    for fold, split in enumerate(folds):
-        for seed in range(config.seed, config.seed + config.seeds):
-            folder = workdir if single else workdir / f"fold_{fold}" / f"seed_{seed}"
-            yield Run(config, corpus, split, folder, seed=seed, fold=fold, batches=batches)
-
-
-def most_batches(config: ConfigDict, corpus: Corpus, parts: Sequence[np.ndarray]) -> int:
-    """Batches per epoch of the part that needs most: all of them take as many steps, whatever trains beside them."""
-    data = config.data
-    limit = data.max_windows or None
-    groups = meshes.groups_of(data.batch_size, data.groups, meshes.make_mesh(config.mesh.replica))
-    sizes = {
-        "batch_size": data.batch_size,
-        "groups": groups,
-        "slots": window_slots(corpus.n_windows, data.batch_size, groups, limit),
-    }
-    return max(batches_needed(limited(corpus.n_windows, limit), part, **sizes) for part in parts)
-
-
 def evaluate(
     config: ConfigDict,
     tasks: tuple[Task, ...],
@@ -146,6 +91,7 @@ def evaluate(
     workdir: Path,
     planned: Sequence[Run],
     predictions: Predictions,
+    chosen: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Baselines fitted on the same training participants, then `report.json` and `report.html`."""
     texts = transcripts(config, corpus)
@@ -180,6 +126,7 @@ def evaluate(
         "environment": environment(),
         "corpus": corpus.card,
         "data": {"participants": len(corpus.participants), "texts_for_baseline": texts is not None},
+        "sweep": chosen,
     }
     return report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
 
@@ -235,8 +182,3 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "command": sys.argv,
     }
-
-
-def _wait_for_all(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

@@ -8,7 +8,7 @@ import pytest
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, memory, replicas, run
+from mmpsy_jax.training import loop, memory, replicas, trainings
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import small
 
@@ -29,7 +29,7 @@ def corpus(dataset):
 
 
 def planned(config, corpus, folder):
-    return list(run.trainings(config, from_config(config.tasks), corpus, folder))
+    return trainings.plan(config, from_config(config.tasks), corpus, folder)[0]
 
 
 @pytest.fixture(scope="module")

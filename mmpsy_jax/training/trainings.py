@@ -1,0 +1,200 @@
+"""Which trainings a config asks for: folds x repeats x seeds, and before them what a sweep has to try.
+
+The settings of an outer fold are chosen without its test part: by the validation part of that fold, or with
+`config.cv.inner` by folds of its training and validation participants. The chosen setting is then trained anew, for all
+seeds, and only that training looks at the test part.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from mmpsy_jax.data import splits as data_splits
+from mmpsy_jax.data.plan import batches_needed, limited, window_slots
+from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.data.splits import Split
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
+from mmpsy_jax.files import write_json
+from mmpsy_jax.tasks import Task
+from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import replicas, sweep
+from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.loop import Run, train
+from mmpsy_jax.training.mesh import wait_for_all
+
+
+def plan(
+    config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, workdir: Path
+) -> tuple[list[Run], dict[str, Any]]:
+    """The trainings that are evaluated, after a sweep (trained here) has chosen their settings.
+
+    Returns:
+      every fold with every seed, each in its own folder unless there is only one; and the table of the sweep: `points`,
+      `metric`, `scores` [folds][points] and `chosen` [folds], empty without a sweep.
+    """
+    outer = folds(config, tasks, corpus)
+    spec = json.loads(config.sweep or "{}")
+    points = sweep.points(spec, config)
+    table: dict[str, Any] = {}
+    chosen = [0] * len(outer)
+    if len(points) > 1:
+        table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks))
+        chosen = table["chosen"]
+    batches = most_batches(config, corpus, [fold["train"] for fold in outer])
+    single = len(outer) * config.seeds == 1
+    made = [
+        _run(
+            config, corpus, split, workdir if single else workdir / f"fold_{fold}" / f"seed_{seed}",
+            points[chosen[fold]], points, seed=seed, fold=fold, batches=batches,
+        )
+        for fold, split in enumerate(outer)
+        for seed in range(config.seed, config.seed + config.seeds)
+    ]  # fmt: skip
+    return made, table
+
+
+def folds(config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> list[Split]:
+    """The outer folds: those of each repeat in turn, or the splits of the corpus.
+
+    Raises:
+      InputError: a part that is needed has nobody.
+    """
+    if config.cv.folds:
+        made = [
+            fold
+            for repeat in range(config.cv.repeats)
+            for fold in data_splits.folds(
+                corpus, config.cv.folds, config.seed + repeat, strata(tasks), config.cv.validation_fraction
+            )
+        ]
+    else:
+        made = [data_splits.by_name(corpus)]
+    needed = ("train", "test") if config.selection.metric == "step" else ("train", "validation", "test")
+    for name in needed:
+        if any(len(fold.get(name, ())) == 0 for fold in made):
+            raise InputError(
+                f"the {name} split of {corpus.path} has no participant: give another split file, or "
+                "--config.cv.folds=5; without validation, only --config.selection.metric=step"
+            )
+    return made
+
+
+def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
+    """(label, cut-off) pairs that folds are stratified by: of the binary tasks, or the middle of the others' bands."""
+    binary = [(task.label, task.cutoffs[0]) for task in tasks if task.kind == "binary"]
+    return binary or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
+
+
+def most_batches(config: ConfigDict, corpus: Corpus, parts: Sequence[Int[np.ndarray, " _"]]) -> int:
+    """Batches per epoch of the part that needs most: all of them take as many steps, whatever trains beside them."""
+    data = config.data
+    limit = data.max_windows or None
+    groups = meshes.groups_of(data.batch_size, data.groups, meshes.make_mesh(config.mesh.replica))
+    sizes = {
+        "batch_size": data.batch_size,
+        "groups": groups,
+        "slots": window_slots(corpus.n_windows, data.batch_size, groups, limit),
+    }
+    return max(batches_needed(limited(corpus.n_windows, limit), part, **sizes) for part in parts)
+
+
+def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
+    """Predictions of each run, made now or by an earlier start; None for a point of a sweep that diverged.
+
+    Runs of one config train as replicas of one program where that is possible, otherwise one after another.
+    """
+    grouped: dict[str, list[int]] = {}
+    for i, one in enumerate(runs):
+        shape = {name: len(one.splits[name]) > 0 for name in one.splits}
+        grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(i)
+    made: list[Predictions | None] = [None] * len(runs)
+    for number, members in enumerate(grouped.values()):
+        group = [runs[i] for i in members]
+        if not all((one.workdir / "predictions.csv").exists() for one in group):
+            several = len(group) > 1 and replicas.possible(group[0].config, group[0].corpus)
+            name = f"program_{number}"
+            trained = replicas.train(group, folder / name) if several else map(_train_alone, group)
+            for one, predictions in zip(group, trained, strict=True):
+                if jax.process_index() == 0 and predictions is not None:
+                    write_csv(one.workdir / "predictions.csv", predictions)
+            wait_for_all(f"predictions of {name}")
+        for i, one in zip(members, group, strict=True):
+            file = one.workdir / "predictions.csv"
+            made[i] = read_csv(file) if file.exists() else None
+    return made
+
+
+def _train_alone(one: Run) -> Predictions:
+    file = one.workdir / "predictions.csv"
+    if file.exists():
+        return read_csv(file)
+    one.workdir.mkdir(parents=True, exist_ok=True)
+    return train(one)
+
+
+def _run(
+    config: ConfigDict, corpus: Corpus, split: Split, folder: Path, point: Mapping[str, Any],
+    points: Sequence[Mapping[str, Any]], **more: Any,
+) -> Run:  # fmt: skip
+    static, dynamic = sweep.parts(point, points)
+    return Run(overlay(config, static) if static else config, corpus, split, folder, values=dynamic, **more)
+
+
+def _try(
+    config: ConfigDict,
+    tasks: tuple[Task, ...],
+    corpus: Corpus,
+    folder: Path,
+    outer: Sequence[Split],
+    points: Sequence[Mapping[str, Any]],
+    decides: tuple[Task, str],
+) -> dict[str, Any]:
+    """Trains every point on every outer fold's own participants, and chooses one per fold."""
+    task, metric = decides
+    tried = [(fold, *part) for fold, split in enumerate(outer) for part in _parts_to_try(config, tasks, corpus, split)]
+    batches = most_batches(config, corpus, [split["train"] for *_, split in tried])
+    runs = [
+        _run(
+            config, corpus, split, folder / f"fold_{fold}" / f"point_{p}" / f"part_{part}_seed_{seed}", point, points,
+            seed=seed, fold=fold * 1000 + part, batches=batches,
+        )
+        for fold, part, seed, split in tried
+        for p, point in enumerate(points)
+    ]  # fmt: skip
+    scores = [sweep.score(made, task, metric) for made in train_all(runs, folder / "replicas")]
+    table = np.full((len(outer), len(points)), np.nan)
+    grid = np.reshape(scores, (len(tried), len(points)))
+    for fold in range(len(outer)):
+        table[fold] = grid[[i for i, one in enumerate(tried) if one[0] == fold]].mean(axis=0)
+    made = {
+        "metric": f"{task.name}/{metric}",
+        "inner_folds": config.cv.inner,
+        "points": [dict(point) for point in points],
+        "scores": [[None if np.isnan(v) else float(v) for v in row] for row in table],
+        "chosen": [sweep.choose(row) for row in table],
+    }
+    if jax.process_index() == 0:
+        write_json(folder / "sweep.json", made)
+    return made
+
+
+def _parts_to_try(
+    config: ConfigDict, tasks: Sequence[Task], corpus: Corpus, split: Split
+) -> Iterator[tuple[int, int, Split]]:
+    """(part, seed, split without test part) of the trainings on which a point is scored in one outer fold."""
+    if config.cv.inner:
+        members = np.concatenate([split["train"], split["validation"]])
+        for part, inner in enumerate(data_splits.inner(corpus, members, config.cv.inner, config.seed, strata(tasks))):
+            yield part, config.seed, inner
+        return
+    if not len(split["validation"]):
+        raise InputError("a sweep chooses on validation: give --config.cv.inner=4, or a validation part")
+    for seed in range(config.seed, config.seed + config.seeds):
+        yield 0, seed, {**split, "test": split["test"][:0]}
