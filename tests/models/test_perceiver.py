@@ -125,6 +125,23 @@ def test_tokens_of_features_are_normalised_then_projected():
     np.testing.assert_array_equal(mask, [[True] * 3, [True, True, False]])
 
 
+@pytest.mark.parametrize("by_window", [True, False])
+def test_inputs_are_projected_and_averaged_with_the_gradients_of_the_plain_form(by_window, monkeypatch):
+    monkeypatch.setattr(perceiver, "_by_window", lambda: by_window)
+    rng = np.random.default_rng(0)
+    x, kernel = jnp.asarray(rng.normal(size=(3, 5, 7)), jnp.float32), jnp.asarray(rng.normal(size=(7, 4)), jnp.float32)
+    weights = [jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 5, 4), (3, 5), (3, 5))]
+    plain = lambda x, w: (x @ w, x.mean(-1), (x * x).mean(-1))  # noqa: E731
+    total = lambda f: lambda *a: sum((w * y).sum() for w, y in zip(weights, f(*a), strict=True))  # noqa: E731
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        perceiver.project(x, kernel),
+        plain(x, kernel),
+    )
+    ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (perceiver.project, plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
+
+
 def test_frames_are_patched():
     adapter = perceiver.FramesAdapter(width=5, patch=4)
     frames = jnp.asarray(np.random.default_rng(0).normal(size=(2, 10, 3)), jnp.float32)
