@@ -1,0 +1,463 @@
+"""Milliseconds per training step, beside PyTorch.
+
+    python benchmarks/train_step.py --preset=small                  our step and PyTorch's, in turn (needs torch)
+    python benchmarks/train_step.py --preset=small --ablations      our step with parts of it switched
+    python benchmarks/train_step.py --configs                       operations and bytes of every shipped config
+
+Inputs are SYNTHETIC: random numbers, float16 as they are stored, held in memory, for participants whose interviews
+last as long as those of the demo corpus (lognormal). Both sides train the same network on the same participants; ours
+packs their windows, PyTorch pads them to the participant with most windows, as `torch_peer.collate` does. Loss and
+gradient from equal weights are compared first. Then the contestants take turns: a turn is one step on each of a few
+batches, timed until all of it is done, and repeated where other processes disturbed it. Printed are the medians over
+the rounds, and the median of the ratios per round.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import gad, multitask, phq, smoke
+from mmpsy_jax.data.plan import epoch_plan, limited, rows_of_slots, window_slots
+from mmpsy_jax.models import perceiver
+from mmpsy_jax.models.mental_perceiver import Modality, Rates
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training.cadence import to_steps
+from mmpsy_jax.training.fitted import head, start
+from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.programs import RATES, build
+from mmpsy_jax.training.step import Programs, compile_for, evaluated
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},  # configs/phq.py:demo
+    "large": {"model.width": 256, "model.latents": 64, "model.layers": 4, "model.patch": 1, "data.batch_size": 8},
+}
+WINDOW_SECONDS, HOP_SECONDS, FRAMES_PER_SECOND = 60.0, 50.0, 30
+SECONDS = (46.8, 0.75, 12.0, 200.0)  # median, log standard deviation, least, most: as in the demo corpus
+CHARACTERS = (234.0, 0.8, 24.0, 3967.0)  # the same of the transcripts (docs/mmpsy.md); 175 characters are a window
+PEOPLE = 800  # of the synthetic corpus, of whom only those of `BATCHES` batches are made
+BATCHES = 4  # that a turn runs over
+QUIET = 0.15  # cores that other processes may use during a turn; else it is repeated, `TRIES` times in all
+TRIES = 4
+TOTAL, EPOCH = 156, 13  # steps: only the learning rate depends on them
+
+
+class Setting(NamedTuple):
+    """A config and synthetic participants for it."""
+
+    config: ConfigDict
+    tasks: tuple
+    modalities: tuple[Modality, ...]
+    participants: list[dict[str, Any]]
+    plan: list[np.ndarray]  # members of each batch, [G, B]
+    slots: int
+
+
+def setting(config: ConfigDict, *, batches: int = BATCHES, equal: int = 0, seed: int = 0) -> Setting:
+    """Random participants for a few batches of a config.
+
+    Args:
+      equal: windows of every participant, so that padding and packing waste nothing; 0 draws them.
+    """
+    rng, tasks, size = np.random.default_rng(seed), from_config(config.tasks), config.data.batch_size
+    text_only = config.data.dataset.endswith("transcripts")
+    if text_only:
+        modalities = (Modality("text", "ids", (175, 4), vocabulary=65536),)
+    else:
+        modalities = (Modality("audio", "features", (1800, 80), frames=True), Modality("text", "features", (175, 768)))
+    middle, deviation, least, most = CHARACTERS if text_only else SECONDS
+    amounts = np.clip(middle * np.exp(deviation * rng.standard_normal(PEOPLE)), least, most)
+    windows = amounts / 175 if text_only else 1 + np.maximum(0, amounts - WINDOW_SECONDS) / HOP_SECONDS
+    counts = np.full(PEOPLE, equal) if equal else np.ceil(windows).astype(np.int64)
+    counts = limited(counts, config.data.max_windows or None)
+    slots = window_slots(counts, size, 1)
+    plan = epoch_plan(counts, np.arange(PEOPLE), batch_size=size, groups=1, slots=slots, seed=seed)[:batches]
+    participants: list[dict[str, Any]] = [{} for _ in counts]
+    for member in np.unique([batch.members for batch in plan]):
+        if member >= 0:
+            participants[member] = _participant(rng, modalities, tasks, int(counts[member]), float(amounts[member]))
+    return Setting(config, tasks, modalities, participants, [batch.members for batch in plan], slots)
+
+
+def _participant(rng: np.random.Generator, modalities: Sequence[Modality], tasks: Sequence, windows: int,
+                 amount: float) -> dict[str, Any]:  # fmt: skip
+    one: dict[str, Any] = {"window_start_s": np.arange(windows, dtype=np.float32) * HOP_SECONDS}
+    for modality in modalities:
+        steps = modality.shape[0]
+        if modality.kind == "ids":
+            one[modality.name] = rng.integers(1, modality.vocabulary, (windows, *modality.shape), np.int32)
+            length = np.clip(amount - steps * np.arange(windows), 1, steps)
+        else:
+            one[modality.name] = rng.standard_normal((windows, *modality.shape), np.float32).astype(np.float16)
+            share = (
+                (amount - one["window_start_s"]) / WINDOW_SECONDS if modality.frames else rng.uniform(0.8, 1, windows)
+            )
+            length = np.clip(share * steps, 1, steps)
+        one[f"{modality.name}_length"] = length.astype(np.int32)
+        one[modality.name][np.arange(steps) >= length.astype(np.int32)[:, None]] = 0
+    one["labels"] = {name: np.float32(rng.integers(0, 22)) for name in sorted({task.label for task in tasks})}
+    return one
+
+
+def packed(made: Setting, members: np.ndarray) -> dict[str, Any]:
+    """A batch as docs/architecture.md says, on the default device."""
+    ids = [i for i in members[0] if i >= 0]
+    batch: dict[str, Any] = {}
+    for name in made.participants[ids[0]]:
+        if name == "labels":
+            continue
+        joined = np.concatenate([made.participants[i][name] for i in ids])
+        batch[name] = np.zeros((1, made.slots, *joined.shape[1:]), joined.dtype)
+        batch[name][0, : len(joined)] = joined
+    counts = np.array([[len(made.participants[i]["window_start_s"]) if i >= 0 else 0 for i in members[0]]])
+    batch["row"] = rows_of_slots(counts, made.slots).astype(np.int32)
+    batch["index"], batch["valid"] = members.astype(np.int32), members >= 0
+    names = made.participants[ids[0]]["labels"]
+    batch["labels"] = {
+        n: np.array([[made.participants[i]["labels"][n] if i >= 0 else np.nan for i in members[0]]], np.float32)
+        for n in names
+    }
+    return jax.device_put(batch)
+
+
+class Ours(NamedTuple):
+    """Our training step, compiled."""
+
+    programs: Programs
+    update: jax.stages.Compiled
+    state: Any
+    compile_s: float
+
+
+def ours(made: Setting, batch: Mapping[str, Any]) -> Ours:
+    """The update step of `mmpsy_jax.training`, which donates its state, and a fresh state."""
+    labels = {task.label: np.array([p["labels"][task.label] for p in made.participants if p]) for task in made.tasks}
+    fitted: dict[str, Any] = {"bias": {}, "class_weights": {}, "network": {}}
+    for task in made.tasks:
+        fitted["bias"] |= head(task).bias(start(task, labels[task.label]))
+        if task.kind != "regression":
+            fitted["class_weights"][task.name] = np.ones(task.n_classes, np.float32)
+    for modality in made.modalities:
+        if modality.kind == "ids":
+            fitted["network"][f"{modality.name}_adapter"] = {"idf": np.ones(modality.vocabulary, np.float32)}
+    functions = build(
+        made.config, made.tasks, modalities=made.modalities, window_seconds=WINDOW_SECONDS, total=TOTAL,
+        steps_per_epoch=EPOCH,
+    )  # fmt: skip
+    programs = compile_for(functions, meshes.make_mesh(), batch, fitted)
+    state = programs.init(np.int32(0), batch, fitted)
+    began = time.perf_counter()
+    update = programs.update.lower(state, batch).compile()
+    return Ours(programs, update, state, time.perf_counter() - began)
+
+
+def our_turn(made: Setting, batches: Sequence[Any]) -> tuple[Callable[[], None], Ours]:
+    """One step on each batch, until everything is done."""
+    built = ours(made, batches[0])
+    held = [jax.tree.map(jnp.copy, built.state)]
+
+    def turn() -> None:
+        for batch in batches:
+            held[0], _ = built.update(held[0], batch)
+        jax.block_until_ready(held[0])
+
+    return turn, built
+
+
+# --- PyTorch ------------------------------------------------------------------------------------------------------
+
+
+def torch_trainer(made: Setting, state: Any, device: str, **options: Any) -> Any:
+    """A `torch_peer.Trainer` with our parameters."""
+    import torch_peer
+
+    config = made.config
+    rates = Rates(**{name: config.model[field] for name, field in RATES.items()})
+    plain = options.pop("plain", False)
+    model = torch_peer.MentalPerceiver(
+        made.modalities, [head(task) for task in made.tasks], WINDOW_SECONDS, rates, config.model, plain=plain
+    )
+    torch_peer.copy_parameters(model, jax.device_get(state["params"]["network"]))
+    warmup = to_steps(config.optimizer.warmup, steps_per_epoch=EPOCH, batch_size=config.data.batch_size, total=TOTAL)
+    return torch_peer.Trainer(model.to(device), made.tasks, config, TOTAL, warmup, dtype=config.model.dtype, **options)
+
+
+def torch_batches(made: Setting, device: str) -> list[dict[str, Any]]:
+    """The same participants padded, on the device."""
+    import torch_peer
+
+    names = [m.name for m in made.modalities]
+    padded = [torch_peer.collate([made.participants[i] for i in members[0] if i >= 0], names) for members in made.plan]
+    return [jax.tree.map(lambda x: x.to(device), batch) for batch in padded]
+
+
+def torch_turn(trainer: Any, batches: Sequence[Any]) -> Callable[[], None]:
+    """One step on each batch, until everything is done."""
+    import torch
+
+    def turn() -> None:
+        for batch in batches:
+            trainer.step(batch)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    return turn
+
+
+def agreement(made: Setting, batch: Any, padded: Any, device: str) -> str:
+    """Loss and gradient norm of both from equal weights, without dropout, in float32.
+
+    Raises:
+      SystemExit: they differ by more than 1e-4 of their size.
+    """
+    none = dict.fromkeys((f"model.{field}" for field in RATES.values()), 0.0)
+    made = made._replace(config=overlay(made.config, {**none, "model.dtype": "float32"}))
+    with jax.default_matmul_precision("highest"):
+        built = ours(made, batch)
+    reference = torch_trainer(made, built.state, device)
+    _, metrics = built.update(built.state, batch)
+    pairs = {
+        name: (float(a), float(b))
+        for name, a, b in zip(
+            ("loss", "gradient norm"),
+            (metrics["loss"], metrics["grad_norm"]),
+            reference.gradients(padded),
+            strict=True,
+        )
+    }
+    text = "; ".join(f"{name} {a:.6f} (ours), {b:.6f} (PyTorch)" for name, (a, b) in pairs.items())
+    if any(abs(a - b) > 1e-4 * max(1.0, abs(a)) for a, b in pairs.values()):
+        sys.exit(f"error: the two networks differ: {text}")
+    return text
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def _busy() -> float:
+    """Core seconds that all processes of the machine have used."""
+    ticks = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return (sum(ticks[:8]) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def quietly(turn: Callable[[], None]) -> tuple[float, bool]:
+    """Seconds of a turn, of which the first one that other processes left alone counts, and whether there was one."""
+    for _ in range(TRIES):
+        busy, own, began = _busy(), time.process_time(), time.perf_counter()
+        turn()
+        seconds = time.perf_counter() - began
+        others = (_busy() - busy - (time.process_time() - own)) / seconds
+        if others < QUIET:
+            return seconds, True
+    return seconds, False
+
+
+def measure(turns: Mapping[str, Callable[[], None]], rounds: int) -> tuple[dict[str, list[float]], int]:
+    """Milliseconds per step by contestant and round, and the number of turns that others disturbed.
+
+    A first, unmeasured round compiles and fills caches.
+    """
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    disturbed = 0
+    for round_ in range(rounds + 1):
+        for name, turn in turns.items():
+            if round_:
+                seconds, quiet = quietly(turn)
+                times[name].append(1e3 * seconds / BATCHES)
+                disturbed += not quiet
+            else:
+                turn()
+    return times, disturbed
+
+
+def table(times: Mapping[str, Sequence[float]], reference: str, heading: str) -> str:
+    """A Markdown table of medians, and of the median of the per-round ratios to `reference`."""
+    lines = [f"| {heading} | ms per step | lowest to highest | time / that of {reference} |", "|---|---|---|---|"]
+    for name, own in times.items():
+        ratio = statistics.median(a / b for a, b in zip(own, times[reference], strict=True))
+        lines.append(f"| {name} | {statistics.median(own):.1f} | {min(own):.1f} to {max(own):.1f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def ceilings(dtype: str) -> tuple[float, float]:
+    """GFLOP/s of a product of two 2048 x 2048 matrices, and GB/s (read and written) of a copy of 256 MB, by XLA."""
+    square, long = jnp.ones((2048, 2048), dtype), jnp.ones(64 << 20, jnp.float32)
+    product, copy = jax.jit(lambda x: x @ x), jax.jit(lambda x, out: out.at[:].set(x + 1), donate_argnums=1)
+    held = [jnp.copy(long)]
+
+    def copied() -> None:
+        held[0] = jax.block_until_ready(copy(long, held[0]))
+
+    best = []
+    for turn in (lambda: jax.block_until_ready(product(square)), copied):
+        turn()
+        best.append(min(quietly(turn)[0] for _ in range(7)))
+    return 2 * 2048**3 / best[0] / 1e9, 2 * long.nbytes / best[1] / 1e9
+
+
+def analytic(made: Setting) -> float:
+    """Floating-point operations of one training step on all slots: matrix products only, forward and backward.
+
+    The adapters get no gradient of their input, so that they count twice, everything else three times.
+    """
+    model, heads = made.config.model, made.tasks
+    d, latents, wide = model.width, model.latents, 2 * model.expansion * model.width**2
+    absorbed = model.absorb if model.absorb is not None else latents * model.heads_attention <= d + latents
+    tokens = [-(-m.shape[0] // model.patch) if m.frames else m.shape[0] for m in made.modalities]
+    adapters = sum(
+        m.shape[0] * m.shape[1] * d if m.kind == "features" else 2 * m.shape[0] * m.shape[1] * d
+        for m in made.modalities
+    )
+    positions = sum(tokens) * 32 * d if model.position == "fourier" else 0
+    mixing = latents * model.heads_attention if absorbed else d + latents
+    per_slot = 2 * adapters + 3 * (positions + 2 * sum(tokens) * mixing * d)
+    outputs = sum(task.n_classes if task.kind == "binary" else 1 for task in heads)
+    encoder = latents * d * d * (2 if absorbed else 1) + latents * wide
+    block = 4 * latents * d * d + 2 * latents * latents * d + latents * wide
+    decoder = 2 * (latents + outputs) * d * d + 2 * latents * outputs * d + outputs * wide
+    per_row = 3 * (encoder + model.layers * block + decoder)
+    return 2.0 * (made.slots * per_slot + made.config.data.batch_size * per_row)
+
+
+# --- modes --------------------------------------------------------------------------------------------------------
+
+
+def against_torch(made: Setting, rounds: int, device: str, with_compile: bool) -> None:
+    """Prints the agreement and the table of our step beside PyTorch's."""
+    import torch
+
+    torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
+    batches, padded = [packed(made, members) for members in made.plan], torch_batches(made, device)
+    print(f"equal weights, no dropout: {agreement(made, batches[0], padded[0], device)}")
+    turn, built = our_turn(made, batches)
+    trainer = lambda **options: torch_turn(torch_trainer(made, built.state, device, **options), padded)  # noqa: E731
+    turns = {
+        "ours": turn,
+        "PyTorch eager": trainer(),
+        "PyTorch eager, attention written out": trainer(plain=True),
+    }
+    if with_compile:
+        turns["torch.compile"] = trainer(compiled=True)
+    times, disturbed = measure(turns, rounds)
+    print(f"{disturbed} of {rounds * len(turns)} turns disturbed by other processes\n")
+    print(table(times, "ours", "step"))
+    peers = {name: own for name, own in times.items() if name != "ours"}
+    best = min(peers, key=lambda name: statistics.median(peers[name]))
+    ratio = statistics.median(a / b for a, b in zip(times["ours"], times[best], strict=True))
+    print(f"\nours takes {ratio:.2f} of the time of {best}, PyTorch's fastest")
+    print(f"compiling our step took {built.compile_s:.1f} s")
+
+
+def ablations(made: Setting, rounds: int) -> None:
+    """Prints our own step with parts of it switched."""
+    batches = [packed(made, members) for members in made.plan]
+    no_dropout = dict.fromkeys((f"model.{field}" for field in RATES.values()), 0.0)
+    variants: dict[str, dict[str, Any]] = {
+        "absorb=True": {"model.absorb": True},
+        "absorb=False": {"model.absorb": False},
+        "no dropout": no_dropout,
+        "remat": {"model.remat": True},
+    }
+    turns, built = {}, None
+    turns["as configured"], built = our_turn(made, batches)
+    for name, values in variants.items():
+        turns[name], _ = our_turn(made._replace(config=overlay(made.config, values)), batches)
+    usual, perceiver.keep_mask = (
+        perceiver.keep_mask,
+        lambda key, rate, shape: jax.random.bernoulli(key, 1 - rate, shape),
+    )
+    turns["masks by jax.random.bernoulli (32 bits)"], _ = our_turn(made, batches)
+    perceiver.keep_mask = usual
+    if any(m.kind == "features" for m in made.modalities):
+        wider = lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x  # noqa: E731
+        turns["inputs float32 in memory"], _ = our_turn(made, [jax.tree.map(wider, batch) for batch in batches])
+    seen = evaluated(built.state)
+    turns["forward only (evaluation)"] = lambda: jax.block_until_ready(
+        [built.programs.predict(seen, batch) for batch in batches]
+    )
+    times, disturbed = measure(turns, rounds)
+    print(f"{disturbed} of {rounds * len(turns)} turns disturbed by other processes\n")
+    print(table(times, "as configured", "our step"))
+
+
+SHIPPED = {
+    "phq:demo": lambda: phq.get_config("demo"),
+    "gad:demo": lambda: gad.get_config("demo"),
+    "multitask:demo": lambda: multitask.get_config("demo"),
+    "smoke": smoke.get_config,
+    "phq:transcripts": lambda: phq.get_config("transcripts"),
+    "gad:transcripts": lambda: gad.get_config("transcripts"),
+    "multitask:transcripts": lambda: multitask.get_config("transcripts"),
+}
+
+
+def configs(rounds: int, dtype: str) -> None:
+    """Prints operations, bytes and speed of the step of every shipped config (`:released` has the sizes of `:demo`)."""
+    flops_limit, bytes_limit = ceilings(dtype)
+    print(f"ceilings: {flops_limit:.0f} GFLOP/s (2048^3 product, {dtype}), {bytes_limit:.1f} GB/s (copy of 256 MB)\n")
+    print("| config | ms per step | GFLOP by XLA | by hand | GFLOP/s | of the ceiling | GB by XLA | GB/s | compile s |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, get in SHIPPED.items():
+        made = setting(overlay(get(), {"model.dtype": dtype}))
+        turn, built = our_turn(made, [packed(made, members) for members in made.plan])
+        times, _ = measure({name: turn}, rounds)
+        cost, seconds, hand = built.update.cost_analysis(), statistics.median(times[name]) / 1e3, analytic(made) / 1e9
+        moved, rate = cost["bytes accessed"] / 1e9, hand / seconds
+        print(
+            f"| {name} | {1e3 * seconds:.1f} | {cost['flops'] / 1e9:.2f} | {hand:.2f} | {rate:.0f} "
+            f"| {rate / flops_limit:.0%} | {moved:.2f} | {moved / seconds:.1f} | {built.compile_s:.0f} |"
+        )
+    print("\nGFLOP/s are those by hand. XLA's bytes count every operation's operands and results, cached or not.")
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--windows", type=int, default=0, help="of every participant; 0 draws them (lognormal)")
+    parser.add_argument("--no_compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--configs", action="store_true")
+    arguments = parser.parse_args()
+    jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[arguments.device])
+    with_torch = importlib.util.find_spec("torch") is not None and not (arguments.configs or arguments.ablations)
+    packages = ("jax", "flax", "optax", "numpy", *(("torch",) if with_torch else ()))
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    print(f"{versions}, Python {platform.python_version()}; {os.cpu_count()} cores, jax on {jax.devices()[0]}")
+    if arguments.configs:
+        return configs(arguments.rounds, arguments.dtype)
+    config = overlay(phq.get_config("demo"), {**PRESETS[arguments.preset], "model.dtype": arguments.dtype})
+    made = setting(config, equal=arguments.windows)
+    longest = [max(len(made.participants[i]["window_start_s"]) for i in m[0] if i >= 0) for m in made.plan]
+    print(
+        f"preset {arguments.preset}, {arguments.dtype}; SYNTHETIC inputs; batch {config.data.batch_size}: packed "
+        f"{made.slots} windows, padded {', '.join(f'{config.data.batch_size} x {w}' for w in longest)}; "
+        f"{analytic(made) / 1e9:.1f} GFLOP per packed step; {arguments.rounds} rounds"
+    )
+    if arguments.ablations:
+        return ablations(made, arguments.rounds)
+    if not with_torch:
+        sys.exit("error: no PyTorch in this environment: docs/benchmarks/train_step.md says how to make one")
+    against_torch(made, arguments.rounds, "cuda" if arguments.device == "gpu" else "cpu", not arguments.no_compile)
+
+
+if __name__ == "__main__":
+    main()
