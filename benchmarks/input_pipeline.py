@@ -1,10 +1,11 @@
 """Windows per second of every way to read a corpus, side by side.
 
-    python benchmarks/input_pipeline.py --dataset_dir=DATA_DIR/mmpsy/demo/1.0.0 [--batch_size=32] [--rounds=7]
+    python benchmarks/input_pipeline.py --dataset_dir=DATA_DIR/mmpsy/demo/1.0.0 [--batch_size=32] [--parts=5]
 
 Every round runs each reader once over all participants, in turn, so that other load on the machine meets all of them;
 printed are the medians over the rounds, and the median of the per-round ratios to plain TFDS. What is counted is real
-windows, not padding. The rows named "to device" end with the batch as a jax array on the default device, ready.
+windows, not padding, in however many parts our batches hold them. The rows named "to device" end with the batch as a
+jax array on the default device, ready.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from absl import flags
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mmpsy_jax.data.loader import make_loader
+from mmpsy_jax.data.pieces import default_parts
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError
 
@@ -32,7 +34,7 @@ REFERENCE = "tfds.as_data_source, padded and stacked by hand"
 PACKAGES = ("jax", "grain", "array_record", "tensorflow-datasets", "numpy")
 
 
-def readers(corpus: Corpus, batch_size: int, workers: int) -> dict[str, Callable[[], None]]:
+def readers(corpus: Corpus, batch_size: int, parts: int, workers: int) -> dict[str, Callable[[], None]]:
     """The contestants by name; calling one reads every participant once."""
     everyone = np.arange(len(corpus))
     mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=jax.local_devices()[:1])
@@ -58,7 +60,7 @@ def readers(corpus: Corpus, batch_size: int, workers: int) -> dict[str, Callable
                 put(_pad([source[i] for i in range(start, min(start + batch_size, count))], corpus))
 
     def ours(**options) -> Callable[[], None]:
-        loader = make_loader(corpus, everyone, batch_size=batch_size, epochs=1, **options)
+        loader = make_loader(corpus, everyone, batch_size=batch_size, parts=parts, epochs=1, **options)
 
         def read() -> None:
             loader.rewind()
@@ -122,24 +124,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset_dir", required=True)
     parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--parts", type=int, help="of a window; by default as many as training takes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workers", type=int, default=0, help="also time this many spawned worker processes")
     arguments = parser.parse_args()
     flags.FLAGS.mark_as_parsed()  # grain 0.2.18 reads absl flags
     try:
         corpus = open_corpus(arguments.dataset_dir)
-        contestants = readers(corpus, arguments.batch_size, arguments.workers)
+        parts = arguments.parts or default_parts(corpus)
+        contestants = readers(corpus, arguments.batch_size, parts, arguments.workers)
     except InputError as error:
         sys.exit(f"error: {error}")
     windows = int(corpus.n_windows.sum())
-    with make_loader(corpus, np.arange(len(corpus)), batch_size=arguments.batch_size) as loader:
+    with make_loader(corpus, np.arange(len(corpus)), batch_size=arguments.batch_size, parts=parts) as loader:
         padding, slots = loader.padding_report(), loader.slots
+    vain = ", ".join(f"{share:.0%} of {name}" for name, share in padding["tokens"].items())
     size = sum(int(corpus.n_windows[corpus.has[n]].sum()) * m.window_bytes for n, m in corpus.modalities.items())
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     print(f"{versions}, Python {platform.python_version()}; {os.cpu_count()} cores, jax on {jax.devices()[0]}")
     print(
         f"{len(corpus)} participants, {windows} windows, {size / 1e6:.0f} MB; batch {arguments.batch_size} in "
-        f"{slots} window slots, {padding['windows']:.0%} of them empty; {arguments.rounds} rounds\n"
+        f"{slots} slots for pieces of 1/{parts} window, {padding['windows']:.0%} of them empty, padding {vain}; "
+        f"{arguments.rounds} rounds\n"
     )
     print(table(measure(contestants, windows, arguments.rounds)))
 

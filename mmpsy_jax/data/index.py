@@ -1,8 +1,8 @@
 """The small columns of a corpus: one scan over the records, checked against the record contract and cached.
 
-Sorting participants into batches needs the number of windows of everybody, and the labels are needed before the first
-batch; both are spread over shards of gigabytes. One scan (a second for 1,275 participants in the page cache) collects
-them into `index.npz` beside the shards.
+Sorting participants into batches needs to know how much of every window is valid, and the labels are needed before the
+first batch; both are spread over shards of gigabytes. One scan (a second for 1,275 participants in the page cache)
+collects them into `index.npz` beside the shards.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from mmpsy_jax.files import write_atomically
 
 FILE = "index.npz"
 COUNTS = {"n_answers": np.int32, "n_characters": np.int32, "duration_s": np.float32, "n_windows": np.int32}
-_FORMAT = "1"
+_FORMAT = "2"
 _log = logging.getLogger(__name__)
 
 
@@ -33,11 +33,12 @@ def load(folder: Path, reader: RecordReader, labels: list[str], modalities: Mapp
       folder: of the corpus.
       reader: over all shards, without expected participants.
       labels: names of the score columns.
-      modalities: by name; each has `shape` (of one window) and `time_axis`.
+      modalities: by name; each has `shape` and `steps` of one window.
 
     Returns:
       `participant` <U [N]; `label_<name>` i32 [N], -1 where missing; the `COUNTS` columns [N]; `has_<modality>`
-      bool [N]; `valid_<modality>` i64 [N], valid frames or tokens over all windows.
+      bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one participant
+      after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
@@ -85,8 +86,8 @@ def _scan(reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]
     columns = {f"label_{name}": np.zeros(n, np.int32) for name in labels}
     columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
     columns |= {f"has_{name}": np.zeros(n, bool) for name in modalities}
-    columns |= {f"valid_{name}": np.zeros(n, np.int64) for name in modalities}
     participants = []
+    lengths: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
     for i in range(n):
         record = reader.read(i)
         try:
@@ -101,7 +102,8 @@ def _scan(reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]
             columns[name][i] = record[name]
         for name in modalities:
             columns[f"has_{name}"][i] = record[f"has_{name}"]
-            columns[f"valid_{name}"][i] = record[f"{name}_length"].sum(dtype=np.int64)
+            lengths[name].append(record[f"{name}_length"].astype(np.int32))
+    columns |= {f"lengths_{name}": np.concatenate(own) for name, own in lengths.items()}
     columns["participant"] = np.array(participants, dtype=np.str_)
     return columns
 
@@ -117,8 +119,7 @@ def _check(record: Mapping[str, Any], modalities: Mapping[str, Any]) -> None:
         values, lengths = record[name], record[f"{name}_length"]
         if values.shape != (windows, *modality.shape):
             raise ValueError(f"{name} has shape {values.shape}, it must be {(windows, *modality.shape)}")
-        steps = modality.shape[modality.time_axis]
-        if lengths.shape != (windows,) or lengths.min() < 0 or lengths.max() > steps:
-            raise ValueError(f"{name}_length must be {windows} numbers between 0 and {steps}")
+        if lengths.shape != (windows,) or lengths.min() < 0 or lengths.max() > modality.steps:
+            raise ValueError(f"{name}_length must be {windows} numbers between 0 and {modality.steps}")
         if not record[f"has_{name}"] and lengths.any():
             raise ValueError(f"has_{name} is false although {name}_length is not 0 everywhere")

@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Int, Int32
+from jaxtyping import Int
 
-from mmpsy_jax.data.assemble import Batch, Columns, FromRecords, Plans
-from mmpsy_jax.data.plan import check_members, groups_of_process, limited, padding_report, window_slots
-from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.data.resident import Arrays, Resident, choose, gather, put, select
+from mmpsy_jax.data.assemble import Batch, FromRecords, Plans
+from mmpsy_jax.data.pieces import Pieces, cut
+from mmpsy_jax.data.plan import check_members, groups_of_process, padding_report, window_slots
+from mmpsy_jax.data.records import Corpus, choose
+from mmpsy_jax.data.resident import Arrays, Resident, gather, put, select
 from mmpsy_jax.errors import InputError, one_of
 
 Placement = Literal["auto", "host", "device", "stream"]
@@ -34,7 +35,7 @@ PLACEMENTS: tuple[Placement, ...] = ("auto", "host", "device", "stream")
 MEMORY_LIMIT_BYTES = 4 << 30
 PREFETCH = 2  # batches; Grain's default of 500 counts batches too and would hold an epoch
 ENDLESS = 1 << 40  # batches
-_STATE_FORMAT = 2
+_STATE_FORMAT = 3
 _log = logging.getLogger(__name__)
 
 
@@ -51,11 +52,9 @@ class Loader(Iterator[Batch]):
     """
 
     def __init__(
-        self, plans: Plans, pipeline: "_Pipeline", corpus: Corpus, n_windows: Int32[np.ndarray, " n"],
-        identity: dict[str, Any], epochs: int | None,
-    ):  # fmt: skip
-        self._plans, self._pipeline, self._corpus, self._identity = plans, pipeline, corpus, identity
-        self._n_windows = n_windows
+        self, plans: Plans, pipeline: "_Pipeline", pieces: Pieces, identity: dict[str, Any], epochs: int | None
+    ):
+        self._plans, self._pipeline, self._pieces, self._identity = plans, pipeline, pieces, identity
         self._stop = ENDLESS if epochs is None else epochs * plans.per_epoch
         self._position = 0
         self._batches: Any = None
@@ -89,7 +88,8 @@ class Loader(Iterator[Batch]):
             caller then answers for what it belongs to.
 
         Raises:
-          InputError: the state is of a loader with other members, batch shape, number of batches, seed or shuffling.
+          InputError: the state is of a loader with other members, pieces, batch shape, number of batches, seed or
+            shuffling.
         """
         expected = {"format": _STATE_FORMAT, **self._identity}
         for name, value in state.items():
@@ -114,14 +114,10 @@ class Loader(Iterator[Batch]):
         return position // self.batches_per_epoch
 
     def padding_report(self, epoch: int = 0) -> dict[str, Any]:
-        """`plan.padding_report` of one epoch; token shares are left out where windows were cut off."""
-        modalities = self._corpus.modalities
-        cut = (self._n_windows < self._corpus.n_windows).any()
-        tokens = {
-            name: (self._corpus.valid_lengths[name], modalities[name].shape[modalities[name].time_axis])
-            for name in self._pipeline.modalities
-        }
-        return padding_report(self._plans.epoch(epoch), self._n_windows, self.slots, None if cut else tokens)
+        """`plan.padding_report` of one epoch."""
+        pieces = self._pieces
+        tokens = {name: (pieces.valid(name), pieces.steps(name)) for name in self._pipeline.modalities}
+        return padding_report(self._plans.epoch(epoch), pieces.counts, self.slots, tokens)
 
     def close(self) -> None:
         """Stops the prefetching and frees the arrays; the loader cannot be used again."""
@@ -229,7 +225,7 @@ def _gather_to(sharding: NamedSharding) -> Callable[[Arrays, Batch], Batch]:
 
 @functools.cache
 def _turn_to(sharding: NamedSharding, axis: int) -> Callable[[jax.Array], jax.Array]:
-    return jax.jit(lambda windows: jnp.moveaxis(windows, 2 + axis, 2), out_shardings=sharding)
+    return jax.jit(lambda pieces: jnp.moveaxis(pieces, 2 + axis, 2), out_shardings=sharding)
 
 
 def make_loader(
@@ -248,6 +244,7 @@ def make_loader(
     labels: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
     max_windows: int | None = None,
+    parts: int = 1,
     resident: Resident | None = None,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     process_index: int | None = None,
@@ -263,7 +260,7 @@ def make_loader(
       members: positions in the corpus.
       batch_size: participants of the global batch, over all processes and devices.
       groups: that the batch is divided into, a multiple of the devices of the batch axis.
-      slots: windows that fit into a group; by default `plan.window_slots` over the whole corpus, so that all its
+      slots: pieces that fit into a group; by default `plan.window_slots` over the whole corpus, so that all its
         loaders share their compiled steps.
       batches: at least so many per epoch, for instance those of another fold; by default as few as possible.
       seed: of the order; the order depends on (seed, epoch, members) only.
@@ -276,8 +273,10 @@ def make_loader(
       labels: score columns to include; all by default.
       modalities: to include; all by default.
       max_windows: use the first so many windows of a participant only.
-      resident: windows in memory, with the same `max_windows`, for "device" and "host": nothing is read again, and all
-        loaders share one copy on the device.
+      parts: that each window is cut into along time. Pieces in which none of the modalities has anything are left out.
+      resident: pieces in memory, with the same `max_windows` and `parts`, for "device" and "host": nothing is read
+        again, and all loaders share one copy on the device. It has also decided which pieces are left out, if the
+        loader takes some of its modalities only.
       memory_limit_bytes: for "auto": limit of the windows of the members, in the memory that would hold them.
       process_index, process_count: whose groups of each batch to read; by default those of jax where a sharding is
         given, else all groups.
@@ -289,19 +288,22 @@ def make_loader(
     chosen = choose("modality", modalities, corpus.modalities)
     label_names = choose("label", labels, corpus.labels)
     members = check_members(corpus.n_windows, members)
-    n_windows = limited(corpus.n_windows, max_windows).astype(np.int32)
+    pieces = cut(corpus, chosen if resident is None else resident.pieces.modalities, parts, max_windows)
+    if resident is not None and (resident.pieces.parts != parts or not np.array_equal(resident.counts, pieces.counts)):
+        raise InputError(
+            f"resident: made of another corpus, with other parts than {parts} or another max_windows than {max_windows}"
+        )
     if slots is None:
-        slots = window_slots(n_windows, batch_size, groups)
+        slots = window_slots(pieces.counts, batch_size, groups)
     if epochs is not None and epochs < 1:
         raise InputError(f"epochs {epochs} must be at least 1, or None for no end")
     if process_index is None or process_count is None:
         process_index, process_count = (jax.process_index(), jax.process_count()) if sharding is not None else (0, 1)
     share = groups_of_process(groups, process_index, process_count)
     options = {"seed": seed, "shuffle": shuffle, "batch_size": batch_size, "groups": groups, "slots": slots}
-    plans = Plans(n_windows, members=members, batches=batches, **options)
+    plans = Plans(pieces.counts, members=members, batches=batches, **options)
     kinds = {name: corpus.modalities[name] for name in chosen}
-    needed = sum(int(n_windows[members][corpus.has[m][members]].sum()) * kinds[m].window_bytes for m in chosen)
-    placed = _place(placement, sharding, needed, memory_limit_bytes, resident is not None)
+    placed = _place(placement, sharding, pieces.nbytes(members), memory_limit_bytes, resident is not None)
     if placed == "device" and sharding is None:
         mesh = jax.make_mesh((1,), ("batch",), (jax.sharding.AxisType.Auto,), devices=jax.local_devices()[:1])
         sharding = NamedSharding(mesh, PartitionSpec("batch"))
@@ -309,12 +311,11 @@ def make_loader(
         _check_sharding(sharding, groups, share)
     arrays = None
     if placed == "stream":
-        columns = Columns({name: corpus.labels[name] for name in label_names}, n_windows)
-        make = FromRecords(corpus.reader, columns, kinds, {name: corpus.has[name] for name in chosen}, slots)
+        make = FromRecords(corpus.reader, pieces, {name: corpus.labels[name] for name in label_names}, slots)
     else:
-        held = resident or Resident(corpus, members, modalities=chosen, labels=label_names, max_windows=max_windows)
-        if not np.array_equal(held.n_windows, n_windows):
-            raise InputError(f"resident: made of another corpus or with another max_windows than {max_windows}")
+        held = resident or Resident(
+            corpus, members, modalities=chosen, labels=label_names, max_windows=max_windows, parts=parts
+        )
         held.check(members)
         make = functools.partial(held.plan_arrays, slots=slots)
         if placed == "host":
@@ -324,10 +325,10 @@ def make_loader(
             if resident is None:
                 held.arrays = {}  # the host copy has served
     pipeline = _Pipeline(placed, make, arrays, kinds, sharding, groups, share, workers)
-    names = "\n".join(f"{corpus.participants[i]} {n_windows[i]}" for i in members)
-    identity = {"members": hashlib.sha256(names.encode()).hexdigest()[:16], **options}
+    names = "\n".join(f"{corpus.participants[i]} {pieces.counts[i]}" for i in members)
+    identity = {"parts": parts, "members": hashlib.sha256(names.encode()).hexdigest()[:16], **options}
     identity["batches_per_epoch"] = plans.per_epoch
-    return Loader(plans, pipeline, corpus, n_windows, identity, epochs)
+    return Loader(plans, pipeline, pieces, identity, epochs)
 
 
 def _place(placement: str, sharding: NamedSharding | None, needed: int, limit: int, resident: bool) -> str:

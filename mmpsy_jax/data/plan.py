@@ -1,9 +1,9 @@
 """Which participants meet in which batch, as pure functions of counts, seed and epoch.
 
-Batches have one static shape: G groups of B participants, whose windows lie one behind the other in S slots. A plan
-fills the groups so that the windows fit and few slots stay empty. It is that of the whole (global) batch; a process
-takes its groups of every batch. It therefore does not depend on how many processes there are, every participant is
-seen exactly once per epoch, and one or two processes give the same losses.
+Batches have one static shape: G groups of B participants, whose pieces (windows, or equal parts of them, `pieces.py`)
+lie one behind the other in S slots. A plan fills the groups so that the pieces fit and few slots stay empty. It is that
+of the whole (global) batch; a process takes its groups of every batch. It therefore does not depend on how many
+processes there are, every participant is seen exactly once per epoch, and one or two processes give the same losses.
 """
 
 import dataclasses
@@ -16,8 +16,10 @@ from jaxtyping import Int, Int32
 
 from mmpsy_jax.errors import InputError
 
-# Tried in turn until the windows fit; without noise they do, by the choice of the number of batches.
+# Tried in turn until the pieces fit; without noise they do, by the choice of the number of batches.
 JITTERS = (0.3, 0.15, 0.07, 0.0)
+# Slots beyond this many are a multiple of 8, which a scan over blocks of slots can divide.
+ANY_SLOTS = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,23 +34,24 @@ class PlannedBatch:
 
 
 def window_slots(
-    n_windows: Int[np.ndarray, " n"], batch_size: int, groups: int, limit: int | None = None, *, spare: float = 0.04
+    counts: Int[np.ndarray, " n"], batch_size: int, groups: int, limit: int | None = None, *, spare: float = 0.04
 ) -> int:
-    """Window slots S of a group: those of `batch_size / groups` average participants, but at least of the longest.
+    """Slots S of a group: the pieces of `batch_size / groups` average participants, but at least of the longest.
 
     Args:
-      n_windows: of every participant of the corpus, each at least 1.
+      counts: pieces of every participant of the corpus, each at least 1.
       batch_size, groups: participants and groups of the global batch.
-      limit: windows beyond this many are cut off; None for no limit.
+      limit: where the pieces are whole windows, those beyond this many are cut off; None for no limit.
       spare: share of slots on top of the average, without which hardly any assignment would fit.
     """
-    counts = limited(n_windows, limit)
+    counts = limited(counts, limit)
     rows = _rows(batch_size, groups)
-    return max(int(counts.max()), math.ceil((1 + spare) * rows * counts.mean()))
+    slots = max(int(counts.max()), math.ceil((1 + spare) * rows * counts.mean()))
+    return slots if slots <= ANY_SLOTS else -(-slots // 8) * 8
 
 
 def batches_needed(
-    n_windows: Int[np.ndarray, " n"],
+    counts: Int[np.ndarray, " n"],
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
@@ -61,14 +64,14 @@ def batches_needed(
     It depends on counts only, so that it is the same in every epoch and for every seed. Beyond 200 batches the search
     goes in steps of a hundredth. Arguments and errors: `epoch_plan`.
     """
-    members = check_members(n_windows, members)
+    members = check_members(counts, members)
     rows = _rows(batch_size, groups)
     if batches is not None and batches < 1:
         raise InputError(f"batches {batches} must be at least 1, or None for as few as possible")
-    counts = np.sort(np.asarray(n_windows)[members])[::-1]
+    counts = np.sort(np.asarray(counts)[members])[::-1]
     if counts[0] > slots:
         raise InputError(
-            f"slots {slots}: a participant has {counts[0]} windows, a group must hold the longest one: give at least "
+            f"slots {slots}: a participant has {counts[0]} pieces, a group must hold the longest one: give at least "
             f"{counts[0]} slots, or lower max_windows"
         )
     fewest = max(-(-len(counts) // (rows * groups)), -(-int(counts.sum()) // (slots * groups)), batches or 1)
@@ -79,7 +82,7 @@ def batches_needed(
 
 
 def epoch_plan(
-    n_windows: Int[np.ndarray, " n"],
+    counts: Int[np.ndarray, " n"],
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
@@ -90,35 +93,35 @@ def epoch_plan(
     epoch: int = 0,
     shuffle: bool = True,
 ) -> list[PlannedBatch]:
-    """All batches of one epoch: every member exactly once, the windows of a group within its slots.
+    """All batches of one epoch: every member exactly once, the pieces of a group within its slots.
 
-    The members are ordered by their windows (with `shuffle`: by windows times noise, so that other participants meet in
+    The members are ordered by their pieces (with `shuffle`: by pieces times noise, so that other participants meet in
     every epoch) and dealt to all groups of the epoch, see `_deal`. No batch stays without anybody unless there are more
     batches than members.
 
     Args:
-      n_windows: of every participant of the corpus, after the limit.
+      counts: pieces of every participant of the corpus (`pieces.piece_counts`).
       members: positions of the participants to use.
       batch_size: participants G * B of the global batch.
       groups: G.
-      slots: windows S that fit into a group.
+      slots: pieces S that fit into a group.
       batches: at least so many, for instance those of another fold; by default as few as possible.
       seed, epoch: determine the order together with `members`.
       shuffle: False always gives the same plan; inside a group the order of `members` is kept.
 
     Raises:
       InputError: no members, a member twice or not in the corpus, a batch size that is not a multiple of the groups, a
-        member with more windows than slots, a negative seed.
+        member with more pieces than slots, a negative seed.
     """
     if seed < 0 or epoch < 0:
         raise InputError(f"seed {seed} and epoch {epoch} must not be negative")
     sizes = {"batch_size": batch_size, "groups": groups, "slots": slots}
-    n_batches = batches_needed(n_windows, members, **sizes, batches=batches)
+    n_batches = batches_needed(counts, members, **sizes, batches=batches)
     members, bins, rows = np.asarray(members, np.int32), n_batches * groups, batch_size // groups
     rng = np.random.default_rng([seed, epoch])
     if shuffle:
         members = rng.permutation(members)
-    counts = np.asarray(n_windows)[members]
+    counts = np.asarray(counts)[members]
     for jitter in JITTERS if shuffle else (0.0,):
         order = np.argsort(-counts * (1 + rng.uniform(-jitter, jitter, len(counts))), kind="stable")
         bin_of, sums = _deal(counts[order], bins, rows, slots)
@@ -139,18 +142,18 @@ def epoch_plan(
 
 
 def rows_of_slots(counts: Int[np.ndarray, "*g b"], slots: int) -> Int32[np.ndarray, "*g s"]:
-    """Row of the participant in each window slot of a group, B in unused slots, which are last.
+    """Row of the participant in each slot of a group, B in unused slots, which are last.
 
     Args:
-      counts: windows per row, 0 for padding rows, which are last.
+      counts: pieces per row, 0 for padding rows, which are last.
       slots: S.
 
     Raises:
-      InputError: a group has more windows than slots.
+      InputError: a group has more pieces than slots.
     """
     ends = np.cumsum(counts, axis=-1)
     if ends.max(initial=0) > slots:
-        raise InputError(f"slots {slots}: a group has {ends.max()} windows: plan the batches with these slots")
+        raise InputError(f"slots {slots}: a group has {ends.max()} pieces: plan the batches with these slots")
     # The row of a slot is the number of participants that end at or before it.
     flat = ends.reshape(-1, ends.shape[-1])
     marks = np.zeros((len(flat), slots + 1), np.int32)
@@ -176,7 +179,7 @@ def groups_of_process(groups: int, process_index: int, process_count: int) -> sl
 
 def padding_report(
     plan: Sequence[PlannedBatch],
-    n_windows: Int[np.ndarray, " n"],
+    counts: Int[np.ndarray, " n"],
     slots: int,
     tokens: Mapping[str, tuple[Int[np.ndarray, " n"], int]] | None = None,
 ) -> dict[str, Any]:
@@ -184,9 +187,9 @@ def padding_report(
 
     Args:
       plan: of one epoch.
-      n_windows: of every participant of the corpus, after the limit.
+      counts: pieces of every participant of the corpus.
       slots: S.
-      tokens: per modality, the valid frames or tokens of every participant, and how many fit into one window.
+      tokens: per modality, the valid frames or tokens of every participant, and how many fit into one piece.
 
     Returns:
       `batches`, and shares between 0 and 1 of what is computed in vain: `rows`, `windows` (slots), `tokens`
@@ -198,21 +201,21 @@ def padding_report(
     return {
         "batches": len(plan),
         "rows": 1 - len(members) / rows.size,
-        "windows": 1 - int(n_windows[members].sum()) / in_slots,
+        "windows": 1 - int(counts[members].sum()) / in_slots,
         "tokens": {
-            name: 1 - float(valid[members].sum()) / (in_slots * per_window)
-            for name, (valid, per_window) in (tokens or {}).items()
+            name: 1 - float(valid[members].sum()) / (in_slots * per_piece)
+            for name, (valid, per_piece) in (tokens or {}).items()
         },
     }
 
 
-def limited(n_windows: Int[np.ndarray, " n"], limit: int | None) -> Int[np.ndarray, " n"]:
+def limited(counts: Int[np.ndarray, " n"], limit: int | None) -> Int[np.ndarray, " n"]:
     """The counts after cutting off the windows beyond `limit`.
 
     Raises:
       InputError: nobody, somebody without windows, a limit below 1.
     """
-    counts = np.asarray(n_windows)
+    counts = np.asarray(counts)
     if counts.size == 0 or counts.min() < 1:
         raise InputError("window counts: there must be at least one participant, each with at least one window")
     if limit is not None and limit < 1:
@@ -220,7 +223,7 @@ def limited(n_windows: Int[np.ndarray, " n"], limit: int | None) -> Int[np.ndarr
     return counts if limit is None else np.minimum(counts, limit)
 
 
-def check_members(n_windows: Int[np.ndarray, " n"], members: Int[np.ndarray, " m"]) -> Int32[np.ndarray, " m"]:
+def check_members(counts: Int[np.ndarray, " n"], members: Int[np.ndarray, " m"]) -> Int32[np.ndarray, " m"]:
     """The members, once it is sure that there are some, each in the corpus and listed once.
 
     Raises:
@@ -229,8 +232,8 @@ def check_members(n_windows: Int[np.ndarray, " n"], members: Int[np.ndarray, " m
     members = np.asarray(members, np.int32)
     if members.ndim != 1 or not members.size:
         raise InputError("members: there is nobody to make batches of: check the split or the fold")
-    if members.min() < 0 or members.max() >= len(n_windows):
-        raise InputError(f"members: positions must lie between 0 and {len(n_windows) - 1}")
+    if members.min() < 0 or members.max() >= len(counts):
+        raise InputError(f"members: positions must lie between 0 and {len(counts) - 1}")
     if np.bincount(members).max() > 1:
         raise InputError("members: a participant is listed twice; every participant is used once per epoch")
     return members

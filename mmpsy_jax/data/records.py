@@ -4,11 +4,12 @@ import collections
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
@@ -38,6 +39,11 @@ class Modality:
     dtype: np.dtype
 
     @property
+    def steps(self) -> int:
+        """Frames or tokens that fit into one window."""
+        return self.shape[self.time_axis]
+
+    @property
     def window_bytes(self) -> int:
         """Bytes of one window."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
@@ -56,7 +62,8 @@ class Corpus:
       columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]).
       modalities: by name, in the order of the card.
       has: per modality, whether the participant has it.
-      valid_lengths: per modality, valid frames or tokens of the participant over all windows.
+      window_lengths: per modality, valid frames or tokens of every window, one participant after the other: i32 [sum of
+        `n_windows`].
       reader: random access; what Grain's workers get.
     """
 
@@ -68,7 +75,7 @@ class Corpus:
     columns: dict[str, Int32[np.ndarray, " n"] | Float32[np.ndarray, " n"]]
     modalities: dict[str, Modality]
     has: dict[str, np.ndarray]
-    valid_lengths: dict[str, Int64[np.ndarray, " n"]]
+    window_lengths: dict[str, Int32[np.ndarray, " w"]]
     reader: RecordReader
 
     def __len__(self) -> int:
@@ -132,9 +139,23 @@ def open_corpus(path: str | Path) -> Corpus:
         columns={name: columns[name] for name in index.COUNTS},
         modalities=modalities,
         has={name: columns[f"has_{name}"] for name in modalities},
-        valid_lengths={name: columns[f"valid_{name}"] for name in modalities},
+        window_lengths={name: columns[f"lengths_{name}"] for name in modalities},
         reader=RecordReader(shards, fields, participants),
     )
+
+
+def choose(what: str, wanted: Sequence[str] | None, known: Any) -> list[str]:
+    """The wanted names in the order of the known ones; None means all of them.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    if wanted is None:
+        return list(known)
+    for name in wanted:
+        if name not in known:
+            raise one_of(what, name, known)
+    return [name for name in known if name in wanted]
 
 
 def _tfds_builder(folder: Path) -> Any:

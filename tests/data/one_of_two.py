@@ -31,6 +31,7 @@ def main(folder: str, port: str, process: str, out: str) -> None:
             groups=4,
             seed=7,
             epochs=2,
+            parts=5,
             placement=placement,
             sharding=sharding,
         ) as loader:

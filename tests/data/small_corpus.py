@@ -88,7 +88,10 @@ class Small(tfds.core.ShardBasedBuilder):
 
 
 def example(i, name, text_kind="features", dtype="float16"):
-    """Participant `i`: 1 to 7 windows; 5, 15, ... lack audio; 7 lacks PHQ-9; 3 has a window without text."""
+    """Participant `i`: 1 to 7 windows; 5, 15, ... lack audio; 7 lacks PHQ-9; 3 has a window without text.
+
+    In the third window of 11, as in all of 24, there is nothing.
+    """
     rng = np.random.default_rng(i)
     windows = int(1 + i % 4 + (3 if i % 11 == 10 else 0))
     audio_length = rng.integers(1, AUDIO[1] + 1, windows).astype(np.int32)
@@ -97,6 +100,10 @@ def example(i, name, text_kind="features", dtype="float16"):
         audio_length[:] = 0
     if i == 3:
         text_length[1] = 0
+    if i == 11:
+        audio_length[2] = text_length[2] = 0
+    if i == 24:
+        audio_length[:] = text_length[:] = 0
     audio = rng.normal(size=(windows, *AUDIO)).astype(dtype)
     audio[np.arange(AUDIO[1])[None, None, :] >= audio_length[:, None, None] + np.zeros((1, AUDIO[0], 1), int)] = 0
     if text_kind == "features":
@@ -116,7 +123,7 @@ def example(i, name, text_kind="features", dtype="float16"):
         "has_audio": bool(audio_length.any()),
         "audio": audio,
         "audio_length": audio_length,
-        "has_text": True,
+        "has_text": bool(text_length.any()),
         "text": text,
         "text_length": text_length,
     }

@@ -58,22 +58,32 @@ def _assert_same_bytes(one, other):
 # --- what a batch is --------------------------------------------------------------------------------------------------
 
 
-def _of_records(record):
-    """The windows of a record of TFDS as a batch has them: time-major."""
-    return {**record, "audio": record["audio"].swapaxes(1, 2)}
+def _of_records(record, parts=1):
+    """The windows of a record of TFDS as a batch has them: time-major, in pieces, of which some are left out."""
+    windows = {"audio": record["audio"].swapaxes(1, 2), "text": record["text"]}
+    made = {name: [] for name in ("audio", "audio_length", "text", "text_length", "window_start_s")}
+    for window, part in np.ndindex(record["n_windows"], parts):
+        steps = {name: values.shape[1] // parts for name, values in windows.items()}
+        length = {name: min(max(record[f"{name}_length"][window] - part * n, 0), n) for name, n in steps.items()}
+        if any(length.values()) or (window == part == 0 and not record["has_audio"] and not record["has_text"]):
+            made["window_start_s"].append(record["window_start_s"][window] + part * 60 / parts)
+            for name, n in steps.items():
+                made[name].append(windows[name][window, part * n : (part + 1) * n])
+                made[f"{name}_length"].append(length[name])
+    return {name: np.array(values, record[name].dtype) for name, values in made.items()}
 
 
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_batches_are_the_records_of_tfds_packed(corpus, placement, shuffle, groups):
+@pytest.mark.parametrize(("groups", "parts"), [(1, 1), (2, 1), (1, 5), (2, 5)])
+def test_batches_are_the_records_of_tfds_packed(corpus, placement, shuffle, groups, parts):
     seen = []
-    for batch in jax.device_get(_batches(corpus, placement=placement, shuffle=shuffle, groups=groups)):
+    for batch in jax.device_get(_batches(corpus, placement=placement, shuffle=shuffle, groups=groups, parts=parts)):
         rows = 8 // groups
         assert batch["index"].shape == batch["valid"].shape == (groups, rows)
         assert batch["audio"].shape[:2] == batch["audio_length"].shape == batch["window_start_s"].shape
         assert batch["row"].shape == batch["audio_length"].shape and batch["row"].dtype == np.int32
-        assert batch["audio"].shape[2:] == (20, 6) and batch["text"].shape[2:] == (5, 8)
+        assert batch["audio"].shape[2:] == (20 // parts, 6) and batch["text"].shape[2:] == (5 // parts, 8)
         np.testing.assert_array_equal(batch["valid"], batch["index"] >= 0)
         for group, row in np.ndindex(groups, rows):
             member, slots = batch["index"][group, row], np.flatnonzero(batch["row"][group] == row)
@@ -82,11 +92,10 @@ def test_batches_are_the_records_of_tfds_packed(corpus, placement, shuffle, grou
                 assert all(np.isnan(scores[group, row]) for scores in batch["labels"].values())
                 continue
             seen.append(int(member))
-            record = _of_records(corpus.read_reference(member))
-            assert len(slots) == record["n_windows"]
-            for name in ("audio", "audio_length", "text", "text_length", "window_start_s"):
-                assert batch[name].dtype == record[name].dtype
-                assert batch[name][group, slots].tobytes() == record[name].tobytes(), name
+            record = corpus.read_reference(member)
+            for name, expected in _of_records(record, parts).items():
+                assert batch[name].dtype == expected.dtype and len(slots) == len(expected)
+                assert batch[name][group, slots].tobytes() == expected.tobytes(), name
             for label, scores in batch["labels"].items():
                 assert scores.dtype == np.float32
                 np.testing.assert_equal(scores[group, row], np.nan if record[label] < 0 else record[label])
@@ -115,8 +124,9 @@ def test_every_batch_has_one_shape(corpus):
     assert len({tuple(leaf.shape for leaf in jax.tree.leaves(batch)) for batch in made}) == 1
 
 
-def test_placements_give_the_same_bytes_on_a_mesh(corpus, sharding, no_implicit_transfers):
-    options = {"epochs": 2, "seed": 5, "batch_size": 16, "groups": 8}
+@pytest.mark.parametrize("parts", [1, 5])
+def test_placements_give_the_same_bytes_on_a_mesh(corpus, sharding, no_implicit_transfers, parts):
+    options = {"epochs": 2, "seed": 5, "batch_size": 16, "groups": 8, "parts": parts}
     reference = _batches(corpus, placement="host", **options)
     for placement in MEMORY_AND_DISK:
         sharded = _batches(corpus, placement=placement, sharding=sharding, **options)
@@ -127,8 +137,9 @@ def test_placements_give_the_same_bytes_on_a_mesh(corpus, sharding, no_implicit_
 
 @pytest.mark.slow
 def test_streaming_with_worker_processes(corpus):
-    reference = _batches(corpus, placement="host", epochs=2)
-    _assert_same(reference, _batches(corpus, placement="stream", epochs=2, workers=2))
+    options = {"epochs": 2, "parts": 5}
+    reference = _batches(corpus, placement="host", **options)
+    _assert_same(reference, _batches(corpus, placement="stream", **options, workers=2))
 
 
 def test_chosen_labels_and_modalities(corpus):
@@ -142,9 +153,8 @@ def test_max_windows_keeps_the_first(corpus, placement):
         assert batch["text"].shape[1] < 8 * 2
         for row, member in enumerate(batch["index"][0]):
             if member >= 0:
-                kept = min(2, int(corpus.n_windows[member]))
                 slots = batch["row"][0] == row
-                assert batch["text"][0, slots].tobytes() == corpus.read(member)["text"][:kept].tobytes()
+                assert batch["text"][0, slots].tobytes() == _of_records(corpus.read(member))["text"][:2].tobytes()
 
 
 # --- exactly once, and independent of the processes -------------------------------------------------------------------
@@ -174,7 +184,7 @@ def test_batches_are_at_least_as_many_as_wanted(corpus):
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_together_read_the_batches_of_one(corpus, processes, placement):
-    options = {"placement": placement, "seed": 7, "groups": 4}
+    options = {"placement": placement, "seed": 7, "groups": 4, "parts": 5}
     whole = jax.device_get(_batches(corpus, **options))
     parts = [
         jax.device_get(_batches(corpus, **options, process_index=p, process_count=processes)) for p in range(processes)
@@ -199,9 +209,9 @@ def test_a_process_reads_only_its_groups(corpus, monkeypatch):
 
 
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
-@pytest.mark.parametrize("handed_out", [0, 3, 7, 9])
-def test_resume_is_exact(corpus, placement, handed_out):
-    options = {"batch_size": 8, "seed": 11, "epochs": 3, "placement": placement, "groups": 2}
+@pytest.mark.parametrize(("handed_out", "parts"), [(0, 1), (3, 5), (7, 1), (9, 5)])
+def test_resume_is_exact(corpus, placement, handed_out, parts):
+    options = {"batch_size": 8, "seed": 11, "epochs": 3, "placement": placement, "groups": 2, "parts": parts}
     whole = _batches(corpus, **options)
     with make_loader(corpus, _everyone(corpus), **options) as first:
         list(itertools.islice(first, handed_out))
@@ -234,6 +244,7 @@ def test_state_fits_another_placement_and_other_processes(corpus):
         {"groups": 2},
         {"slots": 40},
         {"batches": 7},
+        {"parts": 5},
         {"members": np.arange(9)},
     ],
 )
@@ -268,14 +279,14 @@ def test_auto_takes_memory_where_it_fits(corpus, sharding):
         with make_loader(corpus, _everyone(corpus), batch_size=8, groups=8, **options) as loader:
             return loader.placement
 
-    windows = int(corpus.n_windows.sum())
-    needed = sum(int(corpus.n_windows[corpus.has[n]].sum()) * m.window_bytes for n, m in corpus.modalities.items())
-    assert needed < windows * sum(m.window_bytes for m in corpus.modalities.values())
+    needed = sum(int((corpus.window_lengths[n] > 0).sum()) * m.window_bytes for n, m in corpus.modalities.items())
+    assert needed < corpus.n_windows.sum() * sum(m.window_bytes for m in corpus.modalities.values())
     assert placed(memory_limit_bytes=needed) == "host"
     assert placed(memory_limit_bytes=needed - 1) == "stream"
     in_memory = placed(sharding=sharding)
     assert in_memory in ("host", "device")
     assert placed(sharding=sharding, memory_limit_bytes=1000) == "stream"
+    assert placed(memory_limit_bytes=needed - 1, parts=5) == "host", "pieces take less"
 
 
 def test_padding_report(corpus):
@@ -283,8 +294,11 @@ def test_padding_report(corpus):
         report = loader.padding_report()
         assert report["batches"] == loader.batches_per_epoch and 0 < report["rows"] < 1
         assert 0 < report["windows"] < report["tokens"]["text"] < 1
+    first = corpus.window_lengths["text"][np.cumsum(corpus.n_windows) - corpus.n_windows].sum()
     with make_loader(corpus, _everyone(corpus), batch_size=8, max_windows=1) as loader:
-        assert loader.padding_report()["tokens"] == {}
+        report = loader.padding_report()
+        computed = loader.batches_per_epoch * loader.groups * loader.slots * 5
+    assert report["tokens"]["text"] == pytest.approx(1 - first / computed)
 
 
 def test_close_leaves_no_thread(corpus, sharding):
@@ -315,12 +329,13 @@ def test_damaged_shard_stops_the_loader_by_name(copy, placement):
         ({"groups": 4, "sharding": True}, "groups 4 is not divisible by the 8 devices"),
         ({"groups": 4, "process_index": 0, "process_count": 3}, "groups 4 is not divisible by the 3 processes"),
         ({"groups": 3}, "batch_size 8 is not divisible by the 3 groups"),
-        ({"slots": 3}, "slots 3: a participant has 6 windows"),
+        ({"slots": 3}, "slots 3: a participant has 6 pieces"),
         ({"batches": 0}, "batches 0"),
         ({"placement": "gpu"}, "unknown placement 'gpu': choose one of: auto, device, host, stream"),
         ({"labels": ["pcl5"]}, "unknown label 'pcl5'"),
         ({"modalities": ["video"]}, "unknown modality 'video'"),
         ({"max_windows": 0}, "max_windows 0"),
+        ({"parts": 3}, r"parts 3 does not divide .*\(audio 20, text 5\): choose one of: 1, 5"),
         ({"epochs": 0}, "epochs 0"),
         ({"members": np.array([], int)}, "nobody"),
         ({"members": np.array([99])}, "between 0 and 29"),
@@ -365,11 +380,13 @@ def test_resident_windows_are_not_read_again(corpus, resident, sharding, placeme
     members = splits.by_name(corpus)
     made = {name: _batches(corpus, part, **options) for name, part in members.items()}
     chosen = _batches(corpus, members["test"], **options, modalities=["text"], labels=["gad7"])
+    assert not any("audio" in batch for batch in chosen)
+    for batch, whole in zip(chosen, made["test"], strict=True):
+        _assert_same([batch], [{n: {"gad7": whole[n]["gad7"]} if n == "labels" else whole[n] for n in batch}])
     monkeypatch.undo()
     del options["resident"]
     for name, part in members.items():
         _assert_same(_batches(corpus, part, **options), made[name])
-    _assert_same(_batches(corpus, members["test"], **options, modalities=["text"], labels=["gad7"]), chosen)
 
 
 def test_loaders_share_one_copy_on_the_device(corpus, resident, sharding):
@@ -384,6 +401,7 @@ def test_loaders_share_one_copy_on_the_device(corpus, resident, sharding):
     [
         ({"placement": "stream"}, "leave one of the two out"),
         ({"max_windows": 2}, "another max_windows than 2"),
+        ({"parts": 5}, "other parts than 5"),
         ({"members": np.arange(20)}, "not in memory"),
         ({"labels": ["phq9"]}, "unknown modality or label in memory 'phq9'"),
     ],

@@ -41,6 +41,11 @@ def test_slots_are_those_of_average_participants_but_hold_the_longest():
     assert window_slots(np.array([1, 1, 9]), 4, 4, limit=2) == 2
 
 
+def test_many_slots_are_a_multiple_of_eight():
+    assert [window_slots(np.ones(4, int), size, 1, spare=0) for size in (63, 64, 65, 72, 73)] == [63, 64, 72, 72, 80]
+    assert window_slots(np.array([1, 99]), 1, 1) == 104
+
+
 @pytest.mark.parametrize("counts", [[], [0, 1]])
 def test_slots_of_nothing(counts):
     with pytest.raises(InputError, match="at least one window"):
@@ -151,7 +156,7 @@ def test_rows_of_slots_by_hand():
     ]
     assert rows_of_slots(np.array([2, 1]), 4).tolist() == [0, 0, 1, 2]
     assert rows_of_slots(np.ones((4, 3, 2), int), 2).shape == (4, 3, 2)
-    with pytest.raises(InputError, match="a group has 3 windows"):
+    with pytest.raises(InputError, match="a group has 3 pieces"):
         rows_of_slots(np.array([[2, 1]]), 2)
 
 
@@ -188,7 +193,7 @@ def test_a_million_participants_are_planned_in_a_moment():
         ({"groups": 3, "slots": 20}, "batch_size 16 is not divisible by the 3 groups"),
         ({"seed": -1}, "seed -1"),
         ({"batches": 0}, "batches 0"),
-        ({"slots": 4}, "slots 4: a participant has 11 windows"),
+        ({"slots": 4}, "slots 4: a participant has 11 pieces"),
     ],
 )
 def test_unusable_arguments(options, message):

@@ -40,6 +40,7 @@ def test_columns(corpus):
     assert len(corpus) == sum(counts.values())
     assert [corpus.split.count(name) for name in counts] == list(counts.values())
     assert list(corpus.split) == sorted(corpus.split, key=["train", "validation", "test"].index)
+    windows = np.cumsum(corpus.n_windows)
     for i, name in enumerate(corpus.participants):
         made = small_corpus.example(int(name[1:]), name)
         for label in ("phq9", "gad7"):
@@ -48,7 +49,11 @@ def test_columns(corpus):
             assert corpus.columns[column][i] == made[column]
         for modality in ("audio", "text"):
             assert corpus.has[modality][i] == made[f"has_{modality}"]
-            assert corpus.valid_lengths[modality][i] == made[f"{modality}_length"].sum()
+            lengths = corpus.window_lengths[modality]
+            assert lengths.dtype == np.int32 and len(lengths) == windows[-1]
+            np.testing.assert_array_equal(
+                lengths[windows[i] - corpus.n_windows[i] : windows[i]], made[f"{modality}_length"]
+            )
     assert np.isnan(corpus.labels["phq9"]).sum() == 1 and corpus.labels["phq9"].dtype == np.float32
 
 
@@ -56,6 +61,7 @@ def test_modalities(corpus, tmp_path):
     audio = corpus.modalities["audio"]
     assert (audio.kind, audio.shape, audio.time_axis, audio.vocabulary) == ("features", small_corpus.AUDIO, 1, None)
     assert audio.dtype == np.float16 and audio.window_bytes == 2 * np.prod(small_corpus.AUDIO)
+    assert audio.steps == 20
     text = open_corpus(small_corpus.build(tmp_path, text_kind="ids")).modalities["text"]
     assert (text.kind, text.vocabulary, text.dtype) == ("ids", 100, np.int32)
 

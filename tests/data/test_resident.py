@@ -19,9 +19,9 @@ def resident(corpus):
 
 
 @pytest.fixture(scope="module")
-def plans(corpus, resident):
+def plans(resident):
     """The plans of an epoch, [batches, G, ...]."""
-    plan = epoch_plan(corpus.n_windows, MEMBERS, batch_size=6, groups=2, slots=SLOTS)
+    plan = epoch_plan(resident.counts, MEMBERS, batch_size=6, groups=2, slots=SLOTS)
     return resident.plan_arrays(np.stack([batch.members for batch in plan]), SLOTS)
 
 
@@ -32,11 +32,11 @@ def _assert_same(one, other):
 
 
 def test_windows_are_time_major_and_absent_ones_take_no_memory(corpus, resident):
-    windows = int(corpus.n_windows[MEMBERS].sum())
-    with_audio = int(corpus.n_windows[MEMBERS][corpus.has["audio"][MEMBERS]].sum())
-    assert with_audio < windows
-    assert resident.arrays["values"]["audio"].shape == (with_audio + 1, 20, 6)
-    assert resident.arrays["values"]["text"].shape == (windows + 1, 5, 8)
+    of_members = np.isin(np.repeat(np.arange(len(corpus)), corpus.n_windows), MEMBERS)
+    held = {name: int((lengths[of_members] > 0).sum()) for name, lengths in corpus.window_lengths.items()}
+    assert held["audio"] < held["text"] < of_members.sum()
+    assert resident.arrays["values"]["audio"].shape == (held["audio"] + 1, 20, 6)
+    assert resident.arrays["values"]["text"].shape == (held["text"] + 1, 5, 8)
     assert resident.nbytes == sum(leaf.nbytes for leaf in jax.tree.leaves(resident.arrays))
 
 
@@ -56,11 +56,12 @@ def test_numpy_jit_and_scan_gather_the_same(resident, plans):
         _assert_same(batch, jax.jit(gather)(resident.arrays, plan))
 
 
-def test_selected_arrays_are_those_of_a_smaller_one(corpus, resident, plans):
-    smaller = Resident(corpus, MEMBERS, modalities=["text"], labels=["gad7"])
+def test_selected_arrays_are_not_copied(resident, plans):
     chosen = select(resident.arrays, ["text"], ["gad7"])
-    _assert_same(smaller.arrays, chosen)
-    assert sorted(gather(chosen, plans, np)["labels"]) == ["gad7"]
+    assert chosen["values"]["text"] is resident.arrays["values"]["text"]
+    whole = gather(resident.arrays, plans, np)
+    expected = {name: leaf for name, leaf in whole.items() if not name.startswith("audio")}
+    _assert_same(gather(chosen, plans, np), {**expected, "labels": {"gad7": whole["labels"]["gad7"]}})
     with pytest.raises(InputError, match="unknown modality or label in memory 'video'"):
         select(resident.arrays, ["video"], [])
 
@@ -79,6 +80,7 @@ def test_what_is_not_in_memory_cannot_be_planned(resident):
         ({"labels": ["pcl5"]}, "unknown label 'pcl5'"),
         ({"max_windows": 0}, "max_windows 0"),
         ({"members": np.array([99])}, "between 0 and 29"),
+        ({"parts": 4}, "parts 4"),
     ],
 )
 def test_unusable_arguments(corpus, options, message):
