@@ -60,15 +60,12 @@ def test_sigterm_saves_and_the_next_command_goes_on(dataset, tmp_path):
     assert f"going on from step {step} of" in resumed
 
 
-@pytest.mark.slow
-def test_two_processes_have_the_loss_curve_of_one(dataset, tmp_path):
-    options = ["--config.log.every=1 steps", "--config.evaluation.baselines=False"]
-    single = launch(*command(dataset, tmp_path / "one", *options), env=environment())
-    assert single.returncode == 0, single.stderr
+def start_two(*arguments):
+    """The same command as two processes of one run."""
     port = free_port()
-    both = [
+    return [
         subprocess.Popen(
-            command(dataset, tmp_path / "two", *options, "--config.distributed=True"),
+            [*arguments, "--config.distributed=True"],
             cwd=ROOT,
             env=environment(JAX_COORDINATOR_ADDRESS=f"localhost:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i)),
             stdout=subprocess.PIPE,
@@ -77,16 +74,60 @@ def test_two_processes_have_the_loss_curve_of_one(dataset, tmp_path):
         )
         for i in range(2)
     ]
+
+
+def finish(processes):
+    """What they printed, after all have ended; their exit statuses."""
     try:
-        outputs = [p.communicate(timeout=300)[0] for p in both]
+        outputs = [p.communicate(timeout=300)[0] for p in processes]
     finally:
-        for process in both:
+        for process in processes:
             process.kill()
-    assert [p.returncode for p in both] == [0, 0], outputs
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert [s for s, _ in one] == [s for s, _ in two] and len(one) > 5
-    np.testing.assert_allclose([v for _, v in two], [v for _, v in one], atol=1e-5, rtol=0)
-    a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two"))
+    return outputs, [p.returncode for p in processes]
+
+
+@pytest.mark.slow
+def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(dataset, tmp_path):
+    options = ["--config.log.every=1 steps", "--config.evaluation.baselines=False", "--config.data.groups=8"]
+    single = launch(*command(dataset, tmp_path / "one", *options), env=environment())
+    assert single.returncode == 0, single.stderr
+    outputs, codes = finish(start_two(*command(dataset, tmp_path / "two", *options)))
+    assert codes == [0, 0], outputs
+    eight = launch(*command(dataset, tmp_path / "eight", *options, "--config.mesh.fsdp=True"), env=environment(8))
+    assert eight.returncode == 0, eight.stderr
+    one, a = losses(tmp_path / "one"), read_csv(tmp_path / "one" / "predictions.csv")
+    for name in ("two", "eight"):
+        other, b = losses(tmp_path / name), read_csv(tmp_path / name / "predictions.csv")
+        assert [s for s, _ in one] == [s for s, _ in other] and len(one) > 5
+        np.testing.assert_allclose([v for _, v in other], [v for _, v in one], atol=1e-5, rtol=0)
+        np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [False, True])
+def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(dataset, tmp_path, replicas):
+    options = ["--config.log.every=1 steps", "--config.total=12 epochs", "--config.evaluation.baselines=False"]
+    ready = "step      4/"
+    if replicas:  # two folds, a replica on each process
+        options += ["--config.cv.folds=2", "--config.mesh.replica=2", "--config.data.groups=2"]
+        ready = "step      5/"
+    whole = launch(
+        *command(dataset, tmp_path / "whole", *options[:3], "--config.data.groups=2", *options[3:4]), env=environment()
+    )
+    assert whole.returncode == 0, whole.stderr
+    processes = start_two(*command(dataset, tmp_path / "run", *options))
+    for line in processes[0].stdout:  # the first one tells how it goes; the second one is told to stop
+        if ready in line:
+            processes[1].send_signal(signal.SIGTERM)
+            break
+    outputs, codes = finish(processes)
+    assert codes == [143, 143], outputs
+    saved = sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
+    assert saved and not list((tmp_path / "run").rglob("predictions.csv"))
+    # One process with one device: the same run on another topology.
+    resumed = launch(*command(dataset, tmp_path / "run", *options[:4]), env=environment())
+    assert resumed.returncode == 0, resumed.stderr
+    a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
     np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
 
 

@@ -25,6 +25,7 @@ FREE_ON_RESUME = (
     "evaluation",
     "heartbeat_seconds",
     "log",
+    "mesh",
     "replicas.memory_gb",
 )
 
@@ -54,6 +55,9 @@ def default() -> ConfigDict:
     config.data.batch_size = 32  # participants per step over all devices and processes
     config.data.modalities = ()  # names to use; () is all that the dataset has
     config.data.max_windows = 0  # windows per participant that are used, from the start; 0 is all
+    config.data.parts = (
+        0  # pieces of a window, of which empty ones are left out; 0 is up to 5, as they divide
+    )
     config.data.groups = 0  # parts of a batch, packed each by itself; 0 is one per device that shares a batch
     config.data.memory_gb = 4.0  # what the corpus may take in memory before it is streamed
     config.data.placement = "auto"  # device, host, stream, or auto: in memory when it fits
@@ -150,6 +154,13 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for part in parts for k, v in part.items()}
 
 
+def saved_fields(workdir: Path) -> dict[str, Any]:
+    """Fields of the config that a workdir was trained with, {"data.batch_size": 32, ...}; empty where it was not."""
+    path = workdir / "config.json"
+    trained = any(workdir.rglob("checkpoints/[0-9]*")) or any(workdir.rglob("predictions.csv"))
+    return flatten(json.loads(path.read_text())) if path.exists() and trained else {}
+
+
 def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
     """Writes `config.json` into a new workdir, or checks that an existing one was made by the same config.
 
@@ -159,9 +170,8 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
       InputError: the workdir belongs to another config; the message shows each field that differs.
     """
     path, ours = workdir / "config.json", jsonable(config)
-    trained = any(workdir.rglob("checkpoints/[0-9]*")) or any(workdir.rglob("predictions.csv"))
-    if path.exists() and trained:
-        theirs = flatten(json.loads(path.read_text()))
+    theirs = saved_fields(workdir)
+    if theirs:
         mine = flatten(ours)
         free = lambda field: any(field == f or field.startswith(f + ".") for f in FREE_ON_RESUME)  # noqa: E731
         fields = [f for f in sorted(theirs.keys() | mine.keys()) if theirs.get(f) != mine.get(f) and not free(f)]

@@ -18,9 +18,9 @@ from mmpsy_jax.data.loader import Loader, make_loader
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.models.mental_perceiver import Modality
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import optimizer as optimizers
 from mmpsy_jax.training.cadence import to_steps
@@ -89,17 +89,17 @@ def train(run: Run) -> Predictions:
     log_every, eval_every = steps(config.log.every, total) or total, steps(config.selection.every, total) or total
 
     # --- programs ---------------------------------------------------------------------------------------------------
-    modalities = modalities_of(run.corpus, config.data.modalities)
+    shape = batching.of(config, run.corpus, mesh)
     functions = build(
         config,
         tasks,
-        modalities=modalities,
-        window_seconds=float(run.corpus.card["window_seconds"]),
+        modalities=shape.modalities,
+        window_seconds=shape.seconds,
         total=total,
         steps_per_epoch=per_epoch,
     )
     first = next(loader)
-    fitted = fit(config, tasks, modalities, run.corpus, run.splits["train"])
+    fitted = fit(config, tasks, shape.modalities, run.corpus, run.splits["train"])
     programs = compile_for(functions, mesh, first, fitted, fsdp=config.mesh.fsdp)
     state = programs.init(np.int32(seed), first, fitted)
     loader.rewind()
@@ -127,7 +127,7 @@ def train(run: Run) -> Predictions:
     )
     logger.message(
         f"{len(run.splits['train'])} participants in {per_epoch} batches per epoch, read from {loader.placement}; "
-        f"{loader.groups} x {loader.slots} windows per batch ({loader.padding_report()['windows']:.0%} padding)"
+        f"{padding_line(loader, shape)}"
     )
     if start:
         logger.message(f"going on from step {start} of {total}")
@@ -268,31 +268,27 @@ def scores_of(
     return scores
 
 
-def modalities_of(corpus: Corpus, wanted: Sequence[str]) -> tuple[Modality, ...]:
-    """The inputs of the network, as the corpus holds them; all of them where none is named."""
-    return tuple(
-        Modality(
-            name, m.kind, tuple(m.shape) if m.time_axis == 0 else m.shape[::-1], m.time_axis == 1, m.vocabulary or 0
-        )
-        for name, m in corpus.modalities.items()
-        if name in (wanted or corpus.modalities)
-    )
+def padding_line(loader: Loader, shape: batching.Batching) -> str:
+    """How much of a batch is computed in vain."""
+    report = loader.padding_report()
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in report["tokens"].items())
+    return f"{loader.groups} x {loader.slots} pieces of {shape.seconds:.0f} s per batch; padding: {shares}"
 
 
 def _loader(run: Run, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:
-    data = run.config.data
+    data, shape = run.config.data, batching.of(run.config, run.corpus, mesh)
     return make_loader(
         run.corpus,
         run.splits[split],
-        batch_size=data.batch_size,
-        groups=meshes.groups_of(data.batch_size, data.groups, mesh),
+        **shape.sizes,
+        parts=shape.parts,
         batches=run.batches if training else None,
         seed=run.seed,
         shuffle=training,
         epochs=None if training else 1,
         placement=data.placement,
         sharding=meshes.over_data(mesh),
-        modalities=tuple(data.modalities) or None,
+        modalities=[m.name for m in shape.modalities],
         max_windows=data.max_windows or None,
         memory_limit_bytes=int(data.memory_gb * 2**30),
     )

@@ -30,12 +30,13 @@ from jaxtyping import Bool, PyTree
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.assemble import Plans
-from mmpsy_jax.data.plan import batches_needed, limited, window_slots
+from mmpsy_jax.data.plan import limited
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.resident import Resident, gather
 from mmpsy_jax.errors import one_of
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import loop, memory
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
@@ -75,9 +76,8 @@ def possible(config: ConfigDict, corpus: Corpus) -> bool:
     data = config.data
     if config.replicas.layout == "off" or data.placement not in ("auto", "device"):
         return False
-    wanted = data.modalities or tuple(corpus.modalities)
-    windows = limited(corpus.n_windows, data.max_windows or None)
-    needed = sum(int(windows[corpus.has[name]].sum()) * corpus.modalities[name].window_bytes for name in wanted)
+    names, windows = batching.names_of(config, corpus), limited(corpus.n_windows, data.max_windows or None)
+    needed = sum(int(windows[corpus.has[name]].sum()) * corpus.modalities[name].window_bytes for name in names)
     if data.placement == "auto" and needed > data.memory_gb * 2**30:
         logging.info(
             "the windows take %.1f GB, more than config.data.memory_gb: one training after another", needed / 2**30
@@ -97,21 +97,15 @@ class _Group:
             raise one_of("config.replicas.layout", config.replicas.layout, LAYOUTS)
         self.tasks = from_config(config.tasks)
         self.mesh = meshes.make_mesh(config.mesh.replica)
-        self.modalities = loop.modalities_of(self.corpus, data.modalities)
-        limit = data.max_windows or None
+        self.shape = batching.of(config, self.corpus, self.mesh)
         self.resident = Resident(
             self.corpus,
             np.unique(np.concatenate([part for run in runs for part in run.splits.values()])),
-            modalities=tuple(m.name for m in self.modalities),
+            modalities=tuple(m.name for m in self.shape.modalities),
             labels=tuple(self.corpus.labels),
-            max_windows=limit,
+            max_windows=data.max_windows or None,
+            parts=self.shape.parts,
         )
-        groups = meshes.groups_of(data.batch_size, data.groups, self.mesh)
-        self.sizes = {
-            "batch_size": data.batch_size,
-            "groups": groups,
-            "slots": window_slots(self.corpus.n_windows, data.batch_size, groups, limit),
-        }
         self.per_epoch = max(self.batches(run, "train") for run in runs)
         cadence = {"steps_per_epoch": self.per_epoch, "batch_size": data.batch_size}
         self.total = to_steps(config.total, **cadence)
@@ -123,8 +117,8 @@ class _Group:
         self.functions = build(
             config,
             self.tasks,
-            modalities=self.modalities,
-            window_seconds=float(self.corpus.card["window_seconds"]),
+            modalities=self.shape.modalities,
+            window_seconds=self.shape.seconds,
             total=self.total,
             steps_per_epoch=self.per_epoch,
         )
@@ -133,33 +127,32 @@ class _Group:
 
     def batches(self, run: loop.Run, split: str) -> int:
         """Batches of a split of one run."""
-        least = run.batches if split == "train" else None
-        return batches_needed(self.resident.n_windows, run.splits[split], **self.sizes, batches=least)
+        return self.shape.needed(run.splits[split], run.batches if split == "train" else None)
 
     def plans(self, run: loop.Run, split: str, batches: int) -> Plans:
         """The batches of a run, the same as `loop.train` makes."""
         return Plans(
-            self.resident.n_windows,
+            self.shape.counts,
             members=run.splits[split],
             batches=batches,
             seed=run.seed,
             shuffle=split == "train",
-            **self.sizes,
+            **self.shape.sizes,
         )
 
     def plan_arrays(self, plans: Plans, start: int, stop: int) -> PyTree:
         """What `gather` takes, for the batches from `start` to `stop`."""
         members = np.stack([plans[position].members for position in range(start, stop)])
-        return self.resident.plan_arrays(members, self.sizes["slots"])
+        return self.resident.plan_arrays(members, self.shape.sizes["slots"])
 
     def wave_size(self) -> int:
         """Replicas that train together, a multiple of the parts of the mesh."""
-        fitted = fit(self.config, self.tasks, self.modalities, self.corpus, self.runs[0].splits["train"])
+        fitted = fit(self.config, self.tasks, self.shape.modalities, self.corpus, self.runs[0].splits["train"])
         plan = jax.tree.map(lambda x: x[0], self.plan_arrays(self.plans(self.runs[0], "train", self.per_epoch), 0, 1))
         batch = jax.eval_shape(gather, self.arrays, plan)
         state = jax.eval_shape(self.functions.init, jax.ShapeDtypeStruct((), jnp.int32), batch, fitted)
         self.estimate = memory.Estimate.of(
-            state, batch, self.modalities, self.resident.nbytes, self.config.model.width, self.config.model.patch
+            state, batch, self.shape.modalities, self.resident.nbytes, self.config.model.width, self.config.model.patch
         )
         parts = self.mesh.shape["replica"]
         fitting = self.estimate.replicas(memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout)
@@ -251,7 +244,8 @@ class _Wave:
         plan = _stack([group.plan_arrays(plans, 0, 1) for plans in self.plans])
         parts = {run.fold: run.splits["train"] for run in self.places}  # seeds of a fold share theirs
         fitted = {
-            fold: fit(group.config, group.tasks, group.modalities, group.corpus, part) for fold, part in parts.items()
+            fold: fit(group.config, group.tasks, group.shape.modalities, group.corpus, part)
+            for fold, part in parts.items()
         }
         seeds = np.array([run.seed for run in self.places], np.int32)
         return plan, seeds, _stack([fitted[run.fold] for run in self.places])

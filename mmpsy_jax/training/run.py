@@ -20,8 +20,9 @@ from mmpsy_jax.evaluation import baselines, report
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.features import table
 from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import trainings
-from mmpsy_jax.training.config import claim_workdir, jsonable
+from mmpsy_jax.training.config import claim_workdir, jsonable, saved_fields
 from mmpsy_jax.training.logger import read_rows
 from mmpsy_jax.training.loop import Run
 from mmpsy_jax.training.mesh import wait_for_all
@@ -57,6 +58,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     tasks = from_config(config.tasks)
     corpus = open_corpus(dataset_dir)
     check(config, tasks, corpus)
+    config = with_groups(config, workdir)
     claim_workdir(config, workdir, writes=main)
     wait_for_all("workdir")
 
@@ -68,6 +70,19 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
     return evaluate(config, tasks, corpus, workdir, planned, predictions, chosen)
+
+
+def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The config with `data.groups` decided: those of the run that is gone on with, or one per device.
+
+    Batches, dropout and so the losses depend on the groups, which therefore stay when a run moves to other devices.
+    """
+    config = config.copy_and_resolve_references()
+    if not config.data.groups:
+        saved = saved_fields(workdir).get("data.groups")
+        mesh = meshes.make_mesh(config.mesh.replica)
+        config.data.groups = meshes.groups_of(config.data.batch_size, saved or 0, mesh)
+    return config
 
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:

@@ -12,17 +12,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data import splits as data_splits
-from mmpsy_jax.data.plan import batches_needed, limited, window_slots
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.splits import Split
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.files import write_json
 from mmpsy_jax.tasks import Task
+from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import replicas, sweep
 from mmpsy_jax.training.hyper import overlay
@@ -47,7 +46,8 @@ def plan(
     if len(points) > 1:
         table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks))
         chosen = table["chosen"]
-    batches = most_batches(config, corpus, [fold["train"] for fold in outer])
+    shape = batching.of(config, corpus, meshes.make_mesh(config.mesh.replica))
+    batches = shape.most([fold["train"] for fold in outer])
     single = len(outer) * config.seeds == 1
     made = [
         _run(
@@ -90,19 +90,6 @@ def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
     """(label, cut-off) pairs that folds are stratified by: of the binary tasks, or the middle of the others' bands."""
     binary = [(task.label, task.cutoffs[0]) for task in tasks if task.kind == "binary"]
     return binary or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
-
-
-def most_batches(config: ConfigDict, corpus: Corpus, parts: Sequence[Int[np.ndarray, " _"]]) -> int:
-    """Batches per epoch of the part that needs most: all of them take as many steps, whatever trains beside them."""
-    data = config.data
-    limit = data.max_windows or None
-    groups = meshes.groups_of(data.batch_size, data.groups, meshes.make_mesh(config.mesh.replica))
-    sizes = {
-        "batch_size": data.batch_size,
-        "groups": groups,
-        "slots": window_slots(corpus.n_windows, data.batch_size, groups, limit),
-    }
-    return max(batches_needed(limited(corpus.n_windows, limit), part, **sizes) for part in parts)
 
 
 def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
@@ -159,7 +146,8 @@ def _try(
     """Trains every point on every outer fold's own participants, and chooses one per fold."""
     task, metric = decides
     tried = [(fold, *part) for fold, split in enumerate(outer) for part in _parts_to_try(config, tasks, corpus, split)]
-    batches = most_batches(config, corpus, [split["train"] for *_, split in tried])
+    shape = batching.of(config, corpus, meshes.make_mesh(config.mesh.replica))
+    batches = shape.most([split["train"] for *_, split in tried])
     runs = [
         _run(
             config, corpus, split, folder / f"fold_{fold}" / f"point_{p}" / f"part_{part}_seed_{seed}", point, points,
