@@ -62,17 +62,23 @@ class Setting(NamedTuple):
 
     config: ConfigDict
     tasks: tuple
-    modalities: tuple[Modality, ...]
+    modalities: tuple[Modality, ...]  # as whole windows
     participants: list[dict[str, Any]]
     plan: list[np.ndarray]  # members of each batch, [G, B]
-    slots: int
+    parts: int  # pieces of a window
+    slots: int  # pieces that fit into a batch
+
+    @property
+    def pieces(self) -> tuple[Modality, ...]:
+        """The modalities as the network sees them."""
+        return tuple(m._replace(shape=(m.shape[0] // self.parts, m.shape[1])) for m in self.modalities)
 
 
 def setting(config: ConfigDict, *, batches: int = BATCHES, equal: int = 0, seed: int = 0) -> Setting:
     """Random participants for a few batches of a config.
 
     Args:
-      equal: windows of every participant, so that padding and packing waste nothing; 0 draws them.
+      equal: full windows of every participant, so that padding and packing waste nothing; 0 draws them.
     """
     rng, tasks, size = np.random.default_rng(seed), from_config(config.tasks), config.data.batch_size
     text_only = config.data.dataset.endswith("transcripts")
@@ -80,57 +86,73 @@ def setting(config: ConfigDict, *, batches: int = BATCHES, equal: int = 0, seed:
         modalities = (Modality("text", "ids", (175, 4), vocabulary=65536),)
     else:
         modalities = (Modality("audio", "features", (1800, 80), frames=True), Modality("text", "features", (175, 768)))
+    patches = [m.shape[0] // (config.model.patch if m.frames else 1) for m in modalities]
+    parts = config.data.parts or max(n for n in range(1, 6) if all(patch % n == 0 for patch in patches))
     middle, deviation, least, most = CHARACTERS if text_only else SECONDS
     amounts = np.clip(middle * np.exp(deviation * rng.standard_normal(PEOPLE)), least, most)
     windows = amounts / 175 if text_only else 1 + np.maximum(0, amounts - WINDOW_SECONDS) / HOP_SECONDS
-    counts = np.full(PEOPLE, equal) if equal else np.ceil(windows).astype(np.int64)
-    counts = limited(counts, config.data.max_windows or None)
+    windows = np.full(PEOPLE, equal) if equal else np.ceil(windows).astype(np.int64)
+    windows = limited(windows, config.data.max_windows or None)
+    participants = []
+    for count, amount in zip(windows, amounts, strict=True):
+        start = np.arange(count, dtype=np.float32) * (43.75 if text_only else HOP_SECONDS)
+        lengths = {}
+        for m in modalities:
+            share = amount / 175 - np.arange(count) if text_only else (amount - start) / WINDOW_SECONDS
+            share = share if text_only or m.frames else rng.uniform(0.8, 1, count)
+            lengths[f"{m.name}_length"] = np.clip((share if not equal else 1) * m.shape[0], 1, m.shape[0]) + 0 * start
+        participants.append({"window_start_s": start, **{k: v.astype(np.int32) for k, v in lengths.items()}})
+    counts = np.array([_needed(one, modalities, parts).sum() for one in participants])
     slots = window_slots(counts, size, 1)
     plan = epoch_plan(counts, np.arange(PEOPLE), batch_size=size, groups=1, slots=slots, seed=seed)[:batches]
-    participants: list[dict[str, Any]] = [{} for _ in counts]
     for member in np.unique([batch.members for batch in plan]):
         if member >= 0:
-            participants[member] = _participant(rng, modalities, tasks, int(counts[member]), float(amounts[member]))
-    return Setting(config, tasks, modalities, participants, [batch.members for batch in plan], slots)
+            participants[member] |= _inputs(rng, modalities, participants[member])
+            participants[member]["labels"] = {task.label: np.float32(rng.integers(0, 22)) for task in tasks}
+    return Setting(config, tasks, modalities, participants, [batch.members for batch in plan], parts, slots)
 
 
-def _participant(rng: np.random.Generator, modalities: Sequence[Modality], tasks: Sequence, windows: int,
-                 amount: float) -> dict[str, Any]:  # fmt: skip
-    one: dict[str, Any] = {"window_start_s": np.arange(windows, dtype=np.float32) * HOP_SECONDS}
-    for modality in modalities:
-        steps = modality.shape[0]
-        if modality.kind == "ids":
-            one[modality.name] = rng.integers(1, modality.vocabulary, (windows, *modality.shape), np.int32)
-            length = np.clip(amount - steps * np.arange(windows), 1, steps)
-        else:
-            one[modality.name] = rng.standard_normal((windows, *modality.shape), np.float32).astype(np.float16)
-            share = (
-                (amount - one["window_start_s"]) / WINDOW_SECONDS if modality.frames else rng.uniform(0.8, 1, windows)
-            )
-            length = np.clip(share * steps, 1, steps)
-        one[f"{modality.name}_length"] = length.astype(np.int32)
-        one[modality.name][np.arange(steps) >= length.astype(np.int32)[:, None]] = 0
-    one["labels"] = {name: np.float32(rng.integers(0, 22)) for name in sorted({task.label for task in tasks})}
-    return one
+def _needed(one: Mapping[str, Any], modalities: Sequence[Modality], parts: int) -> np.ndarray:
+    """Pieces of each window of a participant that hold something, [windows]."""
+    return np.max([-(-one[f"{m.name}_length"] * parts // m.shape[0]) for m in modalities], axis=0)
+
+
+def _inputs(rng: np.random.Generator, modalities: Sequence[Modality], one: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    made = {}
+    for m in modalities:
+        length = one[f"{m.name}_length"]
+        shape = (len(length), *m.shape)
+        ids = m.kind == "ids"
+        x = rng.integers(1, m.vocabulary, shape, np.int32) if ids else rng.standard_normal(shape, np.float32)
+        x[np.arange(m.shape[0]) >= length[:, None]] = 0
+        made[m.name] = x if ids else x.astype(np.float16)
+    return made
 
 
 def packed(made: Setting, members: np.ndarray) -> dict[str, Any]:
     """A batch as docs/architecture.md says, on the default device."""
-    ids = [i for i in members[0] if i >= 0]
+    people = [made.participants[i] for i in members[0] if i >= 0]
+    needed = [_needed(one, made.modalities, made.parts) for one in people]
+    kept = np.concatenate([np.arange(made.parts) < n[:, None] for n in needed])  # [windows, parts]
+    joined: dict[str, np.ndarray] = {}
+    for m in made.pieces:
+        windows = np.concatenate([one[m.name] for one in people])
+        length = np.concatenate([one[f"{m.name}_length"] for one in people])[:, None]
+        joined[m.name] = windows.reshape(len(windows), made.parts, *m.shape)[kept]
+        joined[f"{m.name}_length"] = np.clip(length - np.arange(made.parts) * m.shape[0], 0, m.shape[0])[kept]
+    start = np.concatenate([one["window_start_s"] for one in people])[:, None]
+    joined["window_start_s"] = (start + np.arange(made.parts, dtype=np.float32) * (WINDOW_SECONDS / made.parts))[kept]
     batch: dict[str, Any] = {}
-    for name in made.participants[ids[0]]:
-        if name == "labels":
-            continue
-        joined = np.concatenate([made.participants[i][name] for i in ids])
-        batch[name] = np.zeros((1, made.slots, *joined.shape[1:]), joined.dtype)
-        batch[name][0, : len(joined)] = joined
-    counts = np.array([[len(made.participants[i]["window_start_s"]) if i >= 0 else 0 for i in members[0]]])
+    for name, x in joined.items():
+        batch[name] = np.zeros((1, made.slots, *x.shape[1:]), x.dtype)
+        batch[name][0, : len(x)] = x
+    padding = members.shape[1] - len(people)
+    counts = np.array([[int(n.sum()) for n in needed] + [0] * padding])
     batch["row"] = rows_of_slots(counts, made.slots).astype(np.int32)
     batch["index"], batch["valid"] = members.astype(np.int32), members >= 0
-    names = made.participants[ids[0]]["labels"]
     batch["labels"] = {
-        n: np.array([[made.participants[i]["labels"][n] if i >= 0 else np.nan for i in members[0]]], np.float32)
-        for n in names
+        name: np.array([[one["labels"][name] for one in people] + [np.nan] * padding], np.float32)
+        for name in people[0]["labels"]
     }
     return jax.device_put(batch)
 
@@ -146,7 +168,10 @@ class Ours(NamedTuple):
 
 def ours(made: Setting, batch: Mapping[str, Any]) -> Ours:
     """The update step of `mmpsy_jax.training`, which donates its state, and a fresh state."""
-    labels = {task.label: np.array([p["labels"][task.label] for p in made.participants if p]) for task in made.tasks}
+    labels = {
+        task.label: np.array([p["labels"][task.label] for p in made.participants if "labels" in p])
+        for task in made.tasks
+    }
     fitted: dict[str, Any] = {"bias": {}, "class_weights": {}, "network": {}}
     for task in made.tasks:
         fitted["bias"] |= head(task).bias(start(task, labels[task.label]))
@@ -156,7 +181,7 @@ def ours(made: Setting, batch: Mapping[str, Any]) -> Ours:
         if modality.kind == "ids":
             fitted["network"][f"{modality.name}_adapter"] = {"idf": np.ones(modality.vocabulary, np.float32)}
     functions = build(
-        made.config, made.tasks, modalities=made.modalities, window_seconds=WINDOW_SECONDS, total=TOTAL,
+        made.config, made.tasks, modalities=made.pieces, window_seconds=WINDOW_SECONDS / made.parts, total=TOTAL,
         steps_per_epoch=EPOCH,
     )  # fmt: skip
     programs = compile_for(functions, meshes.make_mesh(), batch, fitted)
@@ -318,10 +343,9 @@ def analytic(made: Setting) -> float:
     model, heads = made.config.model, made.tasks
     d, latents, wide = model.width, model.latents, 2 * model.expansion * model.width**2
     absorbed = model.absorb if model.absorb is not None else latents * model.heads_attention <= d + latents
-    tokens = [-(-m.shape[0] // model.patch) if m.frames else m.shape[0] for m in made.modalities]
+    tokens = [-(-m.shape[0] // model.patch) if m.frames else m.shape[0] for m in made.pieces]
     adapters = sum(
-        m.shape[0] * m.shape[1] * d if m.kind == "features" else 2 * m.shape[0] * m.shape[1] * d
-        for m in made.modalities
+        m.shape[0] * m.shape[1] * d if m.kind == "features" else 2 * m.shape[0] * m.shape[1] * d for m in made.pieces
     )
     positions = sum(tokens) * 32 * d if model.position == "fourier" else 0
     mixing = latents * model.heads_attention if absorbed else d + latents
@@ -449,7 +473,7 @@ def main() -> None:
     longest = [max(len(made.participants[i]["window_start_s"]) for i in m[0] if i >= 0) for m in made.plan]
     print(
         f"preset {arguments.preset}, {arguments.dtype}; SYNTHETIC inputs; batch {config.data.batch_size}: packed "
-        f"{made.slots} windows, padded {', '.join(f'{config.data.batch_size} x {w}' for w in longest)}; "
+        f"into {made.slots} pieces of 1/{made.parts} window, padded to {longest} windows; "
         f"{analytic(made) / 1e9:.1f} GFLOP per packed step; {arguments.rounds} rounds"
     )
     if arguments.ablations:

@@ -34,7 +34,7 @@ class PlannedBatch:
 
 
 def window_slots(
-    counts: Int[np.ndarray, " n"], batch_size: int, groups: int, limit: int | None = None, *, spare: float = 0.04
+    counts: Int[np.ndarray, " n"], batch_size: int, groups: int, limit: int | None = None, *, spare: float = 0.02
 ) -> int:
     """Slots S of a group: the pieces of `batch_size / groups` average participants, but at least of the longest.
 
