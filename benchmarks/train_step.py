@@ -29,13 +29,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from benchmarks.synthetic import WINDOW_SECONDS, Setting, packed, setting
 from configs import gad, multitask, phq, smoke
-from mmpsy_jax.data.plan import epoch_plan, limited, rows_of_slots, window_slots
 from mmpsy_jax.models import perceiver
-from mmpsy_jax.models.mental_perceiver import Modality, Rates
-from mmpsy_jax.tasks import from_config
+from mmpsy_jax.models.mental_perceiver import Rates
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.fitted import head, start
@@ -47,114 +45,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {},  # configs/phq.py:demo
     "large": {"model.width": 256, "model.latents": 64, "model.layers": 4, "model.patch": 1, "data.batch_size": 8},
 }
-WINDOW_SECONDS, HOP_SECONDS, FRAMES_PER_SECOND = 60.0, 50.0, 30
-SECONDS = (46.8, 0.75, 12.0, 200.0)  # median, log standard deviation, least, most: as in the demo corpus
-CHARACTERS = (234.0, 0.8, 24.0, 3967.0)  # the same of the transcripts (docs/mmpsy.md); 175 characters are a window
-PEOPLE = 800  # of the synthetic corpus, of whom only those of `BATCHES` batches are made
 BATCHES = 4  # that a turn runs over
 QUIET = 0.15  # cores that other processes may use during a turn; else it is repeated, `TRIES` times in all
-TRIES = 4
+TRIES = 3
+PATIENCE = 20.0  # seconds that a turn waits for other processes to pause
 TOTAL, EPOCH = 156, 13  # steps: only the learning rate depends on them
-
-
-class Setting(NamedTuple):
-    """A config and synthetic participants for it."""
-
-    config: ConfigDict
-    tasks: tuple
-    modalities: tuple[Modality, ...]  # as whole windows
-    participants: list[dict[str, Any]]
-    plan: list[np.ndarray]  # members of each batch, [G, B]
-    parts: int  # pieces of a window
-    slots: int  # pieces that fit into a batch
-
-    @property
-    def pieces(self) -> tuple[Modality, ...]:
-        """The modalities as the network sees them."""
-        return tuple(m._replace(shape=(m.shape[0] // self.parts, m.shape[1])) for m in self.modalities)
-
-
-def setting(config: ConfigDict, *, batches: int = BATCHES, equal: int = 0, seed: int = 0) -> Setting:
-    """Random participants for a few batches of a config.
-
-    Args:
-      equal: full windows of every participant, so that padding and packing waste nothing; 0 draws them.
-    """
-    rng, tasks, size = np.random.default_rng(seed), from_config(config.tasks), config.data.batch_size
-    text_only = config.data.dataset.endswith("transcripts")
-    if text_only:
-        modalities = (Modality("text", "ids", (175, 4), vocabulary=65536),)
-    else:
-        modalities = (Modality("audio", "features", (1800, 80), frames=True), Modality("text", "features", (175, 768)))
-    patches = [m.shape[0] // (config.model.patch if m.frames else 1) for m in modalities]
-    parts = config.data.parts or max(n for n in range(1, 6) if all(patch % n == 0 for patch in patches))
-    middle, deviation, least, most = CHARACTERS if text_only else SECONDS
-    amounts = np.clip(middle * np.exp(deviation * rng.standard_normal(PEOPLE)), least, most)
-    windows = amounts / 175 if text_only else 1 + np.maximum(0, amounts - WINDOW_SECONDS) / HOP_SECONDS
-    windows = np.full(PEOPLE, equal) if equal else np.ceil(windows).astype(np.int64)
-    windows = limited(windows, config.data.max_windows or None)
-    participants = []
-    for count, amount in zip(windows, amounts, strict=True):
-        start = np.arange(count, dtype=np.float32) * (43.75 if text_only else HOP_SECONDS)
-        lengths = {}
-        for m in modalities:
-            share = amount / 175 - np.arange(count) if text_only else (amount - start) / WINDOW_SECONDS
-            share = share if text_only or m.frames else rng.uniform(0.8, 1, count)
-            lengths[f"{m.name}_length"] = np.clip((share if not equal else 1) * m.shape[0], 1, m.shape[0]) + 0 * start
-        participants.append({"window_start_s": start, **{k: v.astype(np.int32) for k, v in lengths.items()}})
-    counts = np.array([_needed(one, modalities, parts).sum() for one in participants])
-    slots = window_slots(counts, size, 1)
-    plan = epoch_plan(counts, np.arange(PEOPLE), batch_size=size, groups=1, slots=slots, seed=seed)[:batches]
-    for member in np.unique([batch.members for batch in plan]):
-        if member >= 0:
-            participants[member] |= _inputs(rng, modalities, participants[member])
-            participants[member]["labels"] = {task.label: np.float32(rng.integers(0, 22)) for task in tasks}
-    return Setting(config, tasks, modalities, participants, [batch.members for batch in plan], parts, slots)
-
-
-def _needed(one: Mapping[str, Any], modalities: Sequence[Modality], parts: int) -> np.ndarray:
-    """Pieces of each window of a participant that hold something, [windows]."""
-    return np.max([-(-one[f"{m.name}_length"] * parts // m.shape[0]) for m in modalities], axis=0)
-
-
-def _inputs(rng: np.random.Generator, modalities: Sequence[Modality], one: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    made = {}
-    for m in modalities:
-        length = one[f"{m.name}_length"]
-        shape = (len(length), *m.shape)
-        ids = m.kind == "ids"
-        x = rng.integers(1, m.vocabulary, shape, np.int32) if ids else rng.standard_normal(shape, np.float32)
-        x[np.arange(m.shape[0]) >= length[:, None]] = 0
-        made[m.name] = x if ids else x.astype(np.float16)
-    return made
-
-
-def packed(made: Setting, members: np.ndarray) -> dict[str, Any]:
-    """A batch as docs/architecture.md says, on the default device."""
-    people = [made.participants[i] for i in members[0] if i >= 0]
-    needed = [_needed(one, made.modalities, made.parts) for one in people]
-    kept = np.concatenate([np.arange(made.parts) < n[:, None] for n in needed])  # [windows, parts]
-    joined: dict[str, np.ndarray] = {}
-    for m in made.pieces:
-        windows = np.concatenate([one[m.name] for one in people])
-        length = np.concatenate([one[f"{m.name}_length"] for one in people])[:, None]
-        joined[m.name] = windows.reshape(len(windows), made.parts, *m.shape)[kept]
-        joined[f"{m.name}_length"] = np.clip(length - np.arange(made.parts) * m.shape[0], 0, m.shape[0])[kept]
-    start = np.concatenate([one["window_start_s"] for one in people])[:, None]
-    joined["window_start_s"] = (start + np.arange(made.parts, dtype=np.float32) * (WINDOW_SECONDS / made.parts))[kept]
-    batch: dict[str, Any] = {}
-    for name, x in joined.items():
-        batch[name] = np.zeros((1, made.slots, *x.shape[1:]), x.dtype)
-        batch[name][0, : len(x)] = x
-    padding = members.shape[1] - len(people)
-    counts = np.array([[int(n.sum()) for n in needed] + [0] * padding])
-    batch["row"] = rows_of_slots(counts, made.slots).astype(np.int32)
-    batch["index"], batch["valid"] = members.astype(np.int32), members >= 0
-    batch["labels"] = {
-        name: np.array([[one["labels"][name] for one in people] + [np.nan] * padding], np.float32)
-        for name in people[0]["labels"]
-    }
-    return jax.device_put(batch)
 
 
 class Ours(NamedTuple):
@@ -209,7 +104,7 @@ def our_turn(made: Setting, batches: Sequence[Any]) -> tuple[Callable[[], None],
 
 def torch_trainer(made: Setting, state: Any, device: str, **options: Any) -> Any:
     """A `torch_peer.Trainer` with our parameters."""
-    import torch_peer
+    from benchmarks import torch_peer
 
     config = made.config
     rates = Rates(**{name: config.model[field] for name, field in RATES.items()})
@@ -224,7 +119,7 @@ def torch_trainer(made: Setting, state: Any, device: str, **options: Any) -> Any
 
 def torch_batches(made: Setting, device: str) -> list[dict[str, Any]]:
     """The same participants padded, on the device."""
-    import torch_peer
+    from benchmarks import torch_peer
 
     names = [m.name for m in made.modalities]
     padded = [torch_peer.collate([made.participants[i] for i in members[0] if i >= 0], names) for members in made.plan]
@@ -280,9 +175,19 @@ def _busy() -> float:
     return (sum(ticks[:8]) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
+def _wait() -> None:
+    until = time.perf_counter() + PATIENCE
+    while time.perf_counter() < until:
+        busy = _busy()
+        time.sleep(0.3)
+        if _busy() - busy < 0.3 * QUIET:
+            return
+
+
 def quietly(turn: Callable[[], None]) -> tuple[float, bool]:
     """Seconds of a turn, of which the first one that other processes left alone counts, and whether there was one."""
     for _ in range(TRIES):
+        _wait()
         busy, own, began = _busy(), time.process_time(), time.perf_counter()
         turn()
         seconds = time.perf_counter() - began
@@ -437,7 +342,7 @@ def configs(rounds: int, dtype: str) -> None:
     print("| config | ms per step | GFLOP by XLA | by hand | GFLOP/s | of the ceiling | GB by XLA | GB/s | compile s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, get in SHIPPED.items():
-        made = setting(overlay(get(), {"model.dtype": dtype}))
+        made = setting(overlay(get(), {"model.dtype": dtype}), batches=BATCHES)
         turn, built = our_turn(made, [packed(made, members) for members in made.plan])
         times, _ = measure({name: turn}, rounds)
         cost, seconds, hand = built.update.cost_analysis(), statistics.median(times[name]) / 1e3, analytic(made) / 1e9
@@ -469,7 +374,7 @@ def main() -> None:
     if arguments.configs:
         return configs(arguments.rounds, arguments.dtype)
     config = overlay(phq.get_config("demo"), {**PRESETS[arguments.preset], "model.dtype": arguments.dtype})
-    made = setting(config, equal=arguments.windows)
+    made = setting(config, batches=BATCHES, equal=arguments.windows)
     longest = [max(len(made.participants[i]["window_start_s"]) for i in m[0] if i >= 0) for m in made.plan]
     print(
         f"preset {arguments.preset}, {arguments.dtype}; SYNTHETIC inputs; batch {config.data.batch_size}: packed "
