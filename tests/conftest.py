@@ -10,6 +10,8 @@ import pytest
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Small shapes run as fast without; compiling, most of the suite's time, takes half.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # Equal programs are compiled once per session, also by the processes that tests start; XLA is most of the suite's time.
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit the folder of the process that starts them
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mmpsy_tests_")

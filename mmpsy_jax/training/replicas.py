@@ -30,7 +30,7 @@ from jaxtyping import Bool, PyTree
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.assemble import Plans
-from mmpsy_jax.data.plan import limited
+from mmpsy_jax.data.pieces import cut
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.resident import Resident, gather
 from mmpsy_jax.errors import one_of
@@ -76,8 +76,8 @@ def possible(config: ConfigDict, corpus: Corpus) -> bool:
     data = config.data
     if config.replicas.layout == "off" or data.placement not in ("auto", "device"):
         return False
-    names, windows = batching.names_of(config, corpus), limited(corpus.n_windows, data.max_windows or None)
-    needed = sum(int(windows[corpus.has[name]].sum()) * corpus.modalities[name].window_bytes for name in names)
+    names = batching.names_of(config, corpus)
+    needed = cut(corpus, names, data.parts or 1, data.max_windows or None).nbytes(np.arange(len(corpus)))
     if data.placement == "auto" and needed > data.memory_gb * 2**30:
         logging.info(
             "the windows take %.1f GB, more than config.data.memory_gb: one training after another", needed / 2**30

@@ -1,0 +1,232 @@
+"""How time and memory grow with participants, length of interviews, replicas and devices: the exponents.
+
+    python benchmarks/scaling.py [--participants=300,1000,3000,10000] [--data_dir=DIR] [--only=participants]
+
+Every point is measured in a process of its own, which reports its seconds and its peak memory. All data are SYNTHETIC:
+demo corpora with small windows (16 bands x 60 frames, 12 tokens of 24) for what depends on the number of participants,
+random numbers of full size for what depends on windows. An exponent of 1 is linear growth: the slope of a straight
+line through the logarithms. Devices are virtual ones that share the cores: what is shown there is the cost of dividing,
+no speed-up.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+SMALL = {"audio_shape": (16, 60), "text_shape": (12, 24)}
+SETTINGS = {
+    "participants": "300,1000,3000,10000",
+    "windows": "1,4,16",
+    "replicas": "1,4,16",
+    "devices": "1,2,4,8",
+}
+
+
+def participants(count: int, data_dir: str) -> dict[str, float]:
+    """One streamed epoch over a small corpus of `count` people, first without and then with training."""
+    from data_builders.mmpsy import cli
+    from mmpsy_jax.data.loader import make_loader
+    from mmpsy_jax.data.records import open_corpus
+
+    folder = Path(data_dir) / f"people_{count}"
+    began = time.monotonic()
+    built = cli.build("mmpsy/demo", folder, participants=count, workers=2, **SMALL)
+    build_s = time.monotonic() - began
+    corpus = open_corpus(built)
+    with make_loader(corpus, np.arange(count), batch_size=32, placement="stream", parts=1, epochs=1) as loader:
+        began = time.monotonic()
+        for _ in loader:
+            pass
+        read_s = time.monotonic() - began
+    train_s = _epoch(corpus, {"data.placement": "stream"})
+    return {"build s": build_s, "read s": read_s, "train s": train_s, "records/s": count / read_s}
+
+
+def _epoch(corpus, changes: dict) -> float:
+    """Seconds of an epoch of configs/smoke.py after the first step (which compiles)."""
+    import jax
+
+    from configs import smoke
+    from mmpsy_jax.data.loader import make_loader
+    from mmpsy_jax.tasks import from_config
+    from mmpsy_jax.training import batches, fitted, mesh, programs, step
+
+    config = smoke.get_config()
+    config.model.patch = 10
+    config.update_from_flattened_dict(changes)
+    made, tasks = mesh.make_mesh(), from_config(config.tasks)
+    shape = batches.of(config, corpus, made)
+    everyone = np.arange(len(corpus))
+    options = {**shape.sizes, "parts": shape.parts, "placement": config.data.placement}
+    with make_loader(corpus, everyone, sharding=mesh.over_data(made), **options) as loader:
+        per_epoch, first = loader.batches_per_epoch, next(loader)
+        functions = programs.build(
+            config, tasks, modalities=shape.modalities, window_seconds=shape.seconds, total=100,
+            steps_per_epoch=per_epoch,
+        )  # fmt: skip
+        constants = fitted.fit(config, tasks, shape.modalities, corpus, everyone)
+        compiled = step.compile_for(functions, made, first, constants)
+        state = compiled.init(np.int32(0), first, constants)
+        state, _ = compiled.update(state, first)
+        jax.block_until_ready(state)
+        began = time.monotonic()
+        for _ in range(per_epoch):
+            state, _ = compiled.update(state, next(loader))
+        jax.block_until_ready(state)
+        return time.monotonic() - began
+
+
+def windows(count: int, data_dir: str) -> dict[str, float]:
+    """A step of configs/phq.py:demo for 8 people with `count` full windows each, in the middle of ten."""
+    del data_dir
+    return {"step s": _step(people=8, count=count)}
+
+
+def devices(count: int, data_dir: str) -> dict[str, float]:
+    """A step for 16 people with 2 windows each, divided over `count` virtual devices."""
+    del data_dir
+    return {"step s": _step(people=16, count=2, groups=count)}
+
+
+def _random_batch(people: int, count: int, groups: int, parts: int = 5) -> dict[str, np.ndarray]:
+    rng, each = np.random.default_rng(0), people // groups
+    slots = each * count * parts
+    return {
+        "audio": rng.standard_normal((groups, slots, 1800 // parts, 80), np.float32).astype(np.float16),
+        "audio_length": np.full((groups, slots), 1800 // parts, np.int32),
+        "text": rng.standard_normal((groups, slots, 175 // parts, 768), np.float32).astype(np.float16),
+        "text_length": np.full((groups, slots), 175 // parts, np.int32),
+        "window_start_s": np.tile(12.0 * np.arange(count * parts, dtype=np.float32), (groups, each)),
+        "row": np.tile(np.repeat(np.arange(each, dtype=np.int32), count * parts), (groups, 1)),
+        "labels": {name: rng.integers(0, 20, (groups, each)).astype(np.float32) for name in ("phq9", "gad7")},
+        "valid": np.ones((groups, each), bool),
+        "index": np.arange(people, dtype=np.int32).reshape(groups, each),
+    }
+
+
+def _functions(people: int):
+    from configs import phq
+    from mmpsy_jax.models.mental_perceiver import Modality
+    from mmpsy_jax.tasks import from_config
+    from mmpsy_jax.training import fitted, programs
+
+    config = phq.get_config()
+    config.data.batch_size = people
+    tasks = from_config(config.tasks)
+    inputs = (Modality("audio", "features", (360, 80), True), Modality("text", "features", (35, 768)))
+    functions = programs.build(config, tasks, modalities=inputs, window_seconds=12.0, total=100, steps_per_epoch=10)
+    scores = np.arange(20, dtype=np.float32)
+    biases = [fitted.head(task).bias(fitted.start(task, scores)) for task in tasks]
+    constants = {
+        "bias": {name: value for bias in biases for name, value in bias.items()},
+        "class_weights": {task.name: np.ones(task.n_classes, np.float32) for task in tasks if task.n_classes},
+        "network": {},
+    }
+    return functions, constants
+
+
+def _step(people: int, count: int, groups: int = 1) -> float:
+    import jax
+
+    from mmpsy_jax.training import mesh, step
+
+    functions, constants = _functions(people)
+    made = mesh.make_mesh()
+    batch = jax.device_put(_random_batch(people, count, groups), mesh.over_data(made))
+    compiled = step.compile_for(functions, made, batch, constants)
+    state = compiled.init(np.int32(0), batch, constants)
+    times = []
+    for _ in range(11):
+        began = time.monotonic()
+        state, _ = compiled.update(state, batch)
+        jax.block_until_ready(state)
+        times.append(time.monotonic() - began)
+    return float(np.median(times[1:]))
+
+
+def replicas(count: int, data_dir: str) -> dict[str, float]:
+    """A step of `count` replicas for 8 people with one window each: one after another, and all at once."""
+    del data_dir
+    import jax
+
+    functions, constants = _functions(8)
+    batch = jax.device_put(_random_batch(8, 1, 1))
+    init = jax.jit(jax.vmap(functions.init, in_axes=(0, None, None)))
+    states = init(np.arange(count, dtype=np.int32), batch, constants)
+    update = lambda state: functions.update(state, batch, {})  # noqa: E731
+    layouts = {"sequence s": lambda states: jax.lax.map(update, states), "vmap s": jax.vmap(update)}
+    made = {}
+    for name, layout in layouts.items():
+        run = jax.jit(layout)
+        jax.block_until_ready(run(states))
+        times = []
+        for _ in range(7):
+            began = time.monotonic()
+            jax.block_until_ready(run(states))
+            times.append(time.monotonic() - began)
+        made[name] = float(np.median(times))
+    return made
+
+
+def point(what: str, value: int, data_dir: str) -> dict[str, float]:
+    """One measurement in a fresh process."""
+    flags = f"--xla_force_host_platform_device_count={value if what == 'devices' else 1}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    command = [sys.executable, __file__, f"--point={what},{value}", f"--data_dir={data_dir}"]
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise RuntimeError(f"{what} = {value} failed:\n{made.stderr[-2000:]}")
+    return json.loads(made.stdout.strip().splitlines()[-1])
+
+
+def exponent(x: Sequence[int], y: Sequence[float]) -> float:
+    """Slope of log y over log x."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def main() -> None:
+    """Prints one table per quantity."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, values in SETTINGS.items():
+        parser.add_argument(f"--{name}", default=values)
+    parser.add_argument("--data_dir", default="data/scaling")
+    parser.add_argument("--only", default=",".join(SETTINGS))
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.point:
+        what, value = options.point.split(",")
+        from absl import flags
+
+        flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+        made = globals()[what](int(value), options.data_dir)
+        made["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(made))
+        return
+    import jax
+
+    print(f"SYNTHETIC data; {os.cpu_count()} cores of {platform.machine()}; jax {jax.__version__}\n")
+    for what in options.only.split(","):
+        values = [int(v) for v in getattr(options, what).split(",")]
+        rows = [point(what, value, options.data_dir) for value in values]
+        names = list(rows[0])
+        print(f"| {what} | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
+        for value, row in zip(values, rows, strict=True):
+            print(f"| {value} | {' | '.join(f'{row[name]:.4g}' for name in names)} |")
+        slopes = [exponent(values, [row[name] for row in rows]) for name in names]
+        print(f"| exponent | {' | '.join(f'{slope:.2f}' for slope in slopes)} |\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
