@@ -184,8 +184,16 @@ def _wait() -> None:
             return
 
 
-def quietly(turn: Callable[[], None]) -> tuple[float, bool]:
-    """Seconds of a turn, of which the first one that other processes left alone counts, and whether there was one."""
+def quietly(turn: Callable[[], None], cpu_time: bool = False) -> tuple[float, bool]:
+    """Seconds of a turn, of which the first one that other processes left alone counts, and whether there was one.
+
+    Args:
+      cpu_time: count this process's seconds on the core it is bound to, whatever else is waiting for it.
+    """
+    if cpu_time:
+        began = time.process_time()
+        turn()
+        return time.process_time() - began, True
     for _ in range(TRIES):
         _wait()
         busy, own, began = _busy(), time.process_time(), time.perf_counter()
@@ -197,7 +205,9 @@ def quietly(turn: Callable[[], None]) -> tuple[float, bool]:
     return seconds, False
 
 
-def measure(turns: Mapping[str, Callable[[], None]], rounds: int) -> tuple[dict[str, list[float]], int]:
+def measure(
+    turns: Mapping[str, Callable[[], None]], rounds: int, cpu_time: bool = False
+) -> tuple[dict[str, list[float]], int]:
     """Milliseconds per step by contestant and round, and the number of turns that others disturbed.
 
     A first, unmeasured round compiles and fills caches.
@@ -207,7 +217,7 @@ def measure(turns: Mapping[str, Callable[[], None]], rounds: int) -> tuple[dict[
     for round_ in range(rounds + 1):
         for name, turn in turns.items():
             if round_:
-                seconds, quiet = quietly(turn)
+                seconds, quiet = quietly(turn, cpu_time)
                 times[name].append(1e3 * seconds / BATCHES)
                 disturbed += not quiet
             else:
@@ -266,9 +276,12 @@ def analytic(made: Setting) -> float:
 # --- modes --------------------------------------------------------------------------------------------------------
 
 
-def against_torch(made: Setting, rounds: int, device: str, with_compile: bool) -> None:
+def against_torch(made: Setting, rounds: int, device: str, with_compile: bool, one_core: bool) -> None:
     """Prints the agreement and the table of our step beside PyTorch's."""
     import torch
+
+    if one_core:
+        torch.set_num_threads(1)
 
     torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
     batches, padded = [packed(made, members) for members in made.plan], torch_batches(made, device)
@@ -282,7 +295,7 @@ def against_torch(made: Setting, rounds: int, device: str, with_compile: bool) -
     }
     if with_compile:
         turns["torch.compile"] = trainer(compiled=True)
-    times, disturbed = measure(turns, rounds)
+    times, disturbed = measure(turns, rounds, one_core)
     print(f"{disturbed} of {rounds * len(turns)} turns disturbed by other processes\n")
     print(table(times, "ours", "step"))
     peers = {name: own for name, own in times.items() if name != "ours"}
@@ -292,7 +305,7 @@ def against_torch(made: Setting, rounds: int, device: str, with_compile: bool) -
     print(f"compiling our step took {built.compile_s:.1f} s")
 
 
-def ablations(made: Setting, rounds: int) -> None:
+def ablations(made: Setting, rounds: int, one_core: bool) -> None:
     """Prints our own step with parts of it switched."""
     batches = [packed(made, members) for members in made.plan]
     no_dropout = dict.fromkeys((f"model.{field}" for field in RATES.values()), 0.0)
@@ -319,7 +332,7 @@ def ablations(made: Setting, rounds: int) -> None:
     turns["forward only (evaluation)"] = lambda: jax.block_until_ready(
         [built.programs.predict(seen, batch) for batch in batches]
     )
-    times, disturbed = measure(turns, rounds)
+    times, disturbed = measure(turns, rounds, one_core)
     print(f"{disturbed} of {rounds * len(turns)} turns disturbed by other processes\n")
     print(table(times, "as configured", "our step"))
 
@@ -363,9 +376,12 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--windows", type=int, default=0, help="of every participant; 0 draws them (lognormal)")
     parser.add_argument("--no_compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--one_core", action="store_true", help="bind to one core, one thread; count CPU time")
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--configs", action="store_true")
     arguments = parser.parse_args()
+    if arguments.one_core:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before JAX counts the cores
     jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[arguments.device])
     with_torch = importlib.util.find_spec("torch") is not None and not (arguments.configs or arguments.ablations)
     packages = ("jax", "flax", "optax", "numpy", *(("torch",) if with_torch else ()))
@@ -380,12 +396,14 @@ def main() -> None:
         f"preset {arguments.preset}, {arguments.dtype}; SYNTHETIC inputs; batch {config.data.batch_size}: packed "
         f"into {made.slots} pieces of 1/{made.parts} window, padded to {longest} windows; "
         f"{analytic(made) / 1e9:.1f} GFLOP per packed step; {arguments.rounds} rounds"
+        + (", CPU time on one core" if arguments.one_core else "")
     )
     if arguments.ablations:
-        return ablations(made, arguments.rounds)
+        return ablations(made, arguments.rounds, arguments.one_core)
     if not with_torch:
         sys.exit("error: no PyTorch in this environment: docs/benchmarks/train_step.md says how to make one")
-    against_torch(made, arguments.rounds, "cuda" if arguments.device == "gpu" else "cpu", not arguments.no_compile)
+    device = "cuda" if arguments.device == "gpu" else "cpu"
+    against_torch(made, arguments.rounds, device, not arguments.no_compile, arguments.one_core)
 
 
 if __name__ == "__main__":
