@@ -31,8 +31,9 @@ class ReplicaPrograms:
             "vmap": jax.vmap(one, in_axes=(None, 0, 0, 0, 0)),
             "map": lambda arrays, *stacked: jax.lax.map(lambda x: self._if_active(arrays, *x), stacked),
         }
-        self.layouts = {name: jax.jit(run, donate_argnums=1, out_shardings=over) for name, run in many.items()}
-        self._at = jax.jit(self._chunk_at, donate_argnums=1, out_shardings=(over, meshes.replicated(self.mesh)))
+        both = (over, meshes.replicated(self.mesh))  # every process reads the metrics of all replicas
+        self.layouts = {name: jax.jit(run, donate_argnums=1, out_shardings=both) for name, run in many.items()}
+        self._at = jax.jit(self._chunk_at, donate_argnums=1, out_shardings=both)
         self.init = jax.jit(
             lambda arrays, plan, seeds, fitted: jax.vmap(self.functions.init, in_axes=(0, None, 0))(
                 seeds, gather(arrays, jax.tree.map(lambda x: x[0, 0], plan)), fitted

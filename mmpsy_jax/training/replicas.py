@@ -95,6 +95,7 @@ class _Group:
         config, data = self.config, self.config.data
         if config.replicas.layout not in LAYOUTS:
             raise one_of("config.replicas.layout", config.replicas.layout, LAYOUTS)
+        self.layout = config.replicas.layout
         self.tasks = from_config(config.tasks)
         self.mesh = meshes.make_mesh(config.mesh.replica)
         self.shape = batching.of(config, self.corpus, self.mesh)
@@ -169,7 +170,7 @@ class _Wave:
         self.places = [*runs, *[runs[0]] * (size - len(runs))]
         self.active, self.failed = np.arange(size) < len(runs), np.zeros(size, bool)
         self.selections = [Selection(group.config.selection) for _ in runs]
-        self.layout: str = group.config.replicas.layout
+        self.layout: str = group.layout
         self.timings: dict[str, float] = {}
         # One replica after another would leave all parts of a mesh but one idle.
         self.candidates = ("sequence", "vmap") if group.mesh.size == 1 and size > 1 else ("vmap",)
@@ -212,6 +213,7 @@ class _Wave:
                 selection.restore(saved)
             self.active, self.failed = np.array(progress["active"]), np.array(progress["failed"])
             self.layout, self.timings = progress["layout"], progress["timings"]
+            group.layout = self.layout  # what one wave has measured, the others need not
         began = time.monotonic() - seconds
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.closing(checkpoints))
@@ -278,7 +280,7 @@ class _Wave:
         if self.layout == "auto":
             self.timings = {**self.timings, layout: seconds}
             if len(self.timings) == len(self.candidates):
-                self.layout = min(self.timings, key=self.timings.__getitem__)
+                self.layout = group.layout = min(self.timings, key=self.timings.__getitem__)
         loss = float(np.mean(metrics["loss"][self.active]))
         seen = int(self.active.sum()) * (upto - step) * group.config.data.batch_size
         left = (group.total - upto) / (upto - step) * seconds / 60
