@@ -69,7 +69,7 @@ def of_split(task: str, kind: str, split: str, entry: dict[str, Any], synthetic:
     """Flags of one task on one split, from its finished entry of `report.json`."""
     found = []
     if kind == "binary":
-        smaller = min(entry["n_events"], entry["n_rows"] - entry["n_events"])
+        smaller = min(entry["n_events"], entry["n_participants"] - entry["n_events"])
         if smaller < FEW_EVENTS:
             found.append(flag("few_events", task, split, n=smaller, few=FEW_EVENTS))
     if entry["n_without_label"]:

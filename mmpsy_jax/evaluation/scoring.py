@@ -196,7 +196,8 @@ def _score_split(model: _Predictor, others: Mapping[str, _Predictor], split: str
         "n_participants": len(np.unique(rows.participant_id)),
         "n_rows": len(rows),
         "n_without_label": len(model.rows.select(split=split)) - len(rows),
-        "n_events": int((rows.y_true == 1).sum()) if model.task.kind == "binary" else None,
+        # Repeats of a cross-validation test everybody again: participants are counted, not rows.
+        "n_events": len(np.unique(rows.participant_id[rows.y_true == 1])) if model.task.kind == "binary" else None,
         "prevalence": float(rows.y_true.mean()) if model.task.kind == "binary" and len(rows) else None,
         "model": _with_intervals(scored.point(), intervals.get("model")),
         "baselines": {k: _with_intervals(theirs.point(), intervals.get(k)) for k, (_, theirs) in pairs.items()},
