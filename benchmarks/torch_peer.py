@@ -307,6 +307,15 @@ def copy_parameters(model: MentalPerceiver, network: Mapping[str, Any]) -> None:
         raise ValueError(f"parameters that nobody took: {sorted(flat.keys() - used)}")
 
 
+def initialise(model: MentalPerceiver) -> None:
+    """Random values for the parameters that are not those of a PyTorch layer, which come initialised."""
+    with torch.no_grad():
+        for parameter in (model.encoder.latents, model.priors, model.readout, *model.codes.values()):
+            parameter.normal_(0.0, 0.02)
+        for parameter in (model.pooled_readout, *model.biases.values()):
+            parameter.zero_()
+
+
 class Trainer:
     """The usual training step: forward, backward, clip, AdamW, schedule."""
 
@@ -327,7 +336,7 @@ class Trainer:
             eps=config.optimizer.eps,
             fused=True,
         )
-        cosine = lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (total - warmup))))  # noqa: E731
+        cosine = lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))  # noqa: E731
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: step / warmup if step < warmup else cosine(step)
         )
