@@ -49,6 +49,7 @@ BATCHES = 4  # that a turn runs over
 QUIET = 0.15  # cores that other processes may use during a turn; else it is repeated, `TRIES` times in all
 TRIES = 3
 PATIENCE = 20.0  # seconds that a turn waits for other processes to pause
+GEMM = {"cpu": 2048, "gpu": 8192}  # rows of the square product whose speed is the ceiling
 TOTAL, EPOCH = 156, 13  # steps: only the learning rate depends on them
 
 
@@ -235,8 +236,8 @@ def table(times: Mapping[str, Sequence[float]], reference: str, heading: str) ->
 
 
 def ceilings(dtype: str, one_core: bool) -> tuple[float, float]:
-    """GFLOP/s of a product of two 2048 x 2048 matrices, and GB/s (read and written) of a copy of 256 MB, by XLA."""
-    square, long = jnp.ones((2048, 2048), dtype), jnp.ones(64 << 20, jnp.float32)
+    """GFLOP/s of a product of two large square matrices, and GB/s (read and written) of a copy of 256 MB, by XLA."""
+    square, long = jnp.ones((GEMM[jax.default_backend()],) * 2, dtype), jnp.ones(64 << 20, jnp.float32)
     product, copy = jax.jit(lambda x: x @ x), jax.jit(lambda x, out: out.at[:].set(x + 1), donate_argnums=1)
     held = [jnp.copy(long)]
 
@@ -247,7 +248,7 @@ def ceilings(dtype: str, one_core: bool) -> tuple[float, float]:
     for turn in (lambda: jax.block_until_ready(product(square)), copied):
         turn()
         best.append(min(quietly(turn, one_core)[0] for _ in range(7)))
-    return 2 * 2048**3 / best[0] / 1e9, 2 * long.nbytes / best[1] / 1e9
+    return 2 * len(square) ** 3 / best[0] / 1e9, 2 * long.nbytes / best[1] / 1e9
 
 
 def analytic(made: Setting) -> float:
@@ -283,9 +284,10 @@ def against_torch(made: Setting, rounds: int, device: str, with_compile: bool, o
     if one_core:
         torch.set_num_threads(1)
 
-    torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
     batches, padded = [packed(made, members) for members in made.plan], torch_batches(made, device)
     print(f"equal weights, no dropout: {agreement(made, batches[0], padded[0], device)}")
+    if device == "cuda":  # TF32, as JAX takes float32 products on such a GPU
+        torch.set_float32_matmul_precision("high")
     turn, built = our_turn(made, batches)
     trainer = lambda **options: torch_turn(torch_trainer(made, built.state, device, **options), padded)  # noqa: E731
     turns = {
@@ -351,7 +353,8 @@ SHIPPED = {
 def configs(rounds: int, dtype: str, one_core: bool) -> None:
     """Prints operations, bytes and speed of the step of every shipped config (`:released` has the sizes of `:demo`)."""
     flops_limit, bytes_limit = ceilings(dtype, one_core)
-    print(f"ceilings: {flops_limit:.0f} GFLOP/s (2048^3 product, {dtype}), {bytes_limit:.1f} GB/s (copy of 256 MB)\n")
+    rows = GEMM[jax.default_backend()]
+    print(f"ceilings: {flops_limit:.0f} GFLOP/s ({rows}^3 product, {dtype}), {bytes_limit:.1f} GB/s (copy of 256 MB)\n")
     print("| config | ms per step | GFLOP by XLA | by hand | GFLOP/s | of the ceiling | GB by XLA | GB/s | compile s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, get in SHIPPED.items():
