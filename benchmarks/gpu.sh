@@ -6,13 +6,14 @@
 # The machine has its own Python 3.12 with jax (CUDA), flax, optax and orbax, and no network. What else we import must
 # travel beside the repository as wheels, which this script installs into a venv that sees the machine's own packages:
 #
-#   WHEELS=wheels_py312       folder, relative to the repository root; make it on a machine with a registry:
+#   WHEELS=wheels_py312       folder, relative to the repository root; made where there is a registry:
 #   pip download --only-binary=:all: --python-version=3.12 --platform=manylinux_2_28_x86_64 -d wheels_py312 \
-#       absl-py array_record etils grain importlib_resources jaxtyping ml-collections mlcroissant tensorboardX \
-#       tensorflow-datasets scikit-learn scipy jinja2 matplotlib librosa soundfile transformers tqdm
+#       absl-py array_record etils grain jaxtyping jinja2 matplotlib ml-collections mlcroissant pandas portpicker \
+#       pyarrow scikit-learn scipy simple-parsing tensorboardX tensorflow-datasets tqdm importlib_resources
+#   rm -f wheels_py312/{jax,jaxlib,numpy,ml_dtypes,flax,optax,orbax_checkpoint,tensorstore}-*.whl   # the machine's own
 #
-# Wheels of jax, jaxlib and numpy must not be among them: the machine's own would be hidden. PyTorch is compared where
-# it can be imported; otherwise our own numbers are measured alone. Every part has a limit and may fail on its own.
+# PyTorch is compared where it can be imported; otherwise our own numbers are measured alone. Every part has a limit and
+# may fail on its own.
 set -u
 cd "$(dirname "$0")/.."
 OUT="${OUT:-runs/gpu}"
