@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmpsy_jax import models
-from mmpsy_jax.models import mental_perceiver, perceiver
+from mmpsy_jax.models import mental_perceiver, perceiver, projection
 from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates
 
 HEADS = (Head("screen", "binary", 2), Head("bands", "ordinal", 4), Head("score", "regression", 0))
@@ -127,7 +127,7 @@ def test_tokens_of_features_are_normalised_then_projected():
 
 @pytest.mark.parametrize("by_window", [True, False])
 def test_inputs_are_projected_and_averaged_with_the_gradients_of_the_plain_form(by_window, monkeypatch):
-    monkeypatch.setattr(perceiver, "_by_window", lambda: by_window)
+    monkeypatch.setattr(projection, "_by_window", lambda: by_window)
     rng = np.random.default_rng(0)
     x, kernel = jnp.asarray(rng.normal(size=(3, 5, 7)), jnp.float32), jnp.asarray(rng.normal(size=(7, 4)), jnp.float32)
     weights = [jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 5, 4), (3, 5), (3, 5))]
