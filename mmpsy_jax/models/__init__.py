@@ -6,7 +6,7 @@ import pkgutil
 import flax.linen as nn
 
 # Files that hold blocks rather than a `Model`.
-BLOCKS = {"perceiver"}
+BLOCKS = {"perceiver", "projection"}
 
 
 def names() -> list[str]:
