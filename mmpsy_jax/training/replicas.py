@@ -79,9 +79,7 @@ def possible(config: ConfigDict, corpus: Corpus) -> bool:
     names = batching.names_of(config, corpus)
     needed = cut(corpus, names, data.parts or 1, data.max_windows or None).nbytes(np.arange(len(corpus)))
     if data.placement == "auto" and needed > data.memory_gb * 2**30:
-        logging.info(
-            "the windows take %.1f GB, more than config.data.memory_gb: one training after another", needed / 2**30
-        )
+        say(f"the windows take {needed / 2**30:.1f} GB, more than config.data.memory_gb: one training after another")
         return False
     return True
 

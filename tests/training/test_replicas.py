@@ -118,3 +118,12 @@ def test_memory_that_is_too_small_is_said(config, corpus, tmp_path):
     changed.replicas.memory_gb = 1e-4
     with pytest.raises(InputError, match="memory_gb"):
         replicas.train(planned(changed, corpus, tmp_path), tmp_path / "replicas")
+
+
+def test_what_does_not_fit_on_the_device_trains_one_after_another(config, corpus, capsys):
+    assert replicas.possible(config, corpus)
+    changed = config.copy_and_resolve_references()
+    changed.data.memory_gb = 1e-6
+    assert not replicas.possible(changed, corpus) and "config.data.memory_gb" in capsys.readouterr().err
+    changed.data.placement = "stream"
+    assert not replicas.possible(changed, corpus)
