@@ -20,9 +20,8 @@ def presence(corpus: Corpus, modality: str, max_windows: int | None) -> scipy.sp
     """
     found = []
     for i in range(len(corpus)):
-        used = np.unique(corpus.reader.read(i, [modality])[modality][:max_windows]) if corpus.has[modality][i] else []
-        found.append(np.asarray(used, np.int64))
-        found[-1] = found[-1][found[-1] > 0]
+        used = np.unique(corpus.reader.read(i, [modality])[modality][:max_windows]) if corpus.has[modality][i] else ()
+        found.append(np.setdiff1d(np.asarray(used, np.int64), [0], assume_unique=True))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in found])])
     columns = np.concatenate(found)
     shape = (len(corpus), corpus.modalities[modality].vocabulary)

@@ -9,6 +9,7 @@ Letters of shapes: s windows, n tokens per window, b participants, l latents, h 
 """
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -25,9 +26,9 @@ Rate = float | Float[Array, ""]
 MASKED_SCORE = -1e9
 
 
-def off(rate: Rate) -> bool:
-    """Whether a rate is zero for certain, so that nothing need be drawn."""
-    return isinstance(rate, float | int) and rate == 0
+def off(value: Any) -> bool:
+    """Whether a setting is zero for certain, so that what it is for can be left out; an array may be anything."""
+    return isinstance(value, float | int) and value == 0
 
 
 def keep_mask(key: jax.Array, rate: Rate, shape: tuple[int, ...]) -> Bool[Array, "..."]:
@@ -148,31 +149,34 @@ class PackedAttention(nn.Module):
         largest = jax.ops.segment_max(jax.lax.stop_gradient(scores).max(axis=1), row, rows + 1, indices_are_sorted=True)
         largest = jnp.maximum(largest, MASKED_SCORE)  # of a participant without windows it is -inf
         weights = jnp.where(mask[..., None, None], jnp.exp(scores - largest[row][:, None]), 0.0)
-        merge = lambda x: jax.ops.segment_sum(x, row, rows + 1, indices_are_sorted=True)[:rows]  # noqa: E731
+        merge = lambda x: merge_windows(x, row, rows)  # noqa: E731
         total = merge(weights.sum(axis=1))
-        divisor = jnp.where(total > 0, total, 1.0)[..., None]
-        self.sow(
-            "intermediates",
-            "attention",
-            weights / jnp.pad(divisor[..., 0], [(0, 1), (0, 0), (0, 0)], constant_values=1)[row][:, None],
-        )
+        divisor = jnp.where(total > 0, total, 1.0)
+        attended = (total / divisor)[..., None]  # one, or zero for who has nothing to attend to
+        of_slots = jnp.pad(divisor, [(0, 1), (0, 0), (0, 0)], constant_values=1)[row]
+        self.sow("intermediates", "attention", weights / of_slots[:, None])
         if absorb:
             scaled = weights * r[..., None, None]
             read = product("snlh,snd->slhd", scaled, tokens) - jnp.einsum("snlh,sn->slh", scaled, mean)[..., None]
-            read = merge(read) * scale / divisor + (total / divisor[..., 0])[..., None] * bias
+            read = merge(read) * scale / divisor[..., None] + attended * bias
             mixed = product("blhd,dhe->blhe", read, w_v)
         else:
-            mixed = merge(product("snlh,snhe->slhe", weights, product("snd,dhe->snhe", normed, w_v))) / divisor
-        mixed = mixed + (total / divisor[..., 0])[..., None] * value_bias
+            mixed = merge(product("snlh,snhe->slhe", weights, product("snd,dhe->snhe", normed, w_v)))
+            mixed = mixed / divisor[..., None]
+        mixed = mixed + attended * value_bias
         return product("blhe,hed->bld", mixed, w_out)
 
 
-def moments(x: Float[Array, "... d"], epsilon: float = 1e-6) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+def moments(x: Float[Array, "... d"]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Mean and one over the standard deviation of the last axis, in float32 (as flax.linen.LayerNorm takes them)."""
     x = x.astype(jnp.float32)
     mean = x.mean(axis=-1)
-    variance = jnp.maximum((x * x).mean(axis=-1) - mean * mean, 0.0)
-    return mean, jax.lax.rsqrt(variance + epsilon)
+    return mean, inverse_deviation(mean, (x * x).mean(axis=-1))
+
+
+def inverse_deviation(mean: Float[Array, "..."], square: Float[Array, "..."]) -> Float[Array, "..."]:
+    """One over the standard deviation of x from the means of x and of its squares, with the epsilon of LayerNorm."""
+    return jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + 1e-6)
 
 
 class Mlp(nn.Module):
@@ -364,7 +368,7 @@ class FeaturesAdapter(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
         scaled = scale[:, None] * kernel
         product, mean, square = project(features, scaled, self.dtype)
-        r = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + 1e-6)
+        r = inverse_deviation(mean, square)
         tokens = (product - mean[..., None] * scaled.sum(axis=0)) * r[..., None] + (offset @ kernel + bias)
         return tokens.astype(self.dtype), jnp.arange(features.shape[1]) < length[:, None]
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mmpsy_jax.models.perceiver import off
+
 # Everything else changes a shape or the program itself, and is another compilation.
 DYNAMIC = (
     "model.dropout",
@@ -30,12 +32,7 @@ def is_dynamic(field: str, values: Sequence[Any] = ()) -> bool:
     """Whether trainings that differ in this field, having these values, can share a program."""
     if not any(field == name or field.startswith(name + ".") for name in DYNAMIC):
         return False
-    return field not in OFF_AT_ZERO or not any(is_zero(value) for value in values)
-
-
-def is_zero(value: Any) -> bool:
-    """Whether a field is zero for certain; an array may be anything."""
-    return isinstance(value, float | int) and value == 0
+    return field not in OFF_AT_ZERO or not any(off(value) for value in values)
 
 
 def overlay(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:

@@ -40,10 +40,8 @@ class Estimate:
         tokens = 0
         for m in modalities:
             windows = values[m.name] // int(np.prod(m.shape))
-            # Each n-gram id is looked up as a vector of its own.
-            tokens += windows * (
-                m.shape[0] // patch if m.frames else m.shape[0] * (m.shape[1] if m.kind == "ids" else 1)
-            )
+            each = m.shape[0] // patch if m.frames else m.shape[0]
+            tokens += windows * each * (m.shape[1] if m.kind == "ids" else 1)  # every n-gram id becomes a vector
         step = 2 * parameters + 4 * sum(values.values()) + 8 * 4 * width * tokens
         return cls(corpus, bytes_of(state) + parameters, step)
 

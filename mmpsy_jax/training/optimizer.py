@@ -8,8 +8,8 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.models.perceiver import off
 from mmpsy_jax.training.cadence import to_steps
-from mmpsy_jax.training.hyper import is_zero
 
 SCHEDULES = ("cosine", "constant", "linear")
 
@@ -57,7 +57,7 @@ def build(config: ConfigDict, total: int, steps_per_epoch: int, batch_size: int)
         raise InputError(f"config.optimizer.decay_exclude {config.decay_exclude!r}: {error}") from error
     rate = schedule(config, total, steps_per_epoch, batch_size)
     chain = optax.chain(
-        optax.identity() if is_zero(config.clip) else optax.clip_by_global_norm(config.clip),
+        optax.identity() if off(config.clip) else optax.clip_by_global_norm(config.clip),
         optax.adamw(
             rate,
             b1=config.b1,
