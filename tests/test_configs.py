@@ -62,10 +62,9 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     tasks = from_config(config.tasks)
     inputs, modalities = batch(argument)
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
-    biases = [fitted.head(task).bias(fitted.start(task, np.arange(20, dtype=np.float32))) for task in tasks]
+    scores = {label: np.arange(20, dtype=np.float32) for label in ("phq9", "gad7")}
     constants = {
-        "bias": {name: value for bias in biases for name, value in bias.items()},
-        "class_weights": {task.name: np.ones(task.n_classes, np.float32) for task in tasks if task.n_classes},
+        **fitted.of_scores(tasks, scores, "none"),
         "network": {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {},
     }
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)

@@ -1,6 +1,6 @@
 """What is fitted on the training participants before the first step, and on nobody else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,23 +35,28 @@ def fit(
       InputError: a task without a single training label.
     """
     scores = {name: column[members] for name, column in corpus.labels.items()}
-    bias: dict[str, np.ndarray] = {}
-    for task in tasks:
-        bias |= head(task).bias(start(task, scores[task.label]))
     limit = config.data.max_windows or None
     return {
-        "bias": bias,
-        "class_weights": {
-            task.name: np.asarray(
-                multitask.class_weights(task, scores[task.label], config.objective.class_weights), np.float32
-            )
-            for task in tasks
-            if task.kind != "regression"
-        },
+        **of_scores(tasks, scores, config.objective.class_weights),
         "network": {
             f"{m.name}_adapter": {"idf": inverse_document_frequency(corpus, m.name, members, limit)}
             for m in modalities
             if m.kind == "ids"
+        },
+    }
+
+
+def of_scores(
+    tasks: Sequence[Task], scores: Mapping[str, Float[np.ndarray, " n"]], class_weighting: str
+) -> dict[str, Any]:
+    """`bias` and `class_weights` of `fit`, from the scores of the training participants by label."""
+    biases = [head(task).bias(start(task, scores[task.label])) for task in tasks]
+    return {
+        "bias": {name: value for bias in biases for name, value in bias.items()},
+        "class_weights": {
+            task.name: np.asarray(multitask.class_weights(task, scores[task.label], class_weighting), np.float32)
+            for task in tasks
+            if task.kind != "regression"
         },
     }
 
