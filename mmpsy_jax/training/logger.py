@@ -30,6 +30,7 @@ class RunLogger:
         self._file = self._board = None
         if not writes:
             return
+        workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
         kept = [r for r in read_rows(path) if r["step"] <= start_step] if path.exists() else []
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import Task
+from mmpsy_jax.training.config import flatten, jsonable
 from mmpsy_jax.training.hyper import is_dynamic
 from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 
@@ -75,7 +76,8 @@ def points(spec: Mapping[str, Any], config: ConfigDict) -> list[dict[str, Any]]:
         made = [{field: _draw(field, how, rng) for field, how in fields.items()} for _ in range(spec.get("points", 10))]
     if not made:
         raise InputError("sweep: it has no point: give at least one")
-    return [{field: _checked(field, value, config) for field, value in point.items()} for point in made]
+    known = flatten(jsonable(config))
+    return [{field: _checked(field, value, known) for field, value in point.items()} for point in made]
 
 
 def _draw(field: str, how: Any, rng: np.random.Generator) -> Any:
@@ -94,11 +96,8 @@ def _draw(field: str, how: Any, rng: np.random.Generator) -> Any:
     return float(math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
-def _checked(field: str, value: Any, config: ConfigDict) -> Any:
+def _checked(field: str, value: Any, known: Mapping[str, Any]) -> Any:
     """The value as the type of the config's field."""
-    from mmpsy_jax.training.config import flatten, jsonable
-
-    known = flatten(jsonable(config))
     if field.startswith("objective.weights."):
         return float(value)
     if field not in known or any(field == name or field.startswith(name + ".") for name in FIXED):

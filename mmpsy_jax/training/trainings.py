@@ -43,10 +43,10 @@ def plan(
     points = sweep.points(spec, config)
     table: dict[str, Any] = {}
     chosen = [0] * len(outer)
-    if len(points) > 1:
-        table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks))
-        chosen = table["chosen"]
     shape = batching.of(config, corpus, meshes.make_mesh(config.mesh.replica))
+    if len(points) > 1:
+        table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks), shape)
+        chosen = table["chosen"]
     batches = shape.most([fold["train"] for fold in outer])
     single = len(outer) * config.seeds == 1
     made = [
@@ -97,33 +97,22 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
 
     Runs of one config train as replicas of one program where that is possible, otherwise one after another.
     """
-    grouped: dict[str, list[int]] = {}
-    for i, one in enumerate(runs):
+    file = lambda one: one.workdir / "predictions.csv"  # noqa: E731
+    grouped: dict[str, list[Run]] = {}
+    for one in runs:
         shape = {name: len(one.splits[name]) > 0 for name in one.splits}
-        grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(i)
-    made: list[Predictions | None] = [None] * len(runs)
-    for number, members in enumerate(grouped.values()):
-        group = [runs[i] for i in members]
-        if not all((one.workdir / "predictions.csv").exists() for one in group):
-            several = len(group) > 1 and replicas.possible(group[0].config, group[0].corpus)
-            name = f"program_{number}"
-            trained = replicas.train(group, folder / name) if several else map(_train_alone, group)
-            for one, predictions in zip(group, trained, strict=True):
-                if jax.process_index() == 0 and predictions is not None:
-                    write_csv(one.workdir / "predictions.csv", predictions)
-            wait_for_all(f"predictions of {name}")
-        for i, one in zip(members, group, strict=True):
-            file = one.workdir / "predictions.csv"
-            made[i] = read_csv(file) if file.exists() else None
-    return made
-
-
-def _train_alone(one: Run) -> Predictions:
-    file = one.workdir / "predictions.csv"
-    if file.exists():
-        return read_csv(file)
-    one.workdir.mkdir(parents=True, exist_ok=True)
-    return train(one)
+        grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(one)
+    for number, group in enumerate(grouped.values()):
+        missing = [one for one in group if not file(one).exists()]
+        if missing and len(group) > 1 and replicas.possible(group[0].config, group[0].corpus):
+            trained = zip(group, replicas.train(group, folder / f"program_{number}"), strict=True)
+        else:
+            trained = ((one, train(one)) for one in missing)
+        for one, predictions in trained:
+            if jax.process_index() == 0 and predictions is not None:
+                write_csv(file(one), predictions)
+        wait_for_all(f"predictions of group {number}")
+    return [read_csv(file(one)) if file(one).exists() else None for one in runs]
 
 
 def _run(
@@ -142,11 +131,11 @@ def _try(
     outer: Sequence[Split],
     points: Sequence[Mapping[str, Any]],
     decides: tuple[Task, str],
+    shape: batching.Batching,
 ) -> dict[str, Any]:
     """Trains every point on every outer fold's own participants, and chooses one per fold."""
     task, metric = decides
     tried = [(fold, *part) for fold, split in enumerate(outer) for part in _parts_to_try(config, tasks, corpus, split)]
-    shape = batching.of(config, corpus, meshes.make_mesh(config.mesh.replica))
     batches = shape.most([split["train"] for *_, split in tried])
     runs = [
         _run(
