@@ -69,11 +69,11 @@ def _epoch(corpus, changes: dict) -> float:
     made, tasks = mesh.make_mesh(), from_config(config.tasks)
     shape = batches.of(config, corpus, made)
     everyone = np.arange(len(corpus))
-    options = {**shape.sizes, "parts": shape.parts, "placement": config.data.placement}
+    options = {**shape.sizes, "parts": shape.pieces.parts, "placement": config.data.placement}
     with make_loader(corpus, everyone, sharding=mesh.over_data(made), **options) as loader:
         per_epoch, first = loader.batches_per_epoch, next(loader)
         functions = programs.build(
-            config, tasks, modalities=shape.modalities, window_seconds=shape.seconds, total=100,
+            config, tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds, total=100,
             steps_per_epoch=per_epoch,
         )  # fmt: skip
         constants = fitted.fit(config, tasks, shape.modalities, corpus, everyone)
@@ -127,13 +127,8 @@ def _functions(people: int):
     tasks = from_config(config.tasks)
     inputs = (Modality("audio", "features", (360, 80), True), Modality("text", "features", (35, 768)))
     functions = programs.build(config, tasks, modalities=inputs, window_seconds=12.0, total=100, steps_per_epoch=10)
-    scores = np.arange(20, dtype=np.float32)
-    biases = [fitted.head(task).bias(fitted.start(task, scores)) for task in tasks]
-    constants = {
-        "bias": {name: value for bias in biases for name, value in bias.items()},
-        "class_weights": {task.name: np.ones(task.n_classes, np.float32) for task in tasks if task.n_classes},
-        "network": {},
-    }
+    scores = {task.label: np.arange(20, dtype=np.float32) for task in tasks}
+    constants = {**fitted.of_scores(tasks, scores, "none"), "network": {}}
     return functions, constants
 
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int, Int32
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from mmpsy_jax.data.pieces import default_parts, piece_counts
+from mmpsy_jax.data.pieces import Pieces, cut, default_parts
 from mmpsy_jax.data.plan import batches_needed, window_slots
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.models.mental_perceiver import Modality
@@ -20,21 +20,17 @@ class Batching(NamedTuple):
 
     Attributes:
       modalities: the inputs of the network, as pieces of windows.
-      parts: that a window is cut into.
-      seconds: length of a piece.
-      counts: pieces of each participant [N].
+      pieces: how the windows of the whole corpus are cut.
       sizes: `batch_size`, `groups` and `slots`, as the functions of `data/plan.py` take them.
     """
 
     modalities: tuple[Modality, ...]
-    parts: int
-    seconds: float
-    counts: Int32[np.ndarray, " n"]
+    pieces: Pieces
     sizes: dict[str, Any]
 
     def needed(self, members: Int[np.ndarray, " m"], batches: int | None = None) -> int:
         """Batches per epoch of some participants, at least `batches`."""
-        return batches_needed(self.counts, members, **self.sizes, batches=batches)
+        return batches_needed(self.pieces.counts, members, **self.sizes, batches=batches)
 
     def most(self, parts: Sequence[Int[np.ndarray, " _"]]) -> int:
         """Batches of the part that needs most: all of them take as many steps, whatever trains beside them."""
@@ -55,18 +51,11 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
     data, names = config.data, names_of(config, corpus)
     frames = {name: config.model.patch for name in names if corpus.modalities[name].time_axis == 1}
     parts = data.parts or default_parts(corpus, names, frames)
-    counts = piece_counts(corpus, names, parts, data.max_windows or None)
+    pieces = cut(corpus, names, parts, data.max_windows or None)
     groups = groups_of(data.batch_size, data.groups, mesh)
-    slots = window_slots(counts, data.batch_size, groups)
+    slots = window_slots(pieces.counts, data.batch_size, groups)
     modalities = []
-    for name in names:
-        m = corpus.modalities[name]
-        steps, size = (m.shape[m.time_axis], m.shape[1 - m.time_axis])
-        modalities.append(Modality(name, m.kind, (steps // parts, size), m.time_axis == 1, m.vocabulary or 0))
-    return Batching(
-        modalities=tuple(modalities),
-        parts=parts,
-        seconds=float(corpus.card["window_seconds"]) / parts,
-        counts=counts,
-        sizes={"batch_size": data.batch_size, "groups": groups, "slots": slots},
-    )
+    for name, m in pieces.modalities.items():
+        size = m.shape[1 - m.time_axis]
+        modalities.append(Modality(name, m.kind, (pieces.steps(name), size), m.time_axis == 1, m.vocabulary or 0))
+    return Batching(tuple(modalities), pieces, {"batch_size": data.batch_size, "groups": groups, "slots": slots})

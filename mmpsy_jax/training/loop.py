@@ -80,7 +80,8 @@ def train(run: Run) -> Predictions:
     mesh = meshes.make_mesh()
 
     # --- data -------------------------------------------------------------------------------------------------------
-    loader = _loader(run, mesh, "train", training=True)
+    shape = batching.of(config, run.corpus, mesh)
+    loader = _loader(run, shape, mesh, "train", training=True)
     per_epoch = loader.batches_per_epoch
     steps = lambda text, total=None: to_steps(  # noqa: E731
         text, steps_per_epoch=per_epoch, batch_size=config.data.batch_size, total=total
@@ -89,12 +90,11 @@ def train(run: Run) -> Predictions:
     log_every, eval_every = steps(config.log.every, total) or total, steps(config.selection.every, total) or total
 
     # --- programs ---------------------------------------------------------------------------------------------------
-    shape = batching.of(config, run.corpus, mesh)
     functions = build(
         config,
         tasks,
         modalities=shape.modalities,
-        window_seconds=shape.seconds,
+        window_seconds=shape.pieces.seconds,
         total=total,
         steps_per_epoch=per_epoch,
     )
@@ -135,7 +135,7 @@ def train(run: Run) -> Predictions:
     # --- loop: the device never waits for a read-out; metrics are fetched one log interval late -----------------------
     began = time.monotonic() - seconds
     steps_unread: list[tuple[int, PyTree]] = []
-    evaluator = Evaluator(run, tasks, mesh, programs)
+    evaluator = Evaluator(run, tasks, shape, mesh, programs)
 
     def save(step: int, value: float | None) -> None:
         progress = {
@@ -190,9 +190,16 @@ def train(run: Run) -> Predictions:
 class Evaluator:
     """Predictions of whole splits; every process holds all of them."""
 
-    def __init__(self, run: Run, tasks: tuple[Task, ...], mesh: jax.sharding.Mesh, programs: Programs):
+    def __init__(
+        self,
+        run: Run,
+        tasks: tuple[Task, ...],
+        shape: batching.Batching,
+        mesh: jax.sharding.Mesh,
+        programs: Programs,
+    ):
         """Keeps what `scores` and `predictions` need."""
-        self.run, self.tasks, self.mesh, self.programs = run, tasks, mesh, programs
+        self.run, self.tasks, self.shape, self.mesh, self.programs = run, tasks, shape, mesh, programs
         self._loaders: dict[str, Loader] = {}
 
     def close(self) -> None:
@@ -203,7 +210,7 @@ class Evaluator:
     def outputs(self, evaluated: PyTree, split: str) -> tuple[dict[str, np.ndarray], Int[np.ndarray, " n"], dict]:
         """Network outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
         if split not in self._loaders:
-            self._loaders[split] = _loader(self.run, self.mesh, split, training=False)
+            self._loaders[split] = _loader(self.run, self.shape, self.mesh, split, training=False)
         self._loaders[split].rewind()
         parts = jax.device_get([self.programs.predict(evaluated, batch) for batch in self._loaders[split]])
         index = np.concatenate([p["index"] for p in parts])
@@ -272,16 +279,16 @@ def padding_line(loader: Loader, shape: batching.Batching) -> str:
     """How much of a batch is computed in vain."""
     report = loader.padding_report()
     shares = ", ".join(f"{name} {share:.0%}" for name, share in report["tokens"].items())
-    return f"{loader.groups} x {loader.slots} pieces of {shape.seconds:.0f} s per batch; padding: {shares}"
+    return f"{loader.groups} x {loader.slots} pieces of {shape.pieces.seconds:.0f} s per batch; padding: {shares}"
 
 
-def _loader(run: Run, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:
-    data, shape = run.config.data, batching.of(run.config, run.corpus, mesh)
+def _loader(run: Run, shape: batching.Batching, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:
+    data = run.config.data
     return make_loader(
         run.corpus,
         run.splits[split],
         **shape.sizes,
-        parts=shape.parts,
+        parts=shape.pieces.parts,
         batches=run.batches if training else None,
         seed=run.seed,
         shuffle=training,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Bool, PyTree
 
 from mmpsy_jax.data.resident import gather
 from mmpsy_jax.training import mesh as meshes
@@ -36,7 +36,7 @@ class ReplicaPrograms:
         self._at = jax.jit(self._chunk_at, donate_argnums=1, out_shardings=both)
         self.init = jax.jit(
             lambda arrays, plan, seeds, fitted: jax.vmap(self.functions.init, in_axes=(0, None, 0))(
-                seeds, gather(arrays, jax.tree.map(lambda x: x[0, 0], plan)), fitted
+                seeds, gather(arrays, plan), fitted
             ),
             out_shardings=over,
         )
@@ -79,8 +79,8 @@ class ReplicaPrograms:
         states: PyTree,
         plan: PyTree,
         values: PyTree,
-        active: np.ndarray,
-        put: Callable,
+        active: Bool[np.ndarray, " r"],
+        put: Callable[[PyTree], PyTree],
     ) -> Callable[[], tuple[PyTree, PyTree]]:
         """Compiles where need be; what it returns does the steps of `plan`: new states, and metrics [R, T]."""
         if layout != "sequence":

@@ -94,6 +94,7 @@ class _Group:
         if config.replicas.layout not in LAYOUTS:
             raise one_of("config.replicas.layout", config.replicas.layout, LAYOUTS)
         self.layout = config.replicas.layout
+        self.timings: dict[str, float] = {}  # seconds of a chunk by layout, while it is `auto`
         self.tasks = from_config(config.tasks)
         self.mesh = meshes.make_mesh(config.mesh.replica)
         self.shape = batching.of(config, self.corpus, self.mesh)
@@ -103,7 +104,7 @@ class _Group:
             modalities=tuple(m.name for m in self.shape.modalities),
             labels=tuple(self.corpus.labels),
             max_windows=data.max_windows or None,
-            parts=self.shape.parts,
+            parts=self.shape.pieces.parts,
         )
         self.per_epoch = max(self.batches(run, "train") for run in runs)
         cadence = {"steps_per_epoch": self.per_epoch, "batch_size": data.batch_size}
@@ -117,11 +118,16 @@ class _Group:
             config,
             self.tasks,
             modalities=self.shape.modalities,
-            window_seconds=self.shape.seconds,
+            window_seconds=self.shape.pieces.seconds,
             total=self.total,
             steps_per_epoch=self.per_epoch,
         )
         self.arrays = self.resident.on_device(meshes.replicated(self.mesh))
+        common = (config, self.tasks, self.shape.modalities, self.corpus)
+        parts = {run.fold: run.splits["train"] for run in runs}  # seeds of a fold share theirs
+        self.fitted = {fold: fit(*common, part) for fold, part in parts.items()}
+        # Of one batch: shapes are all that initialising and the estimate of memory need.
+        self.example = jax.tree.map(lambda x: x[0], self.plan_arrays(self.plans(first, "train", self.per_epoch), 0, 1))
         self.programs = ReplicaPrograms(self.functions, self.mesh)
 
     def batches(self, run: loop.Run, split: str) -> int:
@@ -131,7 +137,7 @@ class _Group:
     def plans(self, run: loop.Run, split: str, batches: int) -> Plans:
         """The batches of a run, the same as `loop.train` makes."""
         return Plans(
-            self.shape.counts,
+            self.shape.pieces.counts,
             members=run.splits[split],
             batches=batches,
             seed=run.seed,
@@ -146,15 +152,14 @@ class _Group:
 
     def wave_size(self) -> int:
         """Replicas that train together, a multiple of the parts of the mesh."""
-        fitted = fit(self.config, self.tasks, self.shape.modalities, self.corpus, self.runs[0].splits["train"])
-        plan = jax.tree.map(lambda x: x[0], self.plan_arrays(self.plans(self.runs[0], "train", self.per_epoch), 0, 1))
-        batch = jax.eval_shape(gather, self.arrays, plan)
-        state = jax.eval_shape(self.functions.init, jax.ShapeDtypeStruct((), jnp.int32), batch, fitted)
-        self.estimate = memory.Estimate.of(
+        batch = jax.eval_shape(gather, self.arrays, self.example)
+        seed = jax.ShapeDtypeStruct((), jnp.int32)
+        state = jax.eval_shape(self.functions.init, seed, batch, self.fitted[self.runs[0].fold])
+        estimate = memory.Estimate.of(
             state, batch, self.shape.modalities, self.resident.nbytes, self.config.model.width, self.config.model.patch
         )
         parts = self.mesh.shape["replica"]
-        fitting = self.estimate.replicas(memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout)
+        fitting = estimate.replicas(memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout)
         waves = math.ceil(len(self.runs) / (fitting * parts))
         return math.ceil(len(self.runs) / waves / parts) * parts  # waves of equal size, so that all share one program
 
@@ -168,8 +173,6 @@ class _Wave:
         self.places = [*runs, *[runs[0]] * (size - len(runs))]
         self.active, self.failed = np.arange(size) < len(runs), np.zeros(size, bool)
         self.selections = [Selection(group.config.selection) for _ in runs]
-        self.layout: str = group.layout
-        self.timings: dict[str, float] = {}
         # One replica after another would leave all parts of a mesh but one idle.
         self.candidates = ("sequence", "vmap") if group.mesh.size == 1 and size > 1 else ("vmap",)
         names = sorted({name for run in group.runs for name in run.values})
@@ -199,7 +202,9 @@ class _Wave:
     def train(self) -> list[Predictions | None]:
         """All steps of all replicas; see `train`."""
         group, programs = self.group, self.group.programs
-        states = programs.init(group.arrays, *self._put(self._start()))
+        seeds = np.array([run.seed for run in self.places], np.int32)
+        fitted = _stack([group.fitted[run.fold] for run in self.places])
+        states = programs.init(group.arrays, group.example, *self._put((seeds, fitted)))
         best = programs.best_of(states)
         checkpoints = Checkpoints(self.folder / "checkpoints", keep=1)
         step, seconds = 0, 0.0
@@ -210,8 +215,7 @@ class _Wave:
             for selection, saved in zip(self.selections, progress["selections"], strict=True):
                 selection.restore(saved)
             self.active, self.failed = np.array(progress["active"]), np.array(progress["failed"])
-            self.layout, self.timings = progress["layout"], progress["timings"]
-            group.layout = self.layout  # what one wave has measured, the others need not
+            group.layout, group.timings = progress["layout"], progress["timings"]
         began = time.monotonic() - seconds
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.closing(checkpoints))
@@ -238,47 +242,34 @@ class _Wave:
             checkpoints.wait()
         return self._predictions(best)
 
-    def _start(self) -> tuple[PyTree, np.ndarray, PyTree]:
-        """What `init` takes: one batch's plan per replica, seeds, and what is fitted on each training part."""
-        group = self.group
-        plan = _stack([group.plan_arrays(plans, 0, 1) for plans in self.plans])
-        parts = {run.fold: run.splits["train"] for run in self.places}  # seeds of a fold share theirs
-        fitted = {
-            fold: fit(group.config, group.tasks, group.shape.modalities, group.corpus, part)
-            for fold, part in parts.items()
-        }
-        seeds = np.array([run.seed for run in self.places], np.int32)
-        return plan, seeds, _stack([fitted[run.fold] for run in self.places])
-
     def _progress(self, seconds: float) -> dict[str, Any]:
         return {
             "selections": [selection.state() for selection in self.selections],
             "active": self.active.tolist(),
             "failed": self.failed.tolist(),
-            "layout": self.layout,
-            "timings": self.timings,
+            "layout": self.group.layout,
+            "timings": self.group.timings,
             "seconds": seconds,
         }
 
     def _logger(self, run: loop.Run, step: int) -> RunLogger:
-        run.workdir.mkdir(parents=True, exist_ok=True)
         writes = jax.process_index() == 0
         return RunLogger(run.workdir, writes=writes, start_step=step, total=self.group.total, tensorboard=False)
 
     def _chunk(self, states: PyTree, plan: PyTree, step: int, upto: int) -> tuple[PyTree, PyTree]:
         """Trains from `step` to `upto`; while the layout is `auto`, times one more candidate."""
-        group, layout = self.group, self.layout
+        group, layout = self.group, self.group.layout
         if layout == "auto":
-            layout = next(name for name in self.candidates if name not in self.timings)
+            layout = next(name for name in self.candidates if name not in group.timings)
         run = group.programs.chunk(layout, group.arrays, states, plan, self.values, self.active, self._put)
         began = time.monotonic()
         states, metrics = run()
         metrics = jax.device_get(metrics)
         seconds = time.monotonic() - began
-        if self.layout == "auto":
-            self.timings = {**self.timings, layout: seconds}
-            if len(self.timings) == len(self.candidates):
-                self.layout = group.layout = min(self.timings, key=self.timings.__getitem__)
+        if group.layout == "auto":
+            group.timings = {**group.timings, layout: seconds}
+            if len(group.timings) == len(self.candidates):
+                group.layout = min(group.timings, key=group.timings.__getitem__)  # the next waves need not measure
         loss = float(np.mean(metrics["loss"][self.active]))
         seen = int(self.active.sum()) * (upto - step) * group.config.data.batch_size
         left = (group.total - upto) / (upto - step) * seconds / 60
