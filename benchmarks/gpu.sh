@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All benchmarks on one GPU, in less than ten minutes. NOT RUN YET: no GPU could be had when this was written.
+# All benchmarks on one GPU, in less than ten minutes. NOT RUN YET, nor its wheels tried.
 #
 #   bash benchmarks/gpu.sh            tables and logs go to $OUT (default: runs/gpu)
 #
