@@ -163,3 +163,17 @@ def test_start_is_quick():
     began = time.monotonic()
     launch(sys.executable, "launch.py", "--version", env=environment())
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone reads GLIBC_TUNABLES")
+@pytest.mark.parametrize(("given", "kept"), [(None, "glibc.malloc.hugetlb=1"), ("", ""), ("glibc.x=1", "glibc.x=1")])
+def test_huge_pages_are_asked_for_unless_the_user_has_decided(given, kept):
+    there = environment()
+    there.pop("GLIBC_TUNABLES", None)
+    if given is not None:
+        there["GLIBC_TUNABLES"] = given
+    shown = [sys.executable, "-c", "import os; print('in', os.environ['GLIBC_TUNABLES'])"]
+    code = f"import launch; launch.use_huge_pages({shown!r}); import os; print('in', os.environ['GLIBC_TUNABLES'])"
+    result = launch(sys.executable, "-c", code, env=there)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == f"in {kept}".strip()
