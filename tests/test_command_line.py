@@ -125,6 +125,26 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
     np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_with(dataset, tmp_path):
+    options = ["--config.evaluation.baselines=False", "--config.seeds=2", "--config.mesh.replica=2"]
+    options += ["--config.total=40 epochs", "--config.optimizer.learning_rate=1e-3"]
+    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment(2))
+    assert whole.returncode == 0, whole.stderr
+    processes = start_two(*command(dataset, tmp_path / "run", *options))
+    for line in processes[0].stdout:
+        if "2 replicas, vmap: step" in line:
+            processes[1].send_signal(signal.SIGTERM)
+            break
+    outputs, codes = finish(processes)
+    assert codes == [143, 143], outputs
+    assert not (tmp_path / "run" / "predictions.csv").exists()
+    resumed = launch(*command(dataset, tmp_path / "run", *options), env=environment(2))
+    assert resumed.returncode == 0, resumed.stderr
+    a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
+    np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import signal
 import threading
 import time
@@ -33,6 +34,7 @@ from mmpsy_jax.training.selection import Selection, quick_metrics
 from mmpsy_jax.training.step import Programs, compile_for, evaluated
 
 SPLITS = ("train", "validation", "test")
+_asked = itertools.count(1)  # how often this process has asked whether to stop
 
 
 class TrainingDiverged(RuntimeError):
@@ -157,7 +159,7 @@ def train(run: Run) -> Predictions:
             with jax.transfer_guard("disallow"):
                 state, metrics = programs.update(state, next(loader))
             steps_unread.append((step, metrics))
-            stopping = must_stop(stop, step)  # asked at every step: the processes agree on one of them
+            stopping = must_stop(stop)  # asked at every step: the processes agree on one of them
             if step % log_every == 0 and step > log_every:
                 ready, steps_unread = steps_unread[:-log_every], steps_unread[-log_every:]
                 _read_out(ready, logger, config.data.batch_size, state)
@@ -341,8 +343,15 @@ def terminations():
         signal.signal(signal.SIGTERM, previous)
 
 
-def must_stop(stop: threading.Event, step: int) -> bool:
-    return multihost_utils.reached_preemption_sync_point(step) if jax.process_count() > 1 else stop.is_set()
+def must_stop(stop: threading.Event) -> bool:
+    """Whether to save and end now; every process asks equally often, and all get the same answer.
+
+    The runtime agrees on the next number that nobody has asked with yet and waits for exactly that one: steps would not
+    do, since replicas take several at once and the next training starts again with the first.
+    """
+    if jax.process_count() == 1:
+        return stop.is_set()
+    return multihost_utils.reached_preemption_sync_point(next(_asked))
 
 
 def _initialise_from(folder: str, state: PyTree) -> PyTree:

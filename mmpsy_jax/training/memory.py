@@ -21,9 +21,9 @@ def bytes_of(tree: PyTree) -> int:
 class Estimate:
     """Bytes: of the corpus (once), of a replica that waits, and of a step of one replica while it runs.
 
-    A waiting replica holds its state and its best parameters. A step holds gradients and updates (as large as the
-    parameters each), the batch in float32, and eight float32 activations per token and unit of width, forward and
-    backward (our rule of thumb; `replicas.py` logs what XLA reports beside it).
+    A waiting replica holds its state, the next one while a chunk runs, and its best parameters. A step holds gradients
+    and updates (as large as the parameters each), the batch in float32, and eight float32 activations per token and
+    unit of width, forward and backward (our rule of thumb; `replicas.py` logs what XLA reports beside it).
     """
 
     corpus: int
@@ -43,16 +43,19 @@ class Estimate:
             each = m.shape[0] // patch if m.frames else m.shape[0]
             tokens += windows * each * (m.shape[1] if m.kind == "ids" else 1)  # every n-gram id becomes a vector
         step = 2 * parameters + 4 * sum(values.values()) + 8 * 4 * width * tokens
-        return cls(corpus, bytes_of(state) + parameters, step)
+        return cls(corpus, 2 * bytes_of(state) + parameters, step)
 
-    def replicas(self, budget: int, layout: str) -> int:
+    def replicas(self, budget: int, layout: str, at_once: int = 1) -> int:
         """Replicas that fit into `budget` bytes under a layout (`auto` may come to `vmap`).
+
+        Args:
+          at_once: replicas that run beside each other where not all do.
 
         Raises:
           InputError: not even one.
         """
         stepping = self.step if layout in ("vmap", "auto") else 0
-        left = budget - self.corpus - (self.step - stepping)
+        left = budget - self.corpus - (0 if stepping else at_once * self.step)
         fitting = left // (self.replica + stepping)
         if fitting < 1:
             raise InputError(

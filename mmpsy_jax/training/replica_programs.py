@@ -1,8 +1,10 @@
 """The compiled programs of stacked trainings: `replicas.py` says what they are for."""
 
+import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,12 @@ class ReplicaPrograms:
         }
         both = (over, meshes.replicated(self.mesh))  # every process reads the metrics of all replicas
         self.layouts = {name: jax.jit(run, donate_argnums=1, out_shardings=both) for name, run in many.items()}
-        self._at = jax.jit(self._chunk_at, donate_argnums=1, out_shardings=both)
+        self._at = jax.jit(self._chunk_at)
+        self._put_back = jax.jit(
+            lambda states, new, at: jax.tree.map(lambda x, y: x.at[at].set(y), states, new),
+            donate_argnums=0,
+            out_shardings=over,
+        )
         self.init = jax.jit(
             lambda arrays, plan, seeds, fitted: jax.vmap(self.functions.init, in_axes=(0, None, 0))(
                 seeds, gather(arrays, plan), fitted
@@ -50,7 +57,13 @@ class ReplicaPrograms:
             out_shardings=over,
         )
         self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, evaluated(states)), out_shardings=over)
-        self.predict = jax.jit(self._predict, out_shardings=meshes.replicated(self.mesh))
+        self._predict_at = jax.jit(
+            lambda arrays, *stacked_and_at: self._predict_one(arrays, *_slice(*stacked_and_at)),
+        )
+        self._predict_all = jax.jit(
+            lambda arrays, *stacked: jax.lax.map(lambda x: self._predict_one(arrays, *x), stacked),
+            out_shardings=meshes.replicated(self.mesh),
+        )
 
     def _chunk(self, arrays: PyTree, state: PyTree, plan: PyTree, values: PyTree, active: jax.Array) -> PyTree:
         """Steps of one replica; one that has stopped keeps its state."""
@@ -68,9 +81,8 @@ class ReplicaPrograms:
         return jax.lax.cond(active, run, idle)
 
     def _chunk_at(self, arrays: PyTree, states: PyTree, plan: PyTree, values: PyTree, at: jax.Array) -> PyTree:
-        take = lambda tree: jax.tree.map(lambda x: x[at], tree)  # noqa: E731
-        new, metrics = self._chunk(arrays, take(states), take(plan), take(values), jnp.bool_(True))
-        return jax.tree.map(lambda x, y: x.at[at].set(y), states, new), metrics
+        """New state and metrics of the replica at one place."""
+        return self._chunk(arrays, *_slice(states, plan, values, at), jnp.bool_(True))
 
     def chunk(
         self,
@@ -86,16 +98,16 @@ class ReplicaPrograms:
         if layout != "sequence":
             arguments = (arrays, states, plan, values, put(active))
             return functools.partial(self._compiled(layout, self.layouts[layout], *arguments), *arguments)
-        places = {int(i): put(np.int32(i)) for i in np.flatnonzero(active)}
-        run = self._compiled(layout, self._at, arrays, states, plan, values, next(iter(places.values())))
+        places = [put(np.int32(i)) for i in np.flatnonzero(active)]
+        run = self._compiled(layout, self._at, arrays, states, plan, values, places[0])
 
         def one_after_another() -> tuple[PyTree, PyTree]:
             now, parts = states, {}
-            for i, at in places.items():
-                now, parts[i] = run(arrays, now, plan, values, at)
-            idle = jax.tree.map(jnp.zeros_like, next(iter(parts.values())))
-            stacked = [parts.get(i, idle) for i in range(len(active))]
-            return now, jax.tree.map(lambda *x: np.stack(jax.device_get(x)), *stacked)
+            made = side_by_side(lambda at: run(arrays, states, plan, values, at), places)
+            for i, at, (new, metrics) in zip(np.flatnonzero(active), places, made, strict=True):
+                now, parts[i] = self._put_back(now, new, at), jax.device_get(metrics)
+            idle = jax.tree.map(np.zeros_like, next(iter(parts.values())))
+            return now, jax.tree.map(lambda *x: np.stack(x), *(parts.get(i, idle) for i in range(len(active))))
 
         return one_after_another
 
@@ -110,8 +122,35 @@ class ReplicaPrograms:
                 say(f"{layout}: XLA needs {needed.temp_size_in_bytes / 2**30:.2f} GB beside its arguments")
         return self.executables[key]
 
-    def _predict(self, arrays: PyTree, stacked: PyTree, plan: PyTree) -> PyTree:
-        """Outputs and sums of loss of every replica, [R, T, ...]; one replica and batch at a time."""
-        one = lambda x: jax.lax.map(lambda p: self.functions.predict(x[0], gather(arrays, p)), x[1])  # noqa: E731
-        made = jax.lax.map(one, (stacked, plan))
+    def predict(self, arrays: PyTree, stacked: PyTree, plan: PyTree, put: Callable[[PyTree], PyTree]) -> PyTree:
+        """Outputs and sums of loss of every replica as numpy arrays, [R, T, ...]; one batch at a time."""
+        if self.mesh.size > 1:
+            return jax.device_get(self._predict_all(arrays, stacked, plan))
+        places = [put(i) for i in np.arange(len(jax.tree.leaves(plan)[0]), dtype=np.int32)]
+        made = side_by_side(lambda at: self._predict_at(arrays, stacked, plan, at), places)
+        return jax.tree.map(lambda *x: np.stack(x), *jax.device_get(made))
+
+    def _predict_one(self, arrays: PyTree, seen: PyTree, plan: PyTree) -> PyTree:
+        made = jax.lax.map(lambda p: self.functions.predict(seen, gather(arrays, p)), plan)
         return {name: made[name] for name in ("outputs", "sums")}
+
+
+def _slice(*stacked_and_at: PyTree) -> PyTree:
+    """The trees of one replica, whose place comes last."""
+    *stacked, at = stacked_and_at
+    return jax.tree.map(lambda x: x[at], stacked)
+
+
+def at_once() -> int:
+    """Replicas that `sequence` runs beside each other: one per core of a CPU, elsewhere one."""
+    return (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
+def side_by_side(run: Callable[[jax.Array], PyTree], places: Sequence[jax.Array]) -> list[PyTree]:
+    """Results of one program at several places, `at_once()` of them together.
+
+    XLA runs what a loop repeats on a single core. Two replicas beside each other keep two cores busy, and need no
+    second copy of the corpus, as two CPU devices would.
+    """
+    with concurrent.futures.ThreadPoolExecutor(at_once()) as pool:
+        return list(pool.map(lambda at: jax.block_until_ready(run(at)), places))

@@ -6,9 +6,9 @@ evaluations on the device. How replicas lie on a device is a *layout*:
 
 | layout | a chunk of steps is | good where |
 |---|---|---|
-| `sequence` | one scan per replica, through one compiled program | the work of one replica fills the device |
-| `map` | one program that loops over the replicas | as `sequence`, with one dispatch |
-| `vmap` | one scan whose steps do all replicas at once | the work of one replica is small |
+| `sequence` | one scan per replica, by one compiled program; on CPUs one per core at once | a replica fills a core |
+| `map` | one program that loops over the replicas | one replica fills the device; one dispatch |
+| `vmap` | one scan whose steps do all replicas at once | a replica is small |
 
 `auto` times `sequence` and `vmap` on the first chunks of the training itself and keeps the faster; what it chose is
 saved with the state. All layouts compute the same, up to the order of float32 sums. Replicas that do not fit into
@@ -30,7 +30,6 @@ from jaxtyping import Bool, PyTree
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.assemble import Plans
-from mmpsy_jax.data.pieces import cut
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.resident import Resident, gather
 from mmpsy_jax.errors import one_of
@@ -44,7 +43,7 @@ from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.fitted import fit
 from mmpsy_jax.training.logger import RunLogger, say
 from mmpsy_jax.training.programs import build
-from mmpsy_jax.training.replica_programs import ReplicaPrograms
+from mmpsy_jax.training.replica_programs import ReplicaPrograms, at_once
 from mmpsy_jax.training.selection import Selection
 from mmpsy_jax.training.step import evaluated
 
@@ -76,8 +75,8 @@ def possible(config: ConfigDict, corpus: Corpus) -> bool:
     data = config.data
     if config.replicas.layout == "off" or data.placement not in ("auto", "device"):
         return False
-    names = batching.names_of(config, corpus)
-    needed = cut(corpus, names, data.parts or 1, data.max_windows or None).nbytes(np.arange(len(corpus)))
+    shape = batching.of(config, corpus, meshes.make_mesh(config.mesh.replica))
+    needed = shape.pieces.nbytes(np.arange(len(corpus)))
     if data.placement == "auto" and needed > data.memory_gb * 2**30:
         say(f"the windows take {needed / 2**30:.1f} GB, more than config.data.memory_gb: one training after another")
         return False
@@ -159,7 +158,8 @@ class _Group:
             state, batch, self.shape.modalities, self.resident.nbytes, self.config.model.width, self.config.model.patch
         )
         parts = self.mesh.shape["replica"]
-        fitting = estimate.replicas(memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout)
+        budget, layout = memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout
+        fitting = estimate.replicas(budget, layout, at_once())
         waves = math.ceil(len(self.runs) / (fitting * parts))
         return math.ceil(len(self.runs) / waves / parts) * parts  # waves of equal size, so that all share one program
 
@@ -231,7 +231,7 @@ class _Wave:
                 if evaluating:
                     improved = self._select(self._scores(states, step), metrics, step, loggers)
                     best = programs.keep(best, states, self._put(improved))
-                stopping = loop.must_stop(stop, step)
+                stopping = loop.must_stop(stop)
                 if evaluating or stopping:
                     checkpoints.save(step, {"states": states, "best": best}, self._progress(time.monotonic() - began))
                 if stopping and step < group.total:
@@ -294,7 +294,7 @@ class _Wave:
     def _outputs(self, stacked: PyTree, split: str) -> list[tuple[dict[str, np.ndarray], np.ndarray, dict]]:
         """Per run: outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
         plan, index = self.held_out[split]
-        made = jax.device_get(self.group.programs.predict(self.group.arrays, stacked, plan))
+        made = self.group.programs.predict(self.group.arrays, stacked, plan, self._put)
         parts = []
         for i in range(len(self.runs)):
             real = index[i] >= 0
