@@ -118,7 +118,7 @@ def _headline(report, context) -> list[dict[str, Any]]:
     if not any(row[3] for row in rows):
         columns.pop(3)
         rows = [row[:3] + row[4:] for row in rows]
-    return [section("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows)]
+    return [section("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows, strong="model")]
 
 
 def _headline_of_runs(report, runs) -> list[dict[str, Any]]:

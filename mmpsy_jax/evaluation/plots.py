@@ -138,7 +138,7 @@ def precision_recall(
             axes.plot(x, y, drawstyle="steps-post", label=f"{name} {area:.3f}", **style)
         axes.axhline(y_true.mean(), color=_INK, linewidth=0.6, linestyle=":", label=f"prevalence {y_true.mean():.3f}")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.05))
-        axes.legend(title="AUPRC", loc="best")
+        drawing.figure.legend(title="AUPRC", loc="outside lower center", ncols=2)
     return drawing.svg
 
 
@@ -282,7 +282,7 @@ def decision_curve(curve: Mapping[str, Any], model: str = "model") -> str:
         # Calling everybody positive costs without bound: what it costs beyond the gain of a perfect test is left out.
         top = np.nanmax([*own, *treat_all, 0.01])
         axes.set(xlabel="threshold probability", ylabel="net benefit", ylim=(-0.4 * top, 1.1 * top))
-        axes.legend(loc="upper right")
+        drawing.figure.legend(loc="outside lower center", ncols=2)
     return drawing.svg
 
 

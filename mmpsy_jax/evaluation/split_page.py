@@ -23,9 +23,14 @@ RULES = {
 Section = dict[str, Any]
 
 
-def section(title: str, columns: list[str], rows: list[list[Any]], note: str = "", opened: bool = False) -> Section:
-    """A table as the template sets it; each cell is text, or a dictionary as `wording.cell` makes it."""
-    return {"title": title, "columns": columns, "rows": rows, "note": note, "opened": opened}
+def section(
+    title: str, columns: list[str], rows: list[list[Any]], note: str = "", opened: bool = False, strong: str = ""
+) -> Section:
+    """A table as the template sets it; each cell is text, or a dictionary as `wording.cell` makes it.
+
+    A titled table is folded in unless it is `opened`; the column called `strong` stands out.
+    """
+    return {"title": title, "columns": columns, "rows": rows, "note": note, "opened": opened, "strong": strong}
 
 
 def split(
@@ -102,7 +107,7 @@ def _metrics(task: Task, scored, model: str, opened: bool) -> Section:
             shown["reason"] = " ".join(filter(None, (verdict(difference, sign), shown["reason"])))
             row += [wording.cell(metric, scored["baselines"][name][metric]), shown]
         rows.append(row)
-    return section("All metrics", columns, rows, opened=opened)
+    return section("All metrics", columns, rows, opened=opened, strong=model)
 
 
 def _comparisons(scored) -> Iterator[Section]:

@@ -36,7 +36,10 @@ def label(metric: str) -> str:
 
 def number(metric: str, value: float | None) -> str:
     """A value as text; "undefined" for None."""
-    return "undefined" if value is None else f"{value:.{2 if metric in _POINTS else 3}f}"
+    if value is None:
+        return "undefined"
+    digits = 2 if metric in _POINTS else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # -0.0004 is 0.000, not -0.000
 
 
 def p_value(value: float | None) -> str:
