@@ -72,6 +72,6 @@ def _sizes(audit) -> Section:
     for split, part in audit["splits"].items():
         for column, quantiles in part["sizes"].items():
             name, unit = SIZES[column]
-            shown = ["-" if quantiles is None else f"{quantiles[one] * unit:.4g}" for one in QUANTILES]
+            shown = ["-" if quantiles is None else f"{quantiles[one] * unit:.3g}" for one in QUANTILES]
             rows.append([split, name, *shown])
     return section("Sizes of the interviews", ["split of the corpus", "size", *QUANTILES.values()], rows)

@@ -51,7 +51,7 @@ def render(report: Mapping[str, Any]) -> str:
         spread_note=wording.spread_note(report),
         flags=report["flags"],
         intended_use=page.INTENDED_USE,
-        methods=page.METHODS,
+        methods=(page.BASELINES_NOTE, *page.METHODS),
     )
 
 

@@ -29,8 +29,8 @@ INTENDED_USE = (
     "crisis service.",
     "Another language, age, device or way of asking than that of the training participants needs its own evaluation.",
 )
+BASELINES_NOTE = "Baselines are fitted on the training split alone, with fixed hyper-parameters."
 METHODS = (
-    "Baselines are fitted on the training split alone, with fixed hyper-parameters.",
     "Participants are the unit of splitting and of resampling; models are compared in pairs on the same resamples.",
     "Thresholds, recalibration and conformal intervals come from validation and are carried to test.",
     "An interval is about the sample of participants; retraining adds variation that folds and seeds show.",
@@ -69,21 +69,29 @@ def render(
         runs=_runs(runs),
         optimum=_optimum(optimum) if optimum else None,
         interval_note=f"{wording.interval_note(report)} {wording.spread_note(report)}",
-        curves={
-            f"{run}: {name}" if run else name: Markup(svg)
-            for run, rows in curves.items()
-            for name, svg in plots.learning_curves(rows).items()
-        },
+        curves=_curves(curves),
         sweep=_sweep(context.get("sweep")),
         tasks=[_task(task, report, predictions, baselines, model) for task in tasks],
         subgroups=_subgroups(report),
         ablations=_ablations(report),
         audit=audit_page.sections(report),
         intended_use=INTENDED_USE,
-        tripod=tripod.items(report),
-        methods=METHODS,
+        tripod=[] if runs else tripod.items(report),
+        methods=METHODS if runs else (BASELINES_NOTE, *METHODS),
         context={name: json.dumps(value, indent=1, ensure_ascii=False) for name, value in context.items() if value},
     )
+
+
+def _curves(curves) -> dict[str, Markup]:
+    """Learning curves of one run, or of several beside each other."""
+    drawn = {run: plots.learning_curves(rows) for run, rows in curves.items()}
+    names = dict.fromkeys(name for pictures in drawn.values() for name in pictures)
+    return {
+        f"{run}: {name}" if run else name: Markup(pictures[name])
+        for name in names
+        for run, pictures in drawn.items()
+        if name in pictures
+    }
 
 
 def _sweep(sweep: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -149,8 +157,11 @@ def _runs(runs) -> list[dict[str, Any]]:
         [run["name"], run["workdir"], run["corpus"] or "not known", run["revision"] or "not known"] for run in runs
     ]
     fields = sorted({field for run in runs for field in run["differs"]})
-    differing = [[field, *(str(run["differs"].get(field, "-")) for run in runs)] for field in fields]
-    made = [section("", ["run", "workdir", "corpus", "revision of the code"], about)]
+    differing = [
+        [field, *(json.dumps(run["differs"][field]) if field in run["differs"] else "-" for run in runs)]
+        for field in fields
+    ]
+    made = [section("Where the runs came from", ["run", "workdir", "corpus", "revision of the code"], about)]
     if differing:
         made.append(section("Settings that differ", ["field", *(run["name"] for run in runs)], differing, opened=True))
     return made

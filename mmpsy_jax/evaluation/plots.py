@@ -250,7 +250,7 @@ def bland_altman(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"
         for height, style in ((bias, "-"), (bias - reach, "--"), (bias + reach, "--")):
             axes.axhline(height, color=COLOURS[1], linestyle=style, linewidth=1, label=f"{height:+.2f}")
         axes.set(xlabel="mean of true and predicted", ylabel="predicted - true")
-        axes.legend(title="bias, limits of agreement", loc="upper left", ncols=3)
+        drawing.figure.legend(title="bias, limits of agreement", loc="outside lower center", ncols=3)
     return drawing.svg
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, page
+from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_content
 from mmpsy_jax.evaluation.scoring import evaluate
@@ -100,7 +101,7 @@ def compare_runs(
 
 
 def _name(workdirs: list[Path], output: Path) -> list[tuple[str, Path]]:
-    """Runs are called by their folders, or by what was given where two folders have the same name."""
+    """Runs are called by their folders, or by the whole path where such a name is not unique or that of a baseline."""
     if len(workdirs) < 2:
         raise InputError(f"report: {len(workdirs)} workdir given: give two or more runs to compare")
     places = [workdir.resolve() for workdir in workdirs]
@@ -109,8 +110,8 @@ def _name(workdirs: list[Path], output: Path) -> list[tuple[str, Path]]:
     if output.resolve() in places:
         raise InputError(f"report: --output={output} is one of the runs, whose report it would replace: give another")
     names = [place.name for place in places]
-    if len(set(names)) < len(names):
-        names = [str(workdir) for workdir in workdirs]
+    if len(set(names)) < len(names) or not TITLES.keys().isdisjoint(names):
+        names = [str(place) for place in places]
     return list(zip(names, workdirs, strict=True))
 
 

@@ -127,7 +127,7 @@ def _comparisons(scored) -> Iterator[Section]:
         for name, one in tested.items()
     ]
     columns = ["against", "metric", "difference", "p", "p (Holm)", "test"]
-    note = "Two-sided p values; Holm's correction is over the comparisons of this table."
+    note = "Two-sided p values; Holm's correction is over all comparisons of this report on the same split."
     yield section("Tests against the others", columns, rows, note)
 
 

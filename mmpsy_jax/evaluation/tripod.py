@@ -23,7 +23,8 @@ def _context(report: Report, name: str) -> Mapping[str, Any]:
 
 def _title(report: Report) -> str:
     targets = "; ".join(wording.target(entry) for entry in report["tasks"].values())
-    return f"Development and internal evaluation of {wording.title(report.get('context') or {})}: {targets}."
+    what = "Development and internal evaluation" if _context(report, "config") else "Evaluation of predictions"
+    return f"{what}: {targets}."
 
 
 def _data_source(report: Report) -> str | None:
