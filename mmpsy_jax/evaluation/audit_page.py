@@ -6,10 +6,10 @@ from typing import Any
 from mmpsy_jax.evaluation.split_page import Section, section
 
 SIZES = {
-    "duration_s": ("audio in minutes", 1 / 60),
-    "n_windows": ("windows", 1),
-    "n_answers": ("answers", 1),
-    "n_characters": ("characters", 1),
+    "duration_s": ("audio in minutes", 1 / 60, ".2f"),
+    "n_windows": ("windows", 1, "g"),
+    "n_answers": ("answers", 1, "g"),
+    "n_characters": ("characters", 1, "g"),
 }
 QUANTILES = {"min": "least", "q25": "25 %", "median": "median", "q75": "75 %", "max": "most"}
 
@@ -71,7 +71,7 @@ def _sizes(audit) -> Section:
     rows = []
     for split, part in audit["splits"].items():
         for column, quantiles in part["sizes"].items():
-            name, unit = SIZES[column]
-            shown = ["-" if quantiles is None else f"{quantiles[one] * unit:.3g}" for one in QUANTILES]
+            name, unit, form = SIZES[column]
+            shown = ["-" if quantiles is None else f"{quantiles[one] * unit:{form}}" for one in QUANTILES]
             rows.append([split, name, *shown])
     return section("Sizes of the interviews", ["split of the corpus", "size", *QUANTILES.values()], rows)

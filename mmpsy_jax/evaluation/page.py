@@ -219,16 +219,18 @@ def _groups_table(title: str, kind: str, groups, opened: bool) -> dict[str, Any]
 
 
 def _ablations(report) -> list[dict[str, Any]]:
-    """A table per task: a row per ablation, a column per metric."""
+    """A table per task: a row per ablation, its metrics, and its difference to the first by the first metric."""
     ablations = report.get("ablations") or []
     made = []
-    for task in dict.fromkeys(task for one in ablations for task in one["tasks"]):
+    for task, entry in report["tasks"].items():
+        rows, first = [], next(iter(NAMES[entry["kind"]]))
         those = [one for one in ablations if task in one["tasks"]]
-        known = list(NAMES[report["tasks"][task]["kind"]])
-        metrics = [metric for metric in known if metric in those[0]["tasks"][task]]
-        rows = [
-            [one["name"], *(wording.cell(metric, one["tasks"][task].get(metric)) for metric in metrics)]
-            for one in those
-        ]
-        made.append(section(task, ["what the model reads", *map(wording.label, metrics)], rows))
+        metrics = [metric for metric in NAMES[entry["kind"]] if those and metric in those[0]["tasks"][task]]
+        for one in those:
+            difference = one.get("differences", {}).get(task, {}).get(first)
+            cells = [wording.cell(metric, one["tasks"][task].get(metric)) for metric in metrics]
+            rows.append([one["name"], wording.cell(first, difference, signed=True), *cells])
+        if rows:
+            columns = ["run", f"{wording.label(first)}: run - {rows[0][0]}", *map(wording.label, metrics)]
+            made.append(section(task, columns, rows))
     return made

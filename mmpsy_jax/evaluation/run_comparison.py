@@ -94,6 +94,7 @@ def compare_runs(
         "flags": [*flags, *notes],
         "runs": [_about(run, runs) for run in runs],
         "disclaimer": DISCLAIMER,
+        **_ablations(first.workdir),
     }
     curves = {run.name: run.curves() for run in runs}
     write_content(output, content, page.render(content, first.predictions, tasks, baselines=baselines, curves=curves))
@@ -200,6 +201,17 @@ def _about(run: _Run, runs: Sequence[_Run]) -> dict[str, Any]:
         "revision": (run.context.get("environment") or {}).get("revision"),
         "differs": {field: run.settings[field] for field in sorted(differing) if field in run.settings},
     }
+
+
+def _ablations(workdir: Path) -> dict[str, Any]:
+    """The table that a command of ablations left beside its runs, where the first run is one of those."""
+    path = workdir.resolve().parent / "ablations.json"
+    if not path.exists():
+        return {}
+    try:
+        return {"ablations": json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON: run the ablations again, or remove it") from error
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -63,9 +63,9 @@ def split(
 
 
 def verdict(difference: Mapping[str, Any], sign: int) -> str:
-    """What the interval of a paired difference says."""
+    """What the interval of a paired difference says; nothing for a metric whose best value lies in the middle."""
     low, high = difference["low"], difference["high"]
-    if low is None or high is None:
+    if low is None or high is None or not sign:
         return ""
     if low <= 0 <= high:
         return "not told apart"

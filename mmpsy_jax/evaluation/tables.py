@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpsy_jax.evaluation import wording
-from mmpsy_jax.evaluation.predictions import escape_formula
+from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.files import write_atomically
 
 _LATEX = {
@@ -80,7 +80,7 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(table.columns)
     for row in table.rows:
-        writer.writerow([escape_formula(cell) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([escape(cell) if isinstance(cell, str) else cell for cell in row])
     return buffer.getvalue()
 
 
