@@ -31,18 +31,17 @@ def render(report: Mapping[str, Any]) -> str:
         loader=loader, autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["code"] = _code
-    context = report.get("context") or {}
-    corpus = context.get("corpus") or {}
+    context = report["context"]
+    corpus = context["corpus"]
     split = wording.headline_split(report)
     return environment.get_template("model_card.md").render(
         title=wording.title(context),
         synthetic=report["synthetic"],
         disclaimer=DISCLAIMER,
         corpus=corpus,
-        dataset="/".join(filter(None, (corpus.get("dataset"), corpus.get("config")))) or "predictions",
-        context=context,
-        config=context.get("config") or {},
-        environment=context.get("environment") or {},
+        dataset="/".join(filter(None, (corpus.get("dataset"), corpus.get("config")))) or "unnamed corpus",
+        config=context["config"],
+        environment=context["environment"],
         split=split,
         targets={name: wording.target(entry) for name, entry in report["tasks"].items()},
         results=_results(report, split),
