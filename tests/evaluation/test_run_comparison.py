@@ -85,15 +85,16 @@ def test_curves_of_a_quantity_stand_beside_each_other(compared):
 def test_ablations_beside_the_first_run_are_shown(runs, compared, tmp_path):
     assert "ablations" not in compared[0]
     cell = {"value": 0.5, "low": 0.4, "high": 0.6, "interval": "bca"}
-    table = [{"name": "both", "workdir": "x", "tasks": {"phq_screen": {"auroc": cell}}}]
+    table = [{"name": "both", "workdir": "x", "tasks": {"phq_score": {"mae": cell}}}]
+    other = leave(tmp_path / "score_only", one_run(), tasks=TASKS[2:])
     path = runs[0].parent / "ablations.json"
     try:
         path.write_text(json.dumps(table))
-        assert compare_runs(runs[:2], tmp_path / "out", n_bootstrap=10)["ablations"] == table
+        assert compare_runs([runs[0], other], tmp_path / "out", n_bootstrap=10)["ablations"] == table
         assert "<h2>Ablations</h2>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         path.write_text("{")
         with pytest.raises(InputError, match="not readable as JSON"):
-            compare_runs(runs[:2], tmp_path / "out", n_bootstrap=10)
+            compare_runs([runs[0], other], tmp_path / "out", n_bootstrap=10)
     finally:
         path.unlink()
 
@@ -131,10 +132,9 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
 
 
 def test_names_are_told_apart_and_never_those_of_a_baseline(runs, tmp_path):
-    namesake = leave(tmp_path / "first", one_run(noise=9.0, rng_seed=5))
-    baseline = leave(tmp_path / "length", one_run(noise=9.0, rng_seed=5))
-    for other in (namesake, baseline):
-        content = compare_runs([runs[0], other], tmp_path / "out", n_bootstrap=2)
+    for name in ("first", "length"):
+        other = leave(tmp_path / name, one_run(), tasks=TASKS[2:])
+        content = compare_runs([runs[0], other], tmp_path / "out", n_bootstrap=10)
         assert [run["name"] for run in content["runs"]] == [str(runs[0].resolve()), str(other.resolve())]
 
 
