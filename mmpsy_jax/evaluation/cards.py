@@ -39,7 +39,7 @@ def render(report: Mapping[str, Any]) -> str:
         synthetic=report["synthetic"],
         disclaimer=DISCLAIMER,
         corpus=corpus,
-        dataset="/".join(filter(None, (corpus.get("dataset"), corpus.get("config")))) or "unnamed corpus",
+        dataset=wording.dataset(corpus) or "unnamed corpus",
         config=context["config"],
         environment=context["environment"],
         split=split,

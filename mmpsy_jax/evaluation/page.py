@@ -78,7 +78,11 @@ def render(
         intended_use=INTENDED_USE,
         tripod=[] if runs else tripod.items(report),
         methods=METHODS if runs else (BASELINES_NOTE, *METHODS),
-        context={name: json.dumps(value, indent=1, ensure_ascii=False) for name, value in context.items() if value},
+        context={
+            name: json.dumps(value, indent=1, ensure_ascii=False)
+            for name, value in context.items()
+            if value and name != "audit"  # has its own section
+        },
     )
 
 

@@ -294,7 +294,7 @@ def forest(pairs: Mapping[str, tuple[Mapping[str, Any], str]], metric: str, mode
       metric: what the differences are in.
       model: what the predictor is called.
     """
-    with figure("Forest plot of differences", size=(4.2, 0.9 + 0.5 * len(pairs))) as drawing:
+    with figure("Forest plot of differences", size=(4.2, 0.7 + 0.6 * len(pairs))) as drawing:
         axes = drawing.axes
         axes.axvline(0, color=_INK, linewidth=0.6, linestyle=":")
         for row, (name, (difference, remark)) in enumerate(pairs.items()):
@@ -303,10 +303,10 @@ def forest(pairs: Mapping[str, tuple[Mapping[str, Any], str]], metric: str, mode
                 axes.plot(ends, [row, row], color=COLOURS[0], linewidth=1.6)
             if difference["value"] is not None:
                 axes.plot(difference["value"], row, color=COLOURS[0], marker="s", markersize=5)
-            # Names stand above their line: beside it they would take half the width of a phone.
-            above = {"xycoords": axes.get_yaxis_transform(), "xytext": (0, 6), "textcoords": "offset points"}
-            axes.annotate(name, (0, row), ha="left", **above)
-            axes.annotate(remark, (1, row), ha="right", **above)
+            # Texts stand above and below their line: beside it they would take half the width of a phone.
+            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(name, (0, row), xytext=(0, 5), ha="left", **place)
+            axes.annotate(remark, (1, row), xytext=(0, -13), ha="right", **place)
         axes.set(xlabel=f"difference in {metric}: {model} - other", ylim=(len(pairs) - 0.6, -0.75))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)

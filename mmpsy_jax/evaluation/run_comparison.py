@@ -8,7 +8,7 @@ from typing import Any
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import bootstrap, page
+from mmpsy_jax.evaluation import bootstrap, page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_content
@@ -41,8 +41,8 @@ class _Run:
     def corpus(self) -> str:
         """Name, version and sum of the corpus; empty where the report does not know it."""
         about = self.context.get("corpus") or {}
-        named = (about.get(part) for part in ("dataset", "config", "version"))
-        return " ".join(filter(None, ("/".join(filter(None, named)), (about.get("source_sha256") or "")[:12])))
+        parts = (wording.dataset(about), about.get("version"), (about.get("source_sha256") or "")[:12])
+        return " ".join(filter(None, parts))
 
     def curves(self) -> dict[str, list[dict[str, Any]]]:
         """Rows of every training's `metrics.jsonl` by its folder below the workdir."""

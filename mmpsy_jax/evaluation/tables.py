@@ -41,16 +41,19 @@ class Table:
 
 
 def write_tables(folder: str | os.PathLike, report: Mapping[str, Any]) -> None:
-    """Writes every table for which `report` has rows, as CSV and as LaTeX.
+    """Writes every table for which `report` has rows, as CSV and as LaTeX; removes those of an earlier report.
 
     Args:
       folder: where; created where missing.
       report: content of `report.json`.
     """
     for name, table in tables(report).items():
-        if table.rows:
-            write_atomically(Path(folder) / f"{name}.csv", to_csv(table))
-            write_atomically(Path(folder) / f"{name}.tex", to_latex(table, report["synthetic"]))
+        for ending, text in (("csv", to_csv(table)), ("tex", to_latex(table, report["synthetic"]))):
+            path = Path(folder) / f"{name}.{ending}"
+            if table.rows:
+                write_atomically(path, text)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def tables(report: Mapping[str, Any]) -> dict[str, Table]:
@@ -134,7 +137,7 @@ def _estimate(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(cell.get(name) for name in _ESTIMATE)
 
 
-def _metrics(report) -> Iterator[tuple[Any, ...]]:
+def _metrics(report, differences: bool = True) -> Iterator[tuple[Any, ...]]:
     """Model, baselines, and the model's differences to them."""
     runs = report.get("runs") or []
     model = runs[0]["name"] if runs else "model"
@@ -142,7 +145,8 @@ def _metrics(report) -> Iterator[tuple[Any, ...]]:
         own, rows = scored["n_participants"], scored["baseline_rows"]
         parts = [(model, own, scored["model"])]
         parts += [(name, rows[name], values) for name, values in scored["baselines"].items()]
-        parts += [(f"{model} - {name}", rows[name], values) for name, values in scored["differences"].items()]
+        if differences:
+            parts += [(f"{model} - {name}", rows[name], values) for name, values in scored["differences"].items()]
         for predictor, n, values in parts:
             for metric, cell in values.items():
                 yield (task, split, n, predictor, metric, *_estimate(cell))
@@ -151,9 +155,9 @@ def _metrics(report) -> Iterator[tuple[Any, ...]]:
 def _headline(report) -> Iterator[tuple[Any, ...]]:
     """The rows of `_metrics` that the page shows first."""
     shown = wording.headline_split(report)
-    for row in _metrics(report):
-        task, split, _, predictor, metric = row[:5]
-        if split == shown and metric in wording.HEADLINE[report["tasks"][task]["kind"]] and " - " not in predictor:
+    for row in _metrics(report, differences=False):
+        task, split, _, _, metric = row[:5]
+        if split == shown and metric in wording.HEADLINE[report["tasks"][task]["kind"]]:
             yield row
 
 

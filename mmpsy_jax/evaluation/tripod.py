@@ -33,7 +33,7 @@ def _data_source(report: Report) -> str | None:
         return None
     synthetic = " Synthetic: made by a generator." if report["synthetic"] else ""
     known = [f"{name} {corpus[name]}" for name in ("version", "source_sha256") if corpus.get(name)]
-    return f"{corpus.get('dataset')}/{corpus.get('config')}, {', '.join(known)}.{synthetic}"
+    return f"{', '.join([wording.dataset(corpus) or 'unnamed corpus', *known])}.{synthetic}"
 
 
 def _preparation(report: Report) -> str | None:

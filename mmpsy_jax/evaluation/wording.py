@@ -81,9 +81,13 @@ def headline_split(report: Mapping[str, Any]) -> str:
 
 def title(context: Mapping[str, Any]) -> str:
     """The name of the config and the corpus that it ran on, as far as they are known."""
-    corpus, config = context.get("corpus") or {}, context.get("config") or {}
-    parts = [config.get("name"), "/".join(filter(None, (corpus.get("dataset"), corpus.get("config"))))]
+    parts = [(context.get("config") or {}).get("name"), dataset(context.get("corpus") or {})]
     return " on ".join(filter(None, parts)) or "Evaluation of predictions"
+
+
+def dataset(corpus: Mapping[str, Any]) -> str:
+    """Name of a corpus card, as far as it is known: dataset/config."""
+    return "/".join(filter(None, (corpus.get("dataset"), corpus.get("config"))))
 
 
 def target(entry: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from evaluation_samples import CURVES, TASKS, one_run
 from sklearn.metrics import mean_absolute_error
 
+import launch
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
@@ -136,6 +137,15 @@ def test_names_are_told_apart_and_never_those_of_a_baseline(runs, tmp_path):
         other = leave(tmp_path / name, one_run(), tasks=TASKS[2:])
         content = compare_runs([runs[0], other], tmp_path / "out", n_bootstrap=10)
         assert [run["name"] for run in content["runs"]] == [str(runs[0].resolve()), str(other.resolve())]
+
+
+def test_the_verb_prints_the_headline_and_where_the_page_is(runs, tmp_path, capsys):
+    other = leave(tmp_path / "score_only", one_run(), tasks=TASKS[2:])
+    arguments = ["report", "--workdirs", str(runs[0]), str(other), "--output", str(tmp_path / "out")]
+    assert launch.main(arguments) == 0
+    assert f"report: {tmp_path}/out/report.html" in capsys.readouterr().out
+    assert launch.main([*arguments[:3], *arguments[4:]]) == 2
+    assert capsys.readouterr().err == "error: report: 1 workdir given: give two or more runs to compare\n"
 
 
 def test_a_task_of_one_run_only_is_said(runs, tmp_path):

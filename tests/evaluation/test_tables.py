@@ -52,7 +52,9 @@ def test_every_number_of_the_report_is_in_a_table(report, tmp_path):
 
 def test_folds_and_seeds(tmp_path):
     report = reports.evaluate(cross_validation(), TASKS, n_bootstrap=50)
+    (tmp_path / "subgroups.tex").write_text("of an earlier report")
     tables.write_tables(tmp_path, report)
+    assert not (tmp_path / "subgroups.tex").exists()
     spread = report["tasks"]["phq_score"]["splits"]["test"]
     found = {
         (row["unit"], row["id"]): float(row["value"])
