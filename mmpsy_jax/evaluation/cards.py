@@ -50,7 +50,7 @@ def render(report: Mapping[str, Any]) -> str:
         spread_note=wording.spread_note(report),
         flags=report["flags"],
         intended_use=page.INTENDED_USE,
-        methods=(page.BASELINES_NOTE, *page.METHODS),
+        methods=(*page.METHODS, *page.TRAINING_METHODS),
     )
 
 

@@ -29,11 +29,15 @@ INTENDED_USE = (
     "crisis service.",
     "Another language, age, device or way of asking than that of the training participants needs its own evaluation.",
 )
-BASELINES_NOTE = "Baselines are fitted on the training split alone, with fixed hyper-parameters."
 METHODS = (
-    "Participants are the unit of splitting and of resampling; models are compared in pairs on the same resamples.",
+    "Participants are the unit of resampling; models are compared in pairs on the same resamples.",
     "Thresholds, recalibration and conformal intervals come from validation and are carried to test.",
     "An interval is about the sample of participants; retraining adds variation that folds and seeds show.",
+)
+# Not known of another tool's predictions.
+TRAINING_METHODS = (
+    "Participants are the unit of splitting too.",
+    "Baselines are fitted on the training split alone, with fixed hyper-parameters.",
 )
 
 
@@ -57,7 +61,7 @@ def render(
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     context = report.get("context") or {}
     runs = report.get("runs") or []
-    model = runs[0]["name"] if runs else "model"
+    model = wording.model_name(report)
     optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
     return environment.get_template("report.html").render(
         title=f"{len(runs)} runs compared" if runs else wording.title(context),
@@ -65,7 +69,7 @@ def render(
         disclaimer=DISCLAIMER,
         flags=[{**flag, "where": _where(flag)} for flag in report["flags"]],
         split=wording.headline_split(report),
-        headline=_headline_of_runs(report, runs) if runs else _headline(report, context),
+        headline=_headline_of_runs(report) if runs else _headline(report, context),
         runs=_runs(runs),
         optimum=_optimum(optimum) if optimum else None,
         interval_note=f"{wording.interval_note(report)} {wording.spread_note(report)}",
@@ -77,7 +81,7 @@ def render(
         audit=audit_page.sections(report),
         intended_use=INTENDED_USE,
         tripod=[] if runs else tripod.items(report),
-        methods=METHODS if runs else (BASELINES_NOTE, *METHODS),
+        methods=(*METHODS, *TRAINING_METHODS) if context.get("config") else METHODS,
         context={
             name: json.dumps(value, indent=1, ensure_ascii=False)
             for name, value in context.items()
@@ -133,9 +137,9 @@ def _headline(report, context) -> list[dict[str, Any]]:
     return [section("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows, strong="model")]
 
 
-def _headline_of_runs(report, runs) -> list[dict[str, Any]]:
+def _headline_of_runs(report) -> list[dict[str, Any]]:
     """A table per task with a row per run; the first run stands first and the others on the participants it shares."""
-    split, first_run = wording.headline_split(report), runs[0]["name"]
+    split, first_run = wording.headline_split(report), wording.model_name(report)
     made = []
     for name, entry in report["tasks"].items():
         scored = entry["splits"].get(split)

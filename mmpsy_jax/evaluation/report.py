@@ -89,8 +89,7 @@ def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
 def summary(report: Mapping[str, Any]) -> str:
     """Red flags and the headline of every task as text for a terminal."""
     split = wording.headline_split(report)
-    runs = report.get("runs") or []
-    model = runs[0]["name"] if runs else "model"
+    model = wording.model_name(report)
     lines = ["SYNTHETIC DATA: no number below says anything about real people."] if report["synthetic"] else []
     lines += [f"{flag['level']}: {_place(flag)}{flag['message']}" for flag in report["flags"]]
     boot, context = report["bootstrap"], report.get("context") or {}

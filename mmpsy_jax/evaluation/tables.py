@@ -139,8 +139,7 @@ def _estimate(cell: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _metrics(report, differences: bool = True) -> Iterator[tuple[Any, ...]]:
     """Model, baselines, and the model's differences to them."""
-    runs = report.get("runs") or []
-    model = runs[0]["name"] if runs else "model"
+    model = wording.model_name(report)
     for task, split, scored in _splits(report):
         own, rows = scored["n_participants"], scored["baseline_rows"]
         parts = [(model, own, scored["model"])]

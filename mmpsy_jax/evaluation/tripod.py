@@ -61,7 +61,7 @@ def _sample(report: Report) -> str:
         for split, scored in entry["splits"].items():
             events = "" if scored["n_events"] is None else f", {scored['n_events']} events"
             texts.append(f"{name}, {split}: {scored['n_participants']} participants{events}")
-    return "; ".join(texts) + ". All that the corpus holds; no calculation of a sample size."
+    return "; ".join(texts) + "."
 
 
 def _missing(report: Report) -> str:
@@ -73,7 +73,9 @@ def _missing(report: Report) -> str:
     return "Participants without a label are left out of that task: " + "; ".join(counts) + "."
 
 
-def _partition(report: Report) -> str:
+def _partition(report: Report) -> str | None:
+    if not _context(report, "config"):
+        return None
     folds, seeds = len(report["folds"]), len(report["seeds"])
     how = f"{folds} folds" if folds > 1 else "one division into train, validation and test"
     return f"By participant: {how}; {seeds} training{'s' if seeds > 1 else ''} each. Choices on validation only."

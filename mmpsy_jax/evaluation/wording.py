@@ -73,6 +73,12 @@ def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> 
     }
 
 
+def model_name(report: Mapping[str, Any]) -> str:
+    """What the predictor is called: the first run of a comparison, else "model"."""
+    runs = report.get("runs")
+    return runs[0]["name"] if runs else "model"
+
+
 def headline_split(report: Mapping[str, Any]) -> str:
     """The split that comes first: test where there is one."""
     there = {split for entry in report["tasks"].values() for split in entry["splits"]}

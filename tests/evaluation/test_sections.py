@@ -144,7 +144,7 @@ def test_tripod_items_are_all_there_and_filled_in_where_known(full):
     assert all(one["asks"] for one in tripod.items(full))
     by_people = ("2", "3a", "4", "5b", "17", "18a", "19", "25", "26")
     assert all(blank[number] is None for number in by_people)
-    assert blank["7"] is None and blank["12c"] is None and blank["18f"] is None, "nothing is known of a foreign table"
+    assert [blank[number] for number in ("7", "12a", "12c", "18f")] == [None] * 4, "not known of a foreign table"
     config = {"model": {"name": "perceiver"}, "total": "3 epochs", "objective": {"class_weights": "none"}}
     corpus = {"dataset": "mmpsy", "config": "demo", "modalities": {"audio": {"shape": [80, 1800]}}}
     environment = {"mmpsy_jax": "0.1.0", "revision": "abc"}
@@ -152,4 +152,11 @@ def test_tripod_items_are_all_there_and_filled_in_where_known(full):
     filled = {one["number"]: one["text"] for one in tripod.items({**full, "context": known})}
     assert "120 participants" in filled["10"] and "AUROC" in filled["23a"] and "by age" in filled["14"]
     assert "perceiver" in filled["12c"] and "abc" in filled["18f"] and "none" in filled["13"] and filled["20a"]
+    assert filled["12a"].startswith("By participant: one division")
     assert "[80, 1800]" in filled["9b"] and "Synthetic" in filled["5a"]
+
+
+def test_what_only_a_training_does_is_not_said_of_other_predictions(plain):
+    said = "Baselines are fitted on the training split alone"
+    assert said not in render(plain)
+    assert said in render({**plain, "context": {"config": {"name": "phq"}}})
