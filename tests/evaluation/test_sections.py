@@ -21,8 +21,15 @@ def full(plain):
     return {**with_later_keys(plain), "context": {"audit": AUDIT}}
 
 
-def render(report):
-    return page.render(report, one_run(), TASKS, baselines=BESIDE, curves={})
+def render(report, tasks=TASKS):
+    report = {**report, "tasks": {task.name: report["tasks"][task.name] for task in tasks}}
+    return page.render(report, one_run(), tasks, baselines=BESIDE, curves={})
+
+
+@pytest.fixture(scope="module")
+def full_page(full):
+    ablations = [{"name": "both", "workdir": "x", "tasks": {"phq_score": {"mae": estimate(2.5)}}}]
+    return render({**full, "ablations": ablations})
 
 
 TITLES_OF_LATER_KEYS = (
@@ -39,7 +46,7 @@ TITLES_OF_LATER_KEYS = (
 )
 
 
-def test_sections_stand_only_where_their_key_is(plain, full):
+def test_sections_stand_only_where_their_key_is(plain, full_page):
     report = copy.deepcopy(plain)
     for entry in report["tasks"].values():
         for scored in entry["splits"].values():
@@ -47,15 +54,12 @@ def test_sections_stand_only_where_their_key_is(plain, full):
                 scored.pop(key, None)
             scored.pop("comparisons", None)
     without = render(report)
-    ablations = [{"name": "both", "workdir": "x", "tasks": {"phq_score": {"mae": estimate(2.5)}}}]
-    there = render({**full, "ablations": ablations})
     for title in TITLES_OF_LATER_KEYS:
-        assert title not in without and title in there, title
+        assert title not in without and title in full_page, title
     assert "Intended use" in without and "TRIPOD+AI" in without
 
 
-def test_values_reach_the_page(full):
-    html = render(full)
+def test_values_reach_the_page(full_page):
     for text in (
         "90% conformal intervals: coverage measured 88.7%, mean width 9.5 points (80 validation participants).",
         "90% conformal sets of bands: coverage measured 91.3%, mean size 2.2",
@@ -70,7 +74,7 @@ def test_values_reach_the_page(full):
         "left out: no window can be read",
         "50 events, prevalence 0.253",
     ):
-        assert text in html, text
+        assert text in full_page, text
 
 
 def test_what_could_not_be_fitted_says_why(full):
@@ -79,13 +83,15 @@ def test_what_could_not_be_fitted_says_why(full):
     splits["test"]["recalibration"] = {"fitted_on": None, "reason": "no validation rows in fold 3"}
     conformal = {"level": 0.9, "coverage": None, "mean_width": None, "n_calibration": 4, "reason": "4 rows are too few"}
     report["tasks"]["phq_score"]["splits"]["test"]["conformal"] = conformal
-    html = render(report)
+    html = render(report, (TASKS[0], TASKS[2]))
     assert "Not recalibrated: no validation rows in fold 3." in html
     assert "No conformal intervals: 4 rows are too few." in html
 
 
 def test_subgroups_that_cannot_be_assessed(plain):
-    assert "no groups file was given" in render({**plain, "subgroups": {"reason": "no groups file was given"}})
+    assert "no groups file was given" in render(
+        {**plain, "subgroups": {"reason": "no groups file was given"}}, TASKS[2:]
+    )
 
 
 def test_ablations_show_the_difference_to_the_first(plain):
@@ -158,5 +164,5 @@ def test_tripod_items_are_all_there_and_filled_in_where_known(full):
 
 def test_what_only_a_training_does_is_not_said_of_other_predictions(plain):
     said = "Baselines are fitted on the training split alone"
-    assert said not in render(plain)
-    assert said in render({**plain, "context": {"config": {"name": "phq"}}})
+    assert said not in render(plain, TASKS[2:])
+    assert said in render({**plain, "context": {"config": {"name": "phq"}}}, TASKS[2:])
