@@ -4,6 +4,7 @@
     python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR           build TFDS records
     python launch.py check --source=DIR                                                   what is in a source
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
+    python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
     python launch.py --version
 
 Loader workers import this file again, so nothing heavy is imported at its top.
@@ -11,7 +12,7 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate")
+VERBS = ("train", "build", "check", "evaluate", "report")
 
 
 def main(arguments: list[str]) -> int:
@@ -35,6 +36,8 @@ def main(arguments: list[str]) -> int:
             return 0
         if verb == "evaluate":
             return _evaluate(rest)
+        if verb == "report":
+            return _report(rest)
         raise one_of("verb", verb, VERBS)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -178,6 +181,21 @@ def _evaluate(arguments: list[str]) -> int:
     parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
     options = parser.parse_args(arguments)
     print(summary(evaluate_file(options.predictions, output=options.output, compare=options.compare)))
+    return 0
+
+
+def _report(arguments: list[str]) -> int:
+    import argparse
+
+    from mmpsy_jax.evaluation.report import summary
+    from mmpsy_jax.evaluation.run_comparison import compare_runs
+
+    parser = argparse.ArgumentParser(prog="launch.py report", description="Compares runs with the first of them.")
+    parser.add_argument("--workdirs", required=True, nargs="+", help="folders of runs on the same participants")
+    parser.add_argument("--output", default="runs/comparison", help="folder for report.html, report.json and tables/")
+    options = parser.parse_args(arguments)
+    print(summary(compare_runs(options.workdirs, options.output)))
+    print(f"\nreport: {options.output}/report.html")
     return 0
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Any], None] | str | bytes) -> None:
     """Writes `path` under a temporary name in the same folder and renames it into place.
@@ -36,3 +38,17 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Any], None] | str
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """`write_atomically` for an indented JSON document; NaN is refused (it is not JSON)."""
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of a file with one JSON object a line; a last line cut off by a kill is left out and said so."""
+    rows = []
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number != len(lines):
+                raise
+            logging.warning("%s: the last line was cut off and is left out", path)
+    return rows

@@ -27,12 +27,14 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
     workdir, report = finished
     names = {p.name for p in workdir.iterdir()}
     assert names == {
+        "README.md",
         "checkpoints",
         "config.json",
         "metrics.jsonl",
         "predictions.csv",
         "report.html",
         "report.json",
+        "tables",
         "tensorboard",
     }
     on_disk = json.loads((workdir / "report.json").read_text())
@@ -49,6 +51,9 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
     assert [r["step"] for r in rows if "validation/loss" in r] == sorted({r["step"] for r in rows})
     page = (workdir / "report.html").read_text()
     assert "SYNTHETIC" in page and not any(f">{p}<" in page for p in corpus.participants)
+    assert on_disk["context"]["audit"]["splits"]["test"]["participants"] == corpus.split.count("test")
+    card = (workdir / "README.md").read_text()
+    assert "SYNTHETIC" in card and f"`{on_disk['context']['environment']['revision']}`" in card
     assert report["tasks"]["phq_screen"]["splits"]["test"]
 
 

@@ -92,6 +92,7 @@ def roc(
     *,
     baselines: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     seed: int = 0,
+    model: str = "model",
 ) -> str:
     """Receiver operating characteristic with a pointwise bootstrap band; both classes must occur.
 
@@ -100,12 +101,13 @@ def roc(
       participants: the unit of the bootstrap.
       baselines: (y_true, y_prob) by name, drawn without a band.
       seed: of the bootstrap.
+      model: what the predictor is called.
     """
     with figure("ROC curve with 95 % band") as drawing:
         axes = drawing.axes
         low, high = _band(y_true, y_prob, participants, seed, _tpr_on_grid)
         axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        for name, (truth, prob), style in _curves(y_true, y_prob, baselines):
+        for name, (truth, prob), style in _curves(y_true, y_prob, baselines, model):
             false_rate, sensitivity, _ = sk.roc_curve(truth, prob)
             area = sk.roc_auc_score(truth, prob)
             axes.plot(*_thin(false_rate, sensitivity), label=f"{name} {area:.3f}", **style)
@@ -122,28 +124,29 @@ def precision_recall(
     *,
     baselines: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     seed: int = 0,
+    model: str = "model",
 ) -> str:
     """Precision over recall with a pointwise bootstrap band and the prevalence; arguments as in `roc`."""
     with figure("Precision-recall curve with 95 % band") as drawing:
         axes = drawing.axes
         low, high = _band(y_true, y_prob, participants, seed, _precision_on_grid)
         axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        for name, (truth, prob), style in _curves(y_true, y_prob, baselines):
+        for name, (truth, prob), style in _curves(y_true, y_prob, baselines, model):
             precision, recall, _ = sk.precision_recall_curve(truth, prob, drop_intermediate=True)
             area = sk.average_precision_score(truth, prob)
             x, y = _thin(recall, precision)
             axes.plot(x, y, drawstyle="steps-post", label=f"{name} {area:.3f}", **style)
         axes.axhline(y_true.mean(), color=_INK, linewidth=0.6, linestyle=":", label=f"prevalence {y_true.mean():.3f}")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.05))
-        axes.legend(title="AUPRC", loc="best")
+        drawing.figure.legend(title="AUPRC", loc="outside lower center", ncols=2)
     return drawing.svg
 
 
-def _curves(y_true, y_prob, baselines) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
+def _curves(y_true, y_prob, baselines, model) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
     """Baselines first, so that the model lies on top."""
     for i, (name, pair) in enumerate((baselines or {}).items()):
         yield name, pair, {"color": COLOURS[1 + i % (len(COLOURS) - 1)], "linewidth": 1.0}
-    yield "model", (y_true, y_prob), {"color": COLOURS[0], "linewidth": 2.0}
+    yield model, (y_true, y_prob), {"color": COLOURS[0], "linewidth": 2.0}
 
 
 def _thin(x: np.ndarray, y: np.ndarray, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -247,12 +250,67 @@ def bland_altman(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"
         for height, style in ((bias, "-"), (bias - reach, "--"), (bias + reach, "--")):
             axes.axhline(height, color=COLOURS[1], linestyle=style, linewidth=1, label=f"{height:+.2f}")
         axes.set(xlabel="mean of true and predicted", ylabel="predicted - true")
-        axes.legend(title="bias, limits of agreement", loc="upper left", ncols=3)
+        drawing.figure.legend(title="bias, limits of agreement", loc="outside lower center", ncols=3)
     return drawing.svg
 
 
 def _points(axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.scatter(x, y, s=10, alpha=0.35, color=COLOURS[0], linewidths=0, rasterized=len(x) > _RASTER_FROM)
+
+
+def decision_curve(curve: Mapping[str, Any], model: str = "model") -> str:
+    """Net benefit over the threshold probability (Vickers and Elkin 2006), with the interval of the model.
+
+    Args:
+      curve: `decision_curve` of `report.json`: "thresholds", "model", "low", "high", "treat_all", and "baselines" by
+        name; None stands for an undefined value.
+      model: what the predictor is called.
+    """
+    x = np.array(curve["thresholds"], float)
+    column = lambda values: np.array([np.nan if v is None else v for v in values], float)  # noqa: E731
+    own = column(curve["model"])
+    with figure("Decision curve") as drawing:
+        axes = drawing.axes
+        axes.fill_between(x, column(curve["low"]), column(curve["high"]), color=COLOURS[0], alpha=0.2, linewidth=0)
+        for i, (name, values) in enumerate(curve["baselines"].items()):
+            colour = COLOURS[1 + i % (len(COLOURS) - 1)]
+            axes.plot(x, column(values), label=name, color=colour, linewidth=1.0)
+        axes.plot(x, own, label=model, color=COLOURS[0], linewidth=2.0)
+        treat_all = column(curve["treat_all"])
+        axes.plot(x, treat_all, label="everybody", color=_INK, linewidth=0.8, linestyle="--")
+        axes.axhline(0, label="nobody", color=_INK, linewidth=0.6, linestyle=":")
+        # Calling everybody positive costs without bound: what it costs beyond the gain of a perfect test is left out.
+        top = np.nanmax([*own, *treat_all, 0.01])
+        axes.set(xlabel="threshold probability", ylabel="net benefit", ylim=(-0.4 * top, 1.1 * top))
+        drawing.figure.legend(loc="outside lower center", ncols=2)
+    return drawing.svg
+
+
+def forest(pairs: Mapping[str, tuple[Mapping[str, Any], str]], metric: str, model: str = "model") -> str:
+    """Differences to each baseline with their intervals, and a line at no difference.
+
+    Args:
+      pairs: by baseline the difference ("value", "low", "high"; None where undefined) and a remark, or "".
+      metric: what the differences are in.
+      model: what the predictor is called.
+    """
+    with figure("Forest plot of differences", size=(4.2, 0.7 + 0.6 * len(pairs))) as drawing:
+        axes = drawing.axes
+        axes.axvline(0, color=_INK, linewidth=0.6, linestyle=":")
+        for row, (name, (difference, remark)) in enumerate(pairs.items()):
+            if difference["low"] is not None and difference["high"] is not None:
+                ends = [difference["low"], difference["high"]]
+                axes.plot(ends, [row, row], color=COLOURS[0], linewidth=1.6)
+            if difference["value"] is not None:
+                axes.plot(difference["value"], row, color=COLOURS[0], marker="s", markersize=5)
+            # Texts stand above and below their line: beside it they would take half the width of a phone.
+            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(name, (0, row), xytext=(0, 5), ha="left", **place)
+            axes.annotate(remark, (1, row), xytext=(0, -13), ha="right", **place)
+        axes.set(xlabel=f"difference in {metric}: {model} - other", ylim=(len(pairs) - 0.6, -0.75))
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+    return drawing.svg
 
 
 # Validation metrics that a learning curve is drawn of, beside the loss.

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import bootstrap, page
+from mmpsy_jax.evaluation import bootstrap, page, tables, wording
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
 from mmpsy_jax.files import write_atomically, write_json
@@ -44,7 +44,7 @@ def write_report(
     context: Mapping[str, Any] | None = None,
     baselines: Mapping[str, Predictions] | None = None,
 ) -> dict[str, Any]:
-    """Writes `report.json` and the self-contained page `report.html` into `workdir`; returns the former's content.
+    """Writes `report.json`, the self-contained page `report.html`, and `tables/` into `workdir`.
 
     Args:
       workdir: folder of the run.
@@ -52,26 +52,28 @@ def write_report(
       predictions: the model's, as given to `evaluate`.
       tasks: as given to `evaluate`.
       curves: rows of `metrics.jsonl` by run, see `plots.learning_curves`.
-      context: "config", "environment" (versions, git revision), "corpus" (the card) and whatever else JSON can hold.
-        A corpus card that says synthetic makes the report say so, whatever `evaluate` was told.
+      context: "config", "environment" (versions, git revision), "corpus" (the card), "audit" (of `data/audit.py`) and
+        whatever else JSON can hold. A corpus card that says synthetic makes the report say so, whatever `evaluate` was
+        told.
       baselines: as given to `evaluate`; their ROC and PR curves are then drawn beside the model's.
+
+    Returns:
+      The content of `report.json`.
     """
-    workdir = Path(workdir)
     shown = _presentable(context or {})
     synthetic = bool(report["synthetic"] or (shown.get("corpus") or {}).get("synthetic"))
     content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": DISCLAIMER}
-    html = page.render(
-        content,
-        predictions,
-        tasks,
-        baselines=baselines or {},
-        curves=curves or {},
-        context=shown,
-        disclaimer=DISCLAIMER,
-    )
-    write_json(workdir / "report.json", content)
-    write_atomically(workdir / "report.html", html)
+    html = page.render(content, predictions, tasks, baselines=baselines or {}, curves={"": curves or {}})
+    write_content(workdir, content, html)
     return content
+
+
+def write_content(folder: str | os.PathLike, content: Mapping[str, Any], html: str) -> None:
+    """The three forms of one report: for programs, for a browser, and for a paper."""
+    folder = Path(folder)
+    write_json(folder / "report.json", content)
+    write_atomically(folder / "report.html", html)
+    tables.write_tables(folder / "tables", content)
 
 
 def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,11 +88,11 @@ def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
 
 def summary(report: Mapping[str, Any]) -> str:
     """Red flags and the headline of every task as text for a terminal."""
-    split = page.headline_split(report)
+    split = wording.headline_split(report)
+    model = wording.model_name(report)
     lines = ["SYNTHETIC DATA: no number below says anything about real people."] if report["synthetic"] else []
     lines += [f"{flag['level']}: {_place(flag)}{flag['message']}" for flag in report["flags"]]
     boot, context = report["bootstrap"], report.get("context") or {}
-    optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
     lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over participants:")
     for name, entry in report["tasks"].items():
         scored = entry["splits"].get(split)
@@ -98,26 +100,19 @@ def summary(report: Mapping[str, Any]) -> str:
             continue
         events = "" if scored["n_events"] is None else f", {scored['n_events']} events"
         lines.append(f"{name} ({scored['n_participants']} participants{events})")
-        for metric in page.HEADLINE[entry["kind"]]:
-            cells = [("model", scored["model"][metric])]
+        for metric in wording.HEADLINE[entry["kind"]]:
+            cells = [(model, scored["model"][metric])]
             cells += [(baseline, values[metric]) for baseline, values in scored["baselines"].items()]
-            texts = [f"{who} {_estimate(metric, cell)}" for who, cell in cells]
-            best = page.best_possible(optimum, entry, metric, split, context) if optimum else None
+            texts = [f"{who} {wording.estimate(metric, cell)}" for who, cell in cells]
+            best = wording.best_possible(report, context, name, metric, split)
             texts += [f"best possible {best}"] if best else []
-            lines.append(f"  {page.label(metric):<26}" + "   ".join(texts))
+            lines.append(f"  {wording.label(metric):<26}" + "   ".join(texts))
     return "\n".join(lines)
 
 
 def _place(flag: Mapping[str, Any]) -> str:
     place = ", ".join(filter(None, (flag["task"], flag["split"])))
     return f"{place}: " if place else ""
-
-
-def _estimate(metric: str, cell: Mapping[str, Any]) -> str:
-    text = page.number(metric, cell["value"])
-    if cell["low"] is None:
-        return text
-    return f"{text} [{page.number(metric, cell['low'])}, {page.number(metric, cell['high'])}]"
 
 
 def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:
@@ -137,9 +132,12 @@ def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:
     return tuple(made)
 
 
-def _report_beside(predictions_csv: Path) -> dict[str, Any]:
-    """Our own `report.json` in the folder of a table; empty where there is none or another tool wrote it."""
-    path = predictions_csv.with_name("report.json")
+def read_report(path: Path) -> dict[str, Any]:
+    """Content of our own `report.json`; empty where there is none or another tool wrote it.
+
+    Raises:
+      InputError: not JSON.
+    """
     if not path.exists():
         return {}
     try:
@@ -166,7 +164,7 @@ def evaluate_file(
       predictions_csv: the table, see `predictions.read_csv`.
       tasks: what to score. When not given: as a `report.json` of ours next to the table defines them (it also says
         whether the data are synthetic), else inferred from the columns.
-      output: folder for `report.json` and `report.html`; nothing is written when not given.
+      output: folder for `report.json`, `report.html` and `tables/`; nothing is written when not given.
       compare: another table on the same participants, compared like a baseline, in pairs.
       seed, n_bootstrap, synthetic: see `scoring.evaluate`.
 
@@ -180,7 +178,7 @@ def evaluate_file(
     baselines = {} if compare is None else {Path(compare).stem: read_csv(compare)}
     context: dict[str, Any] = {"predictions": Path(predictions_csv).name}
     if tasks is None:
-        beside = _report_beside(Path(predictions_csv))
+        beside = read_report(Path(predictions_csv).with_name("report.json"))
         synthetic = synthetic or bool(beside.get("synthetic"))
         defined = {task.name: task for task in from_config(beside["task_definitions"])} if beside else {}
         names = list(dict.fromkeys(predictions.task.tolist()))

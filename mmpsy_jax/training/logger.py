@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import jax
-from absl import logging
+
+from mmpsy_jax.files import read_rows
 
 
 def say(text: str) -> None:
@@ -77,17 +78,3 @@ class RunLogger:
             self._file.close()
         if self._board:
             self._board.close()
-
-
-def read_rows(path: Path) -> list[dict]:
-    """Rows of a `metrics.jsonl`; a last line cut off by a kill is left out and said so."""
-    rows = []
-    lines = path.read_text().splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number != len(lines):
-                raise
-            logging.warning("%s: the last line was cut off and is left out", path)
-    return rows

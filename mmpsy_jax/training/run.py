@@ -14,16 +14,17 @@ from absl import logging
 from ml_collections import ConfigDict
 
 import mmpsy_jax
+from mmpsy_jax.data.audit import audit
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation import baselines, report
+from mmpsy_jax.evaluation import baselines, cards, report
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.features import table
+from mmpsy_jax.files import read_rows
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import trainings
 from mmpsy_jax.training.config import claim_workdir, jsonable, saved_fields
-from mmpsy_jax.training.logger import read_rows
 from mmpsy_jax.training.loop import Run
 from mmpsy_jax.training.mesh import wait_for_all
 
@@ -108,7 +109,7 @@ def evaluate(
     predictions: Predictions,
     chosen: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Baselines fitted on the same training participants, then `report.json` and `report.html`."""
+    """Baselines fitted on the same training participants, then the report and the model card."""
     texts = transcripts(config, corpus)
     beside: dict[str, list[Predictions]] = {}
     one_per_fold = {one.fold: one for one in planned}.values()  # baselines have no seed
@@ -140,10 +141,13 @@ def evaluate(
         "config": jsonable(config),
         "environment": environment(),
         "corpus": corpus.card,
+        "audit": audit(corpus, tasks),
         "data": {"participants": len(corpus.participants), "texts_for_baseline": texts is not None},
         "sweep": chosen,
     }
-    return report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
+    content = report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
+    cards.write_card(workdir, content)
+    return content
 
 
 def _split_column(one: Run, n: int) -> np.ndarray:

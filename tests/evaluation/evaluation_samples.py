@@ -1,7 +1,10 @@
 """Made-up predictions with known noise, and learning curves; shared by the tests of this room."""
 
+import copy
+
 import numpy as np
 
+from mmpsy_jax.evaluation.audit_page import QUANTILES
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import questionnaire
 
@@ -58,4 +61,79 @@ CURVES = {
         {"step": 4, "train/loss": 0.5, "validation/loss": 0.7, "validation/screen/auroc": 0.8},
     ]
     for fold in range(2)
+}
+
+
+def estimate(value, width=0.1, **more):
+    return {"value": value, "low": value - width, "high": value + width, "interval": "bca", **more}
+
+
+def with_later_keys(report):
+    """A report with made values under every optional key of `report.json`."""
+    report = copy.deepcopy(report)
+    for entry in report["tasks"].values():
+        for scored in entry["splits"].values():
+            first = next(iter(scored["model"]))
+            test = "delong" if entry["kind"] == "binary" else "bootstrap"
+            scored["comparisons"] = {
+                name: {"metric": first, "difference": 0.123, "low": 0.05, "high": 0.2, "p": 0.0004, "p_holm": 0.0312}
+                | {"test": test}
+                for name in scored["baselines"]
+            }
+            if entry["kind"] == "binary":
+                scored |= _later_keys_of_screening(scored)
+            elif entry["kind"] == "ordinal":
+                scored["bands"] = [{"band": k, "n": 10 + k, "recall": 0.5, "mae": 0.75} for k in range(5)]
+                scored["conformal"] = {"level": 0.9, "coverage": 0.913, "mean_size": 2.25, "n_calibration": 80}
+            else:
+                scored["agreement"] = {"bias": -0.42, "low": -6.25, "high": 5.41}
+                scored["conformal"] = {"level": 0.9, "coverage": 0.887, "mean_width": 9.5, "n_calibration": 80}
+    group = {"group": "<younger>", "n": 60, "n_events": 12, "metrics": {"auroc": estimate(0.8125)}}
+    small = {"group": "older", "suppressed": True}
+    report["subgroups"] = {"columns": {"age": {"phq_screen": {"test": [group, small]}}}}
+    return report
+
+
+def _later_keys_of_screening(scored):
+    names = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc")
+    thresholds = [{"fold": 0, "value": 0.4321, "source": "validation", "n": 80}]
+    grid = [i / 100 for i in range(1, 51)]
+    calibration = ("brier", "log_loss", "ece", "calibration_slope", "calibration_intercept")
+    curve = {
+        "thresholds": grid,
+        "model": [0.3 - t / 3 for t in grid],
+        "low": [0.2 - t / 3 for t in grid],
+        "high": [0.4 - t / 3 for t in grid[:-1]] + [None],
+        "treat_all": [0.3 - t for t in grid],
+        "baselines": {name: [0.2 - t / 3 for t in grid] for name in scored["baselines"]},
+    }
+    return {
+        "operating_points": {
+            rule: {"thresholds": thresholds, "metrics": {name: estimate(0.7654) for name in names}}
+            for rule in ("youden", "f1", "sensitivity_80", "sensitivity_90")
+        },
+        "decision_curve": curve,
+        "recalibration": {
+            "temperature": {name: estimate(0.1357) for name in calibration},
+            "isotonic": {name: {"value": 0.2468} for name in calibration},
+            "fitted_on": "validation",
+        },
+    }
+
+
+AUDIT = {
+    "left_out": {"no window can be read": 3, "has shape (80, 7): give (80, 1800)": 1},
+    "splits": {
+        name: {
+            "participants": n,
+            "labels": {"phq9": {"known": n - 2, "missing": 2, "scores": dict(zip(QUANTILES, range(5), strict=True))}},
+            "events": {"phq_screen": {"known": n - 2, "missing": 2, "events": n // 4}},
+            "without": {"audio": 1, "text": 0},
+            "sizes": {
+                "duration_s": dict(zip(QUANTILES, (60.0, 120.0, 240.0, 300.0, 600.0), strict=True)),
+                "n_windows": None,
+            },
+        }
+        for name, n in {"train": 200, "validation": 82, "test": 122}.items()
+    },
 }

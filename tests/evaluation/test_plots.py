@@ -109,3 +109,25 @@ def test_extreme_inputs_are_drawn():
     plots.confusion(np.zeros((5, 5), int), list("abcde"))
     big = np.random.default_rng(1).normal(10, 3, 5000)
     assert len(plots.scatter(big, big, 27)) < 400_000, "many points are one embedded picture"
+
+
+def test_decision_curve_and_forest_draw_what_is_defined_and_say_the_rest():
+    grid = [0.1, 0.2, 0.3]
+    curve = {"thresholds": grid, "model": [0.2, None, 0.1], "low": [0.1, None, 0.0], "high": [0.3, None, 0.2]}
+    svg = plots.decision_curve(
+        {**curve, "treat_all": [0.2, 0.1, -3.0], "baselines": {"length": [0.1, 0.1, None]}}, "mine"
+    )
+    for text in ("mine", "length", "everybody", "nobody", "net benefit"):
+        assert text in svg, text
+    known = {"value": 0.1, "low": -0.05, "high": 0.25}
+    unknown = dict.fromkeys(known)
+    drawn = plots.forest({"length": (known, "p 0.020, Holm 0.040"), "prior": (unknown, "")}, "AUROC", "mine")
+    for text in ("length", "prior", "p 0.020, Holm 0.040", "difference in AUROC: mine - other"):
+        assert text in drawn, text
+    ElementTree.fromstring(svg)
+    ElementTree.fromstring(drawn)
+
+
+def test_curves_are_called_by_their_model():
+    assert "the_first_run" in plots.roc(Y, PROB, IDS, model="the_first_run")
+    assert "the_first_run" in plots.precision_recall(Y, PROB, IDS, model="the_first_run")

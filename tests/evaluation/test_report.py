@@ -186,7 +186,7 @@ def test_evaluate_file_infers_tasks(tmp_path):
         tmp_path / "p.csv", output=tmp_path / "out", compare=tmp_path / "other.csv", n_bootstrap=50
     )
     assert "other" in report["tasks"]["phq_screen"]["splits"]["test"]["differences"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json", "tables"]
 
 
 def test_evaluate_file_takes_tasks_and_the_synthetic_mark_from_our_own_report(tmp_path, written):

@@ -1,0 +1,73 @@
+"""What a reader should know of a corpus before the results: counts and quantiles, no participant."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmpsy_jax.data.records import SPLITS, Corpus
+from mmpsy_jax.tasks import Task
+
+QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
+
+
+def audit(corpus: Corpus, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Flow, missing values and sizes of the participants of a corpus.
+
+    Returns:
+      {"left_out": {reason: participants}, "splits": {split: {"participants",
+       "labels": {label: {"known", "missing", "scores": QUANTILES}},
+       "events": {task: {"known", "missing", "events"}} of the binary tasks,
+       "without": {modality: participants that lack it},
+       "sizes": {column of the corpus: QUANTILES}}}}
+      with None for the quantiles of nothing. A duration of 0 means that there is no audio and is left out.
+    """
+    split = np.array(corpus.split)
+    return {
+        "left_out": dict(Counter(_reason(entry) for entry in corpus.card.get("skipped", ())).most_common()),
+        "splits": {name: _part(corpus, tasks, split == name) for name in SPLITS if name in corpus.split},
+    }
+
+
+def _part(corpus: Corpus, tasks: Sequence[Task], members: np.ndarray) -> dict[str, Any]:
+    n = int(members.sum())
+    scores = {label: values[members] for label, values in corpus.labels.items()}
+    known = {label: int(np.isfinite(values).sum()) for label, values in scores.items()}
+    sizes = {name: values[members] for name, values in corpus.columns.items()}
+    sizes["duration_s"] = sizes["duration_s"][sizes["duration_s"] > 0]
+    return {
+        "participants": n,
+        "labels": {
+            label: {
+                "known": known[label],
+                "missing": n - known[label],
+                "scores": _quantiles(values[np.isfinite(values)]),
+            }
+            for label, values in scores.items()
+        },
+        "events": {
+            task.name: {
+                "known": known[task.label],
+                "missing": n - known[task.label],
+                "events": int((task.targets(scores[task.label]) == 1).sum()),
+            }
+            for task in tasks
+            if task.kind == "binary"
+        },
+        "without": {name: int((~has[members].astype(bool)).sum()) for name, has in corpus.has.items()},
+        "sizes": {name: _quantiles(values) for name, values in sizes.items()},
+    }
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float] | None:
+    if not len(values):
+        return None
+    found = np.quantile(values.astype(np.float64), list(QUANTILES.values()))
+    return dict(zip(QUANTILES, found.tolist(), strict=True))
+
+
+def _reason(skipped: Mapping[str, str]) -> str:
+    """Why a participant was left out, without the file that stands before the first colon, and without the id."""
+    _, _, said = skipped["reason"].partition(": ")
+    return (said or skipped["reason"]).replace(skipped["participant"], "...")

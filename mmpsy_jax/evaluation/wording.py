@@ -1,0 +1,142 @@
+"""How metrics, estimates and splits are written for people: shared by the page, the tables, the card, the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+HEADLINE = {"binary": ("auroc", "auprc"), "ordinal": ("qwk", "macro_mae"), "regression": ("mae", "ccc")}
+LABELS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score",
+    "brier_skill": "Brier skill",
+    "log_loss": "log loss",
+    "ece": "ECE (10 bins of equal mass)",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1 of the positive class",
+    "f1_macro": "macro F1",
+    "f1_weighted": "weighted F1",
+    "mcc": "MCC",
+    "qwk": "quadratic weighted kappa",
+    "macro_mae": "macro MAE (bands)",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "ccc": "CCC",
+    "pearson": "Pearson r",
+    "spearman": "Spearman rho",
+}
+SPLIT_ORDER = ("test", "validation", "train")
+_POINTS = ("mae", "rmse")  # in points of the questionnaire: two decimals say enough
+
+
+def label(metric: str) -> str:
+    """A metric's name for people."""
+    return LABELS.get(metric, metric.replace("_", " "))
+
+
+def number(metric: str, value: float | None) -> str:
+    """A value as text; "undefined" for None."""
+    if value is None:
+        return "undefined"
+    digits = 2 if metric in _POINTS else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # -0.0004 is 0.000, not -0.000
+
+
+def p_value(value: float | None) -> str:
+    """A p value as text."""
+    if value is None:
+        return "undefined"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def interval(metric: str, entry: Mapping[str, Any]) -> str:
+    """ "low, high", or nothing where there is no interval."""
+    low, high = entry.get("low"), entry.get("high")
+    return "" if low is None or high is None else f"{number(metric, low)}, {number(metric, high)}"
+
+
+def estimate(metric: str, entry: Mapping[str, Any]) -> str:
+    """A value with its interval in one line."""
+    text, limits = number(metric, entry["value"]), interval(metric, entry)
+    return f"{text} [{limits}]" if limits else text
+
+
+def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> dict[str, str] | None:
+    """Value, interval and reason as separate texts, as a table of the page sets them."""
+    if entry is None:
+        return None
+    sign = "+" if signed and entry["value"] is not None and entry["value"] > 0 else ""
+    return {
+        "value": sign + number(metric, entry["value"]),
+        "interval": interval(metric, entry),
+        "reason": entry.get("reason", ""),
+    }
+
+
+def model_name(report: Mapping[str, Any]) -> str:
+    """What the predictor is called: the first run of a comparison, else "model"."""
+    runs = report.get("runs")
+    return runs[0]["name"] if runs else "model"
+
+
+def headline_split(report: Mapping[str, Any]) -> str:
+    """The split that comes first: test where there is one."""
+    there = {split for entry in report["tasks"].values() for split in entry["splits"]}
+    return next(split for split in SPLIT_ORDER if split in there)
+
+
+def title(context: Mapping[str, Any]) -> str:
+    """The name of the config and the corpus that it ran on, as far as they are known."""
+    parts = [(context.get("config") or {}).get("name"), dataset(context.get("corpus") or {})]
+    return " on ".join(filter(None, parts)) or "Evaluation of predictions"
+
+
+def dataset(corpus: Mapping[str, Any]) -> str:
+    """Name of a corpus card, as far as it is known: dataset/config."""
+    return "/".join(filter(None, (corpus.get("dataset"), corpus.get("config"))))
+
+
+def target(entry: Mapping[str, Any]) -> str:
+    """What a task of `report.json` predicts, in words."""
+    cutoffs = ", ".join(f"{cutoff:g}" for cutoff in entry["cutoffs"])
+    return {
+        "binary": f"screening: {entry['label']} >= {cutoffs}",
+        "ordinal": f"bands of {entry['label']} from {cutoffs}",
+        "regression": f"score of {entry['label']}",
+    }[entry["kind"]]
+
+
+def interval_note(report: Mapping[str, Any]) -> str:
+    """What the brackets behind a value are."""
+    boot = report["bootstrap"]
+    return (
+        f"{boot['level']:.0%} bootstrap intervals over participants ({boot['resamples']} resamples, {boot['method']}, "
+        f"seed {boot['seed']})."
+    )
+
+
+def spread_note(report: Mapping[str, Any]) -> str:
+    """How folds and seeds come together in a value."""
+    parts = []
+    if len(report["folds"]) > 1:
+        parts.append(f"The out-of-fold predictions of {len(report['folds'])} folds are pooled.")
+    if len(report["seeds"]) > 1:
+        parts.append(f"The predictions of {len(report['seeds'])} seeds are averaged; their spread is shown apart.")
+    return " ".join(parts)
+
+
+def best_possible(
+    report: Mapping[str, Any], context: Mapping[str, Any], task: str, metric: str, split: str
+) -> str | None:
+    """The constructed optimum of a synthetic corpus for the modalities that the model reads, where it is known."""
+    optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
+    entry = report["tasks"][task]
+    if not optimum:
+        return None
+    if entry["kind"] == "binary" and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
+        return None
+    where = optimum.get("test" if split == "test" and "test" in optimum else "population") or {}
+    modalities = ((context.get("config") or {}).get("data") or {}).get("modalities") or ()
+    read = modalities[0] if len(modalities) == 1 else "both"
+    value = (where.get(entry["label"]) or {}).get(read, {}).get(metric)
+    return None if value is None else f"{number(metric, value)} ({read})"
