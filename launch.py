@@ -176,8 +176,10 @@ def _evaluate(arguments: list[str]) -> int:
     parser.add_argument("--predictions", required=True, help="csv: participant_id, task, y_true, y_prob | y_pred, ...")
     parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
     parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
+    parser.add_argument("--groups", default=None, help="csv: participant_id and columns of categories, for subgroups")
     options = parser.parse_args(arguments)
-    print(summary(evaluate_file(options.predictions, output=options.output, compare=options.compare)))
+    files = {"output": options.output, "compare": options.compare, "groups": options.groups}
+    print(summary(evaluate_file(options.predictions, **files)))
     return 0
 
 

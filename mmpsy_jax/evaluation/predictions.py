@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.evaluation.csv_rows import escape, read_rows, unescape
 from mmpsy_jax.files import write_atomically
 
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
@@ -24,10 +25,6 @@ SPLITS = ("train", "validation", "test")
 # What a row without the column means: one split, one model.
 DEFAULTS = {"split": "test", "fold": "0", "seed": "0"}
 REQUIRED = ("participant_id", "task", "y_true")
-
-# A spreadsheet runs a cell that begins with one of the first six as a formula; the quote itself is escaped too, so that
-# reading undoes exactly what writing did.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -202,14 +199,6 @@ def _name_rows(word: str, rows: np.ndarray) -> str:
     return f"{word} {rows[0]}" if len(rows) == 1 else f"{word}s {rows[0]} and {rows[1]}"
 
 
-def _escape(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _unescape(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
-
-
 def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
     """Writes `predictions.csv` atomically; numbers round-trip exactly, formula-like ids are quoted."""
     buffer = io.StringIO(newline="")
@@ -219,7 +208,7 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
     for name in COLUMNS:
         values = getattr(predictions, name).tolist()
         if name in ("participant_id", "task"):
-            values = [_escape(value) for value in values]
+            values = [escape(value) for value in values]
         elif NUMBERS.get(name) is np.float64:
             values = ["" if value != value else repr(value) for value in values]
         columns.append(values)
@@ -236,7 +225,7 @@ def read_csv(path: str | os.PathLike) -> Predictions:
       InputError: the file cannot be read as such a table; the message names the file, the line and the remedy.
     """
     path = Path(path)
-    header, lines, rows = _read_rows(path)
+    header, lines, rows = read_rows(path, COLUMNS)
     missing = [name for name in REQUIRED if name not in header]
     if "y_prob" not in header and "y_pred" not in header:
         missing.append("y_prob or y_pred")
@@ -256,44 +245,13 @@ def read_csv(path: str | os.PathLike) -> Predictions:
         if name in NUMBERS:
             columns[name] = _numbers(path, name, texts, lines)
         else:
-            columns[name] = np.asarray([_unescape(text) for text in texts], np.str_)
+            columns[name] = np.asarray([unescape(text) for text in texts], np.str_)
     table = Predictions._unchecked(columns)
     fault = _fault(table)
     if fault is not None:
         found, message = fault
         raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
     return table
-
-
-def _read_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """Header, line number of each row, and the rows."""
-    lines, rows = [], []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{path}: line {reader.line_num} has {len(row)} cells, the header {len(header)}: "
-                        "quote cells that contain commas"
-                    )
-                lines.append(reader.line_num)
-                rows.append(row)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}: give a readable CSV file of predictions") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error
-    except csv.Error as error:
-        raise InputError(
-            f"{path}: line {reader.line_num}: not CSV ({error}): save it as comma-separated text"
-        ) from error
-    twice = sorted({name for name in header if header.count(name) > 1 and name in COLUMNS})
-    if twice:
-        raise InputError(f"{path}: the header repeats {', '.join(twice)}: keep one column of each name")
-    return header, lines, rows
 
 
 def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.ndarray:
