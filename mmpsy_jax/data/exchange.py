@@ -29,7 +29,7 @@ def exchange(corpus: Corpus, modality: str, seed: int) -> Corpus:
     choose("modality to exchange between participants", [modality], corpus.modalities)
     donor = _donors(corpus, modality, seed)
     own = corpus.n_windows
-    n_windows = np.maximum(own, np.where(donor == np.arange(len(corpus)), 0, own[donor]))
+    n_windows = np.maximum(own, own[donor])
     first = np.cumsum(own) - own
     lengths = {}
     for name, flat in corpus.window_lengths.items():
@@ -78,17 +78,9 @@ class ExchangedReader:
         own = self._reader.read(i, {*names, *shared})
         other = self._reader.read(int(self._donor[i]), {*received, *shared})
         longer = max(own, other, key=lambda record: record["n_windows"])
-        record: Mapping[str, Any] = {
-            **own,
-            **{name: other[name] for name in received},
-            **{n: longer[n] for n in shared},
-        }
-        windows = longer["n_windows"]
-        return {name: _padded(record[name], windows) if name in per_window else record[name] for name in names}
-
-    def _names(self) -> tuple[str, ...]:
-        more = ("duration_s",) if self._modality == "audio" else ()
-        return (self._modality, f"{self._modality}_length", f"has_{self._modality}", *more)
+        source = {**dict.fromkeys(names, own), **dict.fromkeys(received, other), **dict.fromkeys(shared, longer)}
+        record = {name: source[name][name] for name in names}
+        return {**record, **{name: _padded(record[name], longer["n_windows"]) for name in per_window}}
 
 
 def _padded(values: np.ndarray, windows: int) -> np.ndarray:
