@@ -42,20 +42,15 @@ def of_texts(texts: Sequence[str]) -> Int[np.ndarray, " n"]:
     """
     rng = np.random.default_rng(0)
     multipliers = rng.integers(0, 2**63, _HASHES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    where, signatures, shingles = [], [], []
-    for i, text in enumerate(texts):
-        letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
-        if len(letters) >= MINIMUM_CHARACTERS:
-            where.append(i)
-            shingles.append(_shingles(letters))
-            # Multiplying by an odd number permutes the numbers of 64 bits.
-            signatures.append((shingles[-1][:, None] * multipliers).min(axis=0))
-    if not where:
-        return np.arange(len(texts))
-    whole = np.array(signatures)
-    pairs = _candidates(whole, (whole[:, k : k + _ROWS] for k in range(0, _HASHES, _ROWS)))
-    alike = [_jaccard(shingles[a], shingles[b]) >= JACCARD for a, b in pairs]
-    return _groups(len(texts), np.array(where)[pairs[np.array(alike, bool)]])
+    letters = [re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold()) for text in texts]
+    where = np.array([i for i, own in enumerate(letters) if len(own) >= MINIMUM_CHARACTERS], np.int64)
+    whole = np.zeros((len(where), _HASHES), np.uint64)
+    for row, i in enumerate(where):
+        # Multiplying by an odd number permutes the numbers of 64 bits.
+        whole[row] = (_shingles(letters[i])[:, None] * multipliers).min(axis=0)
+    pairs = where[_candidates(whole, (whole[:, k : k + _ROWS] for k in range(0, _HASHES, _ROWS)))]
+    alike = [_jaccard(_shingles(letters[a]), _shingles(letters[b])) >= JACCARD for a, b in pairs]
+    return _groups(len(texts), pairs[np.array(alike, bool)])
 
 
 def _shingles(letters: str) -> UInt64[np.ndarray, " s"]:
