@@ -128,7 +128,7 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit"], "unknown verb 'fit': choose one of: build, check, evaluate, train"),
+        (["fit"], "unknown verb 'fit': choose one of: ablate, build, check, evaluate, train"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
         (["--config=configs/none.py"], "configs/none.py"),
@@ -139,6 +139,8 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
         (["--config=configs/phq.py", "--config.data.placement=disk"], "device"),
         (["--config=configs/phq.py", "--config.total=soon"], "epochs"),
         (["--config=configs/phq.py:released"], "--source"),
+        (["ablate", "--config=configs/phq.py", "--minutes=one"], "give numbers"),
+        (["evaluate", "--predictions=none.csv", "--groups=none.csv"], "none.csv: No such file"),
     ],
 )
 def test_bad_command_lines_get_one_error(arguments, message, dataset, tmp_path):

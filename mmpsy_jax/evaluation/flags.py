@@ -40,7 +40,8 @@ MESSAGES = {
         "spoken in the interview, file order or length) before believing it."
     ),
     "length_suffices": (
-        "{what} alone reaches the model's interval: nothing shows that the model uses more than how much was said."
+        "a baseline that knows {what} alone reaches the model's interval: nothing shows that the model uses more than "
+        "how much was said."
     ),
     "all_negative": (
         "the prevalence is {prevalence:.3f}: calling nobody positive gives a weighted F1 of {f1:.3f}, so a weighted F1 "
@@ -123,9 +124,9 @@ def of_split(task: str, kind: str, split: str, entry: dict[str, Any], synthetic:
         return found
     if kind == "binary" and not synthetic and (entry["model"]["auroc"]["value"] or 0) > TOO_GOOD_AUROC:
         found.append(flag("auroc_too_good", task, split, limit=TOO_GOOD_AUROC))
-    for name, what in HOW_MUCH.items():
-        if _reaches(name, kind, entry):
-            found.append(flag("length_suffices", task, split, what=what))
+    reaching = [what for name, what in HOW_MUCH.items() if _reaches(name, kind, entry)]
+    if reaching:
+        found.append(flag("length_suffices", task, split, what=" or ".join(reaching)))
     for name, covered in entry["baseline_rows"].items():
         if covered < entry["n_rows"]:
             found.append(flag("baseline_partial", task, split, name=name, n=covered, rows=entry["n_rows"]))

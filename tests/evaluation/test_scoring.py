@@ -148,7 +148,11 @@ def test_red_flags():
 
     by_answers = evaluate(clean, TASKS, baselines={"answers": one_run(noise=9.0, rng_seed=2)}, **FAST)
     (said,) = {f["message"] for f in by_answers["flags"] if f["code"] == "length_suffices"}
-    assert said.startswith("the number of answers alone")
+    assert "knows the number of answers alone" in said
+    by_both = {"answers": one_run(noise=9.0, rng_seed=2), "length": one_run(noise=9.0, rng_seed=2)}
+    said = [f["message"] for f in evaluate(clean, TASKS[:1], baselines=by_both, **FAST)["flags"] if f["level"] == "red"]
+    assert len(said) == 2, "one on validation, one on test"
+    assert all("the length of the transcript or the number of answers alone" in one for one in said)
 
     missing = cross_validation()
     assert "missing_folds" in codes(evaluate(missing.take(missing.fold != 1), TASKS, **FAST))
