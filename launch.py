@@ -136,6 +136,7 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
 
 def _ablate(config, dataset_dir, workdir, minutes: list[str]) -> int:
     from mmpsy_jax.errors import InputError
+    from mmpsy_jax.evaluation import terminal
     from mmpsy_jax.training import ablations
 
     try:
@@ -144,7 +145,7 @@ def _ablate(config, dataset_dir, workdir, minutes: list[str]) -> int:
         raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
     made = ablations.ablate(config, dataset_dir, workdir, first)
     if made:
-        print(ablations.table(made, {task["name"]: task["kind"] for task in config.tasks}))
+        print(terminal.ablations(made, {task["name"]: task["kind"] for task in config.tasks}))
         print(f"\nablations: {workdir / ablations.FILE}")
     return 0
 
@@ -192,6 +193,7 @@ def _explain_flags(argv: list[str], error: Exception) -> str:
 def _evaluate(arguments: list[str]) -> int:
     import argparse
 
+    from mmpsy_jax.evaluation import terminal
     from mmpsy_jax.evaluation.report import evaluate_file, summary
 
     parser = argparse.ArgumentParser(prog="launch.py evaluate", description="Scores a predictions.csv of any tool.")
@@ -201,7 +203,10 @@ def _evaluate(arguments: list[str]) -> int:
     parser.add_argument("--groups", default=None, help="csv: participant_id and columns of categories, for subgroups")
     options = parser.parse_args(arguments)
     files = {"output": options.output, "compare": options.compare, "groups": options.groups}
-    print(summary(evaluate_file(options.predictions, **files)))
+    report = evaluate_file(options.predictions, **files)
+    print(summary(report))
+    if options.groups:
+        print(terminal.subgroups(report["subgroups"]))
     return 0
 
 

@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report
-from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.files import write_json
 from mmpsy_jax.tasks import from_config
@@ -116,26 +115,3 @@ def _tested(scored: Mapping[str, Any], *keys: str) -> dict[str, dict[str, Any]]:
             cells = cells[key]
         made[task] = cells
     return made
-
-
-def table(made: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> str:
-    """The first metric of each task in every run as text for a terminal.
-
-    Args:
-      made: from `ablate`.
-      kinds: kind of each task by name.
-    """
-    width = max(len(entry["name"]) for entry in made)
-    lines = [f"test split, 95% intervals in brackets, then the paired difference to {made[0]['name']}:"]
-    for task, kind in kinds.items():
-        metric = next(iter(NAMES[kind]))
-        lines.append(f"{task}: {metric}")
-        for entry in made:
-            cells = [entry[key][task][metric] for key in ("tasks", "differences") if key in entry]
-            lines.append(f"  {entry['name']:<{width}}  " + "   ".join(map(_estimate, cells)))
-    return "\n".join(lines)
-
-
-def _estimate(cell: Mapping[str, Any]) -> str:
-    value, low, high = ("undefined" if cell[k] is None else f"{cell[k]:.3f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"

@@ -8,7 +8,7 @@ from evaluation_samples import TASKS, cross_validation, one_run
 from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import groups, report, scoring
+from mmpsy_jax.evaluation import groups, report, scoring, terminal
 from mmpsy_jax.evaluation.predictions import write_csv
 
 FAST = {"n_bootstrap": 100}
@@ -89,6 +89,20 @@ def test_unknown_participants_are_counted_only():
 
 def test_without_a_file_nothing_is_assessed():
     assert "not assessable" in groups.evaluate(one_run(), TASKS, None)["reason"]
+
+
+def test_lines_for_a_terminal():
+    found = groups.evaluate(one_run(), TASKS, of_sizes(a=70, b=47, c=3), **FAST)
+    lines = terminal.subgroups(found).splitlines()
+    start = lines.index("sex, phq_screen, test:")
+    entry = found["columns"]["sex"]["phq_screen"]["test"][0]
+    cell = entry["metrics"]["auroc"]
+    assert lines[start + 1].startswith(
+        f"  a: 70 participants, {entry['n_events']} events   auroc {cell['value']:.3f} [{cell['low']:.3f}, "
+    )
+    assert lines[start + 2 : start + 4] == ["  b: suppressed", "  c: suppressed"]
+    assert lines[-1].startswith("0 participants")
+    assert terminal.subgroups(groups.evaluate(one_run(), TASKS, None)).startswith("not assessable")
 
 
 @pytest.mark.parametrize(
