@@ -83,7 +83,8 @@ def plan(config: ConfigDict, corpus: Corpus, minutes: Sequence[float] = ()) -> t
     if minutes and not (corpus.columns["duration_s"] > 0).any():
         left_out.append("the corpus has no recordings: how much is said in a minute is not known")
     elif minutes:
-        changes |= {f"first_{m:g}_min": {"data.max_windows": _windows(corpus, m)} for m in minutes}
+        most = config.data.max_windows or int(corpus.n_windows.max())
+        changes |= {f"first_{m:g}_min": {"data.max_windows": min(_windows(corpus, m), most)} for m in minutes}
     made = {}
     for name, fields in changes.items():
         # The baselines and the search for near-duplicates would be those of the first run.

@@ -111,7 +111,7 @@ def evaluate(
     predictions: Predictions,
     chosen: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Baselines fitted on the same training participants, then `report.json` and `report.html`."""
+    """Baselines of the same training participants, subgroups, near-duplicates; then `report.json` and `report.html`."""
     named = groups.read_groups(config.evaluation.groups) if config.evaluation.groups else None
     folds = {one.fold: covariates.split_column(one, len(corpus)) for one in planned}  # seeds of a fold share theirs
     texts, heard = None, None

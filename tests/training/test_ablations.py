@@ -40,6 +40,8 @@ def test_what_applies_to_a_corpus_of_two_modalities(dataset):
         "first_2_min": {"data.max_windows": 2, **ONCE},
         "first_2.5_min": {"data.max_windows": 2, **ONCE},
     }
+    config.data.max_windows = 1  # never more than the run on everything reads
+    assert ablations.plan(config, corpus, [2])[0]["first_2_min"].data.max_windows == 1
     with pytest.raises(InputError, match=r"minutes 0\.5: shorter than a window of 60 s"):
         ablations.plan(config, corpus, [0.5])
 
