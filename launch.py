@@ -5,6 +5,7 @@
     python launch.py check --source=DIR                                                   what is in a source
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
     python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
+    python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
     python launch.py --version
 
 Loader workers import this file again, so nothing heavy is imported at its top.
@@ -12,7 +13,7 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate", "report")
+VERBS = ("train", "build", "check", "evaluate", "report", "ablate")
 
 
 def main(arguments: list[str]) -> int:
@@ -29,6 +30,8 @@ def main(arguments: list[str]) -> int:
             return 0
         if verb == "train":
             return _train(rest)
+        if verb == "ablate":
+            return _train(rest, ablate=True)
         if verb in ("build", "check"):
             from data_builders.mmpsy import cli
 
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> int:
         return 2
 
 
-def _train(arguments: list[str]) -> int:
+def _train(arguments: list[str], ablate: bool = False) -> int:
     import os
     from pathlib import Path
 
@@ -60,6 +63,8 @@ def _train(arguments: list[str]) -> int:
         "config", None, "a file of configs/, with `:argument` where it takes one"
     )
     workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
+    if ablate:
+        minutes_flag = flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
     sweep_flag = flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
 
     def parse(argv: list[str]) -> list[str]:
@@ -98,7 +103,9 @@ def _train(arguments: list[str]) -> int:
         run.use_compile_cache(config.compile_cache)
         try:
             dataset_dir = _dataset(config, main_process=jax.process_index() == 0)
-            workdir = Path(workdir or Path("runs") / config.name)
+            workdir = Path(workdir or Path("runs") / (config.name + ("_ablations" if ablate else "")))
+            if ablate:
+                return _ablate(config, dataset_dir, workdir, minutes_flag.value)
             report = run.run(config, dataset_dir, workdir)
         except TrainingDiverged as error:
             print(f"error: {error}", file=sys.stderr)
@@ -128,6 +135,22 @@ def _train(arguments: list[str]) -> int:
 
     app.run(keep_status, argv=["launch.py", *arguments], flags_parser=parse)
     return status
+
+
+def _ablate(config, dataset_dir, workdir, minutes: list[str]) -> int:
+    from mmpsy_jax.errors import InputError
+    from mmpsy_jax.evaluation import terminal
+    from mmpsy_jax.training import ablations
+
+    try:
+        first = [float(text) for text in minutes]
+    except ValueError as error:
+        raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
+    made = ablations.ablate(config, dataset_dir, workdir, first)
+    if made:
+        print(terminal.ablations(made, {task["name"]: task["kind"] for task in config.tasks}))
+        print(f"\nablations: {workdir / ablations.FILE}")
+    return 0
 
 
 def _dataset(config, main_process: bool):
@@ -173,14 +196,20 @@ def _explain_flags(argv: list[str], error: Exception) -> str:
 def _evaluate(arguments: list[str]) -> int:
     import argparse
 
+    from mmpsy_jax.evaluation import terminal
     from mmpsy_jax.evaluation.report import evaluate_file, summary
 
     parser = argparse.ArgumentParser(prog="launch.py evaluate", description="Scores a predictions.csv of any tool.")
     parser.add_argument("--predictions", required=True, help="csv: participant_id, task, y_true, y_prob | y_pred, ...")
     parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
     parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
+    parser.add_argument("--groups", default=None, help="csv: participant_id and columns of categories, for subgroups")
     options = parser.parse_args(arguments)
-    print(summary(evaluate_file(options.predictions, output=options.output, compare=options.compare)))
+    files = {"output": options.output, "compare": options.compare, "groups": options.groups}
+    report = evaluate_file(options.predictions, **files)
+    print(summary(report))
+    if options.groups:
+        print(terminal.subgroups(report["subgroups"]))
     return 0
 
 

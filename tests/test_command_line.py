@@ -148,7 +148,7 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit"], "unknown verb 'fit': choose one of: build, check, evaluate, train"),
+        (["fit"], "unknown verb 'fit': choose one of: ablate, build, check, evaluate, report, train"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
         (["--config=configs/none.py"], "configs/none.py"),
@@ -159,6 +159,8 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
         (["--config=configs/phq.py", "--config.data.placement=disk"], "device"),
         (["--config=configs/phq.py", "--config.total=soon"], "epochs"),
         (["--config=configs/phq.py:released"], "--source"),
+        (["ablate", "--config=configs/phq.py", "--minutes=one"], "give numbers"),
+        (["evaluate", "--predictions=none.csv", "--groups=none.csv"], "none.csv: No such file"),
     ],
 )
 def test_bad_command_lines_get_one_error(arguments, message, dataset, tmp_path):

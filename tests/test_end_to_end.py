@@ -40,7 +40,14 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
     on_disk = json.loads((workdir / "report.json").read_text())
     assert on_disk["tasks"].keys() == {"phq_screen", "phq_bands", "phq_score"}
     assert on_disk["synthetic"] and on_disk["context"]["environment"]["packages"]["jax"] == jax.__version__
-    assert set(on_disk["baselines"]) == {"prior", "length", "tfidf_logistic", "tfidf_ridge"}
+    assert set(on_disk["baselines"]) == {
+        "prior",
+        "length",
+        "answers",
+        "mel_linear",
+        "tfidf_logistic",
+        "tfidf_ridge",
+    }
     corpus = open_corpus(dataset)
     table = read_csv(workdir / "predictions.csv")
     for split in ("validation", "test"):

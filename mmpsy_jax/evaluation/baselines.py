@@ -4,6 +4,8 @@
 |---|---|---|
 | `prior` | share of positives in the training split | mean of the training split |
 | `length` | logistic regression on log characters | linear regression on log characters |
+| `answers` | logistic regression on the number of answers | linear regression on it |
+| `mel_linear` | logistic regression on mean and deviation of each mel band | ridge regression on them |
 | `tfidf_logistic` | logistic regression on character n-grams | - |
 | `tfidf_ridge` | ridge regression of the score, as a probability | ridge regression on character n-grams |
 
@@ -18,9 +20,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
@@ -28,16 +30,19 @@ from mmpsy_jax.tasks import Task
 
 NGRAMS = (1, 3)
 MINIMUM_DOCUMENTS = 2  # an n-gram of a single transcript teaches nothing about others
-LENGTH_C = 1.0
+SINGLE_C = 1.0  # of a logistic regression on one number
+# Bands are many and correlated, recordings are few: shrunk hard. Both mean the same weight of the penalty.
+MEL_C = 0.01
+MEL_ALPHA = 100.0
 LOGISTIC_C = 10.0
 RIDGE_ALPHA = 1.0
 MAX_ITERATIONS = 1000
 
-WITHOUT_TEXT = ("prior", "length")
-WITH_TEXT = ("tfidf_logistic", "tfidf_ridge")
 TITLES = {
     "prior": "prior only (training mean)",
     "length": "transcript length only",
+    "answers": "number of answers only",
+    "mel_linear": "mel statistics + linear model",
     "tfidf_logistic": "character TF-IDF + logistic regression",
     "tfidf_ridge": "character TF-IDF + ridge regression",
 }
@@ -53,6 +58,9 @@ class Covariates:
       scores: score per label name; NaN (or a negative number, as records have it) where missing.
       n_characters: length of each transcript.
       texts: transcript per participant id, or None where text is not at hand; then the TF-IDF baselines are left out.
+      n_answers: number of answers of each, or None; then `answers` is left out.
+      mel: statistics of the recording of each, NaN where there is none, or None without audio; then `mel_linear` is
+        left out.
 
     Raises:
       InputError: lengths that differ, a repeated participant, an unknown split, a participant without text.
@@ -63,6 +71,8 @@ class Covariates:
     scores: Mapping[str, Float[np.ndarray, " n"]]
     n_characters: Float[np.ndarray, " n"]
     texts: Mapping[str, str] | None = None
+    n_answers: Float[np.ndarray, " n"] | None = None
+    mel: Float[np.ndarray, "n f"] | None = None
 
     def __post_init__(self):
         ids = np.asarray(self.participant_id, np.str_)
@@ -72,7 +82,8 @@ class Covariates:
         object.__setattr__(self, "split", np.asarray(self.split, np.str_))
         object.__setattr__(self, "scores", {k: np.where(v < 0, np.nan, v) for k, v in scores.items()})
         object.__setattr__(self, "n_characters", n_characters)
-        lengths = {"split": len(self.split), "n_characters": len(n_characters)} | {k: len(v) for k, v in scores.items()}
+        given = {"split": self.split, "n_characters": n_characters, "n_answers": self.n_answers, "mel": self.mel}
+        lengths = {k: len(v) for k, v in (given | scores).items() if v is not None}
         if any(length != len(ids) for length in lengths.values()):
             raise InputError(f"baselines: {len(ids)} participants but {lengths}: give one value per participant")
         if len(np.unique(ids)) != len(ids):
@@ -143,21 +154,38 @@ def fit_predict(
 def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[np.ndarray, " n"]]:
     """Predictions of every baseline for every participant, fitted on the rows `fit_on`."""
     target = truth[fit_on]
-    log_length = np.log1p(covariates.n_characters)[:, None]
-    log_length = (log_length - log_length[fit_on].mean()) / (log_length[fit_on].std() or 1.0)
     made = {"prior": np.full(len(truth), target.mean())}
+    numbers = _numbers(covariates, fit_on)
     if task.kind == "binary":
         # Nothing but the prior can be fitted to one class.
         one_class = len(np.unique(target)) == 1
-        made["length"] = made["prior"] if one_class else _logistic(log_length[fit_on], target, log_length, LENGTH_C)
+        for name, (x, c, _) in numbers.items():
+            made[name] = made["prior"] if one_class else _logistic(x[fit_on], target, x, c)
         if texts is not None:
             made["tfidf_logistic"] = made["prior"] if one_class else texts.logistic(fit_on, target)
             made["tfidf_ridge"] = texts.ridge_probability(fit_on, scores[fit_on], task)
     else:
-        made["length"] = LinearRegression().fit(log_length[fit_on], target).predict(log_length)
+        for name, (x, _, linear) in numbers.items():
+            made[name] = linear.fit(x[fit_on], target).predict(x)
         if texts is not None:
             made["tfidf_ridge"] = texts.ridge(fit_on, target)[0]
     return made
+
+
+def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], float, LinearRegression | Ridge]]:
+    """Standardised numbers of each baseline that has some, its C, and its linear model."""
+    made = {"length": (np.log1p(covariates.n_characters)[:, None], SINGLE_C, LinearRegression())}
+    if covariates.n_answers is not None:
+        made["answers"] = (np.asarray(covariates.n_answers, np.float64)[:, None], SINGLE_C, LinearRegression())
+    if covariates.mel is not None and np.isfinite(covariates.mel[fit_on]).all(axis=1).any():
+        made["mel_linear"] = (covariates.mel, MEL_C, Ridge(MEL_ALPHA))
+    return {name: (_standardised(x, fit_on), c, linear) for name, (x, c, linear) in made.items()}
+
+
+def _standardised(x: Float[np.ndarray, "n f"], fit_on: Int[np.ndarray, " m"]) -> Float[np.ndarray, "n f"]:
+    """Mean 0 and deviation 1 over the rows `fit_on`; who lacks the numbers gets the mean of those who have them."""
+    mean, deviation = np.nanmean(x[fit_on], axis=0), np.nanstd(x[fit_on], axis=0)
+    return np.nan_to_num((x - mean) / np.where(deviation > 0, deviation, 1.0))
 
 
 def _logistic(x, y, x_all, c) -> Float[np.ndarray, " n"]:

@@ -10,12 +10,29 @@ from mmpsy_jax.evaluation.predictions import Predictions, groups
 
 FEW_EVENTS = 10
 TOO_GOOD_AUROC = 0.95
-LENGTH = "length"  # name of the transcript length baseline
+# Baselines that know nothing but how much was said, and what each of them knows.
+HOW_MUCH = {"length": "the length of the transcript", "answers": "the number of answers"}
 
 MESSAGES = {
     "participant_in_two_splits": (
         "{n} participants stand in more than one split of the same fold: the model may know them. Split by participant "
         "and train again."
+    ),
+    "threshold_on_test": (
+        "{n} participants of the test split are in the validation split of the same fold: thresholds and checkpoints "
+        "are chosen on participants that are tested. Divide them and train again."
+    ),
+    "decisions_only": (
+        "every probability is 0 or 1: these are decisions at a threshold that was chosen elsewhere, perhaps on test, "
+        "and their AUROC is that of one point. Give probabilities."
+    ),
+    "near_duplicate_texts": (
+        "{n} participants of a test split have a near-duplicate transcript in the train or validation split of the "
+        "same fold: look for one interview under two ids."
+    ),
+    "near_duplicate_windows": (
+        "{n} participants of a test split share a near-identical window of audio with the train or validation split of "
+        "the same fold: look for one recording under two ids."
     ),
     "few_events": "only {n} participants in the smaller class (fewer than {few}): the numbers say little.",
     "auroc_too_good": (
@@ -23,8 +40,12 @@ MESSAGES = {
         "spoken in the interview, file order or length) before believing it."
     ),
     "length_suffices": (
-        "the length of the transcript alone reaches the model's interval: nothing shows that the model uses more than "
+        "a baseline that knows {what} alone reaches the model's interval: nothing shows that the model uses more than "
         "how much was said."
+    ),
+    "all_negative": (
+        "the prevalence is {prevalence:.3f}: calling nobody positive gives a weighted F1 of {f1:.3f}, so a weighted F1 "
+        "near that says nothing."
     ),
     "missing_folds": "folds {there} are there, {absent} not: did one fail?",
     "uneven_seeds": "some predictions come from {low} seeds, others from {high}: the ensemble averages what is there.",
@@ -34,7 +55,16 @@ MESSAGES = {
         "no validation rows of both classes in fold {folds}: the threshold there is the default, not a chosen one."
     ),
 }
-RED = ("participant_in_two_splits", "few_events", "auroc_too_good", "length_suffices")
+RED = (
+    "participant_in_two_splits",
+    "threshold_on_test",
+    "decisions_only",
+    "near_duplicate_texts",
+    "near_duplicate_windows",
+    "few_events",
+    "auroc_too_good",
+    "length_suffices",
+)
 
 Flag = dict[str, Any]
 
@@ -45,8 +75,13 @@ def flag(code: str, task: str | None = None, split: str | None = None, **values:
     return {"level": level, "code": code, "task": task, "split": split, "message": MESSAGES[code].format(**values)}
 
 
+def red_first(found: Iterable[Flag]) -> list[Flag]:
+    """The flags in the order of a report."""
+    return sorted(found, key=lambda one: one["level"] != "red")
+
+
 def of_table(predictions: Predictions) -> list[Flag]:
-    """Flags of the table as a whole: people shared between splits, folds or seeds that are missing."""
+    """Flags of the table as a whole: people shared between splits, decisions, folds or seeds that are missing."""
     found = []
     _, first = groups(predictions.participant_id, predictions.fold, predictions.split)
     places = predictions.take(first)  # one row per person, fold and split
@@ -54,6 +89,14 @@ def of_table(predictions: Predictions) -> list[Flag]:
     shared = int((np.bincount(person) > 1).sum())
     if shared:
         found.append(flag("participant_in_two_splits", n=shared))
+    chosen_on = np.bincount(person[places.split == "validation"], minlength=len(np.unique(person))) > 0
+    tested_too = np.unique(places.participant_id[(places.split == "test") & chosen_on[person]])
+    if len(tested_too):
+        found.append(flag("threshold_on_test", n=len(tested_too)))
+    for task in np.unique(predictions.task).tolist():
+        probabilities = predictions.select(task=task).y_prob
+        if np.isin(probabilities, (0, 1)).all():
+            found.append(flag("decisions_only", task))
     folds = np.unique(predictions.fold)
     absent = np.setdiff1d(np.arange(folds.min(), folds.max() + 1), folds)
     if len(absent):
@@ -72,29 +115,39 @@ def of_split(task: str, kind: str, split: str, entry: dict[str, Any], synthetic:
         smaller = min(entry["n_events"], entry["n_participants"] - entry["n_events"])
         if smaller < FEW_EVENTS:
             found.append(flag("few_events", task, split, n=smaller, few=FEW_EVENTS))
+        if split == "test" and entry["n_rows"]:
+            prevalence = entry["prevalence"]
+            found.append(flag("all_negative", task, split, prevalence=prevalence, f1=all_negative_f1(prevalence)))
     if entry["n_without_label"]:
         found.append(flag("missing_labels", task, split, n=entry["n_without_label"]))
     if split == "train":  # a model may be as good as it likes there, and baselines do not predict it
         return found
     if kind == "binary" and not synthetic and (entry["model"]["auroc"]["value"] or 0) > TOO_GOOD_AUROC:
         found.append(flag("auroc_too_good", task, split, limit=TOO_GOOD_AUROC))
-    if _length_suffices(kind, entry):
-        found.append(flag("length_suffices", task, split))
+    reaching = [what for name, what in HOW_MUCH.items() if _reaches(name, kind, entry)]
+    if reaching:
+        found.append(flag("length_suffices", task, split, what=" or ".join(reaching)))
     for name, covered in entry["baseline_rows"].items():
         if covered < entry["n_rows"]:
             found.append(flag("baseline_partial", task, split, name=name, n=covered, rows=entry["n_rows"]))
     return found
 
 
-def _length_suffices(kind: str, entry: dict[str, Any]) -> bool:
-    """Whether the length baseline is not clearly worse than the model by the first metric of the kind."""
-    if LENGTH not in entry["baselines"]:
+def all_negative_f1(prevalence: float) -> float:
+    """F1 weighted by class of the rule that calls nobody positive: 2 q^2 / (1 + q) with q = 1 - prevalence."""
+    q = 1 - prevalence
+    return 2 * q * q / (1 + q)
+
+
+def _reaches(baseline: str, kind: str, entry: dict[str, Any]) -> bool:
+    """Whether a baseline is not clearly worse than the model by the first metric of the kind."""
+    if baseline not in entry["baselines"]:
         return False
     name, sign = next(iter(NAMES[kind].items()))
-    length, model = entry["baselines"][LENGTH][name]["value"], entry["model"][name]
+    reached, model = entry["baselines"][baseline][name]["value"], entry["model"][name]
     bound = model["low"] if sign > 0 else model["high"]
-    known = all(value is not None and np.isfinite(value) for value in (length, bound))
-    return known and sign * length >= sign * bound
+    known = all(value is not None and np.isfinite(value) for value in (reached, bound))
+    return known and sign * reached >= sign * bound
 
 
 def of_thresholds(task: str, thresholds: Iterable[dict[str, Any]]) -> list[Flag]:

@@ -230,8 +230,10 @@ def read_csv(path: str | os.PathLike) -> Predictions:
     if "y_prob" not in header and "y_pred" not in header:
         missing.append("y_prob or y_pred")
     if missing:
+        # In a file without a header these are the cells of somebody: only names that we know are repeated.
+        known = ", ".join(name for name in COLUMNS if name in header) or "none that we know"
         raise InputError(
-            f"{path}: no column {', '.join(missing)}: the header has {', '.join(header) or 'nothing'}; "
+            f"{path}: no column {', '.join(missing)}: the header has {known}; "
             f"needed are participant_id, task, y_true and y_prob or y_pred ({', '.join(DEFAULTS)} are optional)"
         )
     if not rows:

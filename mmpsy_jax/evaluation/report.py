@@ -11,6 +11,7 @@ import numpy as np
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, page, tables, wording
+from mmpsy_jax.evaluation import groups as subgroups
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
 from mmpsy_jax.files import write_atomically, write_json
@@ -154,6 +155,7 @@ def evaluate_file(
     output: str | os.PathLike | None = None,
     *,
     compare: str | os.PathLike | None = None,
+    groups: str | os.PathLike | None = None,
     seed: int = 0,
     n_bootstrap: int = bootstrap.RESAMPLES,
     synthetic: bool = False,
@@ -166,6 +168,7 @@ def evaluate_file(
         whether the data are synthetic), else inferred from the columns.
       output: folder for `report.json`, `report.html` and `tables/`; nothing is written when not given.
       compare: another table on the same participants, compared like a baseline, in pairs.
+      groups: a table of subgroups, see `groups.read_groups`.
       seed, n_bootstrap, synthetic: see `scoring.evaluate`.
 
     Returns:
@@ -175,6 +178,7 @@ def evaluate_file(
       InputError: a malformed table, tasks that do not fit it, or two tables that do not belong together.
     """
     predictions = read_csv(predictions_csv)
+    named = None if groups is None else subgroups.read_groups(groups)
     baselines = {} if compare is None else {Path(compare).stem: read_csv(compare)}
     context: dict[str, Any] = {"predictions": Path(predictions_csv).name}
     if tasks is None:
@@ -186,6 +190,7 @@ def evaluate_file(
         tasks = [defined[name] for name in names] if known else infer_tasks(predictions)
         context["tasks"] = "of report.json beside the table" if known else "inferred from the columns"
     report = evaluate(predictions, tasks, baselines=baselines, seed=seed, n_bootstrap=n_bootstrap, synthetic=synthetic)
+    report["subgroups"] = subgroups.evaluate(predictions, tasks, named, seed=seed, n_bootstrap=n_bootstrap)
     if output is not None:
         write_report(output, report, predictions, tasks, context=context, baselines=baselines)
     return report

@@ -55,6 +55,7 @@ def default() -> ConfigDict:
     config.data.batch_size = 32  # participants per step over all devices and processes
     config.data.modalities = ()  # names to use; () is all that the dataset has
     config.data.max_windows = 0  # windows per participant that are used, from the start; 0 is all
+    config.data.exchange = ""  # modality that participants have from each other, as a control; "" for none
     config.data.parts = 0  # pieces of a window, of which empty ones are left out; 0 is up to 5, as they divide
     config.data.groups = 0  # parts of a batch, packed each by itself; 0 is one per device that shares a batch
     config.data.memory_gb = 4.0  # what the corpus may take in memory before it is streamed
@@ -132,6 +133,8 @@ def default() -> ConfigDict:
     config.evaluation = ConfigDict()
     config.evaluation.bootstrap = 2000  # resamples of participants per interval
     config.evaluation.baselines = True
+    config.evaluation.near_duplicates = True  # look for near-duplicate transcripts and windows in two splits
+    config.evaluation.groups = ""  # csv of participant_id and columns of categories, for subgroups; "" for none
     return config
 
 

@@ -10,20 +10,19 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 import mmpsy_jax
 from mmpsy_jax.data.audit import audit
+from mmpsy_jax.data.exchange import exchange
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation import baselines, cards, report
+from mmpsy_jax.evaluation import baselines, cards, flags, groups, report
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
-from mmpsy_jax.features import table
 from mmpsy_jax.files import read_rows
 from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.training import covariates, trainings
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import trainings
 from mmpsy_jax.training.config import claim_workdir, jsonable, saved_fields
 from mmpsy_jax.training.loop import Run
 from mmpsy_jax.training.mesh import wait_for_all
@@ -59,6 +58,8 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     tasks = from_config(config.tasks)
     corpus = open_corpus(dataset_dir)
     check(config, tasks, corpus)
+    if config.data.exchange:
+        corpus = exchange(corpus, config.data.exchange, config.seed)
     config = with_groups(config, workdir)
     claim_workdir(config, workdir, writes=main)
     wait_for_all("workdir")
@@ -87,13 +88,15 @@ def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
 
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
-    """Raises InputError where the config asks for what the corpus has not."""
+    """Raises InputError where the config asks for what the corpus has not, or names a malformed table of groups."""
     for task in tasks:
         if task.label not in corpus.labels:
             raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)
     for name in config.data.modalities:
         if name not in corpus.modalities:
             raise one_of("modality in config.data.modalities", name, corpus.modalities)
+    if config.evaluation.groups:
+        groups.read_groups(config.evaluation.groups)  # a fault is said now, not after the training
     if config.seeds < 1 or config.cv.folds < 0 or config.cv.folds == 1:
         raise InputError(
             f"config.seeds = {config.seeds}, config.cv.folds = {config.cv.folds}: at least one seed; 0 or 2 and more"
@@ -109,29 +112,34 @@ def evaluate(
     predictions: Predictions,
     chosen: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Baselines fitted on the same training participants, then the report and the model card."""
-    texts = transcripts(config, corpus)
+    """Baselines of the same training participants, subgroups, near-duplicates; then the report and the model card."""
+    named = groups.read_groups(config.evaluation.groups) if config.evaluation.groups else None
+    folds = {one.fold: covariates.split_column(one, len(corpus)) for one in planned}  # seeds of a fold share theirs
+    texts, heard = None, None
+    if config.evaluation.baselines or config.evaluation.near_duplicates:
+        texts, heard = covariates.transcripts(config, corpus), covariates.sound(corpus)
     beside: dict[str, list[Predictions]] = {}
-    one_per_fold = {one.fold: one for one in planned}.values()  # baselines have no seed
-    for one in one_per_fold if config.evaluation.baselines else ():
-        covariates = baselines.Covariates(
+    for fold, split in folds.items() if config.evaluation.baselines else ():
+        known = baselines.Covariates(
             participant_id=np.asarray(corpus.participants),
-            split=_split_column(one, len(corpus.participants)),
+            split=split,
             scores=dict(corpus.labels),
             n_characters=corpus.columns["n_characters"],
             texts=texts,
+            n_answers=corpus.columns["n_answers"],
+            mel=None if heard is None else heard.statistics,
         )
-        for name, part in baselines.fit_predict(covariates, tasks, fold=one.fold).items():
+        for name, part in baselines.fit_predict(known, tasks, fold=fold).items():
             beside.setdefault(name, []).append(part)
     compared = {name: Predictions.concatenate(parts) for name, parts in beside.items()}
+    bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     made = report.evaluate(
-        predictions,
-        tasks,
-        baselines=compared,
-        seed=config.seed,
-        n_bootstrap=config.evaluation.bootstrap,
-        synthetic=bool(corpus.card["synthetic"]),
+        predictions, tasks, baselines=compared, synthetic=bool(corpus.card["synthetic"]), **bootstrap
     )
+    made["subgroups"] = groups.evaluate(predictions, tasks, named, **bootstrap)
+    if config.evaluation.near_duplicates:
+        leaks = covariates.leaks(corpus, list(folds.values()), texts, heard)
+        made["flags"] = flags.red_first([*leaks, *made["flags"]])
     curves = {
         f"fold {one.fold} seed {one.seed}": read_rows(one.workdir / "metrics.jsonl")
         for one in planned
@@ -148,34 +156,6 @@ def evaluate(
     content = report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
     cards.write_card(workdir, content)
     return content
-
-
-def _split_column(one: Run, n: int) -> np.ndarray:
-    column = np.full(n, "", dtype="U10")
-    for name, members in one.splits.items():
-        column[members] = name
-    return column
-
-
-def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
-    """Texts for the TF-IDF baseline, from the table that the corpus was built from, where it is at hand.
-
-    They are read into memory for the baseline alone and written nowhere.
-    """
-    source = config.data.source or corpus.card.get("source", "")
-    if not source or not Path(source).exists():
-        logging.info("no transcripts at hand: the TF-IDF baseline is left out")
-        return None
-    texts = table.transcripts(source)
-    missing = set(corpus.participants) - texts.keys()
-    if missing:
-        logging.warning(
-            "%s lacks %d of the corpus's participants (ids may be hashed): the TF-IDF baseline is left out",
-            source,
-            len(missing),
-        )
-        return None
-    return texts
 
 
 def environment() -> dict[str, Any]:

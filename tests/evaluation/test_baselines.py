@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 from mmpsy_jax.errors import InputError
@@ -65,6 +65,48 @@ def test_length_is_linear_in_log_characters():
     slope, intercept = np.polyfit(x[train], given.scores["phq9"][train], 1)
     rows = fit_predict(given, TASKS)["length"].select(task="phq_score", split="test")
     np.testing.assert_allclose(rows.y_pred, intercept + slope * x[given.split == "test"], rtol=1e-8)
+
+
+def mel(n=120, seed=3):
+    """Statistics of recordings that tell something of the score; a quarter of the participants has none."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, 6)) + 0.2 * covariates(n).scores["phq9"][:, None] * np.arange(6)
+    values[rng.random(n) < 0.25] = np.nan
+    return values
+
+
+def test_answers_and_mel_are_linear_models_of_standardised_numbers():
+    n_answers = np.random.default_rng(4).integers(4, 11, 120)
+    given = covariates(n_answers=n_answers, mel=mel())
+    train, test = given.split == "train", given.split == "test"
+    made = fit_predict(given, TASKS)
+    assert list(made) == ["prior", "length", "answers", "mel_linear", "tfidf_logistic", "tfidf_ridge"]
+    scores = given.scores["phq9"]
+    slope, intercept = np.polyfit(n_answers[train], scores[train], 1)
+    rows = made["answers"].select(task="phq_score", split="test")
+    np.testing.assert_allclose(rows.y_pred, intercept + slope * n_answers[test], rtol=1e-8)
+
+    there = train & np.isfinite(given.mel[:, 0])
+    filled = np.where(np.isfinite(given.mel), given.mel, given.mel[there].mean(axis=0))
+    x = (filled - given.mel[there].mean(axis=0)) / given.mel[there].std(axis=0)
+    linear = Ridge(baselines.MEL_ALPHA).fit(x[train], scores[train])
+    logistic = LogisticRegression(C=baselines.MEL_C).fit(x[train], scores[train] >= 10)
+    score, screen = (made["mel_linear"].select(task=f"phq_{name}", split="test") for name in ("score", "screen"))
+    np.testing.assert_allclose(score.y_pred, linear.predict(x[test]), rtol=1e-8)
+    np.testing.assert_allclose(screen.y_prob, logistic.predict_proba(x[test])[:, 1], rtol=1e-4)
+    assert roc_auc_score(screen.y_true, screen.y_prob) > 0.7
+
+
+def test_mel_of_others_cannot_reach_a_prediction_and_none_in_training_leaves_it_out():
+    given = covariates(mel=mel())
+    other = np.where((given.split == "test")[:, None] & (np.arange(120) > 60)[:, None], 99.0, given.mel)
+    one, two = (fit_predict(covariates(mel=m), TASKS)["mel_linear"] for m in (given.mel, other))
+    kept = np.isin(one.participant_id, [f"p{i}" for i in range(61)])
+    np.testing.assert_array_equal(one.y_pred[kept], two.y_pred[kept])
+    without = np.where((given.split == "train")[:, None], np.nan, given.mel)
+    assert "mel_linear" not in fit_predict(covariates(mel=without), TASKS)
+    with pytest.raises(InputError, match="one value per participant"):
+        covariates(mel=given.mel[:5])
 
 
 def test_ridge_is_ridge_and_its_ranking_is_the_binary_score():

@@ -110,6 +110,10 @@ def test_errors_never_repeat_long_text_or_an_id(tmp_path):
     with pytest.raises(InputError) as caught:
         read_csv(path)
     assert "feeling" not in str(caught.value) and "secret_person" not in str(caught.value)
+    path = write(tmp_path / "headless.csv", "secret_person,test,0,0,t,1,0.75,", "b,test,0,0,t,1,0.5,")
+    with pytest.raises(InputError, match="the header has none that we know") as caught:
+        read_csv(path)
+    assert "secret_person" not in str(caught.value) and "0.75" not in str(caught.value)
 
 
 def test_selection_and_concatenation():

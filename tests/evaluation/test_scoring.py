@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from evaluation_samples import TASKS, cross_validation, one_run, people, run
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import metrics
+from mmpsy_jax.evaluation import flags, metrics
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.scoring import evaluate
 from mmpsy_jax.tasks import questionnaire
@@ -146,12 +146,47 @@ def test_red_flags():
     useless = evaluate(clean, TASKS, baselines={"length": one_run(noise=500.0, rng_seed=2)}, **FAST)
     assert "length_suffices" not in codes(useless)
 
+    by_answers = evaluate(clean, TASKS, baselines={"answers": one_run(noise=9.0, rng_seed=2)}, **FAST)
+    (said,) = {f["message"] for f in by_answers["flags"] if f["code"] == "length_suffices"}
+    assert "knows the number of answers alone" in said
+    by_both = {"answers": one_run(noise=9.0, rng_seed=2), "length": one_run(noise=9.0, rng_seed=2)}
+    said = [f["message"] for f in evaluate(clean, TASKS[:1], baselines=by_both, **FAST)["flags"] if f["level"] == "red"]
+    assert len(said) == 2, "one on validation, one on test"
+    assert all("the length of the transcript or the number of answers alone" in one for one in said)
+
     missing = cross_validation()
     assert "missing_folds" in codes(evaluate(missing.take(missing.fold != 1), TASKS, **FAST))
     uneven = missing.take((missing.seed != 1) | (missing.fold != 0))
     assert "uneven_seeds" in codes(evaluate(uneven, TASKS, **FAST))
     report = evaluate(uneven, TASKS, **FAST)
     assert [f["level"] for f in report["flags"]] == sorted((f["level"] for f in report["flags"]), reverse=True)
+
+
+def test_thresholds_that_may_have_seen_the_test_participants():
+    clean = one_run(noise=9.0)
+    both = Predictions.concatenate([clean, run(people(1, 1), split="test", first=0)])
+    (said,) = (f for f in evaluate(both, TASKS, **FAST)["flags"] if f["code"] == "threshold_on_test")
+    assert said["level"] == "red" and said["message"].startswith("1 participants")
+    # In train and test is another fault; validation of one fold and test of another is how folds are.
+    trained = Predictions.concatenate([clean, run(people(1, 2), split="train", first=80)])
+    assert codes(evaluate(trained, TASKS, **FAST)) >= {"participant_in_two_splits"}
+    assert "threshold_on_test" not in codes(evaluate(trained, TASKS, **FAST)) | codes(
+        evaluate(cross_validation(), TASKS, **FAST)
+    )
+    rows = clean.select(task="phq_screen")
+    decided = Predictions.build(rows.participant_id, "phq_screen", rows.y_true, y_prob=(rows.y_prob > 0.5) * 1.0)
+    assert "decisions_only" in codes(evaluate(decided, TASKS[:1], **FAST))
+    assert "decisions_only" not in codes(evaluate(clean, TASKS, **FAST))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9])
+def test_weighted_f1_of_calling_nobody_positive(share):
+    y = (np.arange(1000) < 1000 * share).astype(int)
+    expected = f1_score(y, np.zeros(1000, int), average="weighted", zero_division=0)
+    assert flags.all_negative_f1(share) == pytest.approx(expected)
+    made = Predictions.build([f"p{i}" for i in range(1000)], "phq_screen", y, y_prob=np.linspace(0, 1, 1000))
+    (said,) = (f for f in evaluate(made, TASKS[:1], **FAST)["flags"] if f["code"] == "all_negative")
+    assert said["level"] == "note" and f"weighted F1 of {expected:.3f}" in said["message"]
 
 
 def test_missing_labels_and_one_class():

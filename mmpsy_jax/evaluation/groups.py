@@ -1,0 +1,170 @@
+"""Subgroups that the user names in a `groups.csv`: how a model does in each, with sizes and intervals.
+
+The file has a column `participant_id` and any number of columns of categories. A participant who is not in the file, or
+whose cell is empty, is in the group "not given". Nothing is fitted or chosen here: thresholds are those of the whole
+validation split.
+
+A group of fewer than five participants is suppressed. Where its size could be found by subtracting the others from the
+whole split, the next smallest groups are suppressed too, until at least two are and they hold five participants
+together. Subtraction across columns, tasks or splits is not looked at.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import bootstrap, scoring
+from mmpsy_jax.evaluation.csv_rows import read_rows, unescape
+from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
+from mmpsy_jax.tasks import Task
+
+PARTICIPANT = "participant_id"
+NOT_GIVEN = "not given"
+SMALLEST = 5
+# More groups than this are no categories, and a longer name may be an answer: a report shows neither.
+MOST_GROUPS = 20
+LONGEST_NAME = 40
+
+METRICS = {
+    "binary": ("auroc", "brier", "sensitivity", "specificity"),
+    "ordinal": ("qwk",),
+    "regression": ("mae", "ccc"),
+}
+NOT_ASSESSABLE = {"reason": "not assessable: no groups file was given (--groups=FILE.csv, config.evaluation.groups)"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Groups:
+    """Categories of participants.
+
+    Attributes:
+      participant_id: ids, each once.
+      columns: the category of each participant by column, "" where it is not given.
+    """
+
+    participant_id: Shaped[np.ndarray, " n"]
+    columns: Mapping[str, Shaped[np.ndarray, " n"]]
+
+    def of(self, column: str, participants: Shaped[np.ndarray, " m"]) -> Shaped[np.ndarray, " m"]:
+        """The group of each participant."""
+        known = dict(zip(self.participant_id.tolist(), self.columns[column].tolist(), strict=True))
+        return np.array([known.get(name) or NOT_GIVEN for name in participants.tolist()], np.str_)
+
+
+def read_groups(path: str | os.PathLike) -> Groups:
+    """Reads a `groups.csv`.
+
+    Raises:
+      InputError: not such a table; the message names the file, the rule and the remedy, and never a cell's text.
+    """
+    path = Path(path)
+    header, lines, rows = read_rows(path)
+    if PARTICIPANT not in header:
+        raise InputError(f"{path}: no column {PARTICIPANT}: give one, and a column for each way of grouping")
+    names = [name for name in header if name != PARTICIPANT]
+    if not names or "" in names:
+        raise InputError(f"{path}: a column of groups is missing or has no name: give each a name in the first line")
+    if not rows:
+        raise InputError(f"{path}: only a header, no rows: give at least one participant")
+    cells = {name: [unescape(row[k].strip()) for row in rows] for k, name in enumerate(header)}
+    first: dict[str, int] = {}
+    for name, line in zip(cells[PARTICIPANT], lines, strict=True):
+        if not name:
+            raise InputError(f"{path}: line {line}: {PARTICIPANT} is empty: every row needs one")
+        if name in first:
+            raise InputError(f"{path}: lines {first[name]} and {line}: the same participant twice: keep one row")
+        first[name] = line
+    for name in names:
+        different = set(cells[name])
+        if len(different) > MOST_GROUPS:
+            raise InputError(
+                f"{path}: column {name!r} has {len(different)} different values: group them into at most {MOST_GROUPS}"
+            )
+        longest = max(map(len, different))
+        if longest > LONGEST_NAME:
+            raise InputError(
+                f"{path}: column {name!r} has a value of {longest} characters: give categories of at most "
+                f"{LONGEST_NAME}, no texts"
+            )
+    columns = {name: np.array(cells[name], np.str_) for name in names}
+    return Groups(np.array(cells[PARTICIPANT], np.str_), columns)
+
+
+def evaluate(
+    predictions: Predictions,
+    tasks: Sequence[Task],
+    groups: Groups | None,
+    *,
+    seed: int = 0,
+    n_bootstrap: int = bootstrap.RESAMPLES,
+    threshold_rule: str = "youden",
+) -> dict[str, Any]:
+    """The value of "subgroups" in `report.json`.
+
+    Args:
+      predictions: of the model, all folds and seeds.
+      tasks: what to score.
+      groups: from `read_groups`, or None.
+      seed, n_bootstrap, threshold_rule: as `scoring.evaluate`.
+
+    Returns:
+      {"columns": {COLUMN: {TASK: {SPLIT: [entry]}}}, "n_unknown"}: an entry has `group`, `n` participants, `n_events`
+      (binary tasks) and `metrics`, or only `group` and `suppressed`; `n_unknown` counts participants of the file whom
+      nothing is predicted for. Without groups {"reason"}.
+    """
+    if groups is None:
+        return dict(NOT_ASSESSABLE)
+    columns: dict[str, Any] = {name: {} for name in groups.columns}
+    for task in tasks:
+        predictor = scoring._Predictor(task, scoring._rows_of(task, predictions).mean_over_seeds(), threshold_rule)
+        for split in SPLITS:
+            rows, scored = predictor.split(split)
+            if not len(rows):
+                continue
+            for column in columns:
+                member = groups.of(column, rows.participant_id)
+                entries = _entries(rows, scored, member, {"seed": seed, "resamples": n_bootstrap})
+                columns[column].setdefault(task.name, {})[split] = entries
+    unknown = int((~np.isin(groups.participant_id, predictions.participant_id)).sum())
+    return scoring.finite({"columns": columns, "n_unknown": unknown})
+
+
+def _entries(rows: Predictions, scored, member: Shaped[np.ndarray, " n"], options: dict) -> list[dict[str, Any]]:
+    """The groups of one column, task and split, by name."""
+    sizes = {name: len(np.unique(rows.participant_id[member == name])) for name in sorted(set(member.tolist()))}
+    hidden = suppressed(sizes)
+    made: list[dict[str, Any]] = []
+    for name, n in sizes.items():
+        if name in hidden:
+            made.append({"group": name, "suppressed": True})
+            continue
+        own, part = rows.take(member == name), scored.take(member == name)
+        entry: dict[str, Any] = {"group": name, "n": n}
+        if scored.task.kind == "binary":
+            entry["n_events"] = len(np.unique(own.participant_id[own.y_true == 1]))
+        interval = bootstrap.bootstrap(own.participant_id, part.statistic(), **options)
+        cells = scoring._with_intervals(part.point(), (interval.low, interval.high, interval.method))
+        entry["metrics"] = {metric: cells[metric] for metric in METRICS[scored.task.kind]}
+        made.append(entry)
+    return made
+
+
+def suppressed(sizes: Mapping[str, int]) -> set[str]:
+    """Groups that must not be shown: the small ones, and those that keep them from being found by subtraction.
+
+    Args:
+      sizes: participants of each group; together they are the whole split, whose size is known.
+    """
+    ascending = sorted(sizes, key=lambda name: (sizes[name], name))
+    hidden = [name for name in ascending if sizes[name] < SMALLEST]
+    for name in ascending[len(hidden) :]:
+        if not hidden or (len(hidden) >= 2 and sum(sizes[one] for one in hidden) >= SMALLEST):
+            break
+        hidden.append(name)
+    return set(hidden)

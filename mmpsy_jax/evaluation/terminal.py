@@ -1,0 +1,50 @@
+"""Subgroups and ablations as text for a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmpsy_jax.evaluation.metrics import NAMES
+
+
+def subgroups(found: Mapping[str, Any]) -> str:
+    """What `groups.evaluate` found, a line per group."""
+    return found["reason"] if "reason" in found else "\n".join(_groups(found))
+
+
+def _groups(found: Mapping[str, Any]) -> Iterator[str]:
+    for column, tasks in found["columns"].items():
+        for task, splits in tasks.items():
+            for split, entries in splits.items():
+                yield f"{column}, {task}, {split}:"
+                for entry in entries:
+                    yield f"  {entry['group']}: {'suppressed' if 'suppressed' in entry else _group(entry)}"
+    yield f"{found['n_unknown']} participants of the groups file have no prediction"
+
+
+def _group(entry: Mapping[str, Any]) -> str:
+    events = f", {entry['n_events']} events" if "n_events" in entry else ""
+    cells = [f"{metric} {_estimate(cell)}" for metric, cell in entry["metrics"].items()]
+    return f"{entry['n']} participants{events}   " + "   ".join(cells)
+
+
+def ablations(made: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> str:
+    """The first metric of each task in every run.
+
+    Args:
+      made: content of `ablations.json`.
+      kinds: kind of each task by name.
+    """
+    width = max(len(entry["name"]) for entry in made)
+    lines = [f"test split, 95% intervals in brackets, then the paired difference to {made[0]['name']}:"]
+    for task, kind in kinds.items():
+        metric = next(iter(NAMES[kind]))
+        lines.append(f"{task}: {metric}")
+        for entry in made:
+            cells = [entry[key][task][metric] for key in ("tasks", "differences") if key in entry]
+            lines.append(f"  {entry['name']:<{width}}  " + "   ".join(map(_estimate, cells)))
+    return "\n".join(lines)
+
+
+def _estimate(cell: Mapping[str, Any]) -> str:
+    value, low, high = ("undefined" if cell[k] is None else f"{cell[k]:.3f}" for k in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,73 @@
+"""What baselines and the search for leaks are given: against a direct reading of the records. SYNTHETIC data."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.evaluation import near_duplicates
+from mmpsy_jax.training import covariates
+from mmpsy_jax.training.loop import Run
+from tests.runs import small
+
+
+@pytest.fixture(scope="module")
+def corpus(dataset):
+    """The opened demo corpus."""
+    return open_corpus(dataset)
+
+
+@pytest.fixture(scope="module")
+def heard(corpus):
+    """Of the recordings."""
+    return covariates.sound(corpus)
+
+
+def test_statistics_are_those_of_the_valid_frames(corpus, heard):
+    assert heard.statistics.shape == (len(corpus), 32)
+    for i in range(0, len(corpus), 7):
+        record = corpus.read(i)
+        frames = [w[:, :n].astype(float) for w, n in zip(record["audio"], record["audio_length"], strict=True)]
+        frames = np.concatenate(frames, axis=1)
+        np.testing.assert_allclose(heard.statistics[i, :16], frames.mean(axis=1), atol=1e-5)
+        np.testing.assert_allclose(heard.statistics[i, 16:], frames.std(axis=1), atol=1e-5)
+        own = near_duplicates.fingerprints(record["audio"], record["audio_length"])
+        np.testing.assert_array_equal(heard.prints[heard.owner == i], own)
+        assert len(own) == (record["audio_length"] >= 17).sum() > 0
+
+
+def test_who_has_no_audio_has_no_statistics(corpus):
+    has = {**corpus.has, "audio": np.arange(len(corpus)) % 2 == 0}
+    heard = covariates.sound(dataclasses.replace(corpus, has=has))
+    assert np.array_equal(np.isnan(heard.statistics).all(axis=1), ~has["audio"])
+    assert not np.isnan(heard.statistics[::2]).any() and not (heard.owner % 2).any()
+    text = {name: modality for name, modality in corpus.modalities.items() if name == "text"}
+    assert covariates.sound(dataclasses.replace(corpus, modalities=text)) is None
+
+
+def test_leaks_are_counted_per_tested_participant(dataset, corpus, heard):
+    config = small(dataset)
+    texts = covariates.transcripts(config, corpus)
+    split = np.array(corpus.split)
+    assert covariates.leaks(corpus, [split], texts, heard) == [], "the demo corpus has no duplicates"
+    trained, tested = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
+    copied = dict(texts)
+    for one, other in zip(tested[:3].tolist(), trained[:3].tolist(), strict=True):
+        copied[corpus.participants[one]] = texts[corpus.participants[other]].replace("。", "，")
+    (flag,) = covariates.leaks(corpus, [split], copied, heard)
+    assert flag["level"] == "red" and flag["code"] == "near_duplicate_texts" and flag["message"].startswith("3 part")
+    prints = heard.prints.copy()
+    prints[heard.owner == tested[0]] = prints[heard.owner == trained[0]][0]
+    planted = dataclasses.replace(heard, prints=prints)
+    (flag,) = covariates.leaks(corpus, [split], texts, planted)
+    assert flag["code"] == "near_duplicate_windows" and flag["message"].startswith("1 part")
+    # The same two people on the same side of every fold are no leak.
+    together = np.where(np.isin(np.arange(len(split)), [tested[0], trained[0]]), "train", split)
+    assert covariates.leaks(corpus, [together], None, planted) == []
+    assert len(covariates.leaks(corpus, [together, split], None, planted)) == 1
+
+
+def test_the_column_of_splits(dataset, corpus, tmp_path):
+    one = Run(small(dataset), corpus, {"train": np.array([2, 0]), "test": np.array([1])}, tmp_path)
+    assert covariates.split_column(one, 4).tolist() == ["train", "test", "train", ""]
