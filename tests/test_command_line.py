@@ -128,7 +128,7 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
 @pytest.mark.slow
 def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_with(dataset, tmp_path):
     options = ["--config.evaluation.baselines=False", "--config.seeds=2", "--config.mesh.replica=2"]
-    options += ["--config.total=40 epochs", "--config.optimizer.learning_rate=1e-3"]
+    options += ["--config.total=16 epochs", "--config.optimizer.learning_rate=1e-3"]
     whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment(2))
     assert whole.returncode == 0, whole.stderr
     processes = start_two(*command(dataset, tmp_path / "run", *options))
