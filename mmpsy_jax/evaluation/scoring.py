@@ -6,6 +6,7 @@ fold and of each seed alone: their spread is another source of uncertainty than 
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +15,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation import bootstrap, flags, metrics, weighted
+from mmpsy_jax.evaluation import (
+    bootstrap,
+    calibration,
+    comparison,
+    decision,
+    flags,
+    metrics,
+    operating_points,
+    weighted,
+)
+from mmpsy_jax.evaluation.bootstrap import with_intervals
+from mmpsy_jax.evaluation.operating_points import choose_thresholds, decide
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.tasks import Task, to_config
 
 FORMAT = 1
-DEFAULT_THRESHOLD = 0.5
-SPARSE_REASON = "undefined in most resamples of participants"
 
 
 def evaluate(
@@ -86,6 +96,9 @@ def evaluate(
                 entry["splits"][split] = scored
                 found += flags.of_split(task.name, task.kind, split, scored, synthetic)
         report["tasks"][task.name] = entry
+    for split in SPLITS:  # one family of tests per split: all tasks and baselines
+        scored = [entry["splits"][split] for entry in report["tasks"].values() if split in entry["splits"]]
+        comparison.adjust([one for part in scored for one in part["comparisons"].values()])
     report["flags"] = sorted(found, key=lambda flag: flag["level"] != "red")
     return finite(report)
 
@@ -150,6 +163,11 @@ class _Predictor:
         self.task, self.rows = task, rows
         self.thresholds = choose_thresholds(rows, rule) if task.kind == "binary" else []
 
+    @functools.cached_property
+    def operating_points(self) -> dict[str, list[dict[str, Any]]]:
+        """Thresholds by every rule."""
+        return {rule: choose_thresholds(self.rows, rule) for rule in metrics.RULES}
+
     def split(self, name: str) -> tuple[Predictions, _Scored]:
         """Rows of a split with a known label, and what scores them."""
         rows = self.rows.select(split=name).known()
@@ -161,37 +179,15 @@ def _values(rows: Predictions) -> Float[np.ndarray, " n"]:
     return np.where(np.isnan(rows.y_prob), rows.y_pred, rows.y_prob)
 
 
-def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
-    """A threshold per fold from the validation rows of that fold, never from test.
-
-    Returns:
-      {"fold", "value", "source", "n"} per fold; source is "validation", or "default" where the fold has no validation
-      rows of both classes.
-    """
-    validation = rows.select(split="validation").known()
-    made = []
-    for fold in np.unique(rows.fold).tolist():
-        part = validation.select(fold=fold)
-        entry = {"fold": fold, "value": DEFAULT_THRESHOLD, "source": "default", "n": len(part)}
-        if len(np.unique(part.y_true)) == 2:
-            entry |= {"value": metrics.choose_threshold(part.y_true, part.y_prob, rule), "source": "validation"}
-        made.append(entry)
-    return made
-
-
-def decide(rows: Predictions, thresholds: Sequence[Mapping[str, Any]]) -> Bool[np.ndarray, " n"]:
-    """Whether each row's probability reaches the threshold of its fold; all False without thresholds."""
-    by_fold = {entry["fold"]: entry["value"] for entry in thresholds}
-    limits = np.array([by_fold.get(fold, np.inf) for fold in rows.fold.tolist()], np.float64)
-    return np.nan_to_num(rows.y_prob, nan=-1.0) >= limits
-
-
 def _score_split(model: _Predictor, others: Mapping[str, _Predictor], split: str, options: dict) -> dict[str, Any]:
     """The entry of one task and split: point estimates and intervals of all predictors, and paired differences."""
     rows, scored = model.split(split)
     aligned = {name: _align(rows, *other.split(split), name) for name, other in others.items()}
     pairs = {name: pair for name, pair in aligned.items() if pair[0].any()}
-    intervals = _intervals(rows, scored, pairs, options)
+    points = model.operating_points if model.task.kind == "binary" else {}
+    decisions = np.stack([decide(rows, thresholds) for thresholds in points.values()], axis=1) if points else None
+    intervals = _intervals(rows, scored, pairs, decisions, options)
+    differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
     entry = {
         "n_participants": len(np.unique(rows.participant_id)),
         "n_rows": len(rows),
@@ -199,14 +195,35 @@ def _score_split(model: _Predictor, others: Mapping[str, _Predictor], split: str
         # Repeats of a cross-validation test everybody again: participants are counted, not rows.
         "n_events": len(np.unique(rows.participant_id[rows.y_true == 1])) if model.task.kind == "binary" else None,
         "prevalence": float(rows.y_true.mean()) if model.task.kind == "binary" and len(rows) else None,
-        "model": _with_intervals(scored.point(), intervals.get("model")),
-        "baselines": {k: _with_intervals(theirs.point(), intervals.get(k)) for k, (_, theirs) in pairs.items()},
-        "differences": {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs},
+        "model": with_intervals(scored.point(), intervals.get("model")),
+        "baselines": {k: with_intervals(theirs.point(), intervals.get(k)) for k, (_, theirs) in pairs.items()},
+        "differences": differences,
+        "comparisons": {
+            k: _compare(rows, scored, *pairs[k], differences[k], intervals["difference", k].p[0]) for k in pairs
+        },
         "baseline_rows": {k: int(common.sum()) for k, (common, _) in aligned.items()},
         "confusion": scored.confusion(),
         "baseline_confusion": {k: theirs.confusion() for k, (_, theirs) in pairs.items()},
     }
     entry["folds"] = _over_folds(rows, scored, pairs)
+    if not len(rows):
+        return entry
+    if model.task.kind == "binary":
+        entry["operating_points"] = operating_points.entry(
+            points, rows.y_true, decisions, intervals["operating_points"]
+        )
+        curves = {name: (theirs.y_true, theirs.y) for name, (_, theirs) in pairs.items()}
+        entry["decision_curve"] = decision.entry(rows.y_true, scored.y, intervals["decision_curve"], curves)
+    elif model.task.kind == "ordinal":
+        entry["bands"] = metrics.bands(np.array(entry["confusion"]))
+    else:
+        entry["agreement"] = metrics.agreement(rows.y_true, scored.y)
+    if split == "test":  # what is fitted on validation is measured elsewhere
+        validation = model.rows.select(split="validation").known()
+        if model.task.kind == "binary":
+            entry["recalibration"] = calibration.recalibration(validation, rows)
+        else:
+            entry["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
     return entry
 
 
@@ -229,31 +246,34 @@ def _align(
     return common, theirs
 
 
-def _intervals(rows, scored, pairs, options) -> dict[Any, Any]:
-    """(low, high, method) arrays by predictor and by ("difference", baseline), all from the same resamples."""
+def _intervals(rows, scored, pairs, decisions, options) -> dict[Any, bootstrap.Intervals]:
+    """Of all predictors, differences ("difference", baseline) and curves, all from the same resamples."""
     if not len(rows):
         return {}
     own = scored.statistic()
     parts = {
         name: (common, theirs.statistic(), scored.take(common).statistic()) for name, (common, theirs) in pairs.items()
     }
+    curves = {}
+    if scored.task.kind == "binary":
+        curves["operating_points"] = weighted.decisions(scored.y_true, decisions, operating_points.METRICS)
+        curves["decision_curve"] = decision.weighted_net_benefit(scored.y_true, scored.y)
 
-    def statistic(weights):
-        columns = [own(weights)]
-        for common, theirs, ours in parts.values():
+    def blocks(weights):
+        made = {"model": own(weights)}
+        for name, (common, theirs, ours) in parts.items():
             whole = bool(common.all())
             subset = weights if whole else weights[:, common]
-            columns.append(_where_drawn(theirs, subset))
-            columns.append((columns[0] if whole else _where_drawn(ours, subset)) - columns[-1])
-        return np.concatenate(columns, axis=1)
+            made[name] = _where_drawn(theirs, subset)
+            made["difference", name] = (made["model"] if whole else _where_drawn(ours, subset)) - made[name]
+        return made | {name: statistic(weights) for name, statistic in curves.items()}
 
-    made = bootstrap.bootstrap(rows.participant_id, statistic, **options)
-    names = ["model"]
-    for name in parts:
-        names += [name, ("difference", name)]
-    k = len(made.value) // len(names)
-    cut = [slice(i * k, (i + 1) * k) for i in range(len(names))]
-    return {name: (made.low[c], made.high[c], made.method[c]) for name, c in zip(names, cut, strict=True)}
+    widths = {name: block.shape[1] for name, block in blocks(np.ones((1, len(rows)))).items()}
+    made = bootstrap.bootstrap(
+        rows.participant_id, lambda weights: np.concatenate(list(blocks(weights).values()), axis=1), **options
+    )
+    ends = np.cumsum(list(widths.values()))
+    return {name: made.part(slice(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
 
 
 def _where_drawn(statistic: weighted.Statistic, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
@@ -266,22 +286,23 @@ def _where_drawn(statistic: weighted.Statistic, weights: Float[np.ndarray, "r n"
     return made
 
 
-def _with_intervals(scores: metrics.Scores, interval) -> dict[str, dict[str, Any]]:
-    made = {}
-    for k, (name, value) in enumerate(scores.values.items()):
-        low, high, method = (math.nan, math.nan, None) if interval is None else (x[k] for x in interval)
-        made[name] = {"value": value, "low": low, "high": high, "interval": method}
-        reason = scores.reasons.get(name) or (SPARSE_REASON if method == "undefined" else None)
-        if reason:
-            made[name]["reason"] = reason
-    return made
-
-
 def _differences(scored: _Scored, common, theirs: _Scored, interval) -> dict[str, dict[str, Any]]:
     """Model minus baseline on the rows that both have."""
     ours, other = scored.take(common).point(), theirs.point()
     values = {name: ours.values[name] - other.values[name] for name in ours.values}
-    return _with_intervals(metrics.Scores(values, {**other.reasons, **ours.reasons}), interval)
+    return with_intervals(metrics.Scores(values, {**other.reasons, **ours.reasons}), interval)
+
+
+def _compare(rows, scored: _Scored, common, theirs: _Scored, differences, p: float) -> dict[str, Any]:
+    """The entry "comparisons" of one baseline: a test of the first metric."""
+    metric = next(iter(metrics.NAMES[scored.task.kind]))
+    cell = differences[metric]
+    independent = len(np.unique(rows.participant_id[common])) == common.sum()
+    if metric == "auroc" and independent and np.isfinite(cell["value"]):
+        made = comparison.delong(theirs.y_true, scored.y[common], theirs.y)
+        return {"metric": metric, **dataclasses.asdict(made), "test": "delong"}
+    bounds = {"difference": cell["value"], "low": cell["low"], "high": cell["high"]}
+    return {"metric": metric, **bounds, "p": p, "test": "bootstrap"}
 
 
 def _over_folds(rows: Predictions, scored: _Scored, pairs) -> dict[str, Any] | None:

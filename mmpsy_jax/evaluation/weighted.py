@@ -5,20 +5,17 @@ product (sums of errors, counts) or a cumulative sum along the sorted prediction
 resamples cost one pass over arrays instead of 2,000 calls. An undefined metric is NaN, never an error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mmpsy_jax.evaluation.metrics import ECE_BINS, LOG_LOSS_MARGIN, rounded_band
+from mmpsy_jax.evaluation import logistic
+from mmpsy_jax.evaluation.logistic import MARGIN, ratio
+from mmpsy_jax.evaluation.metrics import AT_THRESHOLD, ECE_BINS, NAMES, from_counts, rounded_band
 
 # Weights of r samples over n rows to the metrics of each sample, in the order of `metrics.NAMES[kind]`.
 Statistic = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, "r k"]]
-
-
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient, NaN for a denominator of zero."""
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator != 0)
 
 
 class Ties:
@@ -58,48 +55,64 @@ def binary(
 ) -> Statistic:
     """Statistic of `metrics.binary`."""
     ties = Ties(y_prob)
-    clipped = np.clip(y_prob, LOG_LOSS_MARGIN, 1 - LOG_LOSS_MARGIN)
+    log_odds = logistic.logit(y_prob)
+    line = logistic.Regression(y_true, log_odds, slope=True)
+    shift = logistic.Regression(y_true, log_odds, slope=False)
+    clipped = np.clip(y_prob, MARGIN, 1 - MARGIN)
     log_loss = -np.log(np.where(y_true == 1, clipped, 1 - clipped))
-    columns = np.stack(
-        [
-            y_true * positive,
-            (1 - y_true) * positive,
-            y_true * ~positive,
-            (1 - y_true) * ~positive,
-            (y_prob - y_true) ** 2,
-            log_loss,
-        ],
-        axis=1,
-    )
+    columns = np.stack([*_cells(y_true, positive), (y_prob - y_true) ** 2, log_loss], axis=1)
 
     def statistic(weights):
         tp, fp, fn, tn, brier, loss = (weights @ columns).T
         n_positive, n_negative = tp + fn, fp + tn
         total = n_positive + n_negative
-        variance = n_positive * n_negative / total**2
         at_positive, at_negative = ties.sums_by_class(weights, y_true)
-        f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
-        sensitivity, specificity = ratio(tp, n_positive), ratio(tn, n_negative)
-        return np.stack(
-            [
-                _auroc(at_positive, at_negative),
-                _average_precision(at_positive, at_negative),
-                brier / total,
-                1 - ratio(brier / total, variance),
-                loss / total,
-                _calibration_error(ties.values, at_positive, at_negative),
-                sensitivity,
-                specificity,
-                ratio(tp, tp + fp),
-                ratio(tn, tn + fn),
-                f1,
-                (f1 + f1_negative) / 2,
-                (sensitivity + specificity) / 2,
-            ],
-            axis=1,
-        )
+        both = (n_positive > 0) & (n_negative > 0)
+        made = {
+            "auroc": _auroc(at_positive, at_negative),
+            "auprc": _average_precision(at_positive, at_negative),
+            "brier": brier / total,
+            "brier_skill": 1 - ratio(brier / total, n_positive * n_negative / total**2),
+            "log_loss": loss / total,
+            "ece": _calibration_error(ties.values, at_positive, at_negative),
+            "calibration_slope": line.fit(weights, both & _overlap(at_positive, at_negative))[:, 1],
+            "calibration_intercept": shift.fit(weights, both)[:, 0],
+            **from_counts(tp, fp, fn, tn),
+        }
+        return np.stack([made[name] for name in NAMES["binary"]], axis=1)
 
     return statistic
+
+
+def decisions(
+    y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, "n m"], names: Sequence[str] = AT_THRESHOLD
+) -> Statistic:
+    """Statistic of `metrics.decision` for m decisions on the same rows: the metrics `names` of the first, and so on."""
+    columns = np.stack([cell for called in positive.T for cell in _cells(y_true, called)], axis=1)
+
+    def statistic(weights):
+        counts = (weights @ columns).reshape(len(weights), -1, 4)
+        made = from_counts(*np.moveaxis(counts, 2, 0))
+        return np.stack([made[name] for name in names], axis=2).reshape(len(weights), -1)
+
+    return statistic
+
+
+def _cells(y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> tuple[np.ndarray, ...]:
+    """Indicators of true and false positives, false and true negatives."""
+    return y_true * positive, (1 - y_true) * positive, y_true * ~positive, (1 - y_true) * ~positive
+
+
+def _overlap(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Bool[np.ndarray, " r"]:
+    """Whether the values of the two classes overlap by more than one: `not logistic.separated`, per sample."""
+    (first, last), (first_negative, last_negative) = _range(at_positive), _range(at_negative)
+    return (first < last_negative) & (first_negative < last)
+
+
+def _range(mass: Float[np.ndarray, "r g"]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the first and the last value with mass."""
+    there = mass > 0
+    return there.argmax(1), there.shape[1] - 1 - there[:, ::-1].argmax(1)
 
 
 def _auroc(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Float[np.ndarray, " r"]:

@@ -1,0 +1,109 @@
+"""Slope and intercept of calibration, for one table and for many reweighted samples of it at once.
+
+They say how predicted log odds must be bent to fit the outcome (Cox 1958; Van Calster et al. 2019). The slope is that
+of a logistic regression of the outcome on the log odds: below 1 the predictions are too extreme. The intercept "in the
+large" is that of a regression into which the log odds enter with slope 1: below 0 the probabilities are too high.
+"""
+
+import numpy as np
+import scipy.special
+from jaxtyping import Bool, Float
+
+# Probabilities are kept this far from 0 and 1, where log odds and logarithmic loss are infinite.
+MARGIN = 1e-7
+
+# No step of Newton's method changes the log odds of a row by more than this. The loss then falls with every step,
+# whatever the start: the curvature grows at most by the factor e^change on the way (Bach 2010, self-concordance).
+_LARGEST_CHANGE = 1.0
+# After a change as small as this the error is about its square.
+_SMALLEST_CHANGE = 1e-6
+_MAX_STEPS = 200
+# Entries of the temporaries of a step: small enough for the cache.
+_BLOCK = 1 << 16
+
+
+def logit(prob: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Log odds, the probabilities kept `MARGIN` from 0 and 1."""
+    return scipy.special.logit(np.clip(prob, MARGIN, 1 - MARGIN))
+
+
+def ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np.ndarray:
+    """Elementwise quotient, NaN for a denominator of zero."""
+    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator != 0)
+
+
+class Regression:
+    """Weighted logistic regression on x (intercept and slope), or of the intercept alone with x as offset.
+
+    Args:
+      y_true: 0 or 1.
+      x: log odds.
+      slope: whether the slope is fitted; else it is 1.
+
+    Attributes:
+      estimate: intercept and slope of the table itself; NaN where they do not exist.
+    """
+
+    def __init__(self, y_true: Float[np.ndarray, " n"], x: Float[np.ndarray, " n"], *, slope: bool):
+        self._y, self._x, self._slope = y_true, x, slope
+        self._powers = np.stack([np.ones_like(x), x, x * x], axis=1)
+        self._ends = np.array([x.min(), x.max()])
+        self._begin(np.array([0.0, 1.0]))
+        exists = not separated(y_true, x) if slope else 0 < y_true.mean() < 1
+        self.estimate = self.fit(np.ones((1, len(x))), np.array([exists]))[0]
+        if np.isfinite(self.estimate).all():
+            self._begin(self.estimate)
+
+    def _begin(self, start: Float[np.ndarray, " 2"]) -> None:
+        """Samples start from one point, so that the sums of their first step are one matrix product."""
+        self._start = start
+        chance = scipy.special.expit(start[0] + start[1] * self._x)[:, None]
+        moments = [(self._y[:, None] - chance) * self._powers[:, :2], chance * (1 - chance) * self._powers]
+        self._columns = np.concatenate(moments, axis=1)
+
+    def fit(self, weights: Float[np.ndarray, "r n"], exists: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "r 2"]:
+        """Intercept and slope of each sample; NaN where `exists` is False, which it must be where they are infinite."""
+        found = np.full((len(weights), 2), np.nan)
+        found[exists] = self._start
+        rows = np.flatnonzero(exists)
+        sums = (weights @ self._columns)[rows]
+        for _ in range(_MAX_STEPS):
+            change = self._step(sums)
+            found[rows] += change
+            rows = rows[np.abs(change[:, :1] + change[:, 1:] * self._ends).max(axis=1) > _SMALLEST_CHANGE]
+            if not len(rows):
+                break
+            sums = self._sums(weights if len(rows) == len(weights) else weights[rows], found[rows])
+        found[rows] = np.nan
+        return found
+
+    def _sums(self, weights: Float[np.ndarray, "r n"], at: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r 5"]:
+        """Gradient (2) and second derivatives (3) of the log likelihood of each sample at its own coefficients."""
+        sums = np.zeros((len(at), 5))
+        width = max(1, _BLOCK // len(at))
+        for start in range(0, len(self._x), width):
+            part = slice(start, start + width)
+            weight, powers = weights[:, part], self._powers[part]
+            chance = 0.5 + 0.5 * np.tanh((at[:, :1] + at[:, 1:] * self._x[part]) / 2)  # cannot overflow, as exp can
+            sums[:, :2] += (weight * (self._y[part] - chance)) @ powers[:, :2]
+            sums[:, 2:] += (weight * chance * (1 - chance)) @ powers
+        return sums
+
+    def _step(self, sums: Float[np.ndarray, "r 5"]) -> Float[np.ndarray, "r 2"]:
+        """Newton's step, shortened where it would change the log odds of a row by more than `_LARGEST_CHANGE`."""
+        g0, g1, h00, h01, h11 = sums.T
+        if self._slope:
+            determinant = h00 * h11 - h01**2
+            step = np.stack([ratio(h11 * g0 - h01 * g1, determinant), ratio(h00 * g1 - h01 * g0, determinant)], axis=1)
+        else:
+            step = np.stack([ratio(g0, h00), np.zeros_like(g0)], axis=1)
+        change = np.abs(step[:, :1] + step[:, 1:] * self._ends).max(axis=1, keepdims=True)
+        return step * (_LARGEST_CHANGE / np.maximum(change, _LARGEST_CHANGE))
+
+
+def separated(y_true: Float[np.ndarray, " n"], x: Float[np.ndarray, " n"]) -> bool:
+    """Whether no finite slope exists: x of the two classes does not overlap, or a class is missing."""
+    if not 0 < y_true.mean() < 1:
+        return True
+    positive, negative = x[y_true == 1], x[y_true == 0]
+    return not (positive.min() < negative.max() and negative.min() < positive.max())
