@@ -27,8 +27,8 @@ RESAMPLES = 2000
 LEVEL = 0.95
 SPARSE_REASON = "undefined in most resamples of participants"
 
-# Entries of a matrix of weights held at once: 16 MB in float64.
-_CHUNK = 2_000_000
+# Entries of a matrix of weights held at once: 8 MB in float64.
+_CHUNK = 1_000_000
 # Groups of the jackknife. Leaving out groups estimates the same acceleration as leaving out single participants, since
 # the skewness of a sum of m independent influences is that of one divided by sqrt(m), and there are m times fewer.
 _JACKKNIFE_GROUPS = 400

@@ -45,8 +45,11 @@ class Regression:
     """
 
     def __init__(self, y_true: Float[np.ndarray, " n"], x: Float[np.ndarray, " n"], *, slope: bool):
-        self._y, self._x, self._slope = y_true, x, slope
+        self._x, self._slope = x, slope
+        # With p = (1 + tanh(odds / 2)) / 2 the gradient is that of y - 1/2 less half that of tanh, and the curvature
+        # p (1 - p) a quarter of 1 - tanh^2: half of either sum does not depend on the coefficients.
         self._powers = np.stack([np.ones_like(x), x, x * x], axis=1)
+        self._straight = np.concatenate([(y_true[:, None] - 0.5) * self._powers[:, :2], self._powers], axis=1)
         self._ends = np.array([x.min(), x.max()])
         self._begin(np.array([0.0, 1.0]))
         exists = not separated(y_true, x) if slope else 0 < y_true.mean() < 1
@@ -55,50 +58,54 @@ class Regression:
             self._begin(self.estimate)
 
     def _begin(self, start: Float[np.ndarray, " 2"]) -> None:
-        """Samples start from one point, so that the sums of their first step are one matrix product."""
+        """Samples start from one point, so that the sums of their first step are a matrix product."""
         self._start = start
-        chance = scipy.special.expit(start[0] + start[1] * self._x)[:, None]
-        moments = [(self._y[:, None] - chance) * self._powers[:, :2], chance * (1 - chance) * self._powers]
-        self._columns = np.concatenate(moments, axis=1)
+        bend = np.tanh((start[0] + start[1] * self._x) / 2)[:, None]
+        self._bent = np.concatenate([bend * self._powers[:, :2], bend**2 * self._powers], axis=1)
 
     def fit(self, weights: Float[np.ndarray, "r n"], exists: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "r 2"]:
         """Intercept and slope of each sample; NaN where `exists` is False, which it must be where they are infinite."""
         found = np.full((len(weights), 2), np.nan)
         found[exists] = self._start
         rows = np.flatnonzero(exists)
-        sums = (weights @ self._columns)[rows]
+        straight, bent = (weights @ self._straight)[rows], (weights @ self._bent)[rows]
         for _ in range(_MAX_STEPS):
-            change = self._step(sums)
+            change = self._step(straight, bent)
             found[rows] += change
-            rows = rows[np.abs(change[:, :1] + change[:, 1:] * self._ends).max(axis=1) > _SMALLEST_CHANGE]
+            further = self._largest(change) > _SMALLEST_CHANGE
+            rows, straight = rows[further], straight[further]
             if not len(rows):
                 break
-            sums = self._sums(weights if len(rows) == len(weights) else weights[rows], found[rows])
+            bent = self._sums(weights if len(rows) == len(weights) else weights[rows], found[rows])
         found[rows] = np.nan
         return found
 
     def _sums(self, weights: Float[np.ndarray, "r n"], at: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r 5"]:
-        """Gradient (2) and second derivatives (3) of the log likelihood of each sample at its own coefficients."""
+        """What `_bent` sums up, with the log odds of each sample's own coefficients."""
         sums = np.zeros((len(at), 5))
         width = max(1, _BLOCK // len(at))
         for start in range(0, len(self._x), width):
             part = slice(start, start + width)
-            weight, powers = weights[:, part], self._powers[part]
-            chance = 0.5 + 0.5 * np.tanh((at[:, :1] + at[:, 1:] * self._x[part]) / 2)  # cannot overflow, as exp can
-            sums[:, :2] += (weight * (self._y[part] - chance)) @ powers[:, :2]
-            sums[:, 2:] += (weight * chance * (1 - chance)) @ powers
+            bend = np.tanh(at[:, :1] / 2 + at[:, 1:] / 2 * self._x[part])
+            weighted = weights[:, part] * bend
+            sums[:, :2] += weighted @ self._powers[part, :2]
+            sums[:, 2:] += (weighted * bend) @ self._powers[part]
         return sums
 
-    def _step(self, sums: Float[np.ndarray, "r 5"]) -> Float[np.ndarray, "r 2"]:
+    def _step(self, straight: Float[np.ndarray, "r 5"], bent: Float[np.ndarray, "r 5"]) -> Float[np.ndarray, "r 2"]:
         """Newton's step, shortened where it would change the log odds of a row by more than `_LARGEST_CHANGE`."""
-        g0, g1, h00, h01, h11 = sums.T
+        g0, g1 = (straight[:, :2] - bent[:, :2] / 2).T
+        h00, h01, h11 = (straight[:, 2:] - bent[:, 2:]).T / 4
         if self._slope:
             determinant = h00 * h11 - h01**2
             step = np.stack([ratio(h11 * g0 - h01 * g1, determinant), ratio(h00 * g1 - h01 * g0, determinant)], axis=1)
         else:
             step = np.stack([ratio(g0, h00), np.zeros_like(g0)], axis=1)
-        change = np.abs(step[:, :1] + step[:, 1:] * self._ends).max(axis=1, keepdims=True)
-        return step * (_LARGEST_CHANGE / np.maximum(change, _LARGEST_CHANGE))
+        return step * (_LARGEST_CHANGE / np.maximum(self._largest(step), _LARGEST_CHANGE))[:, None]
+
+    def _largest(self, change: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, " r"]:
+        """Largest change of the log odds of a row."""
+        return np.abs(change[:, :1] + change[:, 1:] * self._ends).max(axis=1)
 
 
 def separated(y_true: Float[np.ndarray, " n"], x: Float[np.ndarray, " n"]) -> bool:

@@ -23,6 +23,7 @@ class Ties:
 
     def __init__(self, column: Float[np.ndarray, " n"]):
         self.order = np.argsort(column, kind="stable")
+        self.sorted = bool((np.diff(self.order) == 1).all())
         ordered = column[self.order]
         self.starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         self.values = ordered[self.starts]
@@ -31,7 +32,7 @@ class Ties:
 
     def sums(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r g"]:
         """Weight at each distinct value, ascending."""
-        return self._reduced(weights[:, self.order])
+        return self._reduced(weights if self.sorted else weights[:, self.order])
 
     def sums_by_class(
         self, weights: Float[np.ndarray, "r n"], y_true: Float[np.ndarray, " n"]
@@ -44,10 +45,11 @@ class Ties:
     def _reduced(self, ordered: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r g"]:
         return ordered if len(self.starts) == len(self.order) else np.add.reduceat(ordered, self.starts, axis=1)
 
-    def ranks(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r n"]:
-        """Rank of each row within each sample, ties given their mean rank."""
-        sums = self.sums(weights)
-        return (np.cumsum(sums, axis=1) - (sums - 1) / 2)[:, self.group]
+    def ranks(self, sums: Float[np.ndarray, "r g"]) -> Float[np.ndarray, "r g"]:
+        """Rank of each distinct value within each sample, less the mean rank; ties have the mean of theirs."""
+        reached = np.cumsum(sums, axis=1)
+        # Centred, so that the sums of squares keep their digits.
+        return reached - (sums + reached[:, -1:]) / 2
 
 
 def binary(
@@ -67,14 +69,15 @@ def binary(
         n_positive, n_negative = tp + fn, fp + tn
         total = n_positive + n_negative
         at_positive, at_negative = ties.sums_by_class(weights, y_true)
+        to_positive, to_negative = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
         both = (n_positive > 0) & (n_negative > 0)
         made = {
-            "auroc": _auroc(at_positive, at_negative),
-            "auprc": _average_precision(at_positive, at_negative),
+            "auroc": _auroc(at_positive, at_negative, to_negative),
+            "auprc": _average_precision(at_positive, to_positive, to_negative),
             "brier": brier / total,
             "brier_skill": 1 - ratio(brier / total, n_positive * n_negative / total**2),
             "log_loss": loss / total,
-            "ece": _calibration_error(ties.values, at_positive, at_negative),
+            "ece": _calibration_error(ties.values, at_positive, at_negative, to_positive, to_negative),
             "calibration_slope": line.fit(weights, both & _overlap(at_positive, at_negative))[:, 1],
             "calibration_intercept": shift.fit(weights, both)[:, 0],
             **from_counts(tp, fp, fn, tn),
@@ -115,39 +118,58 @@ def _range(mass: Float[np.ndarray, "r g"]) -> tuple[np.ndarray, np.ndarray]:
     return there.argmax(1), there.shape[1] - 1 - there[:, ::-1].argmax(1)
 
 
-def _auroc(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Float[np.ndarray, " r"]:
+def _auroc(
+    at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"], to_negative: Float[np.ndarray, "r g"]
+) -> Float[np.ndarray, " r"]:
     """Share of pairs in which the positive has the higher value, ties counting half (Mann-Whitney)."""
-    below = np.cumsum(at_negative, axis=1) - at_negative / 2
-    return ratio(np.einsum("rg,rg->r", at_positive, below), at_positive.sum(1) * at_negative.sum(1))
+    won = _dot(at_positive, to_negative) - _dot(at_positive, at_negative) / 2
+    return ratio(won, at_positive.sum(1) * to_negative[:, -1])
 
 
 def _average_precision(
-    at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]
+    at_positive: Float[np.ndarray, "r g"], to_positive: Float[np.ndarray, "r g"], to_negative: Float[np.ndarray, "r g"]
 ) -> Float[np.ndarray, " r"]:
     """Mean precision over the positives, the thresholds from high to low, as scikit-learn defines it."""
-    hits = np.cumsum(at_positive[:, ::-1], axis=1)
-    called = hits + np.cumsum(at_negative[:, ::-1], axis=1)
-    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    area = ratio(np.einsum("rg,rg->r", at_positive[:, ::-1], precision), hits[:, -1])
-    return np.where(at_negative.any(1), area, np.nan)
+    positives, negatives = to_positive[:, -1:], to_negative[:, -1:]
+    # From the value upwards: all but what lies below. Negatives at the value itself are counted by the shift.
+    hits = positives - to_positive
+    hits += at_positive
+    called = np.empty_like(hits)
+    called[:, 0] = negatives[:, 0]
+    np.subtract(negatives, to_negative[:, :-1], out=called[:, 1:])
+    called += hits
+    np.divide(hits, called, out=hits, where=called > 0)
+    area = ratio(_dot(at_positive, hits), positives[:, 0])
+    return np.where(negatives[:, 0] > 0, area, np.nan)
 
 
 def _calibration_error(
-    values: Float[np.ndarray, " g"], at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]
+    values: Float[np.ndarray, " g"],
+    at_positive: Float[np.ndarray, "r g"],
+    at_negative: Float[np.ndarray, "r g"],
+    to_positive: Float[np.ndarray, "r g"],
+    to_negative: Float[np.ndarray, "r g"],
 ) -> Float[np.ndarray, " r"]:
     """`metrics.calibration_error`, the bins cut anew in each sample."""
     mass = at_positive + at_negative
-    reached = np.cumsum(mass, axis=1)
-    total = reached[:, -1]
-    middle = reached - mass / 2
-    gaps = np.zeros((len(mass), len(values) + 1))
-    np.cumsum(at_positive - values * mass, axis=1, out=gaps[:, 1:])
-    # The first value of every bin but the first; the middles ascend, so ten searches replace a count over all values.
-    edges = np.arange(1, ECE_BINS)
-    cuts = [np.searchsorted(ECE_BINS * row, edges * n) for row, n in zip(middle, total, strict=True)]
-    ends = np.zeros((len(mass), 1), np.int64)
-    cuts = np.concatenate([ends, np.reshape(cuts, (len(mass), -1)), ends + len(values)], axis=1)
-    return np.abs(np.diff(np.take_along_axis(gaps, cuts, axis=1), axis=1)).sum(1) / total
+    reached = to_positive + to_negative
+    total = reached[:, -1:].copy()  # `reached` is reused below
+    # The first value of every bin but the first is the first whose middle rank reaches the edge. Middles lie below the
+    # ranks reached by less than one value, so it is the one found among those or the next.
+    edges = total * np.arange(1, ECE_BINS) / ECE_BINS
+    cuts = np.stack([np.searchsorted(row, edge) for row, edge in zip(reached, edges, strict=True)])
+    middle = np.take_along_axis(reached, cuts, axis=1) - np.take_along_axis(mass, cuts, axis=1) / 2
+    cuts += ECE_BINS * middle < total * np.arange(1, ECE_BINS)
+    mass *= values
+    gaps = np.subtract(to_positive, np.cumsum(mass, axis=1, out=reached), out=reached)
+    # The gap up to each cut; none up to the first value.
+    before = np.where(cuts > 0, np.take_along_axis(gaps, np.maximum(cuts - 1, 0), axis=1), 0.0)
+    ends = np.zeros_like(total)
+    return np.abs(np.diff(np.concatenate([ends, before, gaps[:, -1:]], axis=1), axis=1)).sum(1) / total[:, 0]
+
+
+def _dot(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+    return np.einsum("rn,rn->r", a, b)
 
 
 def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Statistic:
@@ -174,12 +196,16 @@ def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], cl
 
 def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> Statistic:
     """Statistic of `metrics.regression`."""
+    # In the order of the predictions, whose ranks are then cumulative sums of the weights as they stand.
+    order = np.argsort(y_pred, kind="stable")
+    y_true, y_pred = y_true[order], y_pred[order]
     # Moments about the means of the whole table, so that the differences of sums below lose no digits.
     t, p = y_true - y_true.mean(), y_pred - y_true.mean()
     columns = np.stack([np.ones_like(t), t, p, t * t, p * p, t * p, np.abs(t - p), (t - p) ** 2], axis=1)
-    true_ties, pred_ties = Ties(y_true), Ties(y_pred)
+    rank_correlation = _rank_correlation(Ties(y_true), Ties(y_pred))
 
     def statistic(weights):
+        weights = weights[:, order]
         sums = (weights @ columns).T
         _, mean_t, mean_p, tt, pp, tp, absolute, squared = sums / sums[0]
         return np.stack(
@@ -190,7 +216,7 @@ def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"])
                     2 * (tp - mean_t * mean_p), _variance(tt, mean_t) + _variance(pp, mean_p) + (mean_t - mean_p) ** 2
                 ),
                 _correlation(mean_t, mean_p, tt, pp, tp),
-                _rank_correlation(true_ties.ranks(weights), pred_ties.ranks(weights), weights),
+                rank_correlation(weights),
             ],
             axis=1,
         )
@@ -208,10 +234,15 @@ def _correlation(mean_x, mean_y, xx, yy, xy) -> np.ndarray:
     return ratio(xy - mean_x * mean_y, np.sqrt(_variance(xx, mean_x) * _variance(yy, mean_y)))
 
 
-def _rank_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " r"]:
-    """Pearson's correlation of two matrices of ranks, row by row."""
-    total = weights.sum(1)
-    middle = (total[:, None] + 1) / 2  # the mean rank; centring here keeps the digits
-    x, y = x - middle, y - middle
-    xx, yy, xy = (np.einsum("rn,rn,rn->r", weights, a, b) / total for a, b in ((x, x), (y, y), (x, y)))
-    return _correlation(0.0, 0.0, xx, yy, xy)
+def _rank_correlation(x: Ties, y: Ties) -> Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, " r"]]:
+    """Pearson's correlation of ranks, from the sums at distinct values where these suffice."""
+
+    def correlation(weights):
+        sums_x, sums_y = x.sums(weights), y.sums(weights)
+        ranks_x, ranks_y = x.ranks(sums_x), y.ranks(sums_y)
+        xy = _dot(y.sums(weights * ranks_x[:, x.group]), ranks_y)
+        xx, yy = (_dot(sums * ranks, ranks) for sums, ranks in ((sums_x, ranks_x), (sums_y, ranks_y)))
+        total = weights.sum(1)
+        return _correlation(0.0, 0.0, xx / total, yy / total, xy / total)
+
+    return correlation
