@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.stats
+import threadpoolctl
 from jaxtyping import Float, Shaped
 
 from mmpsy_jax.errors import InputError, one_of
@@ -113,7 +114,8 @@ def bootstrap(
 def _of_all(statistic: Statistic, chunks: Iterable[np.ndarray], threads: int) -> Float[np.ndarray, "k r"]:
     """The statistic of chunks of samples, evaluated by threads, drawn by this one no further ahead than they need."""
     made, running = [], collections.deque()
-    with ThreadPoolExecutor(threads) as pool:
+    # Threads of the linear algebra beside ours would wait for each other, spinning: twice the processor time.
+    with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         for weights in chunks:
             running.append(pool.submit(statistic, weights))
             if len(running) > threads:
