@@ -103,7 +103,7 @@ def bootstrap(
     if not owner.any():  # a single participant: nothing varies, and none can be left out
         unknown = np.full(len(value), np.nan)
         return Intervals(value, unknown, unknown, ("undefined",) * len(value), np.isnan(value).astype(float), unknown)
-    threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS) if threads is None else threads
+    threads = min(os.cpu_count() or 1, _MAX_THREADS) if threads is None else threads
     samples = _of_all(statistic, resample(owner, resamples, seed), threads)
     left_out = _of_all(statistic, _jackknife(owner, seed), threads) if method == "bca" else [None] * len(value)
     bounds = [_bounds(*columns, level) for columns in zip(value, samples, left_out, strict=True)]

@@ -57,12 +57,12 @@ def recalibration(validation: Predictions, rows: Predictions) -> dict[str, Any]:
 
     Args:
       validation: rows with known truth to fit on.
-      rows: rows with known truth to measure on, of the same folds.
+      rows: rows with known truth to measure on, of the same folds; at least one.
     """
     folds = np.unique(rows.fold).tolist()
     fitted_on = [validation.select(fold=fold) for fold in folds]
     lacking = [fold for fold, part in zip(folds, fitted_on, strict=True) if len(np.unique(part.y_true)) < 2]
-    if lacking or not folds:
+    if lacking:
         return {"fitted_on": None, "reason": _lacking("of both classes", lacking)}
     entry: dict[str, Any] = {"fitted_on": "validation"}
     for name, fit in METHODS.items():
@@ -94,7 +94,7 @@ def conformal(validation: Predictions, rows: Predictions, n_classes: int = 0) ->
 
     Args:
       validation: rows with known truth to fit on.
-      rows: rows with known truth to measure on, of the same folds.
+      rows: rows with known truth to measure on, of the same folds; at least one.
       n_classes: number of bands, 0 for scores.
     """
     size = "mean_size" if n_classes else "mean_width"
@@ -103,7 +103,7 @@ def conformal(validation: Predictions, rows: Predictions, n_classes: int = 0) ->
     entry = {"level": LEVEL, "coverage": math.nan, size: math.nan, "n_calibration": sum(map(len, fitted_on))}
     radii = np.array([conformal_quantile(part.y_true - part.y_pred) for part in fitted_on])
     lacking = folds[np.isinf(radii)].tolist()
-    if lacking or not len(folds):
+    if lacking:
         return entry | {"reason": _lacking(f"enough for level {LEVEL}", lacking)}
     radius = radii[where]
     sizes = 2 * radius
@@ -114,6 +114,4 @@ def conformal(validation: Predictions, rows: Predictions, n_classes: int = 0) ->
 
 
 def _lacking(what: str, folds: list[int]) -> str:
-    if not folds:
-        return metrics.EMPTY
     return f"no validation rows {what} in fold {', '.join(map(str, folds))}"

@@ -43,20 +43,20 @@ def decide(rows: Predictions, thresholds: Sequence[Mapping[str, Any]]) -> Bool[n
 def entry(
     points: Mapping[str, list[dict[str, Any]]],
     y_true: Float[np.ndarray, " n"],
-    decisions: Bool[np.ndarray, "n m"],
+    decisions: Mapping[str, Bool[np.ndarray, " n"]],
     intervals: Intervals,
 ) -> dict[str, Any]:
     """The entry "operating_points" of a report.
 
     Args:
-      points: thresholds by rule, m of them.
+      points: thresholds by rule.
       y_true: 0 or 1.
-      decisions: at the thresholds of each rule.
+      decisions: at these thresholds, by rule.
       intervals: of `METRICS` for each rule in turn, as `weighted.decisions` orders them.
     """
     made = {}
     for k, (rule, thresholds) in enumerate(points.items()):
-        scores = metrics.decision(y_true, decisions[:, k])
+        scores = metrics.decision(y_true, decisions[rule])
         kept = metrics.Scores({name: scores.values[name] for name in METRICS}, scores.reasons)
         columns = slice(k * len(METRICS), (k + 1) * len(METRICS))
         made[rule] = {"thresholds": thresholds, "metrics": with_intervals(kept, intervals.part(columns))}

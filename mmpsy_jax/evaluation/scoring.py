@@ -165,8 +165,9 @@ class _Predictor:
 
     @functools.cached_property
     def operating_points(self) -> dict[str, list[dict[str, Any]]]:
-        """Thresholds by every rule."""
-        return {rule: choose_thresholds(self.rows, rule) for rule in metrics.RULES}
+        """Thresholds by every rule; none for other kinds than binary."""
+        rules = metrics.RULES if self.task.kind == "binary" else ()
+        return {rule: choose_thresholds(self.rows, rule) for rule in rules}
 
     def split(self, name: str) -> tuple[Predictions, _Scored]:
         """Rows of a split with a known label, and what scores them."""
@@ -184,8 +185,7 @@ def _score_split(model: _Predictor, others: Mapping[str, _Predictor], split: str
     rows, scored = model.split(split)
     aligned = {name: _align(rows, *other.split(split), name) for name, other in others.items()}
     pairs = {name: pair for name, pair in aligned.items() if pair[0].any()}
-    points = model.operating_points if model.task.kind == "binary" else {}
-    decisions = np.stack([decide(rows, thresholds) for thresholds in points.values()], axis=1) if points else None
+    decisions = {rule: decide(rows, thresholds) for rule, thresholds in model.operating_points.items()}
     intervals = _intervals(rows, scored, pairs, decisions, options)
     differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
     entry = {
@@ -206,25 +206,29 @@ def _score_split(model: _Predictor, others: Mapping[str, _Predictor], split: str
         "baseline_confusion": {k: theirs.confusion() for k, (_, theirs) in pairs.items()},
     }
     entry["folds"] = _over_folds(rows, scored, pairs)
-    if not len(rows):
-        return entry
+    return entry | (_of_kind(model, split, rows, scored, pairs, decisions, intervals) if len(rows) else {})
+
+
+def _of_kind(model: _Predictor, split: str, rows, scored: _Scored, pairs, decisions, intervals) -> dict[str, Any]:
+    """What a split has beyond metrics, by the kind of the task."""
+    made: dict[str, Any] = {}
+    validation = model.rows.select(split="validation").known()
     if model.task.kind == "binary":
-        entry["operating_points"] = operating_points.entry(
-            points, rows.y_true, decisions, intervals["operating_points"]
+        made["operating_points"] = operating_points.entry(
+            model.operating_points, rows.y_true, decisions, intervals["operating_points"]
         )
-        curves = {name: (theirs.y_true, theirs.y) for name, (_, theirs) in pairs.items()}
-        entry["decision_curve"] = decision.entry(rows.y_true, scored.y, intervals["decision_curve"], curves)
+        beside = {name: (theirs.y_true, theirs.y) for name, (_, theirs) in pairs.items()}
+        made["decision_curve"] = decision.entry(rows.y_true, scored.y, intervals["decision_curve"], beside)
     elif model.task.kind == "ordinal":
-        entry["bands"] = metrics.bands(np.array(entry["confusion"]))
+        made["bands"] = metrics.bands(np.array(scored.confusion()))
     else:
-        entry["agreement"] = metrics.agreement(rows.y_true, scored.y)
+        made["agreement"] = metrics.agreement(rows.y_true, scored.y)
     if split == "test":  # what is fitted on validation is measured elsewhere
-        validation = model.rows.select(split="validation").known()
         if model.task.kind == "binary":
-            entry["recalibration"] = calibration.recalibration(validation, rows)
+            made["recalibration"] = calibration.recalibration(validation, rows)
         else:
-            entry["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
-    return entry
+            made["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
+    return made
 
 
 def _align(
@@ -256,7 +260,8 @@ def _intervals(rows, scored, pairs, decisions, options) -> dict[Any, bootstrap.I
     }
     curves = {}
     if scored.task.kind == "binary":
-        curves["operating_points"] = weighted.decisions(scored.y_true, decisions, operating_points.METRICS)
+        called = np.stack(list(decisions.values()), axis=1)
+        curves["operating_points"] = weighted.decisions(scored.y_true, called, operating_points.METRICS)
         curves["decision_curve"] = decision.weighted_net_benefit(scored.y_true, scored.y)
 
     def blocks(weights):
@@ -297,12 +302,13 @@ def _compare(rows, scored: _Scored, common, theirs: _Scored, differences, p: flo
     """The entry "comparisons" of one baseline: a test of the first metric."""
     metric = next(iter(metrics.NAMES[scored.task.kind]))
     cell = differences[metric]
+    test, result = "bootstrap", {"difference": cell["value"], "low": cell["low"], "high": cell["high"], "p": p}
     independent = len(np.unique(rows.participant_id[common])) == common.sum()
     if metric == "auroc" and independent and np.isfinite(cell["value"]):
-        made = comparison.delong(theirs.y_true, scored.y[common], theirs.y)
-        return {"metric": metric, **dataclasses.asdict(made), "test": "delong"}
-    bounds = {"difference": cell["value"], "low": cell["low"], "high": cell["high"]}
-    return {"metric": metric, **bounds, "p": p, "test": "bootstrap"}
+        test, result = "delong", dataclasses.asdict(comparison.delong(theirs.y_true, scored.y[common], theirs.y))
+    if not np.isfinite(result["p"]):
+        result["reason"] = cell.get("reason", comparison.NO_VARIANCE)
+    return {"metric": metric, **result, "test": test}
 
 
 def _over_folds(rows: Predictions, scored: _Scored, pairs) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ def binary(
         both = (n_positive > 0) & (n_negative > 0)
         made = {
             "auroc": _auroc(at_positive, at_negative, to_negative),
-            "auprc": _average_precision(at_positive, to_positive, to_negative),
+            "auprc": _average_precision(at_positive, at_negative, to_positive, to_negative),
             "brier": brier / total,
             "brier_skill": 1 - ratio(brier / total, n_positive * n_negative / total**2),
             "log_loss": loss / total,
@@ -107,7 +107,7 @@ def _cells(y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) ->
 
 
 def _overlap(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Bool[np.ndarray, " r"]:
-    """Whether the values of the two classes overlap by more than one: `not logistic.separated`, per sample."""
+    """Whether the values of the two classes overlap, not only touch: `not logistic.separated`, for each sample."""
     (first, last), (first_negative, last_negative) = _range(at_positive), _range(at_negative)
     return (first < last_negative) & (first_negative < last)
 
@@ -127,18 +127,16 @@ def _auroc(
 
 
 def _average_precision(
-    at_positive: Float[np.ndarray, "r g"], to_positive: Float[np.ndarray, "r g"], to_negative: Float[np.ndarray, "r g"]
+    at_positive: Float[np.ndarray, "r g"],
+    at_negative: Float[np.ndarray, "r g"],
+    to_positive: Float[np.ndarray, "r g"],
+    to_negative: Float[np.ndarray, "r g"],
 ) -> Float[np.ndarray, " r"]:
     """Mean precision over the positives, the thresholds from high to low, as scikit-learn defines it."""
     positives, negatives = to_positive[:, -1:], to_negative[:, -1:]
-    # From the value upwards: all but what lies below. Negatives at the value itself are counted by the shift.
-    hits = positives - to_positive
-    hits += at_positive
-    called = np.empty_like(hits)
-    called[:, 0] = negatives[:, 0]
-    np.subtract(negatives, to_negative[:, :-1], out=called[:, 1:])
-    called += hits
-    np.divide(hits, called, out=hits, where=called > 0)
+    hits = positives - to_positive + at_positive
+    called = negatives - to_negative + at_negative + hits
+    np.divide(hits, called, out=hits, where=called > 0)  # no hits where nobody is called
     area = ratio(_dot(at_positive, hits), positives[:, 0])
     return np.where(negatives[:, 0] > 0, area, np.nan)
 
@@ -154,15 +152,14 @@ def _calibration_error(
     mass = at_positive + at_negative
     reached = to_positive + to_negative
     total = reached[:, -1:].copy()  # `reached` is reused below
-    # The first value of every bin but the first is the first whose middle rank reaches the edge. Middles lie below the
-    # ranks reached by less than one value, so it is the one found among those or the next.
+    # Every bin but the first begins with the first value whose middle rank reaches its edge. That is the first value
+    # whose last rank does, or the next one.
     edges = total * np.arange(1, ECE_BINS) / ECE_BINS
     cuts = np.stack([np.searchsorted(row, edge) for row, edge in zip(reached, edges, strict=True)])
     middle = np.take_along_axis(reached, cuts, axis=1) - np.take_along_axis(mass, cuts, axis=1) / 2
     cuts += ECE_BINS * middle < total * np.arange(1, ECE_BINS)
     mass *= values
     gaps = np.subtract(to_positive, np.cumsum(mass, axis=1, out=reached), out=reached)
-    # The gap up to each cut; none up to the first value.
     before = np.where(cuts > 0, np.take_along_axis(gaps, np.maximum(cuts - 1, 0), axis=1), 0.0)
     ends = np.zeros_like(total)
     return np.abs(np.diff(np.concatenate([ends, before, gaps[:, -1:]], axis=1), axis=1)).sum(1) / total[:, 0]

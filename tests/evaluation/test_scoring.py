@@ -8,7 +8,7 @@ from evaluation_samples import TASKS, cross_validation, one_run, people, run
 from sklearn.metrics import roc_auc_score
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import metrics
+from mmpsy_jax.evaluation import comparison, metrics
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.scoring import evaluate
 from mmpsy_jax.tasks import questionnaire
@@ -127,6 +127,16 @@ def test_comparisons_and_their_family():
     beside = {"worse": Predictions.concatenate([beside["worse"], _other_fold(beside["worse"])])}
     entry = evaluate(twice, TASKS[:1], baselines=beside, **FAST)["tasks"]["phq_screen"]["splits"]["test"]
     assert entry["comparisons"]["worse"]["test"] == "bootstrap"
+
+
+def test_a_comparison_without_variance_has_a_reason():
+    y = np.arange(20) % 2
+    ids = [f"p{i}" for i in range(20)]
+    perfect, constant = (Predictions.build(ids, "phq_screen", y, y_prob=p) for p in (0.1 + 0.8 * y, 0.5))
+    report = evaluate(perfect, TASKS[:1], baselines={"constant": constant}, **FAST)
+    entry = report["tasks"]["phq_screen"]["splits"]["test"]["comparisons"]["constant"]
+    assert entry["difference"] == 0.5 and entry["p"] is None and entry["p_holm"] is None
+    assert entry["reason"] == comparison.NO_VARIANCE
 
 
 def test_without_validation_nothing_is_fitted():
