@@ -147,7 +147,7 @@ def resample(owner: np.ndarray, resamples: int, seed: int) -> Iterator[Float[np.
         r = min(step, resamples - start)
         drawn = rng.integers(0, n, (r, n)) + n * np.arange(r)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
-        yield counts[:, owner]
+        yield np.take(counts, owner, axis=1)
 
 
 def _jackknife(owner: np.ndarray, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:

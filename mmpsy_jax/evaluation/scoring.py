@@ -268,7 +268,7 @@ def _intervals(rows, scored, pairs, decisions, options) -> dict[Any, bootstrap.I
         made = {"model": own(weights)}
         for name, (common, theirs, ours) in parts.items():
             whole = bool(common.all())
-            subset = weights if whole else weights[:, common]
+            subset = weights if whole else np.compress(common, weights, axis=1)
             made[name] = _where_drawn(theirs, subset)
             made["difference", name] = (made["model"] if whole else _where_drawn(ours, subset)) - made[name]
         return made | {name: statistic(weights) for name, statistic in curves.items()}
