@@ -82,7 +82,7 @@ def conformal_quantile(residuals: Float[np.ndarray, " n"], level: float = LEVEL)
     It is the ceil((n + 1) level)-th smallest of the n absolute residuals (Vovk et al. 2005; Lei et al. 2018), infinite
     where n is too small for that.
     """
-    rank = math.ceil((len(residuals) + 1) * level - 1e-9)
+    rank = math.ceil((len(residuals) + 1) * level - 1e-9)  # a product that rounding leaves just above a whole number
     return float(np.sort(np.abs(residuals))[rank - 1]) if rank <= len(residuals) else math.inf
 
 

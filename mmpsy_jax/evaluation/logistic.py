@@ -45,26 +45,39 @@ class Regression:
     """
 
     def __init__(self, y_true: Float[np.ndarray, " n"], x: Float[np.ndarray, " n"], *, slope: bool):
-        self._x, self._slope = x, slope
+        self._slope = slope
+        # In units of their spread about their mean, so that log odds that hardly differ (a prior of several folds) lose
+        # no digits.
+        self._mean, self._spread = x.mean(), x.std() or 1.0
+        self._z = z = (x - self._mean) / self._spread
         # With p = (1 + tanh(odds / 2)) / 2 the gradient is that of y - 1/2 less half that of tanh, and the curvature
         # p (1 - p) a quarter of 1 - tanh^2: half of either sum does not depend on the coefficients.
-        self._powers = np.stack([np.ones_like(x), x, x * x], axis=1)
+        self._powers = np.stack([np.ones_like(z), z, z * z], axis=1)
         self._straight = np.concatenate([(y_true[:, None] - 0.5) * self._powers[:, :2], self._powers], axis=1)
-        self._ends = np.array([x.min(), x.max()])
-        self._begin(np.array([0.0, 1.0]))
-        exists = not separated(y_true, x) if slope else 0 < y_true.mean() < 1
-        self.estimate = self.fit(np.ones((1, len(x))), np.array([exists]))[0]
-        if np.isfinite(self.estimate).all():
-            self._begin(self.estimate)
+        self._ends = np.array([z.min(), z.max()])
+        self._begin(np.array([self._mean, self._spread]))  # intercept 0, slope 1
+        exists = np.array([not separated(y_true, x) if slope else 0 < y_true.mean() < 1])
+        everybody = self._maximum(np.ones((1, len(x))), exists)
+        if exists[0]:
+            self._begin(everybody[0])
+        self.estimate = self._in_log_odds(everybody)[0]
 
     def _begin(self, start: Float[np.ndarray, " 2"]) -> None:
         """Samples start from one point, so that the sums of their first step are a matrix product."""
         self._start = start
-        bend = np.tanh((start[0] + start[1] * self._x) / 2)[:, None]
+        bend = np.tanh((start[0] + start[1] * self._z) / 2)[:, None]
         self._bent = np.concatenate([bend * self._powers[:, :2], bend**2 * self._powers], axis=1)
 
     def fit(self, weights: Float[np.ndarray, "r n"], exists: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "r 2"]:
         """Intercept and slope of each sample; NaN where `exists` is False, which it must be where they are infinite."""
+        return self._in_log_odds(self._maximum(weights, exists))
+
+    def _in_log_odds(self, found: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r 2"]:
+        slope = found[:, 1] / self._spread
+        return np.stack([found[:, 0] - slope * self._mean, slope], axis=1)
+
+    def _maximum(self, weights: Float[np.ndarray, "r n"], exists: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "r 2"]:
+        """Intercept and slope in z of the largest likelihood of each sample."""
         found = np.full((len(weights), 2), np.nan)
         found[exists] = self._start
         rows = np.flatnonzero(exists)
@@ -84,9 +97,9 @@ class Regression:
         """What `_bent` sums up, with the log odds of each sample's own coefficients."""
         sums = np.zeros((len(at), 5))
         width = max(1, _BLOCK // len(at))
-        for start in range(0, len(self._x), width):
+        for start in range(0, len(self._z), width):
             part = slice(start, start + width)
-            bend = np.tanh(at[:, :1] / 2 + at[:, 1:] / 2 * self._x[part])
+            bend = np.tanh(at[:, :1] / 2 + at[:, 1:] / 2 * self._z[part])
             weighted = weights[:, part] * bend
             sums[:, :2] += weighted @ self._powers[part, :2]
             sums[:, 2:] += (weighted * bend) @ self._powers[part]

@@ -72,6 +72,16 @@ def test_certain_and_wrong_predictions_converge():
     assert metrics.binary(y, prob, prob >= 0.5).values["calibration_intercept"] == pytest.approx(in_the_large(y, x))
 
 
+def test_predictions_that_hardly_differ():
+    """As those of a prior that was fitted in each of several folds."""
+    rng = np.random.default_rng(3)
+    fold = rng.integers(0, 5, 500)
+    y = (rng.random(500) < 0.2 + 0.02 * fold).astype(float)
+    x = logistic.logit(0.2 + 1e-9 * fold)
+    made = logistic.Regression(y, x, slope=True).estimate[1]
+    assert made * np.std(x) == pytest.approx(regression(y, (x - x.mean()) / x.std())[1], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("prob", "reason"),
     [
