@@ -5,27 +5,35 @@ together. All columns of a statistic see the same resamples; a column that is th
 a paired comparison. BCa: Efron 1987, with the acceleration from a jackknife over at most 400 groups of participants.
 """
 
+import collections
 import dataclasses
-from collections.abc import Iterator
-from typing import Literal
+import math
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 import numpy as np
 import scipy.stats
+import threadpoolctl
 from jaxtyping import Float, Shaped
 
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.evaluation.metrics import Scores
 from mmpsy_jax.evaluation.weighted import Statistic
 
 Method = Literal["bca", "percentile"]
 METHODS: tuple[Method, ...] = ("bca", "percentile")
 RESAMPLES = 2000
 LEVEL = 0.95
+SPARSE_REASON = "undefined in most resamples of participants"
 
-# Entries of a matrix of weights held at once: 16 MB in float64.
-_CHUNK = 2_000_000
+# Entries of a matrix of weights held at once: 8 MB in float64.
+_CHUNK = 1_000_000
 # Groups of the jackknife. Leaving out groups estimates the same acceleration as leaving out single participants, since
 # the skewness of a sum of m independent influences is that of one divided by sqrt(m), and there are m times fewer.
 _JACKKNIFE_GROUPS = 400
+_MAX_THREADS = 4
 # Below this share of resamples in which the metric is defined there is no interval.
 _DEFINED = 0.5
 
@@ -41,6 +49,9 @@ class Intervals:
       method: "bca" or "percentile" per column; BCa falls back where its correction is undefined (the value lies beyond
         all resamples, or no participant changes it).
       undefined: share of resamples in which the column is NaN; they are left out.
+      p: two-sided p-value of the hypothesis that a column is 0 in the population: 1 minus the level at which its
+        interval would end at 0, hence below 0.05 where the interval of level 0.95 holds no 0, and never below 2
+        divided by the number of resamples.
     """
 
     value: Float[np.ndarray, " k"]
@@ -48,6 +59,11 @@ class Intervals:
     high: Float[np.ndarray, " k"]
     method: tuple[str, ...]
     undefined: Float[np.ndarray, " k"]
+    p: Float[np.ndarray, " k"]
+
+    def part(self, columns: slice) -> "Intervals":
+        """Some of the columns."""
+        return Intervals(*(getattr(self, field.name)[columns] for field in dataclasses.fields(self)))
 
 
 def bootstrap(
@@ -58,6 +74,7 @@ def bootstrap(
     seed: int = 0,
     method: Method = "bca",
     level: float = LEVEL,
+    threads: int | None = None,
 ) -> Intervals:
     """Intervals of every column of a statistic of weighted rows.
 
@@ -68,6 +85,8 @@ def bootstrap(
       seed: same seed, same intervals.
       method: "bca" or "percentile".
       level: coverage of the two-sided interval.
+      threads: that evaluate the statistic; by default one per core, four at most, since each holds a few matrices of
+        weights. The result does not depend on it.
 
     Raises:
       InputError: no rows, fewer than two resamples, an unknown method, or a level outside (0, 1).
@@ -83,16 +102,40 @@ def bootstrap(
     value = statistic(np.ones((1, len(owner))))[0]
     if not owner.any():  # a single participant: nothing varies, and none can be left out
         unknown = np.full(len(value), np.nan)
-        return Intervals(value, unknown, unknown, ("undefined",) * len(value), np.isnan(value).astype(float))
-    samples = np.concatenate([statistic(weights) for weights in resample(owner, resamples, seed)])
-    left_out = None
-    if method == "bca":
-        left_out = np.concatenate([statistic(weights) for weights in _jackknife(owner, seed)])
-    bounds = [
-        _bounds(value[k], samples[:, k], None if left_out is None else left_out[:, k], level) for k in range(len(value))
-    ]
-    low, high, methods = zip(*bounds, strict=True)
-    return Intervals(value, np.array(low), np.array(high), methods, np.isnan(samples).mean(0))
+        return Intervals(value, unknown, unknown, ("undefined",) * len(value), np.isnan(value).astype(float), unknown)
+    threads = min(os.cpu_count() or 1, _MAX_THREADS) if threads is None else threads
+    samples = _of_all(statistic, resample(owner, resamples, seed), threads)
+    left_out = _of_all(statistic, _jackknife(owner, seed), threads) if method == "bca" else [None] * len(value)
+    bounds = [_bounds(*columns, level) for columns in zip(value, samples, left_out, strict=True)]
+    low, high, methods, p = zip(*bounds, strict=True)
+    return Intervals(value, np.array(low), np.array(high), methods, np.isnan(samples).mean(1), np.array(p))
+
+
+def _of_all(statistic: Statistic, chunks: Iterable[np.ndarray], threads: int) -> Float[np.ndarray, "k r"]:
+    """The statistic of chunks of samples, evaluated by threads, drawn by this one no further ahead than they need."""
+    made, running = [], collections.deque()
+    # Threads of the linear algebra beside ours would wait for each other, spinning: twice the processor time.
+    with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        for weights in chunks:
+            running.append(pool.submit(statistic, weights))
+            if len(running) > threads:
+                made.append(running.popleft().result())
+        made += [future.result() for future in running]
+    return np.concatenate(made).T
+
+
+def with_intervals(scores: Scores, intervals: Intervals | None) -> dict[str, dict[str, Any]]:
+    """Metrics as they stand in `report.json`: value, low, high, interval, and a reason where something is undefined."""
+    made = {}
+    for k, (name, value) in enumerate(scores.values.items()):
+        low, high, method = math.nan, math.nan, None
+        if intervals is not None:
+            low, high, method = intervals.low[k], intervals.high[k], intervals.method[k]
+        made[name] = {"value": value, "low": low, "high": high, "interval": method}
+        reason = scores.reasons.get(name) or (SPARSE_REASON if method == "undefined" else None)
+        if reason:
+            made[name]["reason"] = reason
+    return made
 
 
 def resample(owner: np.ndarray, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:
@@ -104,7 +147,7 @@ def resample(owner: np.ndarray, resamples: int, seed: int) -> Iterator[Float[np.
         r = min(step, resamples - start)
         drawn = rng.integers(0, n, (r, n)) + n * np.arange(r)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
-        yield counts[:, owner]
+        yield np.take(counts, owner, axis=1)
 
 
 def _jackknife(owner: np.ndarray, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:
@@ -120,27 +163,36 @@ def _jackknife(owner: np.ndarray, seed: int) -> Iterator[Float[np.ndarray, "r n"
         yield (group != np.arange(start, min(start + step, groups))[:, None]).astype(np.float64)
 
 
-def _bounds(value: float, samples: np.ndarray, left_out: np.ndarray | None, level: float) -> tuple[float, float, str]:
-    """Lower and upper bound of one column, and the method that gave them."""
+def _bounds(
+    value: float, samples: np.ndarray, left_out: np.ndarray | None, level: float
+) -> tuple[float, float, str, float]:
+    """Lower and upper bound of one column, the method that gave them, and the p-value of 0."""
     defined = samples[np.isfinite(samples)]
     if not np.isfinite(value) or len(defined) < _DEFINED * len(samples):
-        return np.nan, np.nan, "undefined"
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    corrected = None if left_out is None else _corrected_tails(value, defined, left_out, tails)
-    low, high = np.quantile(defined, tails if corrected is None else corrected)
-    return float(low), float(high), "percentile" if corrected is None else "bca"
+        return np.nan, np.nan, "undefined", np.nan
+    correction = None if left_out is None else _correction(value, defined, left_out)
+    bias, acceleration = correction or (0.0, 0.0)
+    shifted = bias + scipy.stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, scipy.stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    # The same equations solved for the level at which a bound is 0.
+    least = 1 / len(defined)
+    distance = scipy.stats.norm.ppf(np.clip(_share_below(0.0, defined), least, 1 - least)) - bias
+    tail = scipy.stats.norm.cdf(distance / (1 + acceleration * distance) - bias)
+    p = float(np.clip(2 * min(tail, 1 - tail), 2 * least, 1.0))
+    return float(low), float(high), "percentile" if correction is None else "bca", p
 
 
-def _corrected_tails(value: float, samples: np.ndarray, left_out: np.ndarray, tails: np.ndarray) -> np.ndarray | None:
-    """Quantiles that correct for bias and skewness (Efron 1987); None where a correction is undefined."""
-    # Resamples equal to the value count half, as scipy does for discrete statistics; an interval of counts needs it.
-    below = np.mean((samples < value) + 0.5 * (samples == value))
+def _share_below(value: float, samples: np.ndarray) -> float:
+    # Samples equal to the value count half, as scipy does for discrete statistics; an interval of counts needs it.
+    return float(np.mean((samples < value) + 0.5 * (samples == value)))
+
+
+def _correction(value: float, samples: np.ndarray, left_out: np.ndarray) -> tuple[float, float] | None:
+    """Bias and acceleration (Efron 1987); None where one is undefined."""
+    below = _share_below(value, samples)
     influence = left_out[np.isfinite(left_out)]
     influence = influence.mean() - influence if len(influence) else influence
     spread = float(np.sum(influence**2))
     if not 0 < below < 1 or spread <= 1e-24 * max(1.0, value**2):
         return None
-    acceleration = float(np.sum(influence**3)) / (6 * spread**1.5)
-    bias = scipy.stats.norm.ppf(below)
-    shifted = bias + scipy.stats.norm.ppf(tails)
-    return scipy.stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
+    return float(scipy.stats.norm.ppf(below)), float(np.sum(influence**3)) / (6 * spread**1.5)

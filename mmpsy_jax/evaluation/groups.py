@@ -122,7 +122,7 @@ def evaluate(
         return dict(NOT_ASSESSABLE)
     columns: dict[str, Any] = {name: {} for name in groups.columns}
     for task in tasks:
-        predictor = scoring._Predictor(task, scoring._rows_of(task, predictions).mean_over_seeds(), threshold_rule)
+        predictor = scoring.Predictor(task, scoring.rows_of(task, predictions).mean_over_seeds(), threshold_rule)
         for split in SPLITS:
             rows, scored = predictor.split(split)
             if not len(rows):
@@ -149,7 +149,7 @@ def _entries(rows: Predictions, scored, member: Shaped[np.ndarray, " n"], option
         if scored.task.kind == "binary":
             entry["n_events"] = len(np.unique(own.participant_id[own.y_true == 1]))
         interval = bootstrap.bootstrap(own.participant_id, part.statistic(), **options)
-        cells = scoring._with_intervals(part.point(), (interval.low, interval.high, interval.method))
+        cells = bootstrap.with_intervals(part.point(), interval)
         entry["metrics"] = {metric: cells[metric] for metric in METRICS[scored.task.kind]}
         made.append(entry)
     return made

@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float, Int
 from sklearn import metrics as sk
 
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.evaluation import logistic
+from mmpsy_jax.evaluation.logistic import MARGIN, ratio
 
 # Equal-mass bins of the expected calibration error.
 ECE_BINS = 10
-# Probabilities are kept this far from 0 and 1 in the logarithmic loss, which is infinite there.
-LOG_LOSS_MARGIN = 1e-7
 
-# Per kind of task; the first is the one by which models are compared, the sign says whether more is better.
+# Per kind of task; the first is the one by which models are compared. The sign says whether more is better; 0 stands
+# for a metric with a best value in the middle (slope 1, intercept 0).
 NAMES: Mapping[str, Mapping[str, int]] = {
     "binary": {
         "auroc": 1,
@@ -28,23 +29,40 @@ NAMES: Mapping[str, Mapping[str, int]] = {
         "brier_skill": 1,
         "log_loss": -1,
         "ece": -1,
+        "calibration_slope": 0,
+        "calibration_intercept": 0,
         "sensitivity": 1,
         "specificity": 1,
         "ppv": 1,
         "npv": 1,
         "f1": 1,
         "f1_macro": 1,
+        "f1_weighted": 1,
         "balanced_accuracy": 1,
+        "mcc": 1,
     },
     "ordinal": {"qwk": 1, "macro_mae": -1, "accuracy": 1},
     "regression": {"mae": -1, "rmse": -1, "ccc": 1, "pearson": 1, "spearman": 1},
 }
 # Metrics of a binary task that need a threshold.
-AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv", "f1", "f1_macro", "balanced_accuracy")
+AT_THRESHOLD = (
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "f1",
+    "f1_macro",
+    "f1_weighted",
+    "balanced_accuracy",
+    "mcc",
+)
 
 ONE_CLASS = "all participants belong to one class"
 CONSTANT = "the prediction or the truth is the same for everybody"
 EMPTY = "no participant with a known label"
+SEPARATED = "no finite slope: the predictions separate the classes or are the same for everybody"
+NONE_POSITIVE = "nobody is predicted positive"
+NONE_NEGATIVE = "nobody is predicted negative"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +71,6 @@ class Scores:
 
     values: dict[str, float]
     reasons: dict[str, str]
-
-
-def ratio(numerator: float, denominator: float) -> float:
-    """The quotient, NaN for a denominator of zero."""
-    return numerator / denominator if denominator else math.nan
 
 
 def confusion(
@@ -87,29 +100,60 @@ def binary(
     """
     if not len(y_true):
         return _undefined("binary", EMPTY)
-    (tn, fp), (fn, tp) = confusion(y_true, positive.astype(float), 2).tolist()
     prevalence = float(y_true.mean())
     both = 0 < prevalence < 1
     brier = float(np.mean((y_prob - y_true) ** 2))
-    f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
-    sensitivity, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
+    log_odds = logistic.logit(y_prob)
+    decided = decision(y_true, positive)
     values = {
         "auroc": float(sk.roc_auc_score(y_true, y_prob)) if both else math.nan,
         "auprc": float(sk.average_precision_score(y_true, y_prob)) if both else math.nan,
         "brier": brier,
-        "brier_skill": 1 - ratio(brier, prevalence * (1 - prevalence)),
-        "log_loss": float(sk.log_loss(y_true, np.clip(y_prob, LOG_LOSS_MARGIN, 1 - LOG_LOSS_MARGIN), labels=[0, 1])),
+        "brier_skill": float(1 - ratio(brier, prevalence * (1 - prevalence))),
+        "log_loss": float(sk.log_loss(y_true, np.clip(y_prob, MARGIN, 1 - MARGIN), labels=[0, 1])),
         "ece": calibration_error(y_true, y_prob),
+        "calibration_slope": float(logistic.Regression(y_true, log_odds, slope=True).estimate[1]),
+        "calibration_intercept": float(logistic.Regression(y_true, log_odds, slope=False).estimate[0]),
+        **decided.values,
+    }
+    reasons = {name: ONE_CLASS for name, value in values.items() if math.isnan(value)} | decided.reasons
+    if both and "calibration_slope" in reasons:
+        reasons["calibration_slope"] = SEPARATED
+    return Scores(values, reasons)
+
+
+def decision(y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> Scores:
+    """The metrics `AT_THRESHOLD` of a decision."""
+    (tn, fp), (fn, tp) = confusion(y_true, positive.astype(float), 2).tolist()
+    values = {name: float(value) for name, value in from_counts(tp, fp, fn, tn).items()}
+    reasons = {name: ONE_CLASS for name, value in values.items() if math.isnan(value)}
+    reasons |= {"ppv": NONE_POSITIVE} if tp + fp == 0 else {}
+    reasons |= {"npv": NONE_NEGATIVE} if tn + fn == 0 else {}
+    if "mcc" in reasons and tp + fn and tn + fp:
+        reasons["mcc"] = NONE_NEGATIVE if tp + fp else NONE_POSITIVE
+    return Scores(values, reasons)
+
+
+def from_counts(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics `AT_THRESHOLD` from true and false positives and negatives, elementwise, in that order.
+
+    F1 is weighted by the share of the classes. MCC is Matthews' correlation coefficient (1975), NaN where one side is
+    constant.
+    """
+    f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
+    sensitivity, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
+    spread = np.sqrt(1.0 * (tp + fn) * (tn + fp)) * np.sqrt(1.0 * (tp + fp) * (tn + fn))
+    return {
         "sensitivity": sensitivity,
         "specificity": specificity,
         "ppv": ratio(tp, tp + fp),
         "npv": ratio(tn, tn + fn),
         "f1": f1,
         "f1_macro": (f1 + f1_negative) / 2,
+        "f1_weighted": ratio((tp + fn) * f1 + (tn + fp) * f1_negative, tp + fp + fn + tn),
         "balanced_accuracy": (sensitivity + specificity) / 2,
+        "mcc": ratio(tp * tn - fp * fn, spread),
     }
-    nobody = {"ppv": "nobody is predicted positive", "npv": "nobody is predicted negative"}
-    return Scores(values, {name: nobody.get(name, ONE_CLASS) for name, value in values.items() if math.isnan(value)})
 
 
 def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Scores:
@@ -153,11 +197,69 @@ def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"])
     values = {
         "mae": float(sk.mean_absolute_error(y_true, y_pred)),
         "rmse": float(sk.root_mean_squared_error(y_true, y_pred)),
-        "ccc": ratio(2 * covariance, float(spread)),
+        "ccc": float(ratio(2 * covariance, float(spread))),
         "pearson": math.nan if constant else float(scipy.stats.pearsonr(y_true, y_pred).statistic),
         "spearman": math.nan if constant else float(scipy.stats.spearmanr(y_true, y_pred).statistic),
     }
     return Scores(values, {name: CONSTANT for name, value in values.items() if math.isnan(value)})
+
+
+def bands(counts: Int[np.ndarray, "k k"]) -> list[dict[str, float]]:
+    """Per band of a confusion matrix: band, n, recall, and MAE in bands; NaN where the band does not occur."""
+    distance = np.abs(np.subtract.outer(np.arange(len(counts)), np.arange(len(counts))))
+    n = counts.sum(1)
+    recall, mae = ratio(counts.diagonal(), n), ratio((counts * distance).sum(1), n)
+    return [{"band": k, "n": int(n[k]), "recall": recall[k], "mae": mae[k]} for k in range(len(counts))]
+
+
+def agreement(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """Bias (predicted - true) and 95 % limits of agreement (Bland and Altman 1986); NaN limits for fewer than two."""
+    difference = y_pred - y_true
+    bias = float(difference.mean()) if len(difference) else math.nan
+    reach = 1.96 * float(difference.std(ddof=1)) if len(difference) > 1 else math.nan
+    return {"bias": bias, "low": bias - reach, "high": bias + reach}
+
+
+def multilabel(
+    y_true: Float[np.ndarray, "n k"], y_prob: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]
+) -> tuple[Scores, list[Scores]]:
+    """Metrics of k labels of which any number may hold, overall and of each label.
+
+    A label that neither occurs nor is predicted has no F1, one that holds for nobody or everybody no AUROC; the means
+    over labels leave these out.
+
+    Args:
+      y_true: 0 or 1.
+      y_prob: probability of 1.
+      positive: the decisions.
+
+    Returns:
+      `f1_micro`, `f1_macro`, `f1_weighted` (by how often a label holds) and `auroc_macro`; then `f1` and `auroc` of
+      each label.
+    """
+    per_label = []
+    for truth, prob, called in zip(y_true.T, y_prob.T, positive.T, strict=True):
+        both = len(np.unique(truth)) == 2
+        f1 = sk.f1_score(truth, called, zero_division=np.nan) if len(truth) else math.nan
+        values = {"f1": float(f1), "auroc": float(sk.roc_auc_score(truth, prob)) if both else math.nan}
+        reasons = {"f1": "the label neither occurs nor is predicted", "auroc": ONE_CLASS}
+        per_label.append(Scores(values, {name: reasons[name] for name, value in values.items() if math.isnan(value)}))
+    f1, auroc = (np.array([one.values[name] for one in per_label]) for name in ("f1", "auroc"))
+    support = y_true.sum(0)
+    tp, wrong = (positive * y_true).sum(), (positive != (y_true == 1)).sum()
+    values = {
+        "f1_micro": float(ratio(2 * tp, 2 * tp + wrong)),
+        "f1_macro": _mean(f1, np.ones_like(f1)),
+        "f1_weighted": _mean(f1, support),
+        "auroc_macro": _mean(auroc, np.ones_like(auroc)),
+    }
+    return Scores(values, {name: "undefined for every label" for name, v in values.items() if math.isnan(v)}), per_label
+
+
+def _mean(values: Float[np.ndarray, " k"], weights: Float[np.ndarray, " k"]) -> float:
+    """Weighted mean of the values that are defined."""
+    defined = np.isfinite(values)
+    return float(ratio(values[defined] @ weights[defined], weights[defined].sum()))
 
 
 def calibration_bins(

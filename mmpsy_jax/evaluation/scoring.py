@@ -6,6 +6,7 @@ fold and of each seed alone: their spread is another source of uncertainty than 
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +15,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation import bootstrap, flags, metrics, weighted
+from mmpsy_jax.evaluation import (
+    bootstrap,
+    calibration,
+    comparison,
+    decision,
+    flags,
+    metrics,
+    operating_points,
+    weighted,
+)
+from mmpsy_jax.evaluation.bootstrap import with_intervals
+from mmpsy_jax.evaluation.operating_points import choose_thresholds, decide
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.tasks import Task, to_config
 
 FORMAT = 1
-DEFAULT_THRESHOLD = 0.5
-SPARSE_REASON = "undefined in most resamples of participants"
 
 
 def evaluate(
@@ -70,10 +80,10 @@ def evaluate(
     }
     options = {"seed": seed, "resamples": n_bootstrap, "method": method}
     for task in tasks:
-        rows = _rows_of(task, predictions)
-        beside = {name: _rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
-        model = _Predictor(task, rows.mean_over_seeds(), threshold_rule)
-        others = {name: _Predictor(task, table.mean_over_seeds(), threshold_rule) for name, table in beside.items()}
+        rows = rows_of(task, predictions)
+        beside = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
+        model = Predictor(task, rows.mean_over_seeds(), threshold_rule)
+        others = {name: Predictor(task, table.mean_over_seeds(), threshold_rule) for name, table in beside.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}
         if task.kind == "binary":
             entry["threshold_rule"] = threshold_rule
@@ -86,11 +96,14 @@ def evaluate(
                 entry["splits"][split] = scored
                 found += flags.of_split(task.name, task.kind, split, scored, synthetic)
         report["tasks"][task.name] = entry
+    for split in SPLITS:  # one family of tests per split: all tasks and baselines
+        scored = [entry["splits"][split] for entry in report["tasks"].values() if split in entry["splits"]]
+        comparison.adjust([one for part in scored for one in part["comparisons"].values()])
     report["flags"] = sorted(found, key=lambda flag: flag["level"] != "red")
     return finite(report)
 
 
-def _rows_of(task: Task, table: Predictions) -> Predictions:
+def rows_of(task: Task, table: Predictions) -> Predictions:
     """Rows of a task; its kind must be the one that the columns show."""
     rows = table.select(task=task.name)
     if not len(rows):
@@ -110,7 +123,7 @@ def _rows_of(task: Task, table: Predictions) -> Predictions:
 
 
 @dataclasses.dataclass
-class _Scored:
+class Scored:
     """One predictor on some rows of one split."""
 
     task: Task
@@ -139,21 +152,27 @@ class _Scored:
         called = self.positive.astype(float) if self.task.kind == "binary" else metrics.rounded_band(self.y, k)
         return metrics.confusion(self.y_true, called, k).tolist()
 
-    def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> "_Scored":
-        return _Scored(self.task, self.y_true[rows], self.y[rows], self.positive[rows])
+    def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> "Scored":
+        return Scored(self.task, self.y_true[rows], self.y[rows], self.positive[rows])
 
 
-class _Predictor:
+class Predictor:
     """The predictions of one model or baseline for one task, and its thresholds."""
 
     def __init__(self, task: Task, rows: Predictions, rule: str):
         self.task, self.rows = task, rows
         self.thresholds = choose_thresholds(rows, rule) if task.kind == "binary" else []
 
-    def split(self, name: str) -> tuple[Predictions, _Scored]:
+    @functools.cached_property
+    def operating_points(self) -> dict[str, list[dict[str, Any]]]:
+        """Thresholds by every rule; none for other kinds than binary."""
+        rules = metrics.RULES if self.task.kind == "binary" else ()
+        return {rule: choose_thresholds(self.rows, rule) for rule in rules}
+
+    def split(self, name: str) -> tuple[Predictions, Scored]:
         """Rows of a split with a known label, and what scores them."""
         rows = self.rows.select(split=name).known()
-        return rows, _Scored(self.task, rows.y_true, _values(rows), decide(rows, self.thresholds))
+        return rows, Scored(self.task, rows.y_true, _values(rows), decide(rows, self.thresholds))
 
 
 def _values(rows: Predictions) -> Float[np.ndarray, " n"]:
@@ -161,37 +180,14 @@ def _values(rows: Predictions) -> Float[np.ndarray, " n"]:
     return np.where(np.isnan(rows.y_prob), rows.y_pred, rows.y_prob)
 
 
-def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
-    """A threshold per fold from the validation rows of that fold, never from test.
-
-    Returns:
-      {"fold", "value", "source", "n"} per fold; source is "validation", or "default" where the fold has no validation
-      rows of both classes.
-    """
-    validation = rows.select(split="validation").known()
-    made = []
-    for fold in np.unique(rows.fold).tolist():
-        part = validation.select(fold=fold)
-        entry = {"fold": fold, "value": DEFAULT_THRESHOLD, "source": "default", "n": len(part)}
-        if len(np.unique(part.y_true)) == 2:
-            entry |= {"value": metrics.choose_threshold(part.y_true, part.y_prob, rule), "source": "validation"}
-        made.append(entry)
-    return made
-
-
-def decide(rows: Predictions, thresholds: Sequence[Mapping[str, Any]]) -> Bool[np.ndarray, " n"]:
-    """Whether each row's probability reaches the threshold of its fold; all False without thresholds."""
-    by_fold = {entry["fold"]: entry["value"] for entry in thresholds}
-    limits = np.array([by_fold.get(fold, np.inf) for fold in rows.fold.tolist()], np.float64)
-    return np.nan_to_num(rows.y_prob, nan=-1.0) >= limits
-
-
-def _score_split(model: _Predictor, others: Mapping[str, _Predictor], split: str, options: dict) -> dict[str, Any]:
+def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, options: dict) -> dict[str, Any]:
     """The entry of one task and split: point estimates and intervals of all predictors, and paired differences."""
     rows, scored = model.split(split)
     aligned = {name: _align(rows, *other.split(split), name) for name, other in others.items()}
     pairs = {name: pair for name, pair in aligned.items() if pair[0].any()}
-    intervals = _intervals(rows, scored, pairs, options)
+    decisions = {rule: decide(rows, thresholds) for rule, thresholds in model.operating_points.items()}
+    intervals = _intervals(rows, scored, pairs, decisions, options)
+    differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
     entry = {
         "n_participants": len(np.unique(rows.participant_id)),
         "n_rows": len(rows),
@@ -199,20 +195,45 @@ def _score_split(model: _Predictor, others: Mapping[str, _Predictor], split: str
         # Repeats of a cross-validation test everybody again: participants are counted, not rows.
         "n_events": len(np.unique(rows.participant_id[rows.y_true == 1])) if model.task.kind == "binary" else None,
         "prevalence": float(rows.y_true.mean()) if model.task.kind == "binary" and len(rows) else None,
-        "model": _with_intervals(scored.point(), intervals.get("model")),
-        "baselines": {k: _with_intervals(theirs.point(), intervals.get(k)) for k, (_, theirs) in pairs.items()},
-        "differences": {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs},
+        "model": with_intervals(scored.point(), intervals.get("model")),
+        "baselines": {k: with_intervals(theirs.point(), intervals.get(k)) for k, (_, theirs) in pairs.items()},
+        "differences": differences,
+        "comparisons": {
+            k: _compare(rows, scored, *pairs[k], differences[k], intervals["difference", k].p[0]) for k in pairs
+        },
         "baseline_rows": {k: int(common.sum()) for k, (common, _) in aligned.items()},
         "confusion": scored.confusion(),
         "baseline_confusion": {k: theirs.confusion() for k, (_, theirs) in pairs.items()},
     }
     entry["folds"] = _over_folds(rows, scored, pairs)
-    return entry
+    return entry | (_of_kind(model, split, rows, scored, pairs, decisions, intervals) if len(rows) else {})
+
+
+def _of_kind(model: Predictor, split: str, rows, scored: Scored, pairs, decisions, intervals) -> dict[str, Any]:
+    """What a split has beyond metrics, by the kind of the task."""
+    made: dict[str, Any] = {}
+    validation = model.rows.select(split="validation").known()
+    if model.task.kind == "binary":
+        made["operating_points"] = operating_points.entry(
+            model.operating_points, rows.y_true, decisions, intervals["operating_points"]
+        )
+        beside = {name: (theirs.y_true, theirs.y) for name, (_, theirs) in pairs.items()}
+        made["decision_curve"] = decision.entry(rows.y_true, scored.y, intervals["decision_curve"], beside)
+    elif model.task.kind == "ordinal":
+        made["bands"] = metrics.bands(np.array(scored.confusion()))
+    else:
+        made["agreement"] = metrics.agreement(rows.y_true, scored.y)
+    if split == "test":  # what is fitted on validation is measured elsewhere
+        if model.task.kind == "binary":
+            made["recalibration"] = calibration.recalibration(validation, rows)
+        else:
+            made["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
+    return made
 
 
 def _align(
-    rows: Predictions, other_rows: Predictions, other: _Scored, name: str
-) -> tuple[Bool[np.ndarray, " n"], _Scored]:
+    rows: Predictions, other_rows: Predictions, other: Scored, name: str
+) -> tuple[Bool[np.ndarray, " n"], Scored]:
     """Which of the model's rows a baseline has too, and the baseline's rows in the model's order."""
     where = {
         key: i for i, key in enumerate(zip(other_rows.participant_id.tolist(), other_rows.fold.tolist(), strict=True))
@@ -229,31 +250,35 @@ def _align(
     return common, theirs
 
 
-def _intervals(rows, scored, pairs, options) -> dict[Any, Any]:
-    """(low, high, method) arrays by predictor and by ("difference", baseline), all from the same resamples."""
+def _intervals(rows, scored, pairs, decisions, options) -> dict[Any, bootstrap.Intervals]:
+    """Of all predictors, differences ("difference", baseline) and curves, all from the same resamples."""
     if not len(rows):
         return {}
     own = scored.statistic()
     parts = {
         name: (common, theirs.statistic(), scored.take(common).statistic()) for name, (common, theirs) in pairs.items()
     }
+    curves = {}
+    if scored.task.kind == "binary":
+        called = np.stack(list(decisions.values()), axis=1)
+        curves["operating_points"] = weighted.decisions(scored.y_true, called, operating_points.METRICS)
+        curves["decision_curve"] = decision.weighted_net_benefit(scored.y_true, scored.y)
 
-    def statistic(weights):
-        columns = [own(weights)]
-        for common, theirs, ours in parts.values():
+    def blocks(weights):
+        made = {"model": own(weights)}
+        for name, (common, theirs, ours) in parts.items():
             whole = bool(common.all())
-            subset = weights if whole else weights[:, common]
-            columns.append(_where_drawn(theirs, subset))
-            columns.append((columns[0] if whole else _where_drawn(ours, subset)) - columns[-1])
-        return np.concatenate(columns, axis=1)
+            subset = weights if whole else np.compress(common, weights, axis=1)
+            made[name] = _where_drawn(theirs, subset)
+            made["difference", name] = (made["model"] if whole else _where_drawn(ours, subset)) - made[name]
+        return made | {name: statistic(weights) for name, statistic in curves.items()}
 
-    made = bootstrap.bootstrap(rows.participant_id, statistic, **options)
-    names = ["model"]
-    for name in parts:
-        names += [name, ("difference", name)]
-    k = len(made.value) // len(names)
-    cut = [slice(i * k, (i + 1) * k) for i in range(len(names))]
-    return {name: (made.low[c], made.high[c], made.method[c]) for name, c in zip(names, cut, strict=True)}
+    widths = {name: block.shape[1] for name, block in blocks(np.ones((1, len(rows)))).items()}
+    made = bootstrap.bootstrap(
+        rows.participant_id, lambda weights: np.concatenate(list(blocks(weights).values()), axis=1), **options
+    )
+    ends = np.cumsum(list(widths.values()))
+    return {name: made.part(slice(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
 
 
 def _where_drawn(statistic: weighted.Statistic, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
@@ -266,25 +291,27 @@ def _where_drawn(statistic: weighted.Statistic, weights: Float[np.ndarray, "r n"
     return made
 
 
-def _with_intervals(scores: metrics.Scores, interval) -> dict[str, dict[str, Any]]:
-    made = {}
-    for k, (name, value) in enumerate(scores.values.items()):
-        low, high, method = (math.nan, math.nan, None) if interval is None else (x[k] for x in interval)
-        made[name] = {"value": value, "low": low, "high": high, "interval": method}
-        reason = scores.reasons.get(name) or (SPARSE_REASON if method == "undefined" else None)
-        if reason:
-            made[name]["reason"] = reason
-    return made
-
-
-def _differences(scored: _Scored, common, theirs: _Scored, interval) -> dict[str, dict[str, Any]]:
+def _differences(scored: Scored, common, theirs: Scored, interval) -> dict[str, dict[str, Any]]:
     """Model minus baseline on the rows that both have."""
     ours, other = scored.take(common).point(), theirs.point()
     values = {name: ours.values[name] - other.values[name] for name in ours.values}
-    return _with_intervals(metrics.Scores(values, {**other.reasons, **ours.reasons}), interval)
+    return with_intervals(metrics.Scores(values, {**other.reasons, **ours.reasons}), interval)
 
 
-def _over_folds(rows: Predictions, scored: _Scored, pairs) -> dict[str, Any] | None:
+def _compare(rows, scored: Scored, common, theirs: Scored, differences, p: float) -> dict[str, Any]:
+    """The entry "comparisons" of one baseline: a test of the first metric."""
+    metric = next(iter(metrics.NAMES[scored.task.kind]))
+    cell = differences[metric]
+    test, result = "bootstrap", {"difference": cell["value"], "low": cell["low"], "high": cell["high"], "p": p}
+    independent = len(np.unique(rows.participant_id[common])) == common.sum()
+    if metric == "auroc" and independent and np.isfinite(cell["value"]):
+        test, result = "delong", dataclasses.asdict(comparison.delong(theirs.y_true, scored.y[common], theirs.y))
+    if not np.isfinite(result["p"]):
+        result["reason"] = cell.get("reason", comparison.NO_VARIANCE)
+    return {"metric": metric, **result, "test": test}
+
+
+def _over_folds(rows: Predictions, scored: Scored, pairs) -> dict[str, Any] | None:
     """Metrics of each fold and their mean and standard deviation; None for a single fold."""
     folds = np.unique(rows.fold)
     if len(folds) < 2:
@@ -302,7 +329,7 @@ def _over_seeds(task: Task, rows: Predictions, split: str, rule: str) -> dict[st
     seeds = np.unique(rows.seed)
     if len(seeds) < 2:
         return None
-    points = [_Predictor(task, rows.select(seed=seed), rule).split(split)[1].point() for seed in seeds]
+    points = [Predictor(task, rows.select(seed=seed), rule).split(split)[1].point() for seed in seeds]
     return {"ids": seeds.tolist(), "model": spread(points)}
 
 

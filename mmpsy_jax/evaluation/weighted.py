@@ -5,20 +5,20 @@ product (sums of errors, counts) or a cumulative sum along the sorted prediction
 resamples cost one pass over arrays instead of 2,000 calls. An undefined metric is NaN, never an error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mmpsy_jax.evaluation.metrics import ECE_BINS, LOG_LOSS_MARGIN, rounded_band
+from mmpsy_jax.evaluation import logistic
+from mmpsy_jax.evaluation.logistic import MARGIN, ratio
+from mmpsy_jax.evaluation.metrics import AT_THRESHOLD, ECE_BINS, NAMES, from_counts, rounded_band
+
+# Columns are picked by np.take: indexing as in weights[:, order] would lay the samples out interleaved, which doubles
+# the time of all that follows.
 
 # Weights of r samples over n rows to the metrics of each sample, in the order of `metrics.NAMES[kind]`.
 Statistic = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, "r k"]]
-
-
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient, NaN for a denominator of zero."""
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator != 0)
 
 
 class Ties:
@@ -26,6 +26,7 @@ class Ties:
 
     def __init__(self, column: Float[np.ndarray, " n"]):
         self.order = np.argsort(column, kind="stable")
+        self.sorted = bool((np.diff(self.order) == 1).all())
         ordered = column[self.order]
         self.starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         self.values = ordered[self.starts]
@@ -34,23 +35,24 @@ class Ties:
 
     def sums(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r g"]:
         """Weight at each distinct value, ascending."""
-        return self._reduced(weights[:, self.order])
+        return self._reduced(weights if self.sorted else np.take(weights, self.order, axis=1))
 
     def sums_by_class(
         self, weights: Float[np.ndarray, "r n"], y_true: Float[np.ndarray, " n"]
     ) -> tuple[Float[np.ndarray, "r g"], Float[np.ndarray, "r g"]]:
         """Weight of the positives and of the negatives at each distinct value, ascending."""
-        ordered = weights[:, self.order]  # the costly step: done once for both
+        ordered = np.take(weights, self.order, axis=1)  # the costly step: done once for both
         at_positive = ordered * y_true[self.order]
         return self._reduced(at_positive), self._reduced(ordered - at_positive)
 
     def _reduced(self, ordered: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r g"]:
         return ordered if len(self.starts) == len(self.order) else np.add.reduceat(ordered, self.starts, axis=1)
 
-    def ranks(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r n"]:
-        """Rank of each row within each sample, ties given their mean rank."""
-        sums = self.sums(weights)
-        return (np.cumsum(sums, axis=1) - (sums - 1) / 2)[:, self.group]
+    def ranks(self, sums: Float[np.ndarray, "r g"]) -> Float[np.ndarray, "r g"]:
+        """Rank of each distinct value within each sample, less the mean rank; ties have the mean of theirs."""
+        reached = np.cumsum(sums, axis=1)
+        # Centred, so that the sums of squares keep their digits.
+        return reached - (sums + reached[:, -1:]) / 2
 
 
 def binary(
@@ -58,83 +60,116 @@ def binary(
 ) -> Statistic:
     """Statistic of `metrics.binary`."""
     ties = Ties(y_prob)
-    clipped = np.clip(y_prob, LOG_LOSS_MARGIN, 1 - LOG_LOSS_MARGIN)
+    log_odds = logistic.logit(y_prob)
+    line = logistic.Regression(y_true, log_odds, slope=True)
+    shift = logistic.Regression(y_true, log_odds, slope=False)
+    clipped = np.clip(y_prob, MARGIN, 1 - MARGIN)
     log_loss = -np.log(np.where(y_true == 1, clipped, 1 - clipped))
-    columns = np.stack(
-        [
-            y_true * positive,
-            (1 - y_true) * positive,
-            y_true * ~positive,
-            (1 - y_true) * ~positive,
-            (y_prob - y_true) ** 2,
-            log_loss,
-        ],
-        axis=1,
-    )
+    columns = np.stack([*_cells(y_true, positive), (y_prob - y_true) ** 2, log_loss], axis=1)
 
     def statistic(weights):
         tp, fp, fn, tn, brier, loss = (weights @ columns).T
         n_positive, n_negative = tp + fn, fp + tn
         total = n_positive + n_negative
-        variance = n_positive * n_negative / total**2
         at_positive, at_negative = ties.sums_by_class(weights, y_true)
-        f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
-        sensitivity, specificity = ratio(tp, n_positive), ratio(tn, n_negative)
-        return np.stack(
-            [
-                _auroc(at_positive, at_negative),
-                _average_precision(at_positive, at_negative),
-                brier / total,
-                1 - ratio(brier / total, variance),
-                loss / total,
-                _calibration_error(ties.values, at_positive, at_negative),
-                sensitivity,
-                specificity,
-                ratio(tp, tp + fp),
-                ratio(tn, tn + fn),
-                f1,
-                (f1 + f1_negative) / 2,
-                (sensitivity + specificity) / 2,
-            ],
-            axis=1,
-        )
+        to_positive, to_negative = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
+        both = (n_positive > 0) & (n_negative > 0)
+        made = {
+            "auroc": _auroc(at_positive, at_negative, to_negative),
+            "auprc": _average_precision(at_positive, at_negative, to_positive, to_negative),
+            "brier": brier / total,
+            "brier_skill": 1 - ratio(brier / total, n_positive * n_negative / total**2),
+            "log_loss": loss / total,
+            "ece": _calibration_error(ties.values, at_positive, at_negative, to_positive, to_negative),
+            "calibration_slope": line.fit(weights, both & _overlap(at_positive, at_negative))[:, 1],
+            "calibration_intercept": shift.fit(weights, both)[:, 0],
+            **from_counts(tp, fp, fn, tn),
+        }
+        return np.stack([made[name] for name in NAMES["binary"]], axis=1)
 
     return statistic
 
 
-def _auroc(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Float[np.ndarray, " r"]:
+def decisions(
+    y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, "n m"], names: Sequence[str] = AT_THRESHOLD
+) -> Statistic:
+    """Statistic of `metrics.decision` for m decisions on the same rows: the metrics `names` of the first, and so on."""
+    columns = np.stack([cell for called in positive.T for cell in _cells(y_true, called)], axis=1)
+
+    def statistic(weights):
+        counts = (weights @ columns).reshape(len(weights), -1, 4)
+        made = from_counts(*np.moveaxis(counts, 2, 0))
+        return np.stack([made[name] for name in names], axis=2).reshape(len(weights), -1)
+
+    return statistic
+
+
+def _cells(y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> tuple[np.ndarray, ...]:
+    """Indicators of true and false positives, false and true negatives."""
+    return y_true * positive, (1 - y_true) * positive, y_true * ~positive, (1 - y_true) * ~positive
+
+
+def _overlap(at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]) -> Bool[np.ndarray, " r"]:
+    """Whether the values of the two classes overlap, not only touch: `not logistic.separated`, for each sample."""
+    (first, last), (first_negative, last_negative) = _range(at_positive), _range(at_negative)
+    return (first < last_negative) & (first_negative < last)
+
+
+def _range(mass: Float[np.ndarray, "r g"]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the first and the last value with mass."""
+    there = mass > 0
+    return there.argmax(1), there.shape[1] - 1 - there[:, ::-1].argmax(1)
+
+
+def _auroc(
+    at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"], to_negative: Float[np.ndarray, "r g"]
+) -> Float[np.ndarray, " r"]:
     """Share of pairs in which the positive has the higher value, ties counting half (Mann-Whitney)."""
-    below = np.cumsum(at_negative, axis=1) - at_negative / 2
-    return ratio(np.einsum("rg,rg->r", at_positive, below), at_positive.sum(1) * at_negative.sum(1))
+    won = _dot(at_positive, to_negative) - _dot(at_positive, at_negative) / 2
+    return ratio(won, at_positive.sum(1) * to_negative[:, -1])
 
 
 def _average_precision(
-    at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]
+    at_positive: Float[np.ndarray, "r g"],
+    at_negative: Float[np.ndarray, "r g"],
+    to_positive: Float[np.ndarray, "r g"],
+    to_negative: Float[np.ndarray, "r g"],
 ) -> Float[np.ndarray, " r"]:
     """Mean precision over the positives, the thresholds from high to low, as scikit-learn defines it."""
-    hits = np.cumsum(at_positive[:, ::-1], axis=1)
-    called = hits + np.cumsum(at_negative[:, ::-1], axis=1)
-    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    area = ratio(np.einsum("rg,rg->r", at_positive[:, ::-1], precision), hits[:, -1])
-    return np.where(at_negative.any(1), area, np.nan)
+    positives, negatives = to_positive[:, -1:], to_negative[:, -1:]
+    hits = positives - to_positive + at_positive
+    called = negatives - to_negative + at_negative + hits
+    np.divide(hits, called, out=hits, where=called > 0)  # no hits where nobody is called
+    area = ratio(_dot(at_positive, hits), positives[:, 0])
+    return np.where(negatives[:, 0] > 0, area, np.nan)
 
 
 def _calibration_error(
-    values: Float[np.ndarray, " g"], at_positive: Float[np.ndarray, "r g"], at_negative: Float[np.ndarray, "r g"]
+    values: Float[np.ndarray, " g"],
+    at_positive: Float[np.ndarray, "r g"],
+    at_negative: Float[np.ndarray, "r g"],
+    to_positive: Float[np.ndarray, "r g"],
+    to_negative: Float[np.ndarray, "r g"],
 ) -> Float[np.ndarray, " r"]:
     """`metrics.calibration_error`, the bins cut anew in each sample."""
     mass = at_positive + at_negative
-    reached = np.cumsum(mass, axis=1)
-    total = reached[:, -1]
-    middle = reached - mass / 2
-    gaps = np.zeros((len(mass), len(values) + 1))
-    np.cumsum(at_positive - values * mass, axis=1, out=gaps[:, 1:])
-    # The first value of every bin but the first; the middles ascend, so ten searches replace a count over all values.
-    edges = np.arange(1, ECE_BINS)
-    cuts = [np.searchsorted(ECE_BINS * row, edges * n) for row, n in zip(middle, total, strict=True)]
-    ends = np.zeros((len(mass), 1), np.int64)
-    cuts = np.concatenate([ends, np.reshape(cuts, (len(mass), -1)), ends + len(values)], axis=1)
-    return np.abs(np.diff(np.take_along_axis(gaps, cuts, axis=1), axis=1)).sum(1) / total
+    reached = to_positive + to_negative
+    total = reached[:, -1:].copy()  # `reached` is reused below
+    # Every bin but the first begins with the first value whose middle rank reaches its edge. That is the first value
+    # whose last rank does, or the next one.
+    edges = total * np.arange(1, ECE_BINS) / ECE_BINS
+    cuts = np.stack([np.searchsorted(row, edge) for row, edge in zip(reached, edges, strict=True)])
+    middle = np.take_along_axis(reached, cuts, axis=1) - np.take_along_axis(mass, cuts, axis=1) / 2
+    cuts += ECE_BINS * middle < total * np.arange(1, ECE_BINS)
+    mass *= values
+    gaps = np.subtract(to_positive, np.cumsum(mass, axis=1, out=reached), out=reached)
+    before = np.where(cuts > 0, np.take_along_axis(gaps, np.maximum(cuts - 1, 0), axis=1), 0.0)
+    ends = np.zeros_like(total)
+    return np.abs(np.diff(np.concatenate([ends, before, gaps[:, -1:]], axis=1), axis=1)).sum(1) / total[:, 0]
+
+
+def _dot(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+    return np.einsum("rn,rn->r", a, b)
 
 
 def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Statistic:
@@ -161,12 +196,16 @@ def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], cl
 
 def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> Statistic:
     """Statistic of `metrics.regression`."""
+    # In the order of the predictions, whose ranks are then cumulative sums of the weights as they stand.
+    order = np.argsort(y_pred, kind="stable")
+    y_true, y_pred = y_true[order], y_pred[order]
     # Moments about the means of the whole table, so that the differences of sums below lose no digits.
     t, p = y_true - y_true.mean(), y_pred - y_true.mean()
     columns = np.stack([np.ones_like(t), t, p, t * t, p * p, t * p, np.abs(t - p), (t - p) ** 2], axis=1)
-    true_ties, pred_ties = Ties(y_true), Ties(y_pred)
+    rank_correlation = _rank_correlation(Ties(y_true), Ties(y_pred))
 
     def statistic(weights):
+        weights = np.take(weights, order, axis=1)
         sums = (weights @ columns).T
         _, mean_t, mean_p, tt, pp, tp, absolute, squared = sums / sums[0]
         return np.stack(
@@ -177,7 +216,7 @@ def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"])
                     2 * (tp - mean_t * mean_p), _variance(tt, mean_t) + _variance(pp, mean_p) + (mean_t - mean_p) ** 2
                 ),
                 _correlation(mean_t, mean_p, tt, pp, tp),
-                _rank_correlation(true_ties.ranks(weights), pred_ties.ranks(weights), weights),
+                rank_correlation(weights),
             ],
             axis=1,
         )
@@ -195,10 +234,15 @@ def _correlation(mean_x, mean_y, xx, yy, xy) -> np.ndarray:
     return ratio(xy - mean_x * mean_y, np.sqrt(_variance(xx, mean_x) * _variance(yy, mean_y)))
 
 
-def _rank_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " r"]:
-    """Pearson's correlation of two matrices of ranks, row by row."""
-    total = weights.sum(1)
-    middle = (total[:, None] + 1) / 2  # the mean rank; centring here keeps the digits
-    x, y = x - middle, y - middle
-    xx, yy, xy = (np.einsum("rn,rn,rn->r", weights, a, b) / total for a, b in ((x, x), (y, y), (x, y)))
-    return _correlation(0.0, 0.0, xx, yy, xy)
+def _rank_correlation(x: Ties, y: Ties) -> Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, " r"]]:
+    """Pearson's correlation of ranks, from the sums at distinct values where these suffice."""
+
+    def correlation(weights):
+        sums_x, sums_y = x.sums(weights), y.sums(weights)
+        ranks_x, ranks_y = x.ranks(sums_x), y.ranks(sums_y)
+        xy = _dot(y.sums(weights * np.take(ranks_x, x.group, axis=1)), ranks_y)
+        xx, yy = (_dot(sums * ranks, ranks) for sums, ranks in ((sums_x, ranks_x), (sums_y, ranks_y)))
+        total = weights.sum(1)
+        return _correlation(0.0, 0.0, xx / total, yy / total, xy / total)
+
+    return correlation

@@ -85,6 +85,13 @@ def test_seeded_and_independent_of_row_order():
     assert first.low != other.low
 
 
+def test_threads_do_not_change_the_result():
+    y, prob = screening(3000)  # several chunks
+    made = [bootstrap(np.arange(3000), weighted.binary(y, prob, prob > 0.5), resamples=700, threads=n) for n in (1, 3)]
+    for name in ("low", "high", "p", "undefined"):
+        np.testing.assert_array_equal(getattr(made[0], name), getattr(made[1], name))
+
+
 def test_differences_are_paired():
     y, prob = screening(200)
     worse = prob + np.random.default_rng(9).normal(0, 0.02, 200)

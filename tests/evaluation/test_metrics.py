@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import metrics, weighted
@@ -145,3 +146,71 @@ def test_threshold_errors():
         metrics.choose_threshold(np.ones(3), np.ones(3))
     with pytest.raises(InputError, match="sensitivity_80"):
         metrics.choose_threshold(np.array([0.0, 1]), np.ones(2), "best")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_decision_equals_scikit_learn(seed):
+    y, _, positive = sample("binary", seed=seed)
+    values = metrics.decision(y, positive).values
+    assert list(values) == list(metrics.AT_THRESHOLD)
+    assert values["mcc"] == pytest.approx(sk.matthews_corrcoef(y, positive))
+    assert values["f1_weighted"] == pytest.approx(sk.f1_score(y, positive, average="weighted"))
+    assert values["f1_macro"] == pytest.approx(sk.f1_score(y, positive, average="macro"))
+    assert values["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(y, positive))
+    assert values["ppv"] == pytest.approx(sk.precision_score(y, positive))
+    assert values["npv"] == pytest.approx(sk.precision_score(y, positive, pos_label=0))
+
+
+def test_mcc_without_a_decision_names_the_side():
+    y = np.array([0.0, 1, 1])
+    assert metrics.decision(y, np.zeros(3, bool)).reasons["mcc"] == metrics.NONE_POSITIVE
+    assert metrics.decision(y, np.ones(3, bool)).reasons["mcc"] == metrics.NONE_NEGATIVE
+    assert metrics.decision(np.ones(3), y == 1).reasons["mcc"] == metrics.ONE_CLASS
+
+
+def test_several_decisions_at_once_equal_each_alone():
+    y, prob, _ = sample("binary")
+    called = np.stack([prob >= t for t in (0.2, 0.5, 0.99)], axis=1)
+    weights = np.random.default_rng(2).integers(0, 4, (4, 150))
+    names = ("sensitivity", "ppv", "mcc")
+    for counts, row in zip(weights, weighted.decisions(y, called, names)(weights.astype(float)), strict=True):
+        alone = [metrics.decision(np.repeat(y, counts), np.repeat(c, counts)).values for c in called.T]
+        np.testing.assert_allclose(row, [one[name] for one in alone for name in names], rtol=1e-12)
+
+
+def test_bands_and_agreement_by_hand():
+    counts = metrics.confusion(np.array([0.0, 0, 1, 3]), np.array([0.0, 2, 1, 1]), 4)
+    first, second, third, fourth = metrics.bands(counts)
+    assert first == {"band": 0, "n": 2, "recall": 0.5, "mae": 1.0}
+    assert second == {"band": 1, "n": 1, "recall": 1.0, "mae": 0.0}
+    assert third["n"] == 0 and np.isnan(third["recall"]) and np.isnan(third["mae"])
+    assert fourth == {"band": 3, "n": 1, "recall": 0.0, "mae": 2.0}
+    y, pred = sample("regression")
+    made, gaps = metrics.agreement(y, pred), pred - y
+    assert made["bias"] == pytest.approx(gaps.mean())
+    assert [made["low"], made["high"]] == pytest.approx(gaps.mean() + np.array([-1.96, 1.96]) * np.std(gaps, ddof=1))
+    alone = metrics.agreement(y[:1], pred[:1])
+    assert np.isfinite(alone["bias"]) and np.isnan(alone["low"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_multilabel_equals_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    y = (rng.random((80, 5)) < [0.1, 0.3, 0.5, 0.7, 0.2]).astype(float)
+    prob = np.clip(0.3 * y + 0.7 * rng.random(y.shape), 0, 1)
+    overall, labels = metrics.multilabel(y, prob, prob >= 0.5)
+    for average in ("micro", "macro", "weighted"):
+        assert overall.values[f"f1_{average}"] == pytest.approx(sk.f1_score(y, prob >= 0.5, average=average))
+    assert overall.values["auroc_macro"] == pytest.approx(sk.roc_auc_score(y, prob, average="macro"))
+    assert [one.values["f1"] for one in labels] == pytest.approx(sk.f1_score(y, prob >= 0.5, average=None))
+    assert [one.values["auroc"] for one in labels] == pytest.approx(sk.roc_auc_score(y, prob, average=None))
+    assert not overall.reasons
+
+
+def test_multilabel_leaves_out_labels_without_a_metric():
+    y = np.array([[1.0, 0, 1], [0, 0, 1]])
+    overall, labels = metrics.multilabel(y, np.array([[0.9, 0.1, 0.9], [0.2, 0.1, 0.8]]), y == 1)
+    assert labels[1].reasons == {"f1": "the label neither occurs nor is predicted", "auroc": metrics.ONE_CLASS}
+    assert overall.values == {"f1_micro": 1, "f1_macro": 1, "f1_weighted": 1, "auroc_macro": 1}
+    nothing, _ = metrics.multilabel(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3), bool))
+    assert all(np.isnan(value) for value in nothing.values.values()) and set(nothing.reasons) == set(nothing.values)

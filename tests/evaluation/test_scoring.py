@@ -8,7 +8,7 @@ from evaluation_samples import TASKS, cross_validation, one_run, people, run
 from sklearn.metrics import f1_score, roc_auc_score
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import flags, metrics
+from mmpsy_jax.evaluation import comparison, flags, metrics
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.scoring import evaluate
 from mmpsy_jax.tasks import questionnaire
@@ -67,6 +67,87 @@ def test_threshold_comes_from_validation_and_is_carried_to_test():
     assert evaluate(flipped, TASKS[:1], **FAST)["tasks"]["phq_screen"]["thresholds"]["model"][0]["value"] == expected
 
 
+def test_operating_points_are_chosen_on_validation_and_carried_to_test():
+    made = cross_validation()
+    entry = evaluate(made, TASKS[:1], **FAST)["tasks"]["phq_screen"]["splits"]["test"]
+    rows = made.select(task="phq_screen").mean_over_seeds()
+    assert list(entry["operating_points"]) == ["youden", "f1", "sensitivity_80", "sensitivity_90"]
+    for rule, point in entry["operating_points"].items():
+        called, truth = [], []
+        for fold, threshold in enumerate(point["thresholds"]):
+            part = rows.select(split="validation", fold=fold)
+            value = metrics.choose_threshold(part.y_true, part.y_prob, rule)
+            assert threshold == {"fold": fold, "value": value, "source": "validation", "n": len(part)}
+            test = rows.select(split="test", fold=fold)
+            called.append(test.y_prob >= value)
+            truth.append(test.y_true)
+        expected = metrics.decision(np.concatenate(truth), np.concatenate(called)).values
+        for metric in ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc"):
+            cell = point["metrics"][metric]
+            assert cell["value"] == pytest.approx(expected[metric])
+            assert cell["low"] < cell["value"] < cell["high"]
+        if rule == "youden":  # the same resamples give the same intervals
+            assert point["metrics"]["mcc"] == entry["model"]["mcc"]
+
+
+def test_what_each_kind_gains():
+    made = one_run()
+    report = evaluate(made, TASKS, baselines={"worse": one_run(noise=25.0, rng_seed=1)}, **FAST)
+    screen, bands, score = (report["tasks"][task.name]["splits"] for task in TASKS)
+    curve = screen["test"]["decision_curve"]
+    assert all(len(curve[name]) == 50 for name in ("thresholds", "model", "low", "high", "treat_all"))
+    assert len(curve["baselines"]["worse"]) == 50 and np.mean(curve["model"]) > np.mean(curve["baselines"]["worse"])
+    assert screen["test"]["recalibration"]["fitted_on"] == "validation"
+    assert bands["test"]["conformal"]["coverage"] > 0.75 and bands["test"]["conformal"]["n_calibration"] == 80
+    assert [one["n"] for one in bands["test"]["bands"]] == np.sum(bands["test"]["confusion"], axis=1).tolist()
+    assert score["test"]["conformal"]["coverage"] > 0.75
+    limits = score["test"]["agreement"]
+    assert limits["low"] < limits["bias"] < limits["high"]
+    for splits in (screen, bands, score):  # nothing is measured on the rows that it was fitted on
+        assert not {"recalibration", "conformal"} & set(splits["validation"])
+
+
+def test_comparisons_and_their_family():
+    made = one_run()
+    beside = {"worse": one_run(noise=25.0, rng_seed=1), "alike": one_run(rng_seed=2)}
+    report = evaluate(made, TASKS, baselines=beside, **FAST)
+    family = []
+    for task, metric, test in zip(TASKS, ("auroc", "qwk", "mae"), ("delong", "bootstrap", "bootstrap"), strict=True):
+        scored = report["tasks"][task.name]["splits"]["test"]
+        for name, entry in scored["comparisons"].items():
+            assert (entry["metric"], entry["test"]) == (metric, test)
+            assert entry["difference"] == pytest.approx(scored["differences"][name][metric]["value"])
+            assert (entry["p"] < 0.05) == (entry["low"] > 0 or entry["high"] < 0)
+            family.append(entry)
+        assert scored["comparisons"]["worse"]["p_holm"] < 0.1 < scored["comparisons"]["alike"]["p_holm"]
+    assert len(family) == 6
+    assert min(family, key=lambda e: e["p"])["p_holm"] == pytest.approx(min(1, 6 * min(e["p"] for e in family)))
+    # Two rows of a participant are not independent.
+    twice = Predictions.concatenate([made, _other_fold(made)])
+    beside = {"worse": Predictions.concatenate([beside["worse"], _other_fold(beside["worse"])])}
+    entry = evaluate(twice, TASKS[:1], baselines=beside, **FAST)["tasks"]["phq_screen"]["splits"]["test"]
+    assert entry["comparisons"]["worse"]["test"] == "bootstrap"
+
+
+def test_a_comparison_without_variance_has_a_reason():
+    y = np.arange(20) % 2
+    ids = [f"p{i}" for i in range(20)]
+    perfect, constant = (Predictions.build(ids, "phq_screen", y, y_prob=p) for p in (0.1 + 0.8 * y, 0.5))
+    report = evaluate(perfect, TASKS[:1], baselines={"constant": constant}, **FAST)
+    entry = report["tasks"]["phq_screen"]["splits"]["test"]["comparisons"]["constant"]
+    assert entry["difference"] == 0.5 and entry["p"] is None and entry["p_holm"] is None
+    assert entry["reason"] == comparison.NO_VARIANCE
+
+
+def test_without_validation_nothing_is_fitted():
+    report = evaluate(one_run().select(split="test"), TASKS, **FAST)
+    screen, bands, score = (report["tasks"][task.name]["splits"]["test"] for task in TASKS)
+    assert screen["recalibration"] == {"fitted_on": None, "reason": "no validation rows of both classes in fold 0"}
+    assert {t["source"] for point in screen["operating_points"].values() for t in point["thresholds"]} == {"default"}
+    for entry in (bands["conformal"], score["conformal"]):
+        assert entry["coverage"] is None and "fold 0" in entry["reason"]
+
+
 def test_without_validation_the_default_threshold_is_named():
     made = one_run().select(split="test")
     report = evaluate(made, TASKS[:1], **FAST)
@@ -94,20 +175,15 @@ def test_folds_are_pooled_and_seeds_averaged():
     assert [t["fold"] for t in thresholds] == [0, 1, 2] and len({t["value"] for t in thresholds}) == 3
 
 
+def _other_fold(table):
+    columns = (getattr(table, c) for c in ("seed", "task", "y_true", "y_prob", "y_pred"))
+    return Predictions(table.participant_id, table.split, table.fold + 1, *columns)
+
+
 def test_a_participant_in_several_test_folds_is_resampled_as_one():
     scores = people(100, 4)
     once = run(scores)
-    twice = Predictions.concatenate(
-        [
-            once,
-            Predictions(
-                once.participant_id,
-                once.split,
-                once.fold + 1,
-                *(getattr(once, c) for c in ("seed", "task", "y_true", "y_prob", "y_pred")),
-            ),
-        ]
-    )
+    twice = Predictions.concatenate([once, _other_fold(once)])
     first, second = (evaluate(t, TASKS[2:], **FAST)["tasks"]["phq_score"]["splits"]["test"] for t in (once, twice))
     assert second["n_participants"] == 100 and second["n_rows"] == 200
     for metric in ("mae", "ccc"):
