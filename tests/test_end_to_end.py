@@ -30,6 +30,8 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
         "checkpoints",
         "config.json",
         "metrics.jsonl",
+        "model.json",
+        "model.safetensors",
         "predictions.csv",
         "report.html",
         "report.json",
