@@ -4,6 +4,7 @@
     python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR           build TFDS records
     python launch.py check --source=DIR                                                   what is in a source
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
+    python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
     python launch.py --version
 
 Loader workers import this file again, so nothing heavy is imported at its top.
@@ -11,11 +12,15 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate")
+VERBS = ("train", "build", "check", "evaluate", "predict")
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one verb; returns the exit status: 0 done, 1 diverged, 2 bad input, 143 interrupted by SIGTERM."""
+    """Runs one verb.
+
+    Returns:
+      the exit status: 0 done, 1 diverged, 2 bad input, 3 done but for some inputs, 143 interrupted by SIGTERM.
+    """
     from mmpsy_jax.errors import InputError, one_of
 
     verb = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
@@ -35,6 +40,8 @@ def main(arguments: list[str]) -> int:
             return 0
         if verb == "evaluate":
             return _evaluate(rest)
+        if verb == "predict":
+            return _predict(rest)
         raise one_of("verb", verb, VERBS)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -179,6 +186,27 @@ def _evaluate(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     print(summary(evaluate_file(options.predictions, output=options.output, compare=options.compare)))
     return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.predict import predict
+
+    parser = argparse.ArgumentParser(prog="launch.py predict", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run; all its folds and seeds are averaged")
+    parser.add_argument("--input", required=True, help="folder or file of interviews, or a folder of built records")
+    parser.add_argument("--output", required=True, help="csv to write")
+    parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
+    parser.add_argument("--no-abstain", action="store_true", help="a number also where there is a reason against it")
+    options = parser.parse_args(arguments)
+    names = options.modalities.split(",") if options.modalities else None
+    failures = predict(options.workdir, options.input, options.output, modalities=names, abstain=not options.no_abstain)
+    for one in failures:
+        print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
+    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+    return 3 if failures else 0
 
 
 def use_huge_pages(program: list[str]) -> None:

@@ -15,6 +15,7 @@ ROOMS = {
     "objectives": set(),
     "training": {"models", "objectives", "data", "features", "evaluation"},
     "evaluation": set(),
+    "inference": {"models", "objectives", "data", "features", "training", "evaluation"},
 }
 NEVER = {"features": {"jax", "flax", "tensorflow"}, "evaluation": {"jax", "flax"}, "data_builders": {"jax", "flax"}}
 

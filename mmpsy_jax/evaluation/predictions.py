@@ -202,7 +202,8 @@ def _name_rows(word: str, rows: np.ndarray) -> str:
     return f"{word} {rows[0]}" if len(rows) == 1 else f"{word}s {rows[0]} and {rows[1]}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """A cell that no spreadsheet runs as a formula; `read_csv` undoes it."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -219,7 +220,7 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
     for name in COLUMNS:
         values = getattr(predictions, name).tolist()
         if name in ("participant_id", "task"):
-            values = [_escape(value) for value in values]
+            values = [escape(value) for value in values]
         elif NUMBERS.get(name) is np.float64:
             values = ["" if value != value else repr(value) for value in values]
         columns.append(values)

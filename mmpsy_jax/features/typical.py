@@ -2,7 +2,7 @@
 
 `training` keeps their quantiles over the training participants, `inference` compares new interviews with them. Ids of
 a transcript cannot be read back without effort, so language is judged by them: by the share of characters and of pairs
-of characters that the training participants use too.
+of characters that the training participants do not use.
 """
 
 from typing import Any
@@ -15,18 +15,18 @@ def measures(
     windows: Shaped[np.ndarray, "w ..."],
     lengths: Int32[np.ndarray, " w"],
     entry: dict[str, Any],
-    known: Bool[np.ndarray, " v"] | None = None,
+    known: Bool[np.ndarray, "2 v"] | None = None,
 ) -> dict[str, float]:
     """The measures of one modality of one record; empty where nothing of it is valid.
 
     Args:
       windows, lengths: `<modality>` and `<modality>_length` of the record.
       entry: of the modality in `corpus.json`: `kind` and `time_axis`.
-      known: of kind "ids": which ids the training participants use.
+      known: of kind "ids": which ids of characters and of pairs the training participants use.
 
     Returns:
       `length`: valid frames, tokens or characters over all windows.
-      Of kind "ids": `known_characters` and `known_pairs`, shares of the valid positions (with a successor) in [0, 1].
+      Of kind "ids": `unknown_characters` and `unknown_pairs`, shares of the valid positions (with a successor).
       Of kind "features": `spread_over_time`, the standard deviation of the mean of each frame or token, and
       `spread_over_features`, that of the mean of each band or dimension. (Log-mel is z-normalised per recording, which
       leaves no level to look at; noise has no spread over time, a tone too much over bands.)
@@ -37,9 +37,9 @@ def measures(
     steps = np.moveaxis(windows, 1 + entry["time_axis"], 1)[valid]
     made = {"length": float(len(steps))}
     if entry["kind"] == "ids":
-        for name, column in (("known_characters", steps[:, 0]), ("known_pairs", steps[:, 1])):
-            there = column[column > 0]
-            made[name] = float(known[there].mean()) if len(there) else 1.0
+        for column, name in enumerate(("unknown_characters", "unknown_pairs")):
+            there = steps[:, column][steps[:, column] > 0]
+            made[name] = float((~known[column, there]).mean()) if len(there) else 0.0
         return made
     steps = steps.astype(np.float32)
     return made | {

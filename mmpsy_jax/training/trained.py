@@ -20,10 +20,9 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 from jax.sharding import Mesh
-from jaxtyping import PyTree
+from jaxtyping import Bool, PyTree
 from ml_collections import ConfigDict
 
-from mmpsy_jax.data.frequencies import inverse_document_frequency
 from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import typical
@@ -64,7 +63,9 @@ def load_weights(path: Path) -> PyTree:
     try:
         flat = safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read ({str(error)[:200]}): start the training again to write it") from error
+        raise InputError(
+            f"{path}: cannot be read ({str(error)[:200]}): start the training again to write it"
+        ) from error
     made = traverse_util.flatten_dict(_EMPTY, keep_empty_nodes=True, sep="/")
     # Whatever has no array (an objective without parameters) is an empty dictionary.
     kept = {name: value for name, value in made.items() if not any(key.startswith(f"{name}/") for key in flat)}
@@ -98,22 +99,21 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
             }
             for one in runs
         ],
-        "usual": usual(config, corpus, names, members),
+        "usual": usual(corpus, names, members),
     }
     write_json(workdir / CARD, card)
 
 
-def usual(config: ConfigDict, corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str, Any]:
-    """Per modality, `quantiles` {measure: [low, high]} over training participants, and of ids the `known` ones.
+def usual(corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str, Any]:
+    """Per modality, `quantiles` {measure: [low, high]} over training participants, and of ids the `known` bits.
 
     Of a cross-validation these are all who were trained on in any fold: nothing is evaluated with them.
     """
     sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
     made = {}
     for name in names:
-        modality, known = corpus.modalities[name], None
-        if modality.kind == "ids":
-            known = inverse_document_frequency(corpus, name, members, config.data.max_windows or None) > 0
+        modality = corpus.modalities[name]
+        known = _known(corpus, name, members) if modality.kind == "ids" else None
         rows = []
         for i in sample[corpus.has[name][sample]].tolist():
             record = corpus.reader.read(i, [name, f"{name}_length"])
@@ -124,6 +124,16 @@ def usual(config: ConfigDict, corpus: Corpus, names: Sequence[str], members: np.
         if known is not None:
             made[name]["known"] = base64.b64encode(np.packbits(known)).decode()
     return made
+
+
+def _known(corpus: Corpus, name: str, members: np.ndarray) -> Bool[np.ndarray, "2 v"]:
+    """Which ids of characters and of pairs at least two of the members use."""
+    users = np.zeros((2, corpus.modalities[name].vocabulary), np.int32)
+    for i in members[corpus.has[name][members]].tolist():
+        windows = corpus.reader.read(i, [name])[name]
+        for column in range(2):
+            users[column, np.unique(windows[..., column])] += 1
+    return users >= 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +190,10 @@ def load(workdir: str | Path) -> Trained:
         }
         trainings = tuple(
             Training(
-                overlay(config, one["fields"]), load_weights(workdir / one["folder"] / WEIGHTS), one["fold"], one["seed"]
+                overlay(config, one["fields"]),
+                load_weights(workdir / one["folder"] / WEIGHTS),
+                one["fold"],
+                one["seed"],
             )
             for one in card["trainings"]
         )
@@ -191,6 +204,7 @@ def load(workdir: str | Path) -> Trained:
     return Trained(card, modalities, trainings)
 
 
-def known_ids(entry: Mapping[str, Any], vocabulary: int) -> np.ndarray:
-    """The bits that `usual` packed: which ids the training participants use [vocabulary]."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(entry["known"]), np.uint8))[:vocabulary].astype(bool)
+def known_ids(packed: str, vocabulary: int) -> Bool[np.ndarray, "2 v"]:
+    """The bits that `usual` packed: which characters and pairs of characters are known."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8))
+    return bits[: 2 * vocabulary].reshape(2, vocabulary).astype(bool)
