@@ -1,4 +1,4 @@
-"""Prediction with finished runs: of transcripts (cross-validated replicas) and of records. The corpora are SYNTHETIC."""
+"""Prediction with finished runs on transcripts (cross-validated, as replicas) and on records. All data is SYNTHETIC."""
 
 import csv
 import json
