@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
-from mmpsy_jax.data.records import Corpus, open_corpus
+from mmpsy_jax.data.records import Corpus, Modality, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import COLUMNS, escape
-from mmpsy_jax.features import text
+from mmpsy_jax.features import mel, text
 from mmpsy_jax.files import write_atomically
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.abstention import Usual
@@ -24,8 +24,8 @@ from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.training import trained
 
-# Participants whose inputs are in memory together.
-CHUNK = 128
+# Participants, and bytes of windows, that are in memory together.
+CHUNK, CHUNK_BYTES = 128, 1 << 28
 
 
 def predict(
@@ -98,38 +98,55 @@ def _interview_chunks(
     model: trained.Trained, given: Path, modalities: Sequence[str] | None, failures: list[Failure]
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
+    wanted = tuple(modalities or model.modalities)
+    _check_readable(model, wanted)
     found, failed = interviews.find(given)
     failures += failed
-    for start in range(0, len(found), CHUNK):
-        ids, records = [], []
-        for one in found[start : start + CHUNK]:
-            try:
-                records.append(record_of(one, model, modalities))
-                ids.append(one.participant)
-            except InputError as error:
-                failures.append(Failure(one.participant, str(error)))
-        if ids:
+    if "text" in wanted and model.modalities["text"].kind != "ids" and any(one.answers for one in found):
+        raise InputError(
+            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
+            "computed here yet: give built records, or give --modalities=audio to count all text as absent"
+        )
+    ids, records = [], []
+    for number, one in enumerate(found, 1):
+        try:
+            records.append(record_of(one, model.modalities, wanted))
+            ids.append(one.participant)
+        except InputError as error:
+            failures.append(Failure(one.participant, str(error)))
+        held = sum(value.nbytes for record in records for value in record.values() if isinstance(value, np.ndarray))
+        if ids and (number == len(found) or len(ids) == CHUNK or held > CHUNK_BYTES):
             yield corpus_of(ids, records, model.modalities, model.card), np.arange(len(ids)), len(found)
+            ids, records = [], []
 
 
-def record_of(one: Interview, model: trained.Trained, modalities: Sequence[str] | None) -> dict[str, Any]:
+def _check_readable(model: trained.Trained, wanted: Sequence[str]) -> None:
+    """Raises InputError where a run reads windows that are not made here."""
+    audio = model.modalities.get("audio")
+    ours = (mel.BANDS, mel.FRAMES_PER_WINDOW)
+    if "audio" in wanted and audio and (audio.shape != ours or audio.time_axis != 1 or audio.kind != "features"):
+        raise InputError(
+            f"the run reads audio windows of shape {audio.shape}, but those of recordings are log-mel windows of shape "
+            f"{ours}: give built records"
+        )
+
+
+def record_of(one: Interview, modalities: Mapping[str, Modality], wanted: Sequence[str]) -> dict[str, Any]:
     """The inputs of an interview as a record has them, made by the code that the builders use.
 
+    Args:
+      one: the interview.
+      modalities: of the run.
+      wanted: names of those that are read.
+
     Raises:
-      InputError: nothing of the interview is of use to the run.
+      InputError: a recording that cannot be read, or nothing that is of use to the run.
     """
-    wanted = modalities or tuple(model.modalities)
-    record: dict[str, Any] = {}
+    if one.recordings and "audio" in wanted:
+        return mel.record(one.recordings, modalities["audio"].dtype)
     if one.answers and "text" in wanted:
-        if model.modalities["text"].kind != "ids":
-            raise InputError(
-                "the run reads text as embeddings of a pretrained network, which cannot be computed from a transcript "
-                "yet: give built records, or recordings with --modalities=audio"
-            )
-        record = text.record(one.answers, one.questions)
-    if not record:
-        raise InputError(f"holds nothing of what the run reads ({', '.join(wanted)})")
-    return record
+        return text.record(one.answers, one.questions)
+    raise InputError(f"holds nothing of what is read ({', '.join(wanted)})")
 
 
 def _row(
