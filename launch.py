@@ -5,6 +5,7 @@
     python launch.py check --source=DIR                                                   what is in a source
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
+    python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
 
 Loader workers import this file again, so nothing heavy is imported at its top.
@@ -12,7 +13,7 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate", "predict")
+VERBS = ("train", "build", "check", "evaluate", "predict", "export")
 
 
 def main(arguments: list[str]) -> int:
@@ -42,6 +43,8 @@ def main(arguments: list[str]) -> int:
             return _evaluate(rest)
         if verb == "predict":
             return _predict(rest)
+        if verb == "export":
+            return _export(rest)
         raise one_of("verb", verb, VERBS)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -207,6 +210,21 @@ def _predict(arguments: list[str]) -> int:
         print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
     print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
     return 3 if failures else 0
+
+
+def _export(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.export import export
+
+    parser = argparse.ArgumentParser(prog="launch.py export", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run")
+    parser.add_argument("--output", required=True, help="empty or new folder for programs, weights and loader")
+    options = parser.parse_args(arguments)
+    export(options.workdir, options.output)
+    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+    return 0
 
 
 def use_huge_pages(program: list[str]) -> None:

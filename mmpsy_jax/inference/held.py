@@ -53,3 +53,8 @@ def corpus_of(
         window_lengths={name: np.concatenate(parts).astype(np.int32) for name, parts in lengths.items()},
         reader=HeldReader(records),
     )
+
+
+def empty_record() -> dict[str, Any]:
+    """A record of one window in which nothing is."""
+    return {"window_start_s": np.zeros(1, np.float32)}

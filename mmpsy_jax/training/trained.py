@@ -44,14 +44,14 @@ def to_host(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(mesh))(tree))
 
 
-def save_weights(folder: Path, evaluated: PyTree) -> None:
-    """Writes `model.safetensors` atomically.
+def save_weights(folder: Path, evaluated: PyTree, name: str = WEIGHTS) -> None:
+    """Writes a safetensors file atomically.
 
     Args:
       evaluated: numpy arrays, from `step.evaluated`.
     """
     flat = traverse_util.flatten_dict(evaluated, sep="/")
-    write_atomically(folder / WEIGHTS, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}))
+    write_atomically(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}))
 
 
 def load_weights(path: Path) -> PyTree:

@@ -6,37 +6,22 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 
-from data_builders.mmpsy import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.features import text
 from mmpsy_jax.inference import interviews
-from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.predict import predict, record_of
 from mmpsy_jax.training import run, trained
-from tests.data_builders.small_source import entry, write_table
-from tests.runs import environment, launch, small
+from tests.features.test_mel import speech_like
+from tests.inference.conftest import config_of
+from tests.runs import environment, launch
 
 CHINESE = "答3的第2句一二三四五六七八九十。答5的第1句一二三四五六七八九十。答7的第4句一二三四五六七八九十。"
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    """A table of transcripts, its records, and a run on them: two folds with one seed, as replicas."""
-    folder = tmp_path_factory.mktemp("texts")
-    table = write_table(folder, [entry(number, answers=2 + number % 4) for number in range(1, 41)])
-    built = cli.build("mmpsy/transcripts", folder / "data_dir", source=str(table), workers=0)
-    run.run(config_of(built), built, folder / "run")
-    return table, built, folder / "run"
-
-
-def config_of(built):
-    config = small(built)
-    config.cv.folds, config.total = 2, "1 epochs"
-    config.evaluation.baselines = False
-    config.replicas.layout = "sequence"
-    return config
 
 
 def rows(path):
@@ -177,3 +162,53 @@ def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp
     run.run(config_of(built), built, workdir)
     assert [file.read_bytes() for file in weights] == before
     assert (workdir / "predictions.csv").read_bytes() == predictions
+
+
+def test_records_get_the_numbers_of_the_run_itself(heard, tmp_path):
+    built, workdir = heard
+    assert predict(workdir, built, tmp_path / "out.csv", abstain=False) == []
+    made = read_csv(tmp_path / "out.csv")
+    said = {(p, t): (a, b) for p, t, a, b in zip(made.participant_id, made.task, made.y_prob, made.y_pred, strict=True)}
+    theirs = read_csv(workdir / "predictions.csv")
+    assert len(said) == 40 * 3 > len(theirs) > 40
+    ours = np.array([said[at] for at in zip(theirs.participant_id, theirs.task, strict=True)])
+    np.testing.assert_allclose(ours[:, 0], theirs.y_prob, atol=1e-5)
+    np.testing.assert_allclose(ours[:, 1], theirs.y_pred, atol=1e-4)
+
+
+def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, rate in (("a.wav", 16000), ("b.flac", 22050), ("=c.mp3", 44100)):
+        soundfile.write(folder / name, speech_like(65, rate), rate)
+    (folder / "d").mkdir()
+    for number in (10, 9):
+        soundfile.write(folder / "d" / f"wav_{number}.wav", speech_like(30, 16000, number), 16000)
+    (folder / "zero.wav").write_bytes(b"")
+    failures = predict(heard[1], folder, tmp_path / "out.csv", abstain=False)
+    assert [one.what for one in failures] == ["zero"] and "cannot be read as a recording" in failures[0].reason
+    made = read_csv(tmp_path / "out.csv").select(task="phq_score")
+    assert sorted(made.participant_id) == ["=c", "a", "b", "d"] and np.isfinite(made.y_pred).all()
+    found = {one.participant: one for one in interviews.find(folder)[0]}
+    assert [path.name for path in found["d"].recordings] == ["wav_9.wav", "wav_10.wav"]
+    # The same windows as built records without text.
+    model = trained.load(heard[1])
+    record = record_of(found["a"], model.modalities, ("audio",))
+    corpus = corpus_of(["a"], [record], model.modalities, model.card)
+    said = Ensemble(model).predict(corpus, np.arange(1))["phq_score"]
+    np.testing.assert_allclose(said.mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
+    assert not corpus.has["text"][0] and corpus.has["audio"][0]
+
+
+def test_a_run_that_needs_embeddings_says_so_once(heard, mixed, tmp_path):
+    with pytest.raises(InputError, match=r"embeddings of a pretrained network.*--modalities=audio"):
+        predict(heard[1], mixed, tmp_path / "out.csv")
+    with pytest.raises(InputError, match=r"nobody to predict on is left"):
+        predict(heard[1], mixed, tmp_path / "out.csv", modalities=("audio",))
+    with pytest.raises(InputError, match=r"unknown modality 'video': choose one of: audio, text"):
+        predict(heard[1], mixed, tmp_path / "out.csv", modalities=("video",))
+
+
+def test_foreign_records_are_refused(texts, heard, tmp_path):
+    with pytest.raises(InputError, match=r"modality 'text' is .* but the run was trained on"):
+        predict(heard[1], texts[1], tmp_path / "out.csv")
