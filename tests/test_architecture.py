@@ -68,6 +68,11 @@ def test_builders_know_features_only():
         assert not {n.split(".")[0] for n in names} & NEVER["data_builders"], path
 
 
+def test_the_command_line_alone_uses_inference():
+    for path in [*files("mmpsy_jax"), *files("data_builders"), *files("configs")]:
+        assert path.parent.name == "inference" or "inference" not in ours(imports(path)), path
+
+
 def test_orbax_and_grain_have_one_room_each():
     for path in [*files("mmpsy_jax"), *files("configs"), ROOT / "launch.py"]:
         tops = {n.split(".")[0] for n in imports(path)}

@@ -128,7 +128,7 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit"], "unknown verb 'fit': choose one of: build, check, evaluate, train"),
+        (["fit"], "unknown verb 'fit': choose one of: build, check, evaluate, export, predict, train"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
         (["--config=configs/none.py"], "configs/none.py"),

@@ -73,7 +73,7 @@ class Ensemble:
             limit = training.config.data.max_windows or None
             key = (shape.pieces.parts, limit)
             if key not in batches:  # trainings that cut windows alike read the same batches
-                batches[key] = self._batches(corpus, members, shape, limit)
+                batches[key] = self.batches(corpus, members, shape, limit)
             program = self._program(training.config, shape)
             made = jax.device_get([program(params, batch) for batch in batches[key]])
             index = np.concatenate([part["index"] for part in made])
@@ -103,9 +103,10 @@ class Ensemble:
             self._programs[key] = jax.jit(self.functions(config, shape).predict)
         return self._programs[key]
 
-    def _batches(
+    def batches(
         self, corpus: Corpus, members: Int[np.ndarray, " m"], shape: Batching, limit: int | None
     ) -> list[PyTree]:
+        """All batches of the members, on the device, with unknown labels; `limit` as `config.data.max_windows`."""
         resident = Resident(corpus, members, labels=(), max_windows=limit, parts=shape.pieces.parts)
         plans = Plans(resident.counts, members=members, shuffle=False, seed=0, **shape.sizes)
         unknown = np.full((1, self.rows), np.nan, np.float32)
