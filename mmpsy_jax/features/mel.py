@@ -52,7 +52,9 @@ def samples(path: Path) -> Iterator[Float32[np.ndarray, " n"]]:
                 if not np.isfinite(mono).all():
                     raise InputError(f"{path}: holds samples that are not finite: export the recording again")
                 yield mono if stream is None else stream.resample_chunk(mono, last=last)
-    except (OSError, soundfile.LibsndfileError) as error:
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # what soundfile and soxr make of a damaged file
         reason = str(error).splitlines()[0].removeprefix(f"Error opening '{path}': ").rstrip(".")
         raise InputError(f"{path}: cannot be read as a recording ({reason}): give wav, flac, mp3 or ogg") from error
     if not total:

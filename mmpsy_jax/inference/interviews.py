@@ -12,7 +12,8 @@ A folder in the folder is one participant whose recordings are joined in natural
 
 import csv
 import dataclasses
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmpsy_jax.errors import InputError
@@ -119,12 +120,8 @@ def read_text(file: Path) -> str:
     Raises:
       InputError: unreadable, or not UTF-8.
     """
-    return _guarded(file, lambda: file.read_text("utf-8-sig"))
-
-
-def _guarded(file: Path, read: Callable[[], str]) -> str:
     try:
-        return read()
+        return file.read_text("utf-8-sig")
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}): check its permissions") from error
     except UnicodeDecodeError as error:
@@ -132,7 +129,7 @@ def _guarded(file: Path, read: Callable[[], str]) -> str:
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:
-    rows = csv.DictReader(read_text(file).splitlines(keepends=True), strict=True)
+    rows = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
     found: dict[str, Interview] = {}
     try:
         header = rows.fieldnames or []
@@ -152,8 +149,8 @@ def _read_csv(file: Path) -> Iterator[Interview]:
                 one.recordings.append(file.parent / row["audio"])
             if row.get("text"):
                 given = row.get("question", "").strip()
-                if given and not given.isdecimal():
-                    raise InputError(f"{where}: question must be a whole number, or empty")
+                if given and not (given.isdecimal() and len(given) < 6):
+                    raise InputError(f"{where}: question must be a whole number below 100000, or empty")
                 one.answers.append(row["text"])
                 one.questions.append(int(given) if given else len(one.answers))
     except csv.Error as error:

@@ -1,6 +1,5 @@
 """Recordings to windows: the numbers of a direct computation with librosa, in flat memory, and clear reasons."""
 
-import resource
 import subprocess
 import sys
 
@@ -92,17 +91,37 @@ def test_what_is_no_recording_gets_a_reason(tmp_path, name, content, reason):
     assert str(path) in str(raised.value)
 
 
+def test_damaged_recordings_give_windows_or_a_reason(tmp_path):
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for kind in ("wav", "flac", "mp3", "ogg"):
+        whole = tmp_path / f"whole.{kind}"
+        soundfile.write(whole, speech_like(0.5, 16000), 16000)
+        for number in range(10):
+            content = bytearray(whole.read_bytes())
+            for place in rng.integers(0, 80 if number % 2 else len(content), 6):
+                content[place] = rng.integers(256)
+            path = tmp_path / f"{number}.{kind}"
+            path.write_bytes(content[: rng.integers(1, len(content))] if number % 3 == 0 else content)
+            try:
+                outcomes.append(np.isfinite(mel.record([path], np.dtype(np.float32))["audio"]).all())
+            except InputError as error:
+                assert str(path) in str(error)
+                outcomes.append(None)
+    assert all(outcome in (True, None) for outcome in outcomes) and {True, None} == set(outcomes)
+
+
 def test_memory_does_not_grow_with_the_recording(tmp_path):
     code = (
         "import sys, resource; from pathlib import Path; from mmpsy_jax.features import mel\n"
-        "n = sum(len(block) for block in mel.decibels([Path(sys.argv[1])]))\n"
-        "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "for path in sys.argv[1:]:\n"
+        "    n = sum(len(block) for block in mel.decibels([Path(path)]))\n"
+        "    print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
-    peaks = {}
-    for minutes in (1, 30):
-        path = tmp_path / f"{minutes}.wav"
+    paths = [tmp_path / f"{minutes}.wav" for minutes in (1, 30)]
+    for path, minutes in zip(paths, (1, 30), strict=True):
         soundfile.write(path, np.tile(speech_like(60, 8000), minutes), 8000)
-        shown = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-        frames, peaks[minutes] = map(float, shown.stdout.split())
-        assert frames == pytest.approx(60 * minutes * 16000 / 533, abs=2)
-    assert peaks[30] < peaks[1] + 40, resource.getrusage(resource.RUSAGE_SELF)  # MB; 30 minutes in float64 are 230
+    shown = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    (short, before), (long, after) = (map(float, line.split()) for line in shown.stdout.splitlines())
+    assert short == pytest.approx(60 * 16000 / 533, abs=2) and long == pytest.approx(1800 * 16000 / 533, abs=2)
+    assert after < before + 40  # MB; 30 minutes in float64 are 230

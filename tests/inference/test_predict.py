@@ -198,5 +198,5 @@ def test_a_run_that_needs_embeddings_says_so_once(heard, mixed, tmp_path):
 
 
 def test_foreign_records_are_refused(texts, heard, tmp_path):
-    with pytest.raises(InputError, match=r"modality 'text' is .* but the run was trained on"):
+    with pytest.raises(InputError, match=r"modality 'audio' is absent, but the run was trained on"):
         predict(heard[1], texts[1], tmp_path / "out.csv")
