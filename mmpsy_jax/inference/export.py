@@ -11,7 +11,6 @@ Numbers of participants and of slots are symbolic: one program serves every batc
 """
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
                 "max_windows": one.config.data.max_windows or None,
             }
         )
-    shutil.copyfile(load_model.__file__, output / "load_model.py")
+    write_atomically(output / "load_model.py", Path(load_model.__file__).read_bytes())
     write_json(
         output / "config.json",
         {

@@ -86,7 +86,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
     names = batching.names_of(config, corpus)
     card = {
         "format": FORMAT,
-        **{name: corpus.card[name] for name in ("dataset", "config", "version", "synthetic", "window_seconds")},
+        **{name: corpus.card.get(name) for name in ("dataset", "config", "version", "synthetic", "window_seconds")},
         "modalities": {
             name: {**corpus.card["modalities"][name], "dtype": str(corpus.modalities[name].dtype)} for name in names
         },
