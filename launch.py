@@ -6,6 +6,8 @@
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
     python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
     python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
+    python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
+    python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
 
 Loader workers import this file again, so nothing heavy is imported at its top.
@@ -13,11 +15,15 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate", "report", "ablate")
+VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "export")
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one verb; returns the exit status: 0 done, 1 diverged, 2 bad input, 143 interrupted by SIGTERM."""
+    """Runs one verb.
+
+    Returns:
+      the exit status: 0 done, 1 diverged, 2 bad input, 3 done but for some inputs, 143 interrupted by SIGTERM.
+    """
     from mmpsy_jax.errors import InputError, one_of
 
     verb = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
@@ -41,6 +47,10 @@ def main(arguments: list[str]) -> int:
             return _evaluate(rest)
         if verb == "report":
             return _report(rest)
+        if verb == "predict":
+            return _predict(rest)
+        if verb == "export":
+            return _export(rest)
         raise one_of("verb", verb, VERBS)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -225,6 +235,42 @@ def _report(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     print(summary(compare_runs(options.workdirs, options.output)))
     print(f"\nreport: {options.output}/report.html")
+    return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.predict import predict
+
+    parser = argparse.ArgumentParser(prog="launch.py predict", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run; all its folds and seeds are averaged")
+    parser.add_argument("--input", required=True, help="folder or file of interviews, or a folder of built records")
+    parser.add_argument("--output", required=True, help="csv to write")
+    parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
+    parser.add_argument("--no-abstain", action="store_true", help="a number also where there is a reason against it")
+    options = parser.parse_args(arguments)
+    names = options.modalities.split(",") if options.modalities else None
+    failures = predict(options.workdir, options.input, options.output, modalities=names, abstain=not options.no_abstain)
+    for one in failures:
+        print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
+    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+    return 3 if failures else 0
+
+
+def _export(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.export import export
+
+    parser = argparse.ArgumentParser(prog="launch.py export", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run")
+    parser.add_argument("--output", required=True, help="empty or new folder for programs, weights and loader")
+    options = parser.parse_args(arguments)
+    export(options.workdir, options.output)
+    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
     return 0
 
 

@@ -15,6 +15,7 @@ ROOMS = {
     "objectives": set(),
     "training": {"models", "objectives", "data", "features", "evaluation"},
     "evaluation": set(),
+    "inference": {"models", "objectives", "data", "features", "training", "evaluation"},
 }
 NEVER = {"features": {"jax", "flax", "tensorflow"}, "evaluation": {"jax", "flax"}, "data_builders": {"jax", "flax"}}
 
@@ -65,6 +66,11 @@ def test_builders_know_features_only():
         names = imports(path)
         assert ours(names) <= {"features"}, path
         assert not {n.split(".")[0] for n in names} & NEVER["data_builders"], path
+
+
+def test_the_command_line_alone_uses_inference():
+    for path in [*files("mmpsy_jax"), *files("data_builders"), *files("configs")]:
+        assert path.parent.name == "inference" or "inference" not in ours(imports(path)), path
 
 
 def test_orbax_and_grain_have_one_room_each():

@@ -10,6 +10,7 @@ from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.training import loop, run, step
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
@@ -31,6 +32,8 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
         "checkpoints",
         "config.json",
         "metrics.jsonl",
+        "model.json",
+        "model.safetensors",
         "predictions.csv",
         "report.html",
         "report.json",
@@ -62,6 +65,17 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
     card = (workdir / "README.md").read_text()
     assert "SYNTHETIC" in card and f"`{on_disk['context']['environment']['revision']}`" in card
     assert report["tasks"]["phq_screen"]["splits"]["test"]
+
+
+def test_the_model_that_is_left_gives_the_predictions_of_the_run(finished, dataset, tmp_path):
+    workdir, _ = finished
+    assert predict(workdir, dataset, tmp_path / "out.csv", abstain=False) == []
+    made, theirs = read_csv(tmp_path / "out.csv"), read_csv(workdir / "predictions.csv")
+    said = {(p, t): (a, b) for p, t, a, b in zip(made.participant_id, made.task, made.y_prob, made.y_pred, strict=True)}
+    assert len(said) > len(theirs) > 100
+    ours = np.array([said[at] for at in zip(theirs.participant_id, theirs.task, strict=True)])
+    np.testing.assert_allclose(ours[:, 0], theirs.y_prob, atol=1e-5)
+    np.testing.assert_allclose(ours[:, 1], theirs.y_pred, atol=1e-4)
 
 
 def test_the_same_command_again_changes_nothing(finished, dataset):

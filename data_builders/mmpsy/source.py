@@ -155,23 +155,12 @@ class Source:
         record["n_answers"] = np.int32(len(interview.answers))
         record["n_characters"] = np.int32(sum(map(len, interview.answers)))
         if self.arrays is None:
-            record |= self._encode_transcript(interview)
+            record |= text.record(interview.answers, interview.questions)
         else:
             record |= self._read_windows(participant)
         if self.spec.include_text:
             record["transcript"] = interview.transcript
         return record
-
-    def _encode_transcript(self, interview: table.Interview) -> Record:
-        ids, lengths = text.windows(text.encode(interview.answers, interview.questions))
-        return {
-            "duration_s": np.float32(0),
-            "n_windows": np.int32(len(ids)),
-            "window_start_s": np.arange(len(ids), dtype=np.float32) * np.float32(text.SECONDS_PER_WINDOW),
-            "has_text": bool(lengths.any()),
-            "text": ids,
-            "text_length": lengths,
-        }
 
     def _read_windows(self, participant: str) -> Record:
         count = self.count_windows(participant)

@@ -77,11 +77,12 @@ def find_table(path: str | os.PathLike) -> Path:
     )
 
 
-def read_table(path: str | os.PathLike) -> list[Interview]:
+def read_table(path: str | os.PathLike, *, scored: bool = True) -> list[Interview]:
     """Reads and validates a table.
 
     Args:
       path: the JSON file, the folder that holds it, or the folder above its `data/`.
+      scored: every entry must have the keys of the scores; False neither asks for them nor reads them.
 
     Returns:
       the interviews in natural order of their ids (`user_2` before `user_10`).
@@ -98,7 +99,7 @@ def read_table(path: str | os.PathLike) -> list[Interview]:
         )
     if not entries:
         raise InputError(f"{table}: the list is empty: give a table with at least one participant")
-    interviews = [_parse_entry(table, number, entry) for number, entry in enumerate(entries, 1)]
+    interviews = [_parse_entry(table, number, entry, scored) for number, entry in enumerate(entries, 1)]
     _refuse_duplicates(table, interviews)
     return sorted(interviews, key=lambda interview: natural_key(interview.participant))
 
@@ -150,7 +151,7 @@ def _member(where: str, holder: Any, key: str, kind: type) -> Any:
     return holder[key]
 
 
-def _parse_entry(table: Path, number: int, entry: Any) -> Interview:
+def _parse_entry(table: Path, number: int, entry: Any, scored: bool) -> Interview:
     where = f"{table}: entry {number}"
     participant = _member(where, entry, "user_id", str)
     if not _PARTICIPANT.fullmatch(participant):
@@ -159,7 +160,7 @@ def _parse_entry(table: Path, number: int, entry: Any) -> Interview:
             "beginning with a letter or digit"
         )
     where = f"{where} ({participant})"
-    labels = {label: _member(where, entry, key, dict) for label, key in LABEL_KEYS.items()}
+    labels = {label: _member(where, entry, key, dict) for label, key in LABEL_KEYS.items() if scored}
     answers = _parse_answers(where, _member(where, entry, "audios", dict))
     return Interview(
         participant=participant,

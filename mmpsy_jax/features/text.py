@@ -75,3 +75,20 @@ def windows(
     padded[: len(ids)] = ids
     lengths = np.clip(len(ids) - np.arange(count) * POSITIONS_PER_WINDOW, 0, POSITIONS_PER_WINDOW)
     return padded.reshape(count, POSITIONS_PER_WINDOW, IDS_PER_POSITION), lengths.astype(np.int32)
+
+
+def record(answers: Sequence[str], questions: Sequence[int]) -> dict[str, Any]:
+    """What a record says about a transcript: the features of the record contract that follow from the text alone.
+
+    Args:
+      answers, questions: as in `encode`.
+    """
+    ids, lengths = windows(encode(answers, questions))
+    return {
+        "duration_s": np.float32(0),
+        "n_windows": np.int32(len(ids)),
+        "window_start_s": np.arange(len(ids), dtype=np.float32) * np.float32(SECONDS_PER_WINDOW),
+        "has_text": bool(lengths.any()),
+        "text": ids,
+        "text_length": lengths,
+    }

@@ -380,12 +380,12 @@ def bag_weights(
 
     An id that a participant uses c times counts (1 + ln c) idf in all, shared by its occurrences; id 0 has weight zero.
     """
-    whose = jnp.broadcast_to(row[:, None], (len(row), ids.shape[1] * ids.shape[2])).reshape(-1)
+    whose = jnp.broadcast_to(row[:, None], (row.shape[0], ids.shape[1] * ids.shape[2])).reshape(-1)
     flat = ids.reshape(-1)
     counts = jnp.zeros((rows + 1, len(idf)), jnp.float32).at[whose, flat].add(1.0)[whose, flat]
     value = jnp.where(flat > 0, (1.0 + jnp.log(counts)) * idf[flat], 0.0)
     # Each of c occurrences carries value / c, and value^2 / c of the squared norm.
-    square = merge_windows((value**2 / counts).reshape(len(row), -1).sum(axis=1), row, rows + 1)
+    square = merge_windows((value**2 / counts).reshape(row.shape[0], -1).sum(axis=1), row, rows + 1)
     norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
     return (value / counts).reshape(ids.shape) / norm[row][:, None, None]
 

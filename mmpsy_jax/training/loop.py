@@ -24,6 +24,7 @@ from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import optimizer as optimizers
+from mmpsy_jax.training import trained
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.fitted import fit
@@ -57,6 +58,7 @@ class Run:
       seed, fold: written to the predictions; `seed` also starts every random stream.
       batches: per epoch at least; folds of slightly different size then make equally many.
       values: config fields in which this training differs from others of one program (`hyper.py`).
+      keeps_model: leave the best parameters in the workdir (`trained.py`); not wanted of a point of a sweep.
     """
 
     config: ConfigDict
@@ -67,6 +69,7 @@ class Run:
     fold: int = 0
     batches: int | None = None
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    keeps_model: bool = True
 
 
 def train(run: Run) -> Predictions:
@@ -184,6 +187,10 @@ def train(run: Run) -> Predictions:
         # --- the best checkpoint by the rule of the config, and the only look at the test split ---
         best, _ = checkpoints.restore(selection.best_step, like=state)
         logger.message(f"best step {selection.best_step} of {total}")
+        if run.keeps_model:
+            weights = trained.to_host(evaluated(best), mesh)
+            if jax.process_index() == 0:
+                trained.save_weights(run.workdir, weights)
         held_out = [split for split in SPLITS[1:] if len(run.splits[split])]
         parts = [evaluator.predictions(evaluated(best), split) for split in held_out]
     return Predictions.concatenate(parts)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 from ml_collections import ConfigDict
 
 from mmpsy_jax import models
@@ -16,6 +17,27 @@ from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.step import Functions, Parts, make_functions
 
 RATES = {"dropout": "dropout", "token": "token_dropout", "ngram": "ngram_dropout", "modality": "modality_dropout"}
+
+
+def network(
+    config: ConfigDict, tasks: Sequence[Task], *, modalities: Sequence[Modality], window_seconds: float
+) -> nn.Module:
+    """The network of a config; arguments as of `build`.
+
+    Raises:
+      InputError: an unknown model or argument.
+    """
+    arguments = {k: v for k, v in config.model.items() if k != "name" and k not in RATES.values()}
+    try:
+        return models.build(
+            config.model.name,
+            modalities=tuple(modalities),
+            heads=tuple(head(task) for task in tasks),
+            window_seconds=window_seconds,
+            **arguments,
+        )
+    except ValueError as error:
+        raise InputError(f"config.model: {error}") from error
 
 
 def build(
@@ -39,17 +61,7 @@ def build(
     Raises:
       InputError: an unknown model, argument, weighting or schedule.
     """
-    arguments = {k: v for k, v in config.model.items() if k != "name" and k not in RATES.values()}
-    try:
-        model = models.build(
-            config.model.name,
-            modalities=tuple(modalities),
-            heads=tuple(head(task) for task in tasks),
-            window_seconds=window_seconds,
-            **arguments,
-        )
-    except ValueError as error:
-        raise InputError(f"config.model: {error}") from error
+    model = network(config, tasks, modalities=modalities, window_seconds=window_seconds)
 
     def parts(values: Mapping[str, Any]) -> Parts:
         """What depends on the fields that replicas may bring as arrays."""

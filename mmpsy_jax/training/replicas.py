@@ -36,7 +36,7 @@ from mmpsy_jax.errors import one_of
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import loop, memory
+from mmpsy_jax.training import loop, memory, trained
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -240,7 +240,16 @@ class _Wave:
                         f"SIGTERM: saved step {step} of {group.total}; run the same command again to go on"
                     )
             checkpoints.wait()
+        self._keep_models(best)
         return self._predictions(best)
+
+    def _keep_models(self, best: PyTree) -> None:
+        if not any(run.keeps_model for run in self.runs):
+            return
+        weights = trained.to_host(best, self.group.mesh)
+        for i, run in enumerate(self.runs):
+            if run.keeps_model and not self.failed[i] and jax.process_index() == 0:
+                trained.save_weights(run.workdir, jax.tree.map(lambda x, i=i: x[i], weights))
 
     def _progress(self, seconds: float) -> dict[str, Any]:
         return {

@@ -23,7 +23,7 @@ from mmpsy_jax.files import write_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import replicas, sweep
+from mmpsy_jax.training import replicas, sweep, trained
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.loop import Run, train
 from mmpsy_jax.training.mesh import wait_for_all
@@ -95,6 +95,8 @@ def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
 def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
     """Predictions of each run, made now or by an earlier start; None for a point of a sweep that diverged.
 
+    A run whose predictions are there but whose model is not (of an older version) is taken up again at its last step.
+
     Runs of one config train as replicas of one program where that is possible, otherwise one after another.
     """
     file = lambda one: one.workdir / "predictions.csv"  # noqa: E731
@@ -103,7 +105,7 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
         shape = {name: len(one.splits[name]) > 0 for name in one.splits}
         grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(one)
     for number, group in enumerate(grouped.values()):
-        missing = [one for one in group if not file(one).exists()]
+        missing = [one for one in group if not file(one).exists() or not _has_model(one)]
         if missing and len(group) > 1 and replicas.possible(group[0].config, group[0].corpus):
             trained = zip(group, replicas.train(group, folder / f"program_{number}"), strict=True)
         else:
@@ -113,6 +115,10 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
                 write_csv(file(one), predictions)
         wait_for_all(f"predictions of group {number}")
     return [read_csv(file(one)) if file(one).exists() else None for one in runs]
+
+
+def _has_model(one: Run) -> bool:
+    return not one.keeps_model or (one.workdir / trained.WEIGHTS).exists()
 
 
 def _run(
@@ -140,7 +146,7 @@ def _try(
     runs = [
         _run(
             config, corpus, split, folder / f"fold_{fold}" / f"point_{p}" / f"part_{part}_seed_{seed}", point, points,
-            seed=seed, fold=fold * 1000 + part, batches=batches,
+            seed=seed, fold=fold * 1000 + part, batches=batches, keeps_model=False,
         )
         for fold, part, seed, split in tried
         for p, point in enumerate(points)

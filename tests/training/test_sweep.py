@@ -10,7 +10,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import run, sweep, trainings
+from mmpsy_jax.training import run, sweep, trained, trainings
 from mmpsy_jax.training.config import default
 from tests.runs import small
 
@@ -120,6 +120,15 @@ def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, t
         assert [v is None for v in row] == [p["optimizer.learning_rate"] == 1e30 for p in table["points"]]
     for file in (tmp_path / "run" / "sweep").rglob("predictions.csv"):
         assert set(read_csv(file).split) == {"validation"}
+    # Models are kept of what is evaluated alone, each with the settings that were chosen for its fold.
+    assert not list((tmp_path / "run" / "sweep").rglob(trained.WEIGHTS))
+    kept = trained.load(tmp_path / "run").trainings
+    points = [table["points"][chosen] for chosen in table["chosen"]]
+    assert [one.fold for one in kept] == [0, 1]
+    for one, point in zip(kept, points, strict=True):
+        latents = point.get("model.latents", config.model.latents)
+        assert one.config.model.latents == latents
+        assert one.evaluated["params"]["network"]["encoder"]["latents"].shape == (latents, config.model.width)
     final = read_csv(tmp_path / "run" / "predictions.csv")
     assert sorted(final.select(split="test", task="phq_screen").participant_id) == sorted(
         open_corpus(dataset).participants

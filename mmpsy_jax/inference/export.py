@@ -1,0 +1,120 @@
+"""`launch.py export`: a finished run as StableHLO programs, safetensors weights and a loader that needs jax alone.
+
+| file | holds |
+|---|---|
+| `program_<k>.stablehlo` | serialised `jax.export` program for cpu and cuda: (parameters, batch) -> value per task |
+| `weights_<i>.safetensors` | parameters of one training |
+| `config.json` | inputs, tasks, which program and weights belong together, and what the model is for |
+| `load_model.py` | loads and averages them with numpy and jax; a copy of a file of this folder |
+
+Numbers of participants and of slots are symbolic: one program serves every batch.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+from jaxtyping import Array, Float, PyTree
+
+import mmpsy_jax
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.inference import load_model
+from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.inference.held import corpus_of, empty_record
+from mmpsy_jax.tasks import Task, to_config
+from mmpsy_jax.training import programs, trained
+from mmpsy_jax.training.batches import Batching
+
+PLATFORMS = ("cpu", "cuda")
+
+
+def export(workdir: str | Path, output: str | Path) -> None:
+    """Writes everything that predicting needs, without this package.
+
+    Raises:
+      InputError: no finished run, or a folder that is not empty.
+    """
+    model, output = trained.load(workdir), Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} is there and not an empty folder: give another --output, or empty it")
+    ensemble = Ensemble(model)
+    # Shapes of pieces follow from the modalities; an empty interview has them too.
+    corpus = corpus_of(["nobody"], [empty_record()], model.modalities, model.card)
+    made: dict[str, int] = {}
+    trainings = []
+    for i, one in enumerate(model.trainings):
+        shape = ensemble.shape(one.config, corpus)
+        key = json.dumps(one.config.to_dict(), sort_keys=True, default=str)
+        if key not in made:
+            made[key] = len(made)
+            network = programs.network(
+                one.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
+            )
+            program = lower(values_of(network, ensemble.tasks), one.evaluated, shape)
+            write_atomically(output / f"program_{made[key]}.stablehlo", bytes(program.serialize()))
+        trained.save_weights(output, one.evaluated, f"weights_{i}.safetensors")
+        trainings.append(
+            {
+                "program": f"program_{made[key]}.stablehlo",
+                "weights": f"weights_{i}.safetensors",
+                "fold": one.fold,
+                "seed": one.seed,
+                "parts": shape.pieces.parts,
+                "max_windows": one.config.data.max_windows or None,
+            }
+        )
+    write_atomically(output / "load_model.py", Path(load_model.__file__).read_bytes())
+    write_json(
+        output / "config.json",
+        {
+            "format": 1,
+            "what": mmpsy_jax.DISCLAIMER,
+            "mmpsy_jax": mmpsy_jax.__version__,
+            "jax": jax.__version__,
+            "platforms": list(PLATFORMS),
+            **{name: model.card[name] for name in ("synthetic", "window_seconds", "modalities")},
+            "tasks": to_config(ensemble.tasks),
+            "trainings": trainings,
+        },
+    )
+
+
+def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree], dict[str, Float[Array, " b"]]]:
+    """From parameters and one group of a batch to what `objectives.multitask.probabilities` gives, in float32."""
+
+    def value(task: Task, output: Float[Array, "b o"]) -> Float[Array, " b"]:
+        if task.kind == "binary":
+            return jax.nn.sigmoid(output[:, 1] - output[:, 0])
+        if task.kind == "ordinal":
+            return jax.nn.sigmoid(output).sum(axis=1)
+        return jnp.clip(output[:, 0], 0.0, 1.0) * task.maximum
+
+    def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, " b"]]:
+        variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
+        outputs = network.apply(variables, batch)
+        return {task.name: value(task, outputs[task.name]) for task in tasks}
+
+    return values
+
+
+def lower(
+    values: Callable[[PyTree, PyTree], PyTree], evaluated: Mapping[str, Any], shape: Batching
+) -> jax_export.Exported:
+    """The program for any number of participants b and slots s."""
+    rows, slots = jax_export.symbolic_shape("b, s")
+    spec = jax.ShapeDtypeStruct
+    batch: dict[str, Any] = {
+        "row": spec((slots,), jnp.int32),
+        "valid": spec((rows,), jnp.bool_),
+        "window_start_s": spec((slots,), jnp.float32),
+    }
+    for one in shape.modalities:
+        dtype = shape.pieces.modalities[one.name].dtype
+        batch |= {one.name: spec((slots, *one.shape), dtype), f"{one.name}_length": spec((slots,), jnp.int32)}
+    parameters = jax.tree.map(lambda x: spec(x.shape, x.dtype), evaluated)
+    return jax_export.export(jax.jit(values), platforms=PLATFORMS)(parameters, batch)

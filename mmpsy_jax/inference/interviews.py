@@ -1,0 +1,158 @@
+"""Finding what to predict on: files of a folder or lines of a manifest become interviews; what is wrong is listed.
+
+| file | holds |
+|---|---|
+| `.txt` | one participant, named as the file; each line is an answer, in the order of the questions |
+| `.json` | the corpus's own table (`wav_select.json`); scores are neither needed nor read |
+| `.csv` | `participant_id`, `text` or `audio` (a path beside the csv), optionally `question`; one answer a line |
+| `.wav`, `.flac`, `.mp3`, `.ogg` | a recording of the participant named as the file |
+
+A folder in the folder is one participant whose recordings are joined in natural order (`wav_10` after `wav_9`).
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import table
+
+AUDIO = (".wav", ".flac", ".mp3", ".ogg")
+TABLES = (".json", ".csv")
+KINDS = (".txt", *TABLES, *AUDIO)
+
+
+@dataclasses.dataclass
+class Interview:
+    """One participant to predict on.
+
+    Attributes:
+      participant: id.
+      questions, answers: of the transcript, in order; empty without one.
+      recordings: audio files, in order; empty without any.
+    """
+
+    participant: str
+    questions: list[int] = dataclasses.field(default_factory=list)
+    answers: list[str] = dataclasses.field(default_factory=list)
+    recordings: list[Path] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """What cannot be used, and the rule that it breaks; never any content."""
+
+    what: str
+    reason: str
+
+
+def find(path: str | Path) -> tuple[list[Interview], list[Failure]]:
+    """All interviews of a folder, or of one file, in natural order of their ids.
+
+    Recordings are only listed here; transcripts are read.
+
+    Raises:
+      InputError: nothing there, or not one file of a kind that is known.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder: give a folder, a {', '.join(KINDS)} file, or built records")
+    files = sorted(path.rglob("*"), key=lambda p: table.natural_key(str(p))) if path.is_dir() else [path]
+    files = [file for file in files if file.is_file() and file.suffix.lower() in KINDS and file.name[0] != "."]
+    if not files:
+        raise InputError(f"{path}: holds no file that can be read: give {', '.join(KINDS)}")
+    found: dict[str, Interview] = {}
+    failures: list[Failure] = []
+    for file in files:
+        try:
+            parts = list(_read(file, path))
+        except InputError as error:
+            failures.append(Failure(str(file), _reason(file, error)))
+            continue
+        for part in parts:
+            _merge(found.setdefault(part.participant, Interview(part.participant)), part, file, failures)
+    for one in found.values():
+        if not one.recordings and not "".join(one.answers).strip():
+            failures.append(Failure(one.participant, "the transcript is empty: it must hold at least one character"))
+    kept = [one for one in found.values() if one.recordings or "".join(one.answers).strip()]
+    return sorted(kept, key=lambda one: table.natural_key(one.participant)), failures
+
+
+def _reason(file: Path, error: InputError) -> str:
+    return str(error).removeprefix(f"{file}: ")
+
+
+def _merge(whole: Interview, part: Interview, file: Path, failures: list[Failure]) -> None:
+    """Adds what a file says to what is known of its participant: one transcript, any number of recordings."""
+    if part.answers and whole.answers:
+        failures.append(
+            Failure(f"{file}: {part.participant}", "a transcript of this participant was read already: keep one")
+        )
+        return
+    whole.questions += part.questions
+    whole.answers += part.answers
+    whole.recordings += part.recordings
+
+
+def _read(file: Path, top: Path) -> Iterator[Interview]:
+    kind = file.suffix.lower()
+    if kind == ".json":
+        for one in table.read_table(file, scored=False):
+            yield Interview(one.participant, list(one.questions), list(one.answers))
+        return
+    if kind == ".csv":
+        yield from _read_csv(file)
+        return
+    inside = file.parent != top and top.is_dir()
+    name = file.parent.name if inside and kind in AUDIO else file.stem
+    if kind in AUDIO:
+        yield Interview(name, recordings=[file])
+        return
+    answers = [line for line in read_text(file).splitlines() if line.strip()]
+    yield Interview(name, list(range(1, len(answers) + 1)), answers)
+
+
+def read_text(file: Path) -> str:
+    """The text of a file.
+
+    Raises:
+      InputError: unreadable, or not UTF-8.
+    """
+    try:
+        return file.read_text("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}): check its permissions") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+
+
+def _read_csv(file: Path) -> Iterator[Interview]:
+    rows = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    found: dict[str, Interview] = {}
+    try:
+        header = rows.fieldnames or []
+        if "participant_id" not in header or not {"text", "audio"} & set(header):
+            raise InputError(
+                f"{file}: the header must name participant_id and text or audio (question is optional): add it"
+            )
+        for row in rows:
+            where = f"{file}: line {rows.line_num}"
+            if None in row or None in row.values():
+                raise InputError(f"{where} has not as many cells as the header: quote cells that contain commas")
+            name = row["participant_id"].strip()
+            if not name:
+                raise InputError(f"{where}: participant_id is empty: every line needs one")
+            one = found.setdefault(name, Interview(name))
+            if row.get("audio"):
+                one.recordings.append(file.parent / row["audio"])
+            if row.get("text"):
+                given = row.get("question", "").strip()
+                if given and not (given.isdecimal() and len(given) < 6):
+                    raise InputError(f"{where}: question must be a whole number below 100000, or empty")
+                one.answers.append(row["text"])
+                one.questions.append(int(given) if given else len(one.answers))
+    except csv.Error as error:
+        raise InputError(f"{file}: line {rows.line_num}: not CSV ({error}): save it as comma-separated text") from None
+    yield from found.values()

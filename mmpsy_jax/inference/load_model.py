@@ -1,0 +1,108 @@
+"""Predicts with an exported model. Needs Python, numpy and jax; neither this project nor any other package.
+
+    from load_model import Model
+    values = Model("folder of the export").predict([interview, ...])   # {task: one number per interview}
+
+An interview is a dictionary of arrays with W windows, as the records of the corpus have them:
+`window_start_s` [W] in seconds and, for each modality that is there, `<modality>` [W, ...] and `<modality>_length` [W]
+(valid frames or tokens of each window). `config.json` gives shapes and dtypes. The values are the probability of
+score >= cut-off (binary tasks), the expected band (ordinal) or the score (regression), averaged over all trainings.
+
+Research software: it estimates a self-report questionnaire score. It is not a diagnostic device.
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import export
+
+_DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
+
+
+def read_safetensors(path):
+    """{name: array} of a safetensors file: eight bytes of header length, a JSON header, then the raw arrays."""
+    data = Path(path).read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    made = {}
+    for name, entry in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            flat = np.frombuffer(data[start + begin : start + end], _DTYPES[entry["dtype"]])
+            made[name] = flat.reshape(entry["shape"])
+    return made
+
+
+def nested(flat):
+    """{"a/b": x} -> {"a": {"b": x}}, with the dictionaries that may be empty."""
+    made = {"params": {"network": {}, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
+    for path, value in flat.items():
+        *parents, name = path.split("/")
+        node = made
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return made
+
+
+def pieces_of(interview, modalities, parts, max_windows):
+    """Windows cut into `parts` equal pieces, time first; pieces in which no modality has anything are left out."""
+    count = min(len(interview["window_start_s"]), max_windows or len(interview["window_start_s"]))
+    cut = {}
+    for name, entry in modalities.items():
+        shape, axis = tuple(entry["shape"]), entry["time_axis"]
+        windows = np.asarray(interview.get(name, np.zeros((count, *shape))), entry["dtype"])[:count]
+        lengths = np.asarray(interview.get(f"{name}_length", np.zeros(count)), np.int32)[:count]
+        steps = shape[axis] // parts
+        turned = np.moveaxis(windows, 1 + axis, 1)
+        cut[name] = turned.reshape(count * parts, steps, *turned.shape[2:])
+        cut[f"{name}_length"] = np.clip(lengths[:, None] - np.arange(parts) * steps, 0, steps).reshape(-1)
+    kept = np.any([cut[f"{name}_length"] > 0 for name in modalities], axis=0)
+    if not kept.any():
+        kept[0] = True
+    return {name: values[kept] for name, values in cut.items()}, np.flatnonzero(kept)
+
+
+def batch_of(interviews, modalities, parts, max_windows, window_seconds):
+    """The pieces of all interviews one behind the other, and the row of each piece."""
+    rows, starts, found = [], [], []
+    for row, interview in enumerate(interviews):
+        pieces, kept = pieces_of(interview, modalities, parts, max_windows)
+        window_start = np.asarray(interview["window_start_s"], np.float32)[kept // parts]
+        starts.append(window_start + (kept % parts).astype(np.float32) * np.float32(window_seconds / parts))
+        rows.append(np.full(len(kept), row, np.int32))
+        found.append(pieces)
+    batch = {name: np.concatenate([pieces[name] for pieces in found]) for name in found[0]}
+    batch |= {f"{name}_length": batch[f"{name}_length"].astype(np.int32) for name in modalities}
+    valid = np.ones(len(interviews), bool)
+    return {**batch, "row": np.concatenate(rows), "window_start_s": np.concatenate(starts), "valid": valid}
+
+
+class Model:
+    """All trainings of an exported run."""
+
+    def __init__(self, folder):
+        folder = Path(folder)
+        self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.programs = {}
+        self.weights = []
+        for one in self.config["trainings"]:
+            if one["program"] not in self.programs:
+                content = bytearray((folder / one["program"]).read_bytes())
+                self.programs[one["program"]] = jax.jit(export.deserialize(content).call)
+            self.weights.append(nested(read_safetensors(folder / one["weights"])))
+
+    def predict(self, interviews):
+        """{task: [len(interviews)]}, the mean over all trainings; interviews of new lengths are compiled anew."""
+        said = []
+        for one, weights in zip(self.config["trainings"], self.weights, strict=True):
+            batch = batch_of(
+                interviews,
+                self.config["modalities"],
+                one["parts"],
+                one["max_windows"],
+                self.config["window_seconds"],
+            )
+            said.append(jax.device_get(self.programs[one["program"]](weights, batch)))
+        return {name: np.mean([part[name] for part in said], axis=0) for name in said[0]}

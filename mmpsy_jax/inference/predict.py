@@ -1,0 +1,175 @@
+"""`launch.py predict`: a finished run and new interviews (or built records) to a csv of predictions."""
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mmpsy_jax.data.records import CARD as CORPUS_CARD
+from mmpsy_jax.data.records import Corpus, Modality, open_corpus
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.evaluation.csv_rows import escape
+from mmpsy_jax.evaluation.predictions import COLUMNS
+from mmpsy_jax.features import mel, text
+from mmpsy_jax.files import write_atomically
+from mmpsy_jax.inference import interviews
+from mmpsy_jax.inference.abstention import Usual
+from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.interviews import Failure, Interview
+from mmpsy_jax.training import trained
+
+# Participants, and bytes of windows, that are in memory together.
+CHUNK, CHUNK_BYTES = 128, 1 << 28
+
+
+def predict(
+    workdir: str | Path,
+    given: str | Path,
+    output: str | Path,
+    *,
+    modalities: Sequence[str] | None = None,
+    abstain: bool = True,
+) -> list[Failure]:
+    """Writes a table of predictions, the mean over all folds and seeds of a run.
+
+    Args:
+      workdir: of a finished run.
+      given: a folder or file of interviews (`interviews.py`), or a folder of built records.
+      output: csv to write, with the columns of `predictions.csv` and `abstained`.
+      modalities: those that are read; the others count as absent. None for all of the run.
+      abstain: leave the number out where an interview is unlike the training data.
+
+    Returns:
+      What could not be used; everything else is in the table.
+
+    Raises:
+      InputError: no finished run, nothing to predict on, or inputs that the run cannot take.
+    """
+    model = trained.load(workdir)
+    for name in modalities or ():
+        if name not in model.modalities:
+            raise one_of("modality", name, model.modalities)
+    ensemble = Ensemble(model)
+    usual = Usual(model, modalities or tuple(model.modalities))
+    failures: list[Failure] = []
+    if _is_records(Path(given)):
+        chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
+    else:
+        chunks = _interview_chunks(model, Path(given), modalities, failures)
+    rows: list[tuple[str, ...]] = []
+    began, done = time.monotonic(), 0
+    for corpus, members, total in chunks:
+        said = ensemble.predict(corpus, members)
+        reasons = [usual.reason(corpus, i) for i in members.tolist()]
+        ids = [corpus.participants[i] for i in members.tolist()]
+        rows += [
+            _row(ids[i], task.name, task.kind, said[task.name][:, i], reasons[i], abstain)
+            for i in range(len(ids))
+            for task in ensemble.tasks
+        ]
+        done += len(ids)
+        speed = done / max(time.monotonic() - began, 1e-9)
+        print(f"predicted {done}/{total} participants  {speed:.1f} participants/s", file=sys.stderr, flush=True)
+    if not rows:
+        listed = "; ".join(f"{one.what}: {one.reason}" for one in failures)
+        raise InputError(f"{given}: nobody to predict on is left: {listed}")
+    _write(Path(output), rows)
+    return failures
+
+
+def _is_records(path: Path) -> bool:
+    return path.is_dir() and any(any(path.glob("*/" * depth + CORPUS_CARD)) for depth in range(4))
+
+
+def _record_chunks(corpus: Corpus, modalities: Sequence[str] | None) -> Iterator[tuple[Corpus, np.ndarray, int]]:
+    if modalities is not None:
+        raise InputError("--modalities is for recordings and transcripts; of built records all modalities are read")
+    for start in range(0, len(corpus), CHUNK):
+        yield corpus, np.arange(start, min(start + CHUNK, len(corpus))), len(corpus)
+
+
+def _interview_chunks(
+    model: trained.Trained, given: Path, modalities: Sequence[str] | None, failures: list[Failure]
+) -> Iterator[tuple[Corpus, np.ndarray, int]]:
+    """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
+    wanted = tuple(modalities or model.modalities)
+    _check_readable(model, wanted)
+    found, failed = interviews.find(given)
+    failures += failed
+    if "text" in wanted and model.modalities["text"].kind != "ids" and any(one.answers for one in found):
+        raise InputError(
+            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
+            "computed here yet: give built records, or give --modalities=audio to count all text as absent"
+        )
+    ids, records = [], []
+    for number, one in enumerate(found, 1):
+        try:
+            records.append(record_of(one, model.modalities, wanted))
+            ids.append(one.participant)
+        except InputError as error:
+            failures.append(Failure(one.participant, str(error)))
+        held = sum(value.nbytes for record in records for value in record.values() if isinstance(value, np.ndarray))
+        if ids and (number == len(found) or len(ids) == CHUNK or held > CHUNK_BYTES):
+            yield corpus_of(ids, records, model.modalities, model.card), np.arange(len(ids)), len(found)
+            ids, records = [], []
+
+
+def _check_readable(model: trained.Trained, wanted: Sequence[str]) -> None:
+    """Raises InputError where a run reads windows that are not made here."""
+    audio = model.modalities.get("audio")
+    ours = (mel.BANDS, mel.FRAMES_PER_WINDOW)
+    if "audio" in wanted and audio and (audio.shape != ours or audio.time_axis != 1 or audio.kind != "features"):
+        raise InputError(
+            f"the run reads audio windows of shape {audio.shape}, but those of recordings are log-mel windows of shape "
+            f"{ours}: give built records"
+        )
+
+
+def record_of(one: Interview, modalities: Mapping[str, Modality], wanted: Sequence[str]) -> dict[str, Any]:
+    """The inputs of an interview as a record has them, made by the code that the builders use.
+
+    Args:
+      one: the interview.
+      modalities: of the run.
+      wanted: names of those that are read.
+
+    Raises:
+      InputError: a recording that cannot be read, or nothing that is of use to the run.
+    """
+    if one.recordings and "audio" in wanted:
+        return mel.record(one.recordings, modalities["audio"].dtype)
+    if one.answers and "text" in wanted:
+        return text.record(one.answers, one.questions)
+    raise InputError(f"holds nothing of what is read ({', '.join(wanted)})")
+
+
+def _row(
+    participant: str, task: str, kind: str, said: Float[np.ndarray, " t"], reason: str, abstain: bool
+) -> tuple[str, ...]:
+    number = "" if reason and abstain else repr(float(said.mean()))
+    cells: Mapping[str, str] = {
+        "participant_id": escape(participant),
+        "split": "test",
+        "fold": "-1",  # as seed: the mean over all of them
+        "seed": "-1",
+        "task": escape(task),
+        "y_true": "",
+        "y_prob": number if kind == "binary" else "",
+        "y_pred": number if kind != "binary" else "",
+    }
+    return (*(cells[name] for name in COLUMNS), reason)
+
+
+def _write(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow((*COLUMNS, "abstained"))
+    writer.writerows(rows)
+    write_atomically(path, buffer.getvalue())

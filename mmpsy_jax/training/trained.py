@@ -1,0 +1,210 @@
+"""What a finished run leaves for whoever uses its model: enough to predict without the corpus.
+
+| file | holds |
+|---|---|
+| `model.safetensors`, one per training | the best parameters and what was fitted, by path (`params/network/...`) |
+| `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training |
+| `config.json`, one per run | the config (written when the run began) |
+"""
+
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+from jax.sharding import Mesh
+from jaxtyping import Bool, PyTree
+from ml_collections import ConfigDict
+
+from mmpsy_jax.data.records import Corpus, Modality
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import typical
+from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training.config import default, flatten, jsonable
+from mmpsy_jax.training.hyper import overlay
+
+WEIGHTS, CARD, FORMAT = "model.safetensors", "model.json", 1
+# Participants whose inputs are read again to see what is usual.
+SAMPLE = 1000
+QUANTILES = (0.001, 0.999)
+_EMPTY: dict[str, Any] = {"params": {"network": {}, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
+
+
+def to_host(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Numpy arrays of a tree that may be divided over the devices of all processes; every process must call it."""
+    return jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(mesh))(tree))
+
+
+def save_weights(folder: Path, evaluated: PyTree, name: str = WEIGHTS) -> None:
+    """Writes a safetensors file atomically.
+
+    Args:
+      evaluated: numpy arrays, from `step.evaluated`.
+    """
+    flat = traverse_util.flatten_dict(evaluated, sep="/")
+    write_atomically(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}))
+
+
+def load_weights(path: Path) -> PyTree:
+    """The tree that `save_weights` wrote.
+
+    Raises:
+      InputError: not there, or damaged.
+    """
+    try:
+        flat = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({str(error)[:200]}): start the training again to write it"
+        ) from error
+    made = traverse_util.flatten_dict(_EMPTY, keep_empty_nodes=True, sep="/")
+    # Whatever has no array (an objective without parameters) is an empty dictionary.
+    kept = {name: value for name, value in made.items() if not any(key.startswith(f"{name}/") for key in flat)}
+    return traverse_util.unflatten_dict({**kept, **flat}, sep="/")
+
+
+def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path) -> None:
+    """Writes `model.json`.
+
+    Args:
+      config: of the whole run.
+      corpus: that it was trained on.
+      runs: its trainings (`loop.Run`).
+      workdir: of the whole run.
+    """
+    ours = flatten(jsonable(config))
+    members = np.unique(np.concatenate([one.splits["train"] for one in runs]))
+    names = batching.names_of(config, corpus)
+    card = {
+        "format": FORMAT,
+        **{name: corpus.card.get(name) for name in ("dataset", "config", "version", "synthetic", "window_seconds")},
+        "modalities": {
+            name: {**corpus.card["modalities"][name], "dtype": str(corpus.modalities[name].dtype)} for name in names
+        },
+        "trainings": [
+            {
+                "folder": str(one.workdir.relative_to(workdir)),
+                "fold": one.fold,
+                "seed": one.seed,
+                "fields": {k: v for k, v in flatten(jsonable(one.config)).items() if ours.get(k) != v},
+            }
+            for one in runs
+        ],
+        "usual": usual(corpus, names, members),
+    }
+    write_json(workdir / CARD, card)
+
+
+def usual(corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str, Any]:
+    """Per modality, `quantiles` {measure: [low, high]} over training participants, and of ids the `known` bits.
+
+    Of a cross-validation these are all who were trained on in any fold: nothing is evaluated with them.
+    """
+    sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
+    made = {}
+    for name in names:
+        modality = corpus.modalities[name]
+        known = _known(corpus, name, members) if modality.kind == "ids" else None
+        rows = []
+        for i in sample[corpus.has[name][sample]].tolist():
+            record = corpus.reader.read(i, [name, f"{name}_length"])
+            rows.append(typical.measures(record[name], record[f"{name}_length"], dataclasses.asdict(modality), known))
+        rows = [row for row in rows if row]
+        columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
+        made[name] = {"quantiles": {k: np.quantile(v, QUANTILES).tolist() for k, v in columns.items()}}
+        if known is not None:
+            made[name]["known"] = base64.b64encode(np.packbits(known)).decode()
+    return made
+
+
+def _known(corpus: Corpus, name: str, members: np.ndarray) -> Bool[np.ndarray, "2 v"]:
+    """Which ids of characters and of pairs at least two of the members use."""
+    users = np.zeros((2, corpus.modalities[name].vocabulary), np.int32)
+    for i in members[corpus.has[name][members]].tolist():
+        windows = corpus.reader.read(i, [name])[name]
+        for column in range(2):
+            users[column, np.unique(windows[..., column])] += 1
+    return users >= 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training of a finished run: its config, its best parameters (`step.evaluated`), and which one it is."""
+
+    config: ConfigDict
+    evaluated: PyTree
+    fold: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished run, loaded without its corpus.
+
+    Attributes:
+      card: `model.json`.
+      modalities: its inputs, as records have them.
+      trainings: all folds and seeds.
+    """
+
+    card: Mapping[str, Any]
+    modalities: dict[str, Modality]
+    trainings: tuple[Training, ...]
+
+    @property
+    def config(self) -> ConfigDict:
+        """What all trainings share in the way of tasks and data."""
+        return self.trainings[0].config
+
+
+def load(workdir: str | Path) -> Trained:
+    """Loads what a run has left.
+
+    Raises:
+      InputError: the workdir holds no finished run, or a file of it is damaged.
+    """
+    workdir = Path(workdir)
+    for name in ("config.json", CARD):
+        if not (workdir / name).is_file():
+            raise InputError(
+                f"{workdir}: no {name}, so no finished run with a best checkpoint lies here: give the workdir of one, "
+                "or run its command again, which goes on where it stopped"
+            )
+    try:
+        card, saved = (json.loads((workdir / name).read_text()) for name in (CARD, "config.json"))
+        if card["format"] != FORMAT:
+            raise InputError(f"{workdir / CARD}: format {card['format']!r}, this version reads {FORMAT}: train again")
+        config = overlay(default(), flatten(saved))
+        modalities = {
+            name: Modality(e["kind"], tuple(e["shape"]), e["time_axis"], e.get("vocabulary"), np.dtype(e["dtype"]))
+            for name, e in card["modalities"].items()
+        }
+        trainings = tuple(
+            Training(
+                overlay(config, one["fields"]),
+                load_weights(workdir / one["folder"] / WEIGHTS),
+                one["fold"],
+                one["seed"],
+            )
+            for one in card["trainings"]
+        )
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{workdir}: {CARD} or config.json is damaged ({type(error).__name__}): run its command again"
+        ) from error
+    return Trained(card, modalities, trainings)
+
+
+def known_ids(packed: str, vocabulary: int) -> Bool[np.ndarray, "2 v"]:
+    """The bits that `usual` packed: which characters and pairs of characters are known."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8))
+    return bits[: 2 * vocabulary].reshape(2, vocabulary).astype(bool)

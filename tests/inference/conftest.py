@@ -1,0 +1,56 @@
+"""Finished runs that the tests of this room share. All data is SYNTHETIC."""
+
+import jax
+import numpy as np
+import pytest
+
+from data_builders.mmpsy import cli
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import run, trained, trainings
+from mmpsy_jax.training.config import claim_workdir
+from mmpsy_jax.training.fitted import fit
+from mmpsy_jax.training.step import evaluated
+from tests.data_builders.small_source import entry, write_table
+from tests.runs import small
+
+
+def config_of(built):
+    config = small(built)
+    config.cv.folds, config.total = 2, "1 epochs"
+    config.evaluation.baselines = False
+    config.replicas.layout = "sequence"
+    return config
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """A table of transcripts, its records, and a run on them: two folds with one seed, as replicas."""
+    folder = tmp_path_factory.mktemp("texts")
+    table = write_table(folder, [entry(number, answers=2 + number % 4) for number in range(1, 41)])
+    built = cli.build("mmpsy/transcripts", folder / "data_dir", source=str(table), workers=0)
+    run.run(config_of(built), built, folder / "run")
+    return table, built, folder / "run"
+
+
+@pytest.fixture(scope="session")
+def heard(tmp_path_factory):
+    """Records with log-mel windows of the released size, and what a run on them leaves, but for training."""
+    folder = tmp_path_factory.mktemp("heard")
+    built = cli.build(
+        "mmpsy/demo", folder / "data_dir", participants=40, audio_shape=(80, 1800), text_shape=(12, 24), workers=0
+    )
+    config, corpus, workdir = small(built), open_corpus(built), folder / "run"
+    config.model.patch = 60
+    claim_workdir(config, workdir, writes=True)
+    (one,), _ = trainings.plan(config, from_config(config.tasks), corpus, workdir)
+    ensemble = Ensemble(trained.Trained({}, corpus.modalities, (trained.Training(config, {}, 0, 0),)))
+    functions = ensemble.functions(config, ensemble.shape(config, corpus))
+    members = one.splits["test"][:8]
+    (batch,) = ensemble.batches(corpus, members, ensemble.shape(config, corpus), None)
+    fitted = fit(config, ensemble.tasks, ensemble.shape(config, corpus).modalities, corpus, one.splits["train"])
+    state = jax.jit(functions.init)(np.int32(0), batch, fitted)
+    trained.save_weights(workdir, jax.device_get(evaluated(state)))
+    trained.describe(config, corpus, [one], workdir)
+    return built, workdir

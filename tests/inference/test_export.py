@@ -1,0 +1,84 @@
+"""Exported runs, loaded by a process that cannot import this package. All data is SYNTHETIC."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.inference import load_model
+from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.inference.export import export
+from mmpsy_jax.training import trained
+from tests.runs import environment, launch
+
+ALONE = """
+import importlib.util, json, sys
+assert importlib.util.find_spec("mmpsy_jax") is None
+import numpy as np
+from load_model import Model
+held = np.load("interviews.npz", allow_pickle=False)
+model, interviews = Model("."), {}
+for key in held.files:
+    number, name = key.split("/")
+    interviews.setdefault(int(number), {})[name] = held[key]
+interviews = [interviews[number] for number in sorted(interviews)]
+for part in (interviews, interviews[:1]):
+    print(json.dumps({name: value.tolist() for name, value in model.predict(part).items()}))
+loaded = {name.split(".")[0] for name in sys.modules}
+assert not loaded & {"flax", "optax", "orbax", "tensorflow", "safetensors"}, loaded
+"""
+
+
+@pytest.mark.parametrize("which", ["texts", "heard"])
+def test_the_loader_gives_the_predictions_without_the_package(which, request, tmp_path):
+    *_, built, workdir = request.getfixturevalue(which)
+    # By a process of its own: the shape checks of these tests take symbolic sizes for no integers.
+    arguments = ["export", f"--workdir={workdir}", f"--output={tmp_path / 'out'}"]
+    result = launch(sys.executable, "launch.py", *arguments, env=environment())
+    assert result.returncode == 0, result.stderr
+    model = trained.load(workdir)
+    ensemble = Ensemble(model)
+    corpus = ensemble.fitting(open_corpus(built))
+    members = np.arange(0, len(corpus), 5)
+    wanted = {name: said.mean(axis=0) for name, said in ensemble.predict(corpus, members).items()}
+    arrays = {}
+    for i in members.tolist():
+        record = corpus.read(i)
+        for name in ("window_start_s", *(key for m in corpus.modalities for key in (m, f"{m}_length"))):
+            arrays[f"{i}/{name}"] = record[name]
+    np.savez(tmp_path / "out" / "interviews.npz", **arrays)
+    kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
+    shown = subprocess.run(
+        [sys.executable, "-c", ALONE], cwd=tmp_path / "out", env=kept, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    together, first = map(json.loads, shown.stdout.splitlines())
+    assert together.keys() == wanted.keys() and len(members) == 8
+    for name, values in wanted.items():
+        scale = 27 if name == "phq_score" else 1
+        np.testing.assert_allclose(together[name], values, atol=1e-5 * scale)
+        np.testing.assert_allclose(first[name], values[:1], atol=1e-5 * scale)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["platforms"] == ["cpu", "cuda"] and "not a diagnostic device" in config["what"]
+    assert len(config["trainings"]) == len(model.trainings)
+
+
+def test_the_reader_of_weights_agrees_with_safetensors(texts, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"a/b": rng.standard_normal((3, 5)).astype(np.float16), "c": rng.integers(0, 9, 4).astype(np.int32)}
+    (tmp_path / "x.safetensors").write_bytes(safetensors.numpy.save(arrays, metadata={"format": "np"}))
+    made = load_model.read_safetensors(tmp_path / "x.safetensors")
+    assert made.keys() == arrays.keys() and all(made[k].tobytes() == arrays[k].tobytes() for k in made)
+
+
+def test_a_folder_in_use_is_left_alone(texts, tmp_path):
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(InputError, match="not an empty folder"):
+        export(texts[2], tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]

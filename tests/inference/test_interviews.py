@@ -1,0 +1,86 @@
+"""Reading what to predict on: layouts of folders and files, and files of which nothing is right."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.inference import interviews
+
+
+def test_layouts(tmp_path):
+    (tmp_path / "p2.txt").write_text("eins\n\nzwei\r\n", encoding="utf-8-sig")
+    (tmp_path / "p10.wav").write_bytes(b"")
+    (tmp_path / "t.json").write_text(json.dumps([{"user_id": "p3", "audios": {"wav_10.wav": "b", "wav_9.wav": "a"}}]))
+    (tmp_path / "t.csv").write_text(
+        'participant_id,audio,text,question\np4,x/y.mp3,"a,\u2028b",7\np4,z.mp3,,\n', "utf-8"
+    )
+    (tmp_path / "p5").mkdir()
+    for number in (10, 2):
+        (tmp_path / "p5" / f"{number}.FLAC").write_bytes(b"")
+    found, failures = interviews.find(tmp_path)
+    assert not failures
+    assert [one.participant for one in found] == ["p2", "p3", "p4", "p5", "p10"]
+    two, three, four, five, ten = found
+    assert (two.questions, two.answers, two.recordings) == ([1, 2], ["eins", "zwei"], [])
+    assert (three.questions, three.answers) == ([9, 10], ["a", "b"])
+    assert (four.questions, four.answers) == ([7], ["a,\u2028b"])
+    assert four.recordings == [tmp_path / "x/y.mp3", tmp_path / "z.mp3"]
+    assert [path.name for path in five.recordings] == ["2.FLAC", "10.FLAC"]
+    assert ten.recordings == [tmp_path / "p10.wav"]
+    (alone,), _ = interviews.find(tmp_path / "p2.txt")
+    assert alone == two
+
+
+def test_two_transcripts_of_one_participant_are_not_joined(tmp_path):
+    (tmp_path / "a.csv").write_text("participant_id,text\nb,first\n")
+    (tmp_path / "b.txt").write_text("second")
+    (one,), (failure,) = interviews.find(tmp_path)
+    assert one.answers == ["first"] and "read already" in failure.reason and failure.what.endswith("b.txt: b")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("participant_id,words\np,x\n", "header must name participant_id and text or audio"),
+        ("", "header must name participant_id"),
+        ("participant_id,text\n,x\n", "line 2: participant_id is empty"),
+        ("participant_id,text,question\np,x,1.5\n", "line 2: question must be a whole number"),
+        (f"participant_id,text,question\np,x,{'9' * 5000}\n", "line 2: question must be a whole number"),
+        ('participant_id,text\np,"x\n', "not CSV"),
+    ],
+)
+def test_bad_tables(tmp_path, content, reason):
+    (tmp_path / "bad.csv").write_text(content)
+    found, (failure,) = interviews.find(tmp_path)
+    assert not found and reason in failure.reason
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(InputError, match="holds no file that can be read"):
+        interviews.find(tmp_path)
+    with pytest.raises(InputError, match="no such file or folder"):
+        interviews.find(tmp_path / "absent")
+
+
+def test_random_content_never_raises(tmp_path):
+    rng = np.random.default_rng(0)
+    pieces = [
+        b"participant_id,text\n",
+        b"p,",
+        b'"',
+        b"\n",
+        b"\x00",
+        b"\xff",
+        b"[{",
+        b'"user_id": "a"',
+        b"}]",
+        "答".encode(),
+    ]
+    for number in range(200):
+        kind = (".txt", ".json", ".csv")[number % 3]
+        content = b"".join(pieces[i] for i in rng.integers(0, len(pieces), rng.integers(1, 12)))
+        (tmp_path / f"{number}{kind}").write_bytes(content)
+    found, failures = interviews.find(tmp_path)
+    assert found and len(failures) > 100

@@ -1,0 +1,202 @@
+"""Prediction with finished runs on transcripts (cross-validated, as replicas) and on records. All data is SYNTHETIC."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.features import text
+from mmpsy_jax.inference import interviews
+from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.predict import predict, record_of
+from mmpsy_jax.training import run, trained
+from tests.features.test_mel import speech_like
+from tests.inference.conftest import config_of
+from tests.runs import environment, launch
+
+CHINESE = "答3的第2句一二三四五六七八九十。答5的第1句一二三四五六七八九十。答7的第4句一二三四五六七八九十。"
+
+
+def rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_transcript_gives_the_bits_of_its_record(texts):
+    table, built, _ = texts
+    corpus = open_corpus(built)
+    found, failures = interviews.find(table)
+    assert not failures and len(found) == len(corpus)
+    position = {name: i for i, name in enumerate(corpus.participants)}
+    for one in found:
+        record, ours = corpus.read(position[one.participant]), text.record(one.answers, one.questions)
+        for name in ("text", "text_length", "window_start_s"):
+            assert ours[name].dtype == record[name].dtype and ours[name].tobytes() == record[name].tobytes()
+
+
+def test_folds_and_seeds_are_averaged(texts, tmp_path):
+    table, built, workdir = texts
+    for name, given in (("table", table), ("records", built)):
+        assert predict(workdir, given, tmp_path / f"{name}.csv", abstain=False) == []
+    whole = read_csv(tmp_path / "table.csv")
+    assert len(whole) == 40 * 3 and np.isnan(whole.y_true).all() and set(whole.seed) == {-1}
+    key = lambda table: dict(zip(zip(table.participant_id, table.task, strict=True), table.y_prob, strict=True))  # noqa: E731
+    records = key(read_csv(tmp_path / "records.csv"))
+    # Of who is tested in one fold, the other fold's number must lie on the other side of the mean.
+    tested = read_csv(workdir / "predictions.csv").select(split="test")
+    singles = []
+    for number in range(2):
+        card = json.loads((workdir / "model.json").read_text())
+        card["trainings"] = card["trainings"][number : number + 1]
+        alone = tmp_path / f"alone_{number}"
+        (alone / card["trainings"][0]["folder"]).mkdir(parents=True)
+        for file in ("config.json", f"{card['trainings'][0]['folder']}/{trained.WEIGHTS}"):
+            (alone / file).write_bytes((workdir / file).read_bytes())
+        (alone / "model.json").write_text(json.dumps(card))
+        predict(alone, table, tmp_path / f"{number}.csv", abstain=False)
+        singles.append(key(read_csv(tmp_path / f"{number}.csv")))
+    for at, value in key(whole).items():
+        np.testing.assert_allclose(value, np.mean([one[at] for one in singles]), atol=1e-12)
+        np.testing.assert_allclose(value, records[at], atol=1e-6)
+    seen = [singles[fold][p, t] for p, t, fold in zip(tested.participant_id, tested.task, tested.fold, strict=True)]
+    np.testing.assert_allclose(seen, tested.y_prob, atol=1e-5)
+    assert np.nanmax(np.abs(np.subtract(list(singles[0].values()), list(singles[1].values())))) > 1e-4
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Good and bad files beside each other."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "good.txt").write_text(CHINESE)
+    (folder / "english.txt").write_text("Nobody in that corpus has ever said a word of this, as far as I know.")
+    (folder / "utf16.txt").write_text(CHINESE, encoding="utf-16")
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "short.json").write_text('[{"user_id": "a"')
+    (folder / "rows.csv").write_text(f"participant_id,text,question\np1,{CHINESE},2\np1,{CHINESE},\n=p2,{CHINESE},\n")
+    (folder / "shifted.csv").write_text("participant_id,text\np3,secret,secret\n")
+    (folder / "notes.md").write_text("not an input")
+    return folder
+
+
+def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
+    arguments = ["predict", f"--workdir={texts[2]}", f"--input={mixed}", f"--output={tmp_path / 'out.csv'}"]
+    result = launch(sys.executable, "launch.py", *arguments, env=environment())
+    assert result.returncode == 3, result.stderr
+    listed = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
+    for name, reason in (
+        ("utf16.txt", "not UTF-8 at byte 0"),
+        ("empty", "the transcript is empty"),
+        ("short.json", "not JSON"),
+        ("shifted.csv", "line 2 has not as many cells"),
+    ):
+        assert sum(name in line and reason in line for line in listed) == 1, listed
+    assert len(listed) == 4 and "secret" not in result.stderr and "Nobody" not in result.stderr
+    assert "predicted 4/4" in result.stderr and "not a diagnostic device" in result.stdout
+    made = {(row["participant_id"], row["task"]): row for row in rows(tmp_path / "out.csv")}
+    assert {name for name, _ in made} == {"good", "english", "p1", "'=p2"}
+    assert 0 <= float(made["good", "phq_screen"]["y_prob"]) <= 1 and made["good", "phq_screen"]["y_pred"] == ""
+    assert 0 <= float(made["good", "phq_score"]["y_pred"]) <= 27 and made["good", "phq_score"]["y_prob"] == ""
+
+
+def test_the_model_abstains_with_a_reason_unless_told_not_to(texts, mixed, tmp_path):
+    for name, abstain in (("kept", True), ("told", False)):
+        predict(texts[2], mixed, tmp_path / f"{name}.csv", abstain=abstain)
+    for row in rows(tmp_path / "kept.csv"):
+        strange = row["participant_id"] == "english"
+        assert (row["y_prob"] + row["y_pred"] == "") is strange
+        assert ("unknown_pairs" in row["abstained"]) is strange and bool(row["abstained"]) is strange
+    told = [row for row in rows(tmp_path / "told.csv") if row["participant_id"] == "english"]
+    assert all(row["abstained"] and row["y_prob"] + row["y_pred"] for row in told) and len(told) == 3
+
+
+def test_questions_and_lines_of_a_transcript(mixed):
+    found = {one.participant: one for one in interviews.find(mixed)[0]}
+    assert found["p1"].questions == [2, 2] and found["p1"].answers == [CHINESE, CHINESE]
+    assert found["english"].questions == [1]
+
+
+@pytest.mark.parametrize("damage", ["nothing", "no_model", "no_weights", "damaged_weights", "damaged_card"])
+def test_a_workdir_without_a_model_gets_one_clear_error(texts, mixed, tmp_path, damage):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    if damage != "nothing":
+        for file in texts[2].rglob("*"):
+            if file.name in ("config.json", trained.CARD, trained.WEIGHTS):
+                (workdir / file.relative_to(texts[2])).parent.mkdir(parents=True, exist_ok=True)
+                (workdir / file.relative_to(texts[2])).write_bytes(file.read_bytes())
+    weights = workdir / "fold_1" / "seed_0" / trained.WEIGHTS
+    if damage == "no_model":
+        (workdir / trained.CARD).unlink()
+    if damage == "no_weights":
+        weights.unlink()
+    if damage == "damaged_weights":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    if damage == "damaged_card":
+        (workdir / trained.CARD).write_text("{}")
+    message = {
+        "nothing": "no config.json, so no finished run",
+        "no_model": r"no model.json, so no finished run with a best checkpoint",
+        "no_weights": r"fold_1/seed_0/model.safetensors: cannot be read",
+        "damaged_weights": r"fold_1/seed_0/model.safetensors: cannot be read",
+        "damaged_card": r"model.json or config.json is damaged",
+    }[damage]
+    with pytest.raises(InputError, match=message):
+        predict(workdir, mixed, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp_path):
+    _, built, workdir = texts
+    weights = sorted(workdir.rglob(trained.WEIGHTS))
+    before = [file.read_bytes() for file in weights]
+    predictions = (workdir / "predictions.csv").read_bytes()
+    for file in weights:
+        file.unlink()
+    run.run(config_of(built), built, workdir)
+    assert [file.read_bytes() for file in weights] == before
+    assert (workdir / "predictions.csv").read_bytes() == predictions
+
+
+def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, rate in (("a.wav", 16000), ("b.flac", 22050), ("=c.mp3", 44100)):
+        soundfile.write(folder / name, speech_like(65, rate), rate)
+    (folder / "d").mkdir()
+    for number in (10, 9):
+        soundfile.write(folder / "d" / f"wav_{number}.wav", speech_like(30, 16000, number), 16000)
+    (folder / "zero.wav").write_bytes(b"")
+    failures = predict(heard[1], folder, tmp_path / "out.csv", abstain=False)
+    assert [one.what for one in failures] == ["zero"] and "cannot be read as a recording" in failures[0].reason
+    made = read_csv(tmp_path / "out.csv").select(task="phq_score")
+    assert sorted(made.participant_id) == ["=c", "a", "b", "d"] and np.isfinite(made.y_pred).all()
+    found = {one.participant: one for one in interviews.find(folder)[0]}
+    assert [path.name for path in found["d"].recordings] == ["wav_9.wav", "wav_10.wav"]
+    # The same windows as built records without text.
+    model = trained.load(heard[1])
+    record = record_of(found["a"], model.modalities, ("audio",))
+    corpus = corpus_of(["a"], [record], model.modalities, model.card)
+    said = Ensemble(model).predict(corpus, np.arange(1))["phq_score"]
+    np.testing.assert_allclose(said.mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
+    assert not corpus.has["text"][0] and corpus.has["audio"][0]
+
+
+def test_a_run_that_needs_embeddings_says_so_once(heard, mixed, tmp_path):
+    with pytest.raises(InputError, match=r"embeddings of a pretrained network.*--modalities=audio"):
+        predict(heard[1], mixed, tmp_path / "out.csv")
+    with pytest.raises(InputError, match=r"nobody to predict on is left"):
+        predict(heard[1], mixed, tmp_path / "out.csv", modalities=("audio",))
+    with pytest.raises(InputError, match=r"unknown modality 'video': choose one of: audio, text"):
+        predict(heard[1], mixed, tmp_path / "out.csv", modalities=("video",))
+
+
+def test_foreign_records_are_refused(texts, heard, tmp_path):
+    with pytest.raises(InputError, match=r"modality 'audio' is absent, but the run was trained on"):
+        predict(heard[1], texts[1], tmp_path / "out.csv")
