@@ -10,15 +10,15 @@ evaluations on the device. How replicas lie on a device is a *layout*:
 | `map` | one program that loops over the replicas | one replica fills the device; one dispatch |
 | `vmap` | one scan whose steps do all replicas at once | a replica is small |
 
-`auto` times `sequence` and `vmap` on the first chunks of the training itself and keeps the faster; what it chose is
-saved with the state. All layouts compute the same, up to the order of float32 sums. Replicas that do not fit into
-memory together are trained in waves.
+`auto` times `sequence` and, unless its steps are slow, `vmap` on the first chunks of the training itself and keeps the
+faster; what it chose is saved with the state. All layouts compute the same, up to the order of float32 sums. Replicas
+that do not fit into memory together are trained in waves.
 """
 
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ from mmpsy_jax.training.selection import Selection
 from mmpsy_jax.training.step import evaluated
 
 LAYOUTS = ("auto", "vmap", "map", "sequence", "off")
+# What `vmap` saves is what a step costs beside its arithmetic, a few milliseconds: where a step of one replica takes
+# longer than this many seconds, compiling and trying it costs more than it can gain.
+SLOW_STEP = 0.02
 
 
 def train(runs: Sequence[loop.Run], folder: Path) -> list[Predictions | None]:
@@ -68,6 +71,19 @@ def train(runs: Sequence[loop.Run], folder: Path) -> list[Predictions | None]:
         wave = _Wave(group, runs[start : start + size], size, folder / f"wave_{number}")
         made += wave.train()
     return made
+
+
+def settled(timings: Mapping[str, float], candidates: Sequence[str], of_a_step: float) -> str:
+    """The layout to keep: the fastest of the candidates, or `auto` while it is not known.
+
+    Args:
+      timings: seconds of a chunk by layout, of the candidates tried so far, the first of them `sequence`.
+      candidates: in the order in which they are tried.
+      of_a_step: seconds that the last one tried took for a step of one replica.
+    """
+    if len(timings) == len(candidates) or (list(timings) == ["sequence"] and of_a_step > SLOW_STEP):
+        return min(timings, key=timings.__getitem__)
+    return "auto"
 
 
 def possible(config: ConfigDict, corpus: Corpus) -> bool:
@@ -277,8 +293,8 @@ class _Wave:
         seconds = time.monotonic() - began
         if group.layout == "auto":
             group.timings = {**group.timings, layout: seconds}
-            if len(group.timings) == len(self.candidates):
-                group.layout = min(group.timings, key=group.timings.__getitem__)  # the next waves need not measure
+            of_a_step = seconds * at_once() / (int(self.active.sum()) * (upto - step))
+            group.layout = settled(group.timings, self.candidates, of_a_step)  # the next waves need not measure
         loss = float(np.mean(metrics["loss"][self.active]))
         seen = int(self.active.sum()) * (upto - step) * group.config.data.batch_size
         left = (group.total - upto) / (upto - step) * seconds / 60

@@ -54,6 +54,19 @@ def test_a_replica_gives_the_numbers_of_the_training_alone(whole, tmp_path):
     assert not np.allclose(together[0].y_prob, together[1].y_prob, equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("timings", "of_a_step", "layout"),
+    [
+        ({"sequence": 2.0}, 0.001, "auto"),
+        ({"sequence": 2.0}, 0.1, "sequence"),
+        ({"sequence": 2.0, "vmap": 1.0}, 0.001, "vmap"),
+        ({"sequence": 2.0, "vmap": 3.0}, 0.1, "sequence"),
+    ],
+)
+def test_auto_tries_vmap_only_where_steps_are_quick_and_keeps_the_faster(timings, of_a_step, layout):
+    assert replicas.settled(timings, ("sequence", "vmap"), of_a_step) == layout
+
+
 @pytest.mark.parametrize("layout", ["vmap", "map"])
 def test_layouts_agree(whole, config, corpus, tmp_path, layout):
     changed = config.copy_and_resolve_references()
