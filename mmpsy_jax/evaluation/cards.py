@@ -57,22 +57,20 @@ def render(report: Mapping[str, Any]) -> str:
 def _results(report: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
     """A row per task and headline metric."""
     rows = []
-    for name, entry in report["tasks"].items():
-        scored = entry["splits"].get(split)
-        for metric in wording.HEADLINE[entry["kind"]] if scored else ():
-            beside = [scored["baselines"].get(baseline) for baseline in report["baselines"]]
-            rows.append(
-                {
-                    "task": name,
-                    "kind": entry["kind"],
-                    "participants": scored["n_participants"],
-                    "metric": metric,
-                    "label": wording.label(metric),
-                    "value": scored["model"][metric]["value"],
-                    "shown": wording.estimate(metric, scored["model"][metric]),
-                    "baselines": ["-" if one is None else wording.estimate(metric, one[metric]) for one in beside],
-                }
-            )
+    for name, scored, metric in wording.headline(report, split):
+        beside = [scored["baselines"].get(baseline) for baseline in report["baselines"]]
+        rows.append(
+            {
+                "task": name,
+                "kind": report["tasks"][name]["kind"],
+                "participants": scored["n_participants"],
+                "metric": metric,
+                "label": wording.label(metric),
+                "value": scored["model"][metric]["value"],
+                "shown": wording.estimate(metric, scored["model"][metric]),
+                "baselines": ["-" if one is None else wording.estimate(metric, one[metric]) for one in beside],
+            }
+        )
     return rows
 
 

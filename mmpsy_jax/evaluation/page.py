@@ -67,7 +67,7 @@ def render(
         title=f"{len(runs)} runs compared" if runs else wording.title(context),
         synthetic=report["synthetic"],
         disclaimer=DISCLAIMER,
-        flags=[{**flag, "where": _where(flag)} for flag in report["flags"]],
+        flags=[{**flag, "where": wording.place(flag)} for flag in report["flags"]],
         split=wording.headline_split(report),
         headline=_headline_of_runs(report) if runs else _headline(report, context),
         runs=_runs(runs),
@@ -109,27 +109,21 @@ def _sweep(sweep: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**made, "pictures": {name: Markup(svg) for name, svg in made["pictures"].items()}}
 
 
-def _where(flag: Mapping[str, Any]) -> str:
-    return ", ".join(filter(None, (flag["task"], flag["split"])))
-
-
 def _headline(report, context) -> list[dict[str, Any]]:
     """A row per task and metric, beside the baselines and, on a synthetic corpus, the constructed optimum."""
     split = wording.headline_split(report)
     rows = []
-    for name, entry in report["tasks"].items():
-        scored = entry["splits"].get(split)
-        for metric in wording.HEADLINE[entry["kind"]] if scored else ():
-            beside = [scored["baselines"].get(baseline) for baseline in report["baselines"]]
-            rows.append(
-                [
-                    name,
-                    wording.label(metric),
-                    wording.cell(metric, scored["model"][metric]),
-                    wording.best_possible(report, context, name, metric, split),
-                    *(wording.cell(metric, one and one[metric]) for one in beside),
-                ]
-            )
+    for name, scored, metric in wording.headline(report, split):
+        beside = [scored["baselines"].get(baseline) for baseline in report["baselines"]]
+        rows.append(
+            [
+                name,
+                wording.label(metric),
+                wording.cell(metric, scored["model"][metric]),
+                wording.best_possible(report, context, name, metric, split),
+                *(wording.cell(metric, one and one[metric]) for one in beside),
+            ]
+        )
     columns = ["task", "metric", "model", "best possible (constructed)"]
     if not any(row[3] for row in rows):
         columns.pop(3)

@@ -92,7 +92,9 @@ def summary(report: Mapping[str, Any]) -> str:
     split = wording.headline_split(report)
     model = wording.model_name(report)
     lines = ["SYNTHETIC DATA: no number below says anything about real people."] if report["synthetic"] else []
-    lines += [f"{flag['level']}: {_place(flag)}{flag['message']}" for flag in report["flags"]]
+    lines += [
+        ": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))) for flag in report["flags"]
+    ]
     boot, context = report["bootstrap"], report.get("context") or {}
     lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over participants:")
     for name, entry in report["tasks"].items():
@@ -109,11 +111,6 @@ def summary(report: Mapping[str, Any]) -> str:
             texts += [f"best possible {best}"] if best else []
             lines.append(f"  {wording.label(metric):<26}" + "   ".join(texts))
     return "\n".join(lines)
-
-
-def _place(flag: Mapping[str, Any]) -> str:
-    place = ", ".join(filter(None, (flag["task"], flag["split"])))
-    return f"{place}: " if place else ""
 
 
 def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:

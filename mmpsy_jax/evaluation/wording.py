@@ -1,6 +1,6 @@
 """How metrics, estimates and splits are written for people: shared by the page, the tables, the card, the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 HEADLINE = {"binary": ("auroc", "auprc"), "ordinal": ("qwk", "macro_mae"), "regression": ("mae", "ccc")}
@@ -40,6 +40,11 @@ def number(metric: str, value: float | None) -> str:
         return "undefined"
     digits = 2 if metric in _POINTS else 3
     return f"{round(value, digits) + 0.0:.{digits}f}"  # -0.0004 is 0.000, not -0.000
+
+
+def place(flag: Mapping[str, Any]) -> str:
+    """Task and split that a flag is about; nothing for one about the whole table."""
+    return ", ".join(filter(None, (flag["task"], flag["split"])))
 
 
 def p_value(value: float | None) -> str:
@@ -83,6 +88,14 @@ def headline_split(report: Mapping[str, Any]) -> str:
     """The split that comes first: test where there is one."""
     there = {split for entry in report["tasks"].values() for split in entry["splits"]}
     return next(split for split in SPLIT_ORDER if split in there)
+
+
+def headline(report: Mapping[str, Any], split: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Task, its entry for the split and metric of every row that comes first; tasks without the split are left out."""
+    for name, entry in report["tasks"].items():
+        if split in entry["splits"]:
+            for metric in HEADLINE[entry["kind"]]:
+                yield name, entry["splits"][split], metric
 
 
 def title(context: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from mmpsy_jax.files import write_atomically, write_json
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of, empty_record
+from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training import programs, trained
 from mmpsy_jax.training.batches import Batching
@@ -85,19 +86,12 @@ def export(workdir: str | Path, output: str | Path) -> None:
 
 
 def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree], dict[str, Float[Array, " b"]]]:
-    """From parameters and one group of a batch to what `objectives.multitask.probabilities` gives, in float32."""
-
-    def value(task: Task, output: Float[Array, "b o"]) -> Float[Array, " b"]:
-        if task.kind == "binary":
-            return jax.nn.sigmoid(output[:, 1] - output[:, 0])
-        if task.kind == "ordinal":
-            return jax.nn.sigmoid(output).sum(axis=1)
-        return jnp.clip(output[:, 0], 0.0, 1.0) * task.maximum
+    """From parameters and one group of a batch to what `predictions.csv` would say, in float32."""
 
     def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, " b"]]:
         variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
         outputs = network.apply(variables, batch)
-        return {task.name: value(task, outputs[task.name]) for task in tasks}
+        return {task.name: multitask.probabilities(task, outputs[task.name], jnp) for task in tasks}
 
     return values
 

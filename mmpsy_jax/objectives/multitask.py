@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
@@ -111,14 +112,22 @@ class Multitask:
         return mean, weighted_sum, weight
 
 
-def probabilities(task: Task, output: Float[np.ndarray, "n o"]) -> Float[np.ndarray, " n"]:
-    """What is written to `predictions.csv`: P(score >= cut-off), the expected band, or the score in points."""
-    output = np.asarray(output, np.float64)
+def probabilities(
+    task: Task, output: Float[np.ndarray, "n o"] | Float[Array, "n o"], xp: ModuleType = np
+) -> Float[np.ndarray, " n"] | Float[Array, " n"]:
+    """What is written to `predictions.csv`: P(score >= cut-off), the expected band, or the score in points.
+
+    Args:
+      output: of the network for this task.
+      xp: numpy, which computes in float64, or jax.numpy, inside a program and in its precision.
+    """
+    if xp is np:
+        output = np.asarray(output, np.float64)
     if task.kind == "binary":
-        return 1 / (1 + np.exp(output[:, 0] - output[:, 1]))
+        return 1 / (1 + xp.exp(output[:, 0] - output[:, 1]))
     if task.kind == "ordinal":
-        return (1 / (1 + np.exp(-output))).sum(axis=1)  # E[band] = sum_k P(band > k)
-    return np.clip(output[:, 0], 0.0, 1.0) * task.maximum
+        return (1 / (1 + xp.exp(-output))).sum(axis=1)  # E[band] = sum_k P(band > k)
+    return xp.clip(output[:, 0], 0.0, 1.0) * task.maximum
 
 
 def build(

@@ -19,9 +19,9 @@ from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.files import write_json
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches, run
+from mmpsy_jax.training.covariates import AUDIO
 from mmpsy_jax.training.logger import say
 
-AUDIO = "audio"
 FILE = "ablations.json"
 
 

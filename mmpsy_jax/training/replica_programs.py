@@ -58,7 +58,7 @@ class ReplicaPrograms:
         )
         self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, evaluated(states)), out_shardings=over)
         self._predict_at = jax.jit(
-            lambda arrays, *stacked_and_at: self._predict_one(arrays, *_slice(*stacked_and_at)),
+            lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan))
         )
         self._predict_all = jax.jit(
             lambda arrays, *stacked: jax.lax.map(lambda x: self._predict_one(arrays, *x), stacked),
@@ -82,7 +82,7 @@ class ReplicaPrograms:
 
     def _chunk_at(self, arrays: PyTree, states: PyTree, plan: PyTree, values: PyTree, at: jax.Array) -> PyTree:
         """New state and metrics of the replica at one place."""
-        return self._chunk(arrays, *_slice(states, plan, values, at), jnp.bool_(True))
+        return self._chunk(arrays, *_slice(at, states, plan, values), jnp.bool_(True))
 
     def chunk(
         self,
@@ -135,9 +135,8 @@ class ReplicaPrograms:
         return {name: made[name] for name in ("outputs", "sums")}
 
 
-def _slice(*stacked_and_at: PyTree) -> PyTree:
-    """The trees of one replica, whose place comes last."""
-    *stacked, at = stacked_and_at
+def _slice(at: jax.Array, *stacked: PyTree) -> PyTree:
+    """The trees of the replica at one place."""
     return jax.tree.map(lambda x: x[at], stacked)
 
 
