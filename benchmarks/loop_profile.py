@@ -11,6 +11,7 @@ Prints a Markdown table. (Not called profile.py, which would hide a module of th
 """
 
 import argparse
+import itertools
 import re
 import sys
 import tempfile
@@ -32,10 +33,11 @@ from mmpsy_jax.training.memory import bytes_of
 FIRST, STEPS, LOG = 6, 40, 10  # step that is recorded first, how many are, steps between two read-outs
 READ_OUTS = sum(step % LOG == 0 and step > LOG for step in range(FIRST, FIRST + STEPS))  # as the loop decides
 MARK = "train"
+MARKED = re.compile(f"^{MARK}$")
 # What the host does in the trace when it waits for a device or moves data.
 WAITS = re.compile(r"np\.asarray|await|block.*until|ToLiteral|to.?host|D2H|H2D|DevicePut|FromHost", re.IGNORECASE)
-# What computes: streams of a GPU or TPU; of a CPU, the threads of XLA.
-DEVICE_LINES = {"/device:": re.compile("Stream|XLA Modules"), "/host:CPU": re.compile("tf_XLA(PjRtCpuClient|Eigen)")}
+# What computes: the streams of a GPU, the operations of a TPU; of a CPU, the threads of XLA.
+COMPUTES = re.compile("Stream|XLA Ops|tf_XLA(PjRtCpuClient|Eigen)")
 
 
 class Recorded(Exception):
@@ -123,19 +125,18 @@ def record(dataset_dir: str, folder: Path) -> Donation:
 
 def read(trace: Path) -> Times:
     """Reads the times out of a trace that `record` has written."""
-    computing: list[tuple[float, float]] = []
-    for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
-        lines = next((kind for start, kind in DEVICE_LINES.items() if plane.name.startswith(start)), None)
-        for line in plane.lines:
-            spans = ((e.name, e.start_ns / 1e6, e.end_ns / 1e6) for e in line.events)
-            if lines and lines.search(line.name):
-                computing += [(start, end) for _, start, end in spans]
-            elif plane.name == "/host:CPU":
-                spans = list(spans)
-                marks = sorted((start, end) for name, start, end in spans if name == MARK)
-                if marks:
-                    marked, waits = marks, [(start, end) for name, start, end in spans if WAITS.search(name)]
-    return _times(marked, waits, computing)
+    planes = list(jax.profiler.ProfileData.from_file(str(trace)).planes)
+    devices = [plane for plane in planes if plane.name.startswith("/device:")]
+    (host,) = (plane for plane in planes if plane.name == "/host:CPU")
+    lines = (line for plane in devices or [host] for line in plane.lines if COMPUTES.match(line.name))
+    computing = [span for line in lines for span in _spans(line, re.compile(""))]
+    (looping,) = (line for line in host.lines if _spans(line, MARKED))
+    return _times(_spans(looping, MARKED), _spans(looping, WAITS), computing)
+
+
+def _spans(line: Any, names: re.Pattern[str]) -> list[tuple[float, float]]:
+    """Start and end, in milliseconds, of the events of a line that have such names; in order."""
+    return sorted((e.start_ns / 1e6, e.end_ns / 1e6) for e in line.events if names.search(e.name))
 
 
 def _times(
@@ -148,7 +149,7 @@ def _times(
     waits = union(span for span in waits if starts[0] <= span[0] < starts[-1])
     turns = {max(i for i, start in enumerate(starts) if start <= span[0]) for span in waits}
     busy = union((max(start, starts[0]), end) for start, end in computing if end > starts[0])
-    free = [later[0] - earlier[1] for earlier, later in zip(busy, busy[1:], strict=False)]
+    free = [later[0] - earlier[1] for earlier, later in itertools.pairwise(busy)]
     return Times(
         wall=busy[-1][1] - starts[0],
         busy=sum(end - start for start, end in busy),
@@ -175,7 +176,7 @@ def table(donation: Donation, times: Times) -> str:
     rows = {
         "steps recorded": f"{STEPS}",
         "steps after which all arrays of the old state were deleted": f"{donation.deleted} of {FIRST + STEPS - 1}",
-        "bytes that results take over from arguments / bytes of the state": f"{donation.aliased:,} / {donation.state:,}",
+        "bytes of arguments that results are written into, of the state": f"{donation.aliased:,} of {donation.state:,}",
         "turns in which the loop's thread waits or moves data": f"{times.waiting} (read-outs: {READ_OUTS})",
         "of the wall time, ms": f"{times.waited:.1f} of {times.wall:.1f}",
         "ms to hand over a step": f"{times.dispatch:.2f}",
@@ -191,9 +192,7 @@ def table(donation: Donation, times: Times) -> str:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--dataset_dir", required=True, help="built records of mmpsy/demo (SYNTHETIC) or mmpsy/released"
-    )
+    parser.add_argument("--dataset_dir", required=True, help="built records, of mmpsy/demo (SYNTHETIC)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         donation = record(options.dataset_dir, Path(folder))

@@ -45,15 +45,14 @@ def child(began: float, arguments: list[str]) -> None:
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*given: Any, **more: Any) -> Any:
-            start = time.time()
+            before = time.time()
             made = function(*given, **more)
-            spent[name] += time.time() - start
+            spent[name] += time.time() - before
             return made
 
         return run
 
-    start = time.time()
-    import jax
+    before = time.time()
     import tensorflow_datasets.core  # noqa: F401  open_corpus imports it
     from jax import monitoring
 
@@ -61,7 +60,7 @@ def child(began: float, arguments: list[str]) -> None:
     from data_builders.mmpsy import cli  # noqa: F401  launch.py looks for the records with it
     from mmpsy_jax.training import loop, run, sweep  # noqa: F401
 
-    spent["imports"] = time.time() - start
+    spent["imports"] = time.time() - before
 
     def took(event: str, seconds: float, **_: Any) -> None:
         for name, ours in EVENTS.items():
@@ -87,22 +86,25 @@ def child(began: float, arguments: list[str]) -> None:
     launch.main(arguments)
 
 
-def measure(dataset_dir: str, folder: Path, bytecode: bool) -> dict[str, float]:
-    """One run in a new process and a new workdir.
+def start(folder: Path, bytecode: bool, *arguments: str) -> str:
+    """What the child prints, in a new process.
 
     Args:
-      folder: of the compile cache and of the bytecode.
+      folder: of the bytecode.
+      bytecode: whether it is written.
     """
     environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     environment |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": "" if bytecode else "1"}
+    command = [sys.executable, __file__, "--child", repr(time.time()), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def measure(dataset_dir: str, folder: Path, bytecode: bool) -> dict[str, float]:
+    """One run in a new process and a new workdir; the compile cache and the bytecode lie in `folder`."""
+    config = {"data.folder": Path(dataset_dir).absolute(), "compile_cache": folder / "cache", "log.every": "1 steps"}
+    given = [f"--config.{name}={value}" for name, value in config.items()]
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
-        command = [
-            sys.executable, __file__, "--child", repr(time.time()), "--config=configs/phq.py", f"--workdir={workdir}",
-            f"--config.data.folder={Path(dataset_dir).absolute()}", f"--config.compile_cache={folder / 'cache'}",
-            "--config.log.every=1 steps",
-        ]  # fmt: skip
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+        return json.loads(start(folder, bytecode, "--config=configs/phq.py", f"--workdir={workdir}", *given))
 
 
 def main() -> None:
@@ -110,17 +112,14 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         return child(float(sys.argv[2]), sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--dataset_dir", required=True, help="built records of mmpsy/demo (SYNTHETIC) or mmpsy/released"
-    )
+    parser.add_argument("--dataset_dir", required=True, help="built records, of mmpsy/demo (SYNTHETIC)")
     parser.add_argument("--rounds", type=int, default=3, help="runs with a full compile cache")
     parser.add_argument("--no_bytecode", action="store_true", help="Python compiles all that it imports")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not options.no_bytecode:
-            measure(options.dataset_dir, folder, bytecode=True)
-            (folder / "cache").rename(folder / "first cache")
+            start(folder, True, "--help")
         made = [measure(options.dataset_dir, folder, not options.no_bytecode) for _ in range(1 + options.rounds)]
     print(f"| compile cache | {' | '.join(COLUMNS)} |\n|---{'|---' * len(COLUMNS)}|")
     for state, rows in (("empty", made[:1]), (f"full, median of {options.rounds}", made[1:])):
