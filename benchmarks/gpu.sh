@@ -56,5 +56,6 @@ trainings=0
 part cross_validation 180 "$PY" benchmarks/cross_validation.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --device=gpu \
   --dtype=bfloat16 --torch_trainings=$trainings
 part input_pipeline 60 "$PY" benchmarks/input_pipeline.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --rounds=5
+part loop_profile 60 "$PY" benchmarks/loop_profile.py --dataset_dir="$DATA/mmpsy/demo/1.0.0"
 
 tail -n 20 "$OUT"/*.txt
