@@ -53,6 +53,9 @@ for name in "${@:-all}"; do
     ablations | all)
       part ablations 120 "$PY" benchmarks/train_step.py --preset=small --device=gpu --dtype=bfloat16 --ablations --rounds=5 ;;&
     configs | all) part configs 120 "$PY" benchmarks/train_step.py --configs --device=gpu --dtype=bfloat16 --rounds=5 ;;&
+    loop_profile | all)
+      folder
+      part loop_profile 90 "$PY" benchmarks/loop_profile.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" ;;&
     cross_validation | all)
       folder
       part cross_validation 240 "$PY" benchmarks/cross_validation.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --device=gpu \
