@@ -3,6 +3,7 @@
 Imported when the trainings have ended, since scikit-learn, pandas and matplotlib take seconds to import.
 """
 
+import dataclasses
 import importlib.metadata
 import platform
 import subprocess
@@ -39,22 +40,29 @@ PACKAGES = (
 )
 
 
-def evaluate(
-    config: ConfigDict,
-    tasks: tuple[Task, ...],
-    corpus: Corpus,
-    workdir: Path,
-    planned: Sequence[Run],
-    predictions: Predictions,
-    chosen: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Baselines of the same training participants, subgroups, near-duplicates; then the report and the model card."""
-    named = groups.read_groups(config.evaluation.groups) if config.evaluation.groups else None
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What is known of the participants without any training.
+
+    Attributes:
+      baselines: predictions by name, empty where `config.evaluation.baselines` is off.
+      folds: the split of every participant, one column per fold.
+      texts, heard: as `covariates.transcripts` and `covariates.sound`; None where nothing asks for them.
+    """
+
+    baselines: dict[str, Predictions]
+    folds: list[np.ndarray]
+    texts: Mapping[str, str] | None
+    heard: covariates.Sound | None
+
+
+def beside(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, planned: Sequence[Run]) -> Beside:
+    """Fits the baselines on the training participants of every fold; needs no device."""
     folds = {one.fold: covariates.split_column(one, len(corpus)) for one in planned}  # seeds of a fold share theirs
     texts, heard = None, None
     if config.evaluation.baselines or config.evaluation.near_duplicates:
         texts, heard = covariates.transcripts(config, corpus), covariates.sound(corpus)
-    beside: dict[str, list[Predictions]] = {}
+    parts: dict[str, list[Predictions]] = {}
     for fold, split in folds.items() if config.evaluation.baselines else ():
         known = baselines.Covariates(
             participant_id=np.asarray(corpus.participants),
@@ -66,15 +74,30 @@ def evaluate(
             mel=None if heard is None else heard.statistics,
         )
         for name, part in baselines.fit_predict(known, tasks, fold=fold).items():
-            beside.setdefault(name, []).append(part)
-    compared = {name: Predictions.concatenate(parts) for name, parts in beside.items()}
+            parts.setdefault(name, []).append(part)
+    fitted = {name: Predictions.concatenate(part) for name, part in parts.items()}
+    return Beside(fitted, list(folds.values()), texts, heard)
+
+
+def evaluate(
+    config: ConfigDict,
+    tasks: tuple[Task, ...],
+    corpus: Corpus,
+    workdir: Path,
+    planned: Sequence[Run],
+    predictions: Predictions,
+    chosen: Mapping[str, Any],
+    known: Beside,
+) -> dict[str, Any]:
+    """The model beside the baselines, subgroups, near-duplicates; then the report and the model card."""
+    named = groups.read_groups(config.evaluation.groups) if config.evaluation.groups else None
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     made = report.evaluate(
-        predictions, tasks, baselines=compared, synthetic=bool(corpus.card["synthetic"]), **bootstrap
+        predictions, tasks, baselines=known.baselines, synthetic=bool(corpus.card["synthetic"]), **bootstrap
     )
     made["subgroups"] = groups.evaluate(predictions, tasks, named, **bootstrap)
     if config.evaluation.near_duplicates:
-        leaks = covariates.leaks(corpus, list(folds.values()), texts, heard)
+        leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
         made["flags"] = flags.red_first([*leaks, *made["flags"]])
     curves = {
         f"fold {one.fold} seed {one.seed}": read_rows(one.workdir / "metrics.jsonl")
@@ -86,10 +109,12 @@ def evaluate(
         "environment": environment(),
         "corpus": corpus.card,
         "audit": audit(corpus, tasks),
-        "data": {"participants": len(corpus.participants), "texts_for_baseline": texts is not None},
+        "data": {"participants": len(corpus.participants), "texts_for_baseline": known.texts is not None},
         "sweep": chosen,
     }
-    content = report.write_report(workdir, made, predictions, tasks, curves=curves, context=context, baselines=compared)
+    content = report.write_report(
+        workdir, made, predictions, tasks, curves=curves, context=context, baselines=known.baselines
+    )
     cards.write_card(workdir, content)
     return content
 

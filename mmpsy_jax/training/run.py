@@ -1,5 +1,6 @@
 """A whole experiment: its trainings (one, or folds x seeds), then evaluation beside baselines and the report."""
 
+import concurrent.futures
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,11 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     wait_for_all("workdir")
 
     planned, chosen = trainings.plan(config, tasks, corpus, workdir)
-    parts = trainings.train_all(planned, workdir / "replicas")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # Under a GPU or TPU the host has time for the baselines; on CPUs they would hold up the training.
+        early = jax.default_backend() != "cpu" and main
+        known = pool.submit(_beside, config, tasks, corpus, planned) if early else None
+        parts = trainings.train_all(planned, workdir / "replicas")
     if not main:
         return {}
     trained.describe(config, corpus, planned, workdir)
@@ -51,7 +56,14 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
         write_csv(workdir / "predictions.csv", predictions)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
-    return results.evaluate(config, tasks, corpus, workdir, planned, predictions, chosen)
+    beside = known.result() if known else _beside(config, tasks, corpus, planned)
+    return results.evaluate(config, tasks, corpus, workdir, planned, predictions, chosen, beside)
+
+
+def _beside(*arguments: Any) -> Any:
+    from mmpsy_jax.training import results  # see `run`
+
+    return results.beside(*arguments)
 
 
 def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
