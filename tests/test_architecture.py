@@ -11,7 +11,8 @@ LEAVES = {"mmpsy_jax", "mmpsy_jax.errors", "mmpsy_jax.files", "mmpsy_jax.tasks"}
 ROOMS = {
     "features": set(),
     "data": set(),
-    "models": set(),
+    "encoders": set(),
+    "models": {"encoders"},
     "objectives": set(),
     "training": {"models", "objectives", "data", "features", "evaluation"},
     "evaluation": set(),
