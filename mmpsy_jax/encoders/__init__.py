@@ -40,7 +40,7 @@ import jax.numpy as jnp
 from mmpsy_jax.encoders.bert import Bert
 from mmpsy_jax.encoders.checkpoint import read_json, read_tensors
 from mmpsy_jax.encoders.config import build
-from mmpsy_jax.encoders.convert import convert
+from mmpsy_jax.encoders.convert import our_parameters
 from mmpsy_jax.encoders.layers import Dtype
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
@@ -72,7 +72,8 @@ def load(folder: str | os.PathLike, *, param_dtype: Dtype = jnp.float32, **optio
     config = read_json(folder / "config.json")
     module = build(config, **options)
     shapes = jax.eval_shape(lambda: _init(module, jax.random.key(0)))
-    return Encoder(module, convert(config["model_type"], read_tensors(folder), shapes, param_dtype), config)
+    params = our_parameters(config["model_type"], read_tensors(folder), shapes, param_dtype)
+    return Encoder(module, params, config)
 
 
 def make(config: Mapping[str, Any], *, seed: int = 0, param_dtype: Dtype = jnp.float32, **options: Any) -> Encoder:

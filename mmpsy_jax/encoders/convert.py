@@ -103,7 +103,7 @@ def their_name(kind: str, path: str) -> str:
     return f"{re.sub(*ours, place)}.{'bias' if leaf == 'bias' else 'weight'}"
 
 
-def convert(
+def our_parameters(
     kind: str, tensors: Mapping[str, np.ndarray], shapes: Mapping[str, Any], dtype: Any = np.float32
 ) -> dict[str, Any]:
     """Parameters of our network from the tensors of a checkpoint.

@@ -15,7 +15,7 @@ import transformers
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXT = {
-    "vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
+    "vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
     "max_position_embeddings": 24, "initializer_range": 0.5,
 }  # fmt: skip
 AUDIO = {
@@ -25,7 +25,7 @@ AUDIO = {
 }  # fmt: skip
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 WHISPER = {
-    "vocab_size": 40, "num_mel_bins": 8, "encoder_layers": 2, "encoder_attention_heads": 2, "decoder_layers": 3,
+    "vocab_size": 40, "num_mel_bins": 8, "encoder_layers": 1, "encoder_attention_heads": 2, "decoder_layers": 2,
     "decoder_attention_heads": 4, "encoder_ffn_dim": 32, "decoder_ffn_dim": 48, "d_model": 16,
     "max_source_positions": 20, "max_target_positions": 12, "init_std": 0.3, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": 2, "decoder_start_token_id": 3, "begin_suppress_tokens": None,
