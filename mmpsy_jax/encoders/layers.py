@@ -18,7 +18,10 @@ from jaxtyping import Array, Bool, Float
 from mmpsy_jax.errors import one_of
 
 Dtype = jax.typing.DTypeLike
-Implementation = Literal["xla", "cudnn"]
+Implementation = Literal["xla", "cudnn", "blocked"]
+
+BLOCK = 128  # queries; their scores over 1,500 keys take 0.8 MB
+MASKED_SCORE = -1e9  # below any real score
 
 INIT = nn.initializers.normal(0.02)  # Devlin et al. 2019 (arXiv 1810.04805), which the speech encoders took over
 
@@ -61,9 +64,11 @@ def attend(
 
     Args:
       causal: a query sees no key behind its own position.
-      implementation: "cudnn" needs a GPU and float16 or bfloat16, and takes `mask` for a length: valid keys must lie
-        before all others.
+      implementation: "xla" runs everywhere. "cudnn" needs a GPU and float16 or bfloat16, and takes `mask` for a length:
+        valid keys must lie before all others. "blocked" is for long rows on CPUs (docs/benchmarks/encoders.md).
     """
+    if implementation == "blocked":
+        return _attend_in_blocks(q, k, v, mask, causal)
     if implementation == "cudnn":
         # At least one key, since nothing defines what an empty softmax is there.
         lengths = None if mask is None else jnp.maximum(mask.sum(-1, dtype=jnp.int32), 1)
@@ -75,6 +80,39 @@ def attend(
         mixed = jax.nn.dot_product_attention(q, k, v, mask=keys, is_causal=causal, implementation="xla")
     # XLA gives the mean of the values to a row without keys.
     return mixed if mask is None else jnp.where(mask.any(-1)[:, None, None, None], mixed, 0)
+
+
+def _attend_in_blocks(
+    q: Float[Array, "b n h e"],
+    k: Float[Array, "b m h e"],
+    v: Float[Array, "b m h e"],
+    mask: Bool[Array, "b m"] | None,
+    causal: bool,
+) -> Float[Array, "b n h e"]:
+    """`attend`, one head and `BLOCK` queries after the other, so that the scores stay in a CPU's cache."""
+    rows, queries, heads, size = q.shape
+    keys = k.shape[1]
+    blocks = -(-queries // BLOCK)
+    q = jnp.pad(q * size**-0.5, ((0, 0), (0, blocks * BLOCK - queries), (0, 0), (0, 0)))
+    q, k, v = (jnp.swapaxes(x, 1, 2).reshape(rows * heads, -1, size) for x in (q, k, v))
+    allowed = jnp.repeat(jnp.ones((rows, keys), bool) if mask is None else mask, heads, axis=0)
+    places = jnp.arange(blocks * BLOCK).reshape(blocks, BLOCK)
+
+    def head(inputs: tuple[jax.Array, ...]) -> jax.Array:
+        q, k, v, allowed = inputs
+
+        def block(part: tuple[jax.Array, jax.Array]) -> jax.Array:
+            seen = allowed & (jnp.arange(keys) <= part[1][:, None]) if causal else allowed[None]
+            scores = jnp.where(seen, jnp.einsum("ne,me->nm", part[0], k, preferred_element_type=jnp.float32), -jnp.inf)
+            # A query that sees nothing has no finite score, all its weights become 0.
+            weights = jnp.exp(scores - jnp.maximum(scores.max(-1, keepdims=True), MASKED_SCORE))
+            total = jnp.maximum(weights.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+            return (jnp.einsum("nm,me->ne", weights.astype(v.dtype), v) / total).astype(v.dtype)
+
+        return jax.lax.map(block, (q.reshape(blocks, BLOCK, size), places))
+
+    mixed = jax.lax.map(head, (q, k, v, allowed)).reshape(rows, heads, -1, size)
+    return jnp.swapaxes(mixed, 1, 2)[:, :queries]
 
 
 class Attention(nn.Module):

@@ -1,4 +1,4 @@
-"""Fine-tuning in part, by LoRA, with gradients checkpointed; attention and layers by their formulas."""
+"""Fine-tuning in part, by LoRA, with gradients checkpointed."""
 
 import functools
 from pathlib import Path
@@ -11,7 +11,6 @@ import pytest
 
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import finetune
-from mmpsy_jax.encoders.layers import attend
 from mmpsy_jax.errors import InputError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -123,28 +122,3 @@ def test_bfloat16_stays_near(bert):
     assert ours.dtype == jnp.bfloat16
     assert float(jnp.abs(ours - wanted).max()) < 0.15
     assert jnp.abs(ours - wanted).max() > 0
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def attention(causal, q, k, v, mask):
-    """The result, and the gradient of its sum."""
-    run = functools.partial(attend, causal=causal)
-    return run(q, k, v, mask), jax.grad(lambda x: run(x, k, v, mask).sum())(q)
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention_by_its_formula(causal):
-    generator = np.random.default_rng(0)
-    q, k, v = (generator.normal(size=(3, 5, 2, 4)).astype(np.float32) for _ in range(3))
-    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
-    ours, gradient = attention(causal, *map(jnp.asarray, (q, k, v, mask)))
-    wanted = np.zeros_like(q)
-    for row in range(2):
-        for head in range(2):
-            for query in range(5):
-                keys = [m for m in range(5) if mask[row, m] and (m <= query or not causal)]
-                scores = k[row, keys, head] @ q[row, query, head] / 2
-                weights = np.exp(scores) / np.exp(scores).sum()
-                wanted[row, query, head] = weights @ v[row, keys, head]
-    np.testing.assert_allclose(ours, wanted, atol=1e-5)
-    assert jnp.isfinite(gradient).all()

@@ -1,5 +1,6 @@
 """Every hidden state of every layout beside transformers' PyTorch models (make_golden.py), in float32."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -15,15 +16,20 @@ AUDIO = ("wav2vec2_base", "wav2vec2_large", "hubert_base", "hubert_large")
 TOLERANCE = 1e-4
 
 
+@functools.cache
 def golden(name):
     """The encoder of a golden folder, and the arrays beside it."""
     with np.load(GOLDEN / name / "golden.npz", allow_pickle=False) as file:
         return encoders.load(GOLDEN / name), {key: jnp.asarray(file[key]) for key in file.files}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def apply(module, params, *inputs, **named):
+    return module.apply({"params": params}, *inputs, output_hidden_states=True, **named)
+
+
 def run(encoder, *inputs, **named):
-    apply = jax.jit(lambda p, *a, **k: encoder.module.apply({"params": p}, *a, output_hidden_states=True, **k))
-    return apply(encoder.params, *inputs, **named)
+    return apply(encoder.module, encoder.params, *inputs, **named)
 
 
 def difference(out, arrays, prefix=""):
@@ -55,9 +61,8 @@ def test_speech_encoders(name, masked):
     assert out["mask"].sum(1).tolist() == ([19, 12, 6] if masked else [19, 19, 19])
 
 
-@pytest.mark.parametrize("name", ["wav2vec2_base", "hubert_base"])
-def test_padding_changes_nothing_with_statistics_of_the_valid_samples(name):
-    encoder, arrays = golden(name)
+def test_padding_changes_nothing_with_statistics_of_the_valid_samples():
+    encoder, arrays = golden("wav2vec2_base")
     encoder = encoder._replace(module=encoder.module.clone(valid_statistics=True))
     out = run(encoder, arrays["waveforms"], arrays["mask"])
     count = arrays["alone_last"].shape[1]
@@ -87,9 +92,9 @@ def test_whispers_encoder_alone_gives_the_same():
 def test_rows_of_padding_are_finite_and_change_no_other(name):
     encoder, arrays = golden(name)
     inputs = arrays["ids" if name == "bert" else "waveforms"]
-    wanted = run(encoder, inputs[:1], arrays["mask"][:1])["last_hidden_state"]
+    wanted = arrays["last" if name == "bert" else "masked_last"]
     mask = arrays["mask"].at[1:].set(False)
-    out = run(encoder, inputs, mask)
+    out = run(encoder, inputs, mask, **({"token_types": arrays["types"]} if name == "bert" else {}))
     assert jnp.isfinite(out["last_hidden_state"]).all()
     assert not out["mask"][1:].any()
-    np.testing.assert_allclose(out["last_hidden_state"][:1], wanted, atol=1e-5)
+    np.testing.assert_allclose(out["last_hidden_state"][0], wanted[0], atol=TOLERANCE)
