@@ -198,7 +198,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--models", default=",".join(MODELS), help="names, separated by commas")
+    usual = [name for name in MODELS if name != "whisper-base"]
+    parser.add_argument("--models", default=",".join(usual), help=f"of {', '.join(MODELS)}, separated by commas")
     parser.add_argument("--batch", type=int, default=32, help="rows")
     parser.add_argument("--seconds", type=float, default=10.0, help="of audio in a row; Whisper's rows are 30 s")
     parser.add_argument("--rounds", type=int, default=7)
@@ -214,8 +215,8 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before JAX counts the cores
         if torch:
             torch.set_num_threads(1)
-    if arguments.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
+    # Named, so that a GPU which JAX cannot use is an error.
+    jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[arguments.device])
     if arguments.dtype == "float32":  # neither side rounds factors to TF32
         jax.config.update("jax_default_matmul_precision", "highest")
         if torch:

@@ -51,6 +51,8 @@ for preset in small large; do
 done
 part configs 90 "$PY" benchmarks/train_step.py --configs --device=gpu --dtype=bfloat16
 
+part encoders 240 "$PY" benchmarks/encoders.py --device=gpu --dtype=bfloat16 --attention=cudnn --rounds=7 --limit=12
+
 trainings=0
 [ $TORCH = 1 ] && trainings=2
 part cross_validation 180 "$PY" benchmarks/cross_validation.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --device=gpu \

@@ -46,7 +46,7 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
             )
         raise InputError(f"{folder} has neither {SINGLE} nor {INDEX}: give the folder of a Hugging Face model")
     places = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(places, dict) or not places:
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise InputError(f"{folder / INDEX} has no weight_map: copy it again")
     shards = sorted(set(places.values()))
     missing = [name for name in shards if Path(name).name != name or not (folder / name).exists()]

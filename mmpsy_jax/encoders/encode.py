@@ -1,8 +1,8 @@
 """A frozen encoder as a feature extractor: many inputs of different lengths, few compiled programs.
 
 Inputs are sorted by length and padded to the next multiple of a step, so that little is computed in vain and every
-batch has one of a few shapes. What an input gives does not depend on what it is batched with: padding is masked
-everywhere, also in the group norm of base wav2vec 2.0 and HuBERT (`Wav2Vec2.valid_statistics`).
+batch has one of a few shapes. But for rounding, what an input gives does not depend on what it is batched with: padding
+is masked everywhere, also in the group norm of base wav2vec 2.0 and HuBERT (`Wav2Vec2.valid_statistics`).
 """
 
 import functools

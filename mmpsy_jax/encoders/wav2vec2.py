@@ -29,8 +29,7 @@ def frames(samples: Any, kernels: Sequence[int], strides: Sequence[int]) -> Any:
 class ChannelNorm(nn.Module):
     """Group norm with one group per channel: each channel to mean 0 and variance 1 over time, in float32.
 
-    Args:
-      valid: frames that count; None counts all, as the published models do.
+    Only `valid` frames count; None counts all, as the published models do.
     """
 
     dtype: Dtype = jnp.float32
