@@ -60,6 +60,8 @@ for name in "${@:-all}"; do
       folder
       part cross_validation 240 "$PY" benchmarks/cross_validation.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --device=gpu \
         --dtype=bfloat16 --torch_trainings=2 ;;&
+    encoders | all)
+      part encoders 200 "$PY" benchmarks/encoders.py --device=gpu --dtype=bfloat16 --attention=cudnn --rounds=5 --limit=12 ;;&
     input_pipeline | all)
       folder
       part input_pipeline 60 "$PY" benchmarks/input_pipeline.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --rounds=5 ;;&
