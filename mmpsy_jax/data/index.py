@@ -26,7 +26,9 @@ _FORMAT = "2"
 _log = logging.getLogger(__name__)
 
 
-def load(folder: Path, reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def load(
+    folder: Path, reader: RecordReader, labels: list[str], modalities: Mapping[str, Any], group: str | None = None
+) -> dict[str, np.ndarray]:
     """The columns of all participants in the order of the reader, from `<folder>/index.npz` or by a scan.
 
     Args:
@@ -34,9 +36,10 @@ def load(folder: Path, reader: RecordReader, labels: list[str], modalities: Mapp
       reader: over all shards, without expected participants.
       labels: names of the score columns.
       modalities: by name; each has `shape` and `steps` of one window.
+      group: name of the text feature that says who belongs together; None where everybody stands alone.
 
     Returns:
-      `participant` <U [N]; `label_<name>` i32 [N], -1 where missing; the `COUNTS` columns [N]; `has_<modality>`
+      `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` i32 [N], -1 where missing; the `COUNTS` columns [N]; `has_<modality>`
       bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one participant
       after the other.
 
@@ -47,7 +50,7 @@ def load(folder: Path, reader: RecordReader, labels: list[str], modalities: Mapp
     cached = _read_cache(folder / FILE, fingerprint)
     if cached is not None:
         return cached
-    columns = _scan(reader, labels, modalities)
+    columns = _scan(reader, labels, modalities, group)
     try:
         write_atomically(folder / FILE, lambda file: np.savez(file, fingerprint=np.array(fingerprint), **columns))
     except OSError as error:
@@ -81,12 +84,14 @@ def _read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
     return columns
 
 
-def _scan(reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _scan(
+    reader: RecordReader, labels: list[str], modalities: Mapping[str, Any], group: str | None
+) -> dict[str, np.ndarray]:
     n = len(reader)
     columns = {f"label_{name}": np.zeros(n, np.int32) for name in labels}
     columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
     columns |= {f"has_{name}": np.zeros(n, bool) for name in modalities}
-    participants = []
+    participants, groups = [], []
     lengths: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
     for i in range(n):
         record = reader.read(i)
@@ -96,6 +101,8 @@ def _scan(reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]
             shard, position = reader.locate(i)
             raise InputError(f"{reader.shards[shard].filename}: record {position}: {error}: {REBUILD}") from error
         participants.append(record["participant"].decode())
+        if group:
+            groups.append(record[group].decode())
         for name in labels:
             columns[f"label_{name}"][i] = record[name]
         for name in COUNTS:
@@ -105,6 +112,8 @@ def _scan(reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]
             lengths[name].append(record[f"{name}_length"].astype(np.int32))
     columns |= {f"lengths_{name}": np.concatenate(own) for name, own in lengths.items()}
     columns["participant"] = np.array(participants, dtype=np.str_)
+    if group:
+        columns["group"] = np.array(groups, dtype=np.str_)
     return columns
 
 

@@ -58,6 +58,8 @@ class Corpus:
       card: `corpus.json`.
       participants: ids.
       split: of each participant.
+      group: of each participant: who stays together in splits, folds and resamples. The text feature that the card
+        names as `group` (the caller of a segment), or the participants themselves.
       labels: score columns, NaN where missing.
       columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]).
       modalities: by name, in the order of the card.
@@ -71,6 +73,7 @@ class Corpus:
     card: dict[str, Any]
     participants: tuple[str, ...]
     split: tuple[str, ...]
+    group: tuple[str, ...]
     labels: dict[str, Float32[np.ndarray, " n"]]
     columns: dict[str, Int32[np.ndarray, " n"] | Float32[np.ndarray, " n"]]
     modalities: dict[str, Modality]
@@ -124,7 +127,7 @@ def open_corpus(path: str | Path) -> Corpus:
     fields = _fields(folder, builder.info.features)
     modalities = _modalities(folder, card, fields)
     shards, split = _shards(folder, builder.info.splits, card)
-    columns = index.load(folder, RecordReader(shards, fields), card["labels"], modalities)
+    columns = index.load(folder, RecordReader(shards, fields), card["labels"], modalities, card.get("group"))
     participants = tuple(columns["participant"].tolist())
     _check_participants(folder, participants, split)
     labels = {name: columns[f"label_{name}"].astype(np.float32) for name in card["labels"]}
@@ -135,6 +138,7 @@ def open_corpus(path: str | Path) -> Corpus:
         card=card,
         participants=participants,
         split=split,
+        group=tuple(columns["group"].tolist()) if "group" in columns else participants,
         labels=labels,
         columns={name: columns[name] for name in index.COUNTS},
         modalities=modalities,
@@ -235,6 +239,7 @@ def _fields(folder: Path, features: Any) -> dict[str, Field]:
 
 def _modalities(folder: Path, card: dict[str, Any], fields: dict[str, Field]) -> dict[str, Modality]:
     wanted = ["participant", *card["labels"], *index.COUNTS, "window_start_s"]
+    wanted += [card["group"]] if card.get("group") else []
     for name in card["modalities"]:
         wanted += [name, f"{name}_length", f"has_{name}"]
     missing = [name for name in wanted if name not in fields]

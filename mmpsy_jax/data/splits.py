@@ -1,6 +1,9 @@
-"""Who trains, who selects, who is tested. The unit is the participant, always, and that is asserted."""
+"""Who trains, who selects, who is tested. The unit is the participant, always, and that is asserted.
 
-from collections.abc import Sequence
+Where participants of a corpus belong together (`Corpus.group`: segments of one caller), the unit is the group.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int32
@@ -15,7 +18,7 @@ def by_name(corpus: Corpus) -> Split:
     """The splits that the corpus was built with: positions of the participants by `train`, `validation`, `test`."""
     names = np.array(corpus.split)
     split = {name: np.flatnonzero(names == name).astype(np.int32) for name in SPLITS}
-    check(split, len(corpus))
+    check(split, corpus.group)
     return split
 
 
@@ -35,23 +38,29 @@ def folds(
       stratify_by: (label, cut-off) pairs; the share of every combination of `score >= cut-off` (or missing) is kept
         alike over the folds. Combinations too rare for that are treated as one.
       validation_fraction: of the participants outside the test part; 0 leaves the validation part empty, for protocols
-        in which nothing is selected.
+        in which nothing is selected. Of grouped participants it is a fold of the groups, whose number of folds is the
+        nearest to one over the fraction.
 
     Raises:
       InputError: an unknown label, or too few participants for the folds or the stratification.
     """
-    from sklearn.model_selection import StratifiedKFold, train_test_split  # takes seconds; `by_name` does without
-
-    n = len(corpus)
-    if not 2 <= k <= n // 2:
-        raise InputError(f"folds: {k} must be between 2 and half the number of participants ({n // 2})")
+    n, group = len(corpus), np.asarray(corpus.group)
+    grouped = len(np.unique(group)) < n
+    most = len(np.unique(group)) // 2
+    if not 2 <= k <= most:
+        raise InputError(f"folds: {k} must be between 2 and half the number of participants or groups ({most})")
     if not 0 <= validation_fraction < 1:
         raise InputError(f"validation_fraction {validation_fraction} must be at least 0 and less than 1")
     strata = _strata(corpus, stratify_by, at_least=2 * k)
     made = []
-    for rest, test in StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata):
+    for rest, test in _divided(k, seed, strata, group):
         train, validation = rest, rest[:0]
-        if validation_fraction:
+        if validation_fraction and grouped:
+            parts = _divided(max(2, round(1 / validation_fraction)), seed + len(made), strata[rest], group[rest])
+            train, validation = (rest[part] for part in next(parts))
+        elif validation_fraction:
+            from sklearn.model_selection import train_test_split
+
             held_out = max(1, round(validation_fraction * len(rest)))
             kinds = len(np.unique(strata[rest]))
             # scikit-learn cannot stratify a part that has fewer members than there are strata.
@@ -61,7 +70,7 @@ def folds(
             )
         parts = {"train": train, "validation": validation, "test": test}
         split = {name: np.sort(part).astype(np.int32) for name, part in parts.items()}
-        check(split, n)
+        check(split, corpus.group)
         made.append(split)
     if not np.array_equal(np.sort(np.concatenate([split["test"] for split in made])), np.arange(n)):
         raise AssertionError("the test parts of the folds do not cover every participant exactly once")
@@ -84,23 +93,32 @@ def inner(
     Raises:
       InputError: an unknown label, or too few participants.
     """
-    from sklearn.model_selection import StratifiedKFold
-
     members = np.sort(np.asarray(members, np.int32))
-    if not 2 <= k <= len(members) // 2:
-        raise InputError(
-            f"inner folds: {k} must be between 2 and half the number of participants ({len(members) // 2})"
-        )
+    group = np.asarray(corpus.group)[members]
+    most = len(np.unique(group)) // 2
+    if not 2 <= k <= most:
+        raise InputError(f"inner folds: {k} must be between 2 and half the number of participants or groups ({most})")
     strata = _strata(corpus, stratify_by, at_least=2 * k, members=members)
-    divided = StratifiedKFold(k, shuffle=True, random_state=seed).split(members, strata)
+    divided = _divided(k, seed, strata, group)
     return [{"train": members[a], "validation": members[b], "test": members[:0]} for a, b in divided]
 
 
-def check(split: Split, n: int) -> None:
-    """Asserts that the parts are disjoint and cover all `n` participants."""
-    together = np.concatenate(list(split.values()))
-    if not np.array_equal(np.sort(together), np.arange(n)):
+def _divided(k: int, seed: int, strata: np.ndarray, group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rest, part) of k folds; a group is in one part, whose strata are then alike as far as that allows."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds; `by_name` does without
+
+    kind = StratifiedKFold if len(np.unique(group)) == len(group) else StratifiedGroupKFold
+    return kind(k, shuffle=True, random_state=seed).split(strata, strata, group)
+
+
+def check(split: Split, group: Sequence[str]) -> None:
+    """Asserts that the parts are disjoint, cover all participants, and share no group."""
+    n, parts = len(group), list(split.values())
+    if not np.array_equal(np.sort(np.concatenate(parts)), np.arange(n)):
         raise AssertionError(f"the parts {list(split)} are not disjoint or leave out some of the {n} participants")
+    owners = [np.unique(np.asarray(group)[part]) for part in parts]
+    if len(np.unique(np.concatenate(owners))) < sum(map(len, owners)):
+        raise AssertionError(f"the parts {list(split)} share a group of participants")
 
 
 def _strata(

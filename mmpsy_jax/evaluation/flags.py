@@ -83,14 +83,14 @@ def red_first(found: Iterable[Flag]) -> list[Flag]:
 def of_table(predictions: Predictions) -> list[Flag]:
     """Flags of the table as a whole: people shared between splits, decisions, folds or seeds that are missing."""
     found = []
-    _, first = groups(predictions.participant_id, predictions.fold, predictions.split)
+    _, first = groups(predictions.cluster, predictions.fold, predictions.split)
     places = predictions.take(first)  # one row per person, fold and split
-    person, _ = groups(places.participant_id, places.fold)
+    person, _ = groups(places.cluster, places.fold)
     shared = int((np.bincount(person) > 1).sum())
     if shared:
         found.append(flag("participant_in_two_splits", n=shared))
     chosen_on = np.bincount(person[places.split == "validation"], minlength=len(np.unique(person))) > 0
-    tested_too = np.unique(places.participant_id[(places.split == "test") & chosen_on[person]])
+    tested_too = np.unique(places.cluster[(places.split == "test") & chosen_on[person]])
     if len(tested_too):
         found.append(flag("threshold_on_test", n=len(tested_too)))
     for task in np.unique(predictions.task).tolist():

@@ -148,7 +148,7 @@ def _entries(rows: Predictions, scored, member: Shaped[np.ndarray, " n"], option
         entry: dict[str, Any] = {"group": name, "n": n}
         if scored.task.kind == "binary":
             entry["n_events"] = len(np.unique(own.participant_id[own.y_true == 1]))
-        interval = bootstrap.bootstrap(own.participant_id, part.statistic(), **options)
+        interval = bootstrap.bootstrap(own.cluster, part.statistic(), **options)
         cells = bootstrap.with_intervals(part.point(), interval)
         entry["metrics"] = {metric: cells[metric] for metric in METRICS[scored.task.kind]}
         made.append(entry)

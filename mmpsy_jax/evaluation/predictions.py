@@ -21,6 +21,8 @@ from mmpsy_jax.files import write_atomically
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
 NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": np.float64, "y_pred": np.float64}
 SPLITS = ("train", "validation", "test")
+# Written only where it says something: who of the participants belong together.
+CLUSTER = "cluster"
 
 # What a row without the column means: one split, one model.
 DEFAULTS = {"split": "test", "fold": "0", "seed": "0"}
@@ -32,7 +34,7 @@ class Predictions:
     """Columns of equal length; NaN stands for an empty cell.
 
     Attributes:
-      participant_id: ids, the unit of splitting and of resampling.
+      participant_id: ids, the unit of splitting and of resampling where there are no clusters.
       split: "train", "validation" or "test".
       fold: number of the cross-validation fold, 0 without one.
       seed: seed of the run; -1 after `mean_over_seeds`.
@@ -40,6 +42,8 @@ class Predictions:
       y_true: target: 0 or 1 (binary), band (ordinal), score (regression); NaN where the label is missing.
       y_prob: probability of class 1, binary tasks only.
       y_pred: expected band or score, the other tasks.
+      cluster: of the participant: who stays together in splits and resamples (the caller of a segment); None makes
+        everybody a cluster of their own.
 
     Raises:
       InputError: columns of different lengths, or a row that breaks a rule of the table.
@@ -53,11 +57,14 @@ class Predictions:
     y_true: Float[np.ndarray, " n"]
     y_prob: Float[np.ndarray, " n"]
     y_pred: Float[np.ndarray, " n"]
+    cluster: Shaped[np.ndarray, " n"] = None
 
     def __post_init__(self):
-        for name in COLUMNS:
+        if self.cluster is None:
+            object.__setattr__(self, CLUSTER, self.participant_id)
+        for name in _FIELDS:
             object.__setattr__(self, name, np.asarray(getattr(self, name), NUMBERS.get(name, np.str_)))
-        lengths = {name: getattr(self, name).shape for name in COLUMNS}
+        lengths = {name: getattr(self, name).shape for name in _FIELDS}
         if len(set(lengths.values())) != 1 or len(self.participant_id.shape) != 1:
             raise InputError(f"predictions: columns have the shapes {lengths}: give one-dimensional ones of one length")
         fault = _fault(self)
@@ -69,12 +76,15 @@ class Predictions:
         return len(self.participant_id)
 
     @classmethod
-    def build(cls, participant_id, task, y_true, *, split="test", fold=0, seed=0, y_prob=np.nan, y_pred=np.nan):
-        """A table of len(participant_id) rows; the other columns may be single values."""
+    def build(
+        cls, participant_id, task, y_true, *, split="test", fold=0, seed=0, y_prob=np.nan, y_pred=np.nan, cluster=None
+    ):
+        """A table of len(participant_id) rows; the other columns but `cluster` may be single values."""
         n = (len(participant_id),)
         given = {"split": split, "fold": fold, "seed": seed, "task": task}
         given |= {"y_true": y_true, "y_prob": y_prob, "y_pred": y_pred}
-        return cls(participant_id=participant_id, **{k: np.broadcast_to(np.asarray(v), n) for k, v in given.items()})
+        wide = {k: np.broadcast_to(np.asarray(v), n) for k, v in given.items()}
+        return cls(participant_id=participant_id, cluster=cluster, **wide)
 
     @classmethod
     def concatenate(cls, parts: Iterable["Predictions"]) -> "Predictions":
@@ -82,7 +92,7 @@ class Predictions:
         parts = list(parts)
         if not parts:
             raise InputError("predictions: nothing to concatenate: give at least one table")
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS})
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS})
 
     def select(self, *, split=None, task=None, fold=None, seed=None) -> "Predictions":
         """Rows whose columns equal the given values; None takes every value."""
@@ -94,7 +104,7 @@ class Predictions:
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> "Predictions":
         """Rows by a mask or by their indices."""
-        return self._unchecked({name: getattr(self, name)[rows] for name in COLUMNS})
+        return self._unchecked({name: getattr(self, name)[rows] for name in _FIELDS})
 
     def known(self) -> "Predictions":
         """Rows whose truth is known."""
@@ -108,7 +118,7 @@ class Predictions:
         if not len(self):
             return self
         group, first = groups(self.participant_id, self.split, self.fold, self.task)
-        columns = {name: getattr(self, name)[first] for name in COLUMNS}
+        columns = {name: getattr(self, name)[first] for name in _FIELDS}
         counts = np.bincount(group)
         for name in ("y_prob", "y_pred"):
             columns[name] = np.bincount(group, weights=getattr(self, name)) / counts
@@ -121,9 +131,12 @@ class Predictions:
     def _unchecked(cls, columns) -> "Predictions":
         """Without the checks of `__post_init__`: rows of a checked table obey its rules too."""
         made = object.__new__(cls)
-        for name in COLUMNS:
+        for name in _FIELDS:
             object.__setattr__(made, name, columns[name])
         return made
+
+
+_FIELDS = tuple(Predictions.__dataclass_fields__)
 
 
 def groups(*columns: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " g"]]:
@@ -203,11 +216,13 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
     """Writes `predictions.csv` atomically; numbers round-trip exactly, formula-like ids are quoted."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    alone = np.array_equal(predictions.cluster, predictions.participant_id)
+    names = COLUMNS if alone else (*COLUMNS, CLUSTER)
+    writer.writerow(names)
     columns = []
-    for name in COLUMNS:
+    for name in names:
         values = getattr(predictions, name).tolist()
-        if name in ("participant_id", "task"):
+        if name in ("participant_id", "task", CLUSTER):
             values = [escape(value) for value in values]
         elif NUMBERS.get(name) is np.float64:
             values = ["" if value != value else repr(value) for value in values]
@@ -219,13 +234,14 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
 def read_csv(path: str | os.PathLike) -> Predictions:
     """Reads a table of predictions with the columns `participant_id, task, y_true, y_prob | y_pred`.
 
-    `split`, `fold` and `seed` may be absent: then "test", 0 and 0. Other columns are ignored.
+    `split`, `fold` and `seed` may be absent: then "test", 0 and 0. So may `cluster`: then every participant is one.
+    Other columns are ignored.
 
     Raises:
       InputError: the file cannot be read as such a table; the message names the file, the line and the remedy.
     """
     path = Path(path)
-    header, lines, rows = read_rows(path, COLUMNS)
+    header, lines, rows = read_rows(path, (*COLUMNS, CLUSTER))
     missing = [name for name in REQUIRED if name not in header]
     if "y_prob" not in header and "y_pred" not in header:
         missing.append("y_prob or y_pred")
@@ -248,6 +264,10 @@ def read_csv(path: str | os.PathLike) -> Predictions:
             columns[name] = _numbers(path, name, texts, lines)
         else:
             columns[name] = np.asarray([unescape(text) for text in texts], np.str_)
+    columns[CLUSTER] = columns["participant_id"]
+    if CLUSTER in header:
+        position = header.index(CLUSTER)
+        columns[CLUSTER] = np.asarray([unescape(row[position].strip()) for row in rows], np.str_)
     table = Predictions._unchecked(columns)
     fault = _fault(table)
     if fault is not None:

@@ -275,7 +275,7 @@ def _intervals(rows, scored, pairs, decisions, options) -> dict[Any, bootstrap.I
 
     widths = {name: block.shape[1] for name, block in blocks(np.ones((1, len(rows)))).items()}
     made = bootstrap.bootstrap(
-        rows.participant_id, lambda weights: np.concatenate(list(blocks(weights).values()), axis=1), **options
+        rows.cluster, lambda weights: np.concatenate(list(blocks(weights).values()), axis=1), **options
     )
     ends = np.cumsum(list(widths.values()))
     return {name: made.part(slice(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
@@ -303,7 +303,7 @@ def _compare(rows, scored: Scored, common, theirs: Scored, differences, p: float
     metric = next(iter(metrics.NAMES[scored.task.kind]))
     cell = differences[metric]
     test, result = "bootstrap", {"difference": cell["value"], "low": cell["low"], "high": cell["high"], "p": p}
-    independent = len(np.unique(rows.participant_id[common])) == common.sum()
+    independent = len(np.unique(rows.cluster[common])) == common.sum()
     if metric == "auroc" and independent and np.isfinite(cell["value"]):
         test, result = "delong", dataclasses.asdict(comparison.delong(theirs.y_true, scored.y[common], theirs.y))
     if not np.isfinite(result["p"]):

@@ -235,10 +235,10 @@ def _pictures(task: Task, name: str, scored, report, predictions, baselines, mod
     else:
         if len(np.unique(rows.y_true)) == 2:
             drawn = {"baselines": dict(_baseline_columns(task, name, baselines)), "seed": seed, "model": model}
-            yield "ROC", plots.roc(rows.y_true, rows.y_prob, rows.participant_id, **drawn)
+            yield "ROC", plots.roc(rows.y_true, rows.y_prob, rows.cluster, **drawn)
             yield (
                 "Precision and recall",
-                plots.precision_recall(rows.y_true, rows.y_prob, rows.participant_id, **drawn),
+                plots.precision_recall(rows.y_true, rows.y_prob, rows.cluster, **drawn),
             )
         yield "Reliability", plots.reliability(rows.y_true, rows.y_prob)
         if curve := scored.get("decision_curve"):

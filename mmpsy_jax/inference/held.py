@@ -46,6 +46,7 @@ def corpus_of(
         card=dict(card),
         participants=tuple(participants),
         split=("test",) * len(participants),
+        group=tuple(participants),
         labels={},
         columns={"n_windows": n_windows},
         modalities=dict(modalities),

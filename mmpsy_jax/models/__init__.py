@@ -2,6 +2,8 @@
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 
@@ -28,3 +30,14 @@ def build(name: str, **arguments) -> nn.Module:
     if unknown:
         raise ValueError(f"model {name!r} has no argument {unknown[0]!r}: it takes {', '.join(sorted(fields))}")
     return model(**arguments)
+
+
+def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where a network starts beside random numbers: parameters and frozen variables by name, both empty for most.
+
+    Args:
+      name: as in `build`.
+      arguments: of the model, and others.
+    """
+    module = importlib.import_module(f"{__name__}.{name}")
+    return module.pretrained(arguments) if hasattr(module, "pretrained") else ({}, {})

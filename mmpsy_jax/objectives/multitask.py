@@ -13,21 +13,26 @@ from mmpsy_jax.objectives import losses
 from mmpsy_jax.tasks import Task
 
 WEIGHTINGS = ("fixed", "uncertainty")
+CLASS_WEIGHTS = ("none", "balanced", "positive")
 
 
 def class_weights(task: Task, scores: Float[np.ndarray, " n"], kind: str) -> tuple[float, ...]:
     """Weights per class from the scores of the training split.
 
     Args:
-      kind: "none" (all one, probabilities stay calibrated) or "balanced" (n / (classes * n_class), mean weight one;
-        a class without a participant gets weight one).
+      kind: "none" (all one, probabilities stay calibrated), "balanced" (n / (classes * n_class), mean weight one;
+        a class without a participant gets weight one) or "positive" (of binary tasks: one, and n_0 / n_1 for class 1).
+        A two-way softmax is the sigmoid of the difference of its logits, so that "positive" is binary cross-entropy
+        with positive weights.
     """
     if kind == "none":
         return (1.0,) * task.n_classes
-    if kind != "balanced":
-        raise one_of("config.objective.class_weights", kind, ("none", "balanced"))
+    if kind not in CLASS_WEIGHTS:
+        raise one_of("config.objective.class_weights", kind, CLASS_WEIGHTS)
     targets = task.targets(scores)
     counts = np.bincount(targets[~np.isnan(targets)].astype(int), minlength=task.n_classes)
+    if kind == "positive" and task.kind == "binary":
+        return (1.0, float(counts[0] / counts[1]) if counts.all() else 1.0)
     return tuple(float(counts.sum() / (task.n_classes * n)) if n else 1.0 for n in counts)
 
 

@@ -84,7 +84,7 @@ def default() -> ConfigDict:
     config.objective = ConfigDict()
     config.objective.weighting = "fixed"  # or uncertainty (Kendall 2018)
     config.objective.weights = ConfigDict()  # weight per task name; 1 where not given
-    config.objective.class_weights = "none"  # or balanced, from the training split
+    config.objective.class_weights = "none"  # or balanced, or positive (n_0 / n_1 for class 1), from the training split
     config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
     config.objective.delta = 4.0  # points at which Huber turns linear
 
@@ -132,6 +132,8 @@ def default() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.bootstrap = 2000  # resamples of participants per interval
+    config.evaluation.threshold = "youden"  # rule on validation: also f1, sensitivity_80, sensitivity_90; or argmax: 0.5
+    config.evaluation.multilabel = False  # the binary tasks are labels of which any number may hold: means over them
     config.evaluation.baselines = True
     config.evaluation.near_duplicates = True  # look for near-duplicate transcripts and windows in two splits
     config.evaluation.groups = ""  # csv of participant_id and columns of categories, for subgroups; "" for none

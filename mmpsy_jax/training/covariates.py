@@ -39,7 +39,7 @@ def sound(corpus: Corpus) -> Sound | None:
       InputError: a damaged shard.
     """
     modality = corpus.modalities.get(AUDIO)
-    if modality is None or modality.kind != "features":
+    if modality is None or modality.kind != "features" or modality.time_axis != 1:  # samples are no mel windows
         return None
     bands = int(np.delete(modality.shape, modality.time_axis)[0])
     statistics = np.full((len(corpus), 2 * bands), np.nan)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
+from mmpsy_jax import models
 from mmpsy_jax.data.frequencies import inverse_document_frequency
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
@@ -28,17 +29,22 @@ def fit(
       members: positions of the training participants in the corpus.
 
     Returns:
-      `bias`: initial output parameters by name; `class_weights` [classes] by task but regression; `network`: the
-      network's collection "fitted" (weights of n-grams).
+      `bias`: initial parameters of the network by name (output biases, a pretrained encoder); `class_weights`
+      [classes] by task but regression; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
+      of an encoder).
 
     Raises:
       InputError: a task without a single training label.
     """
     scores = {name: column[members] for name, column in corpus.labels.items()}
     limit = config.data.max_windows or None
+    made = of_scores(tasks, scores, config.objective.class_weights)
+    parameters, frozen = models.pretrained(config.model.name, config.model)
     return {
-        **of_scores(tasks, scores, config.objective.class_weights),
-        "network": {
+        **made,
+        "bias": made["bias"] | parameters,
+        "network": frozen
+        | {
             f"{m.name}_adapter": {"idf": inverse_document_frequency(corpus, m.name, members, limit)}
             for m in modalities
             if m.kind == "ids"

@@ -249,13 +249,14 @@ def table_of(
     """
     order = np.argsort(index)
     index = index[order]
+    who = {"cluster": [run.corpus.group[i] for i in index], "split": split, "fold": run.fold, "seed": run.seed}
     ids = [run.corpus.participants[i] for i in index]
     parts = []
     for task in tasks:
         value = multitask.probabilities(task, outputs[task.name])[order]
         column = {"y_prob" if task.kind == "binary" else "y_pred": value}
         truth = task.targets(run.corpus.labels[task.label][index])
-        parts.append(Predictions.build(ids, task.name, truth, split=split, fold=run.fold, seed=run.seed, **column))
+        parts.append(Predictions.build(ids, task.name, truth, **who, **column))
     return Predictions.concatenate(parts)
 
 

@@ -67,7 +67,7 @@ def build(
         """What depends on the fields that replicas may bring as arrays."""
         ours = overlay(config, values)
         return Parts(
-            rates=Rates(**{name: ours.model[field] for name, field in RATES.items()}),
+            rates=Rates(**{name: ours.model.get(field, 0.0) for name, field in RATES.items()}),
             objective=multitask.build(
                 tasks,
                 weighting=ours.objective.weighting,

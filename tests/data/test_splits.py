@@ -77,7 +77,7 @@ def test_unusable_arguments(big, k, options, message):
 
 def test_overlap_is_noticed():
     with pytest.raises(AssertionError, match="not disjoint"):
-        splits.check({"train": np.array([0, 1]), "test": np.array([1])}, 2)
+        splits.check({"train": np.array([0, 1]), "test": np.array([1])}, "ab")
 
 
 def test_no_validation_part_where_nothing_is_selected(big):

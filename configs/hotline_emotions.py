@@ -1,0 +1,41 @@
+"""Eleven emotions of a hotline caller's turns, any number of which may hold at once (arXiv 2405.04128).
+
+python launch.py --config=configs/hotline_emotions.py                       the built-in demo (SYNTHETIC), HuBERT
+python launch.py --config=configs/hotline_emotions.py:whisper               or :wav2vec2
+python launch.py --config=configs/hotline_emotions.py:hubert --config.data.dataset=hotline/calls
+  --config.data.source=DIR --config.model.folder=HF_FOLDER --config.cv.folds=5 --config.optimizer.learning_rate=1e-4
+
+As published: two-way heads, the sum of their cross-entropies, argmax. The better-founded alternative:
+--config.objective.class_weights=positive --config.evaluation.threshold=f1 (binary cross-entropy with positive weights,
+thresholds from validation). Best published weighted F1: 41.74 % (private data).
+
+Splits and folds are by caller, and every fold trains a new model. The published code does neither: its five folds are
+blocks of rows, and one model goes through all of them, so that from the second on it is evaluated on rows that it was
+trained on.
+"""
+
+from configs import hotline
+from mmpsy_jax.tasks import Task
+
+EMOTIONS = (
+    "despair",
+    "sadness",
+    "pain",
+    "guilt",
+    "confuse",
+    "helplessness",
+    "resentment",
+    "fear",
+    "numbness",
+    "anxiety",
+    "grievance",
+)
+
+
+def get_config(encoder: str = "hubert"):
+    """`encoder` is "hubert", "wav2vec2" or "whisper"."""
+    config = hotline.experiment("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in EMOTIONS])
+    if encoder == "hubert":
+        config.model.dropout = 0.0
+    config.evaluation.multilabel = True
+    return config.lock()

@@ -1,0 +1,109 @@
+"""Building the hotline corpus: what `launch.py build --dataset=hotline/...` calls."""
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_builders.mmpsy import place
+from mmpsy_jax.errors import InputError, one_of
+
+DATASET = "hotline"
+
+
+def build(
+    dataset: str = "hotline/demo",
+    data_dir: str | os.PathLike = "data",
+    *,
+    source: str | os.PathLike | None = None,
+    split_file: str | os.PathLike | None = None,
+    window_seconds: float | None = None,
+    participants: int | None = None,
+    seed: int | None = None,
+    seconds: tuple[float, float] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Builds a dataset, or returns the one that is there if it was made from the same source in the same way.
+
+    Args:
+      dataset: "hotline/demo" or "hotline/calls".
+      data_dir: root; the dataset goes to `data_dir/hotline/<config>/<version>`.
+      source: folder of the tables (`source.py`); not for the demo.
+      split_file: CSV `participant,split`, one line per caller; by default the split follows from a hash of the caller.
+      window_seconds: longer segments become several windows.
+      participants, seed, seconds: of the demo: callers, seed, shortest and longest segment.
+      overwrite: build again and replace what is there, once the new dataset is whole.
+
+    Returns:
+      the version folder.
+
+    Raises:
+      InputError: unknown dataset, unusable source, or a different dataset already in place.
+    """
+    from data_builders.hotline import hotline_dataset_builder as lib  # TFDS takes over half a second
+
+    name, _, config_name = dataset.partition("/")
+    if name != DATASET or config_name not in lib.CONFIGS:
+        raise one_of("dataset", dataset, [f"{DATASET}/{config}" for config in lib.CONFIGS])
+    if (config_name == "demo") == (source is not None):
+        raise InputError(f"{dataset}: --source=DIR (tables and wav files) belongs to hotline/calls, and only to it")
+    if window_seconds is not None and not 0 < window_seconds <= 30:
+        raise InputError(f"window_seconds {window_seconds}: more than 0 and at most 30, which is what Whisper hears")
+    given = {
+        "source": None if source is None else os.path.abspath(source),
+        "split_file": None if split_file is None else os.path.abspath(split_file),
+        "window_seconds": window_seconds,
+        "callers": participants,
+        "seed": seed,
+        "seconds": seconds,
+    }
+    config = dataclasses.replace(lib.CONFIGS[config_name], **{k: v for k, v in given.items() if v is not None})
+    folder = Path(data_dir).absolute() / DATASET / config_name / str(lib.Builder.VERSION)
+    with place.exclusive(folder):
+        if folder.exists() and not overwrite:
+            _require_same(folder, config)
+            return folder
+        with place.replacing(folder):
+            builder = lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config)
+            builder.download_and_prepare(file_format="array_record")
+    return folder
+
+
+def _require_same(folder: Path, config) -> None:
+    """Raises unless the dataset in `folder` is what `config` would build."""
+    from data_builders.hotline import hotline_dataset_builder as lib
+    from data_builders.hotline.source import read_calls
+
+    path = folder / lib.CORPUS_FILE
+    try:
+        card = json.loads(path.read_text())
+        have = {**card["options"], "source_sha256": card["source_sha256"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the card of a dataset built here: give --overwrite to replace it") from error
+    want = config.options()
+    if config.source is not None:
+        want["source_sha256"] = lib.digest(read_calls(Path(config.source)))
+    differing = [name for name, value in json.loads(json.dumps(want)).items() if have.get(name) != value]
+    if differing:
+        raise InputError(
+            f"{folder}: already holds a dataset that differs in {', '.join(differing)}: give --overwrite to replace "
+            "it, or another --data_dir"
+        )
+
+
+def main_build(argv: Sequence[str]) -> Path:
+    """`launch.py build --dataset=hotline/...`: parses the arguments after the verb, builds, prints where."""
+    parser = argparse.ArgumentParser(prog="launch.py build", description="Build hotline segments as TFDS records.")
+    parser.add_argument("--dataset", default="hotline/demo", help="hotline/demo or hotline/calls")
+    parser.add_argument("--data_dir", default="data", help="root of all datasets")
+    parser.add_argument("--source", help="folder of <caller>.csv and original_audio_data/")
+    parser.add_argument("--split_file", help="CSV participant,split, one line per caller; default: by a hash")
+    parser.add_argument("--window_seconds", type=float, help="longer segments become several windows (default 10)")
+    parser.add_argument("--participants", type=int, help="demo only: how many callers")
+    parser.add_argument("--seed", type=int, help="demo only")
+    parser.add_argument("--overwrite", action="store_true", help="replace the dataset that is there")
+    folder = build(**vars(parser.parse_args(argv)))
+    print(folder)
+    return folder

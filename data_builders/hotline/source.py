@@ -1,0 +1,162 @@
+"""The published layout of hotline calls: a table per caller, a wav file per segment (repo czl0914/psy_hotline_analysis).
+
+    SOURCE/<caller>.csv                               columns index, role, and one 0/1 column per emotion
+    SOURCE/original_audio_data/<caller>/<index>.wav   one segment
+
+A row is kept where `role` is 1: the caller. Two more columns are read where they are there: `negative` (0/1; otherwise
+a segment is negative where any emotion is, our choice) and `start_s`, the start of the segment in the call in seconds
+(otherwise the caller's kept segments lie one behind the other). A column `text` is never read.
+"""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Int16
+
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features.table import natural_key
+
+AUDIO_FOLDER = "original_audio_data"
+SAMPLE_RATE = 16_000
+CALLER_ROLE = 1
+# In the order of the published heads.
+EMOTIONS = (
+    "despair",
+    "sadness",
+    "pain",
+    "guilt",
+    "confuse",
+    "helplessness",
+    "resentment",
+    "fear",
+    "numbness",
+    "anxiety",
+    "grievance",
+)
+NEGATIVE = "negative"
+LABELS = (NEGATIVE, *EMOTIONS)
+REQUIRED = ("index", "role", *EMOTIONS)
+OPTIONAL = (NEGATIVE, "start_s", "text")
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """One turn of a caller.
+
+    Attributes:
+      caller: whose call it is.
+      index: number of the segment in the call; names its wav file.
+      labels: 0 or 1 by name of `LABELS`.
+      start_s: start in the call in seconds, None where the table does not say.
+      wav: the recording.
+    """
+
+    caller: str
+    index: int
+    labels: dict[str, int]
+    start_s: float | None
+    wav: Path
+
+    @property
+    def name(self) -> str:
+        """Unique id."""
+        return f"{self.caller}/{self.index}"
+
+
+def read_calls(folder: Path) -> dict[str, list[Segment]]:
+    """The caller's segments of every call, in the order of their index.
+
+    Raises:
+      InputError: no tables, a missing or unknown column, a cell that is not what its column holds, an index twice, a
+        caller without a segment, a wav file that is not there.
+    """
+    tables = sorted(folder.glob("*.csv"), key=lambda path: natural_key(path.stem)) if folder.is_dir() else []
+    if not tables:
+        raise InputError(f"{folder}: no <caller>.csv: give the folder that holds one table per caller")
+    return {path.stem: _read_call(path) for path in tables}
+
+
+def _read_call(path: Path) -> list[Segment]:
+    header, rows = _read_table(path)
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}: needed are {', '.join(REQUIRED)}")
+    for name in header:
+        if name not in (*REQUIRED, *OPTIONAL):
+            raise one_of(f"column of {path}", name, (*REQUIRED, *OPTIONAL))
+    made: dict[int, Segment] = {}
+    for line, row in rows:
+        if _whole(path, line, "role", row["role"]) != CALLER_ROLE:
+            continue
+        index = _whole(path, line, "index", row["index"])
+        if index in made:
+            raise InputError(f"{path}: line {line}: index {index} is there twice: keep one row per segment")
+        labels = {name: _flag(path, line, name, row[name]) for name in EMOTIONS}
+        negative = _flag(path, line, NEGATIVE, row[NEGATIVE]) if NEGATIVE in row else int(any(labels.values()))
+        start = _seconds(path, line, row["start_s"]) if "start_s" in row else None
+        wav = path.parent / AUDIO_FOLDER / path.stem / f"{index}.wav"
+        if not wav.is_file():
+            raise InputError(f"{wav}: missing, but line {line} of {path.name} is a turn of the caller: add the file")
+        made[index] = Segment(path.stem, index, {NEGATIVE: negative, **labels}, start, wav)
+    if not made:
+        raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
+    return [made[index] for index in sorted(made)]
+
+
+def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Header, and (line, cells by column) of every row."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True, restval="", restkey="")
+            header = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: no CSV file in UTF-8 ({type(error).__name__}): save it as one") from error
+    if len(set(header)) < len(header) or any("" in row for _, row in rows):
+        raise InputError(f"{path}: a column is there twice, or a row is longer than the header: mend the table")
+    return header, [(line, {name: cell.strip() for name, cell in row.items()}) for line, row in rows]
+
+
+def _whole(path: Path, line: int, name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise InputError(f"{path}: line {line}: {name} is no whole number of 0 or more: mend the cell")
+    return int(text)
+
+
+def _flag(path: Path, line: int, name: str, text: str) -> int:
+    if text not in ("0", "1"):
+        raise InputError(f"{path}: line {line}: {name} must be 0 or 1: mend the cell")
+    return int(text)
+
+
+def _seconds(path: Path, line: int, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{path}: line {line}: start_s must be seconds, 0 or more: mend the cell")
+    return value
+
+
+def read_samples(path: Path) -> Int16[np.ndarray, " n"]:
+    """A recording as 16-bit samples at 16 kHz; channels are averaged.
+
+    Raises:
+      InputError: no recording, an empty one, or one with samples that are not finite.
+    """
+    try:
+        values, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:  # what soundfile makes of a damaged file
+        raise InputError(f"{path}: cannot be read as a recording: give a wav file") from error
+    if not len(values) or not np.isfinite(values).all():
+        raise InputError(f"{path}: is empty or holds samples that are not finite: export the recording again")
+    mono = values.mean(axis=1)
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)

@@ -1,0 +1,153 @@
+"""The hotline builder: what it reads, whom it keeps, what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_builders.hotline import cli, demo, source
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.errors import InputError
+
+HEADER = ["index", "role", *source.EMOTIONS]
+NONE = [0] * len(source.EMOTIONS)
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """Three callers: two kept segments and an operator's turn each. SYNTHETIC."""
+    rng = np.random.default_rng(0)
+    for number, caller in enumerate(("a", "b", "c")):
+        table(tmp_path, caller, [[0, 0, *NONE], [3, 1, 1, *NONE[1:]], [12, 1, *NONE]])
+        for index, seconds in ((3, 0.25), (12, 0.4 + 0.1 * number)):
+            write_wav(tmp_path, caller, index, rng.uniform(-0.5, 0.5, round(16000 * seconds)))
+    return tmp_path
+
+
+def table(folder, caller, rows, header=HEADER):
+    with (folder / f"{caller}.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def write_wav(folder, caller, index, samples, rate=16000):
+    path = folder / source.AUDIO_FOLDER / caller / f"{index}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype="PCM_16")
+
+
+@pytest.fixture
+def split_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("split") / "split.csv"
+    path.write_text("participant,split\na,train\nb,validation\nc,test\n")
+    return path
+
+
+def test_records_hold_the_callers_turns_alone(calls, split_file, tmp_path):
+    folder = cli.build(
+        "hotline/calls", tmp_path / "data", source=calls, split_file=split_file, window_seconds=0.2
+    )
+    corpus = open_corpus(folder)
+    assert corpus.participants == ("a/3", "a/12", "b/3", "b/12", "c/3", "c/12")
+    assert corpus.group == ("a", "a", "b", "b", "c", "c")
+    assert corpus.split == ("train", "train", "validation", "validation", "test", "test")
+    assert corpus.labels["despair"].tolist() == [1, 0] * 3
+    assert corpus.labels["negative"].tolist() == [1, 0] * 3  # any emotion, where the table does not say
+    assert corpus.labels["grievance"].tolist() == [0] * 6
+    record = corpus.read(3)
+    wanted, _ = soundfile.read(calls / source.AUDIO_FOLDER / "b" / "12.wav", dtype="int16")
+    assert record["n_windows"] == 3 and record["audio_length"].tolist() == [3200, 3200, 1600]
+    np.testing.assert_array_equal(record["audio"].ravel()[: len(wanted)], wanted)
+    assert not record["audio"].ravel()[len(wanted) :].any()
+    # Without times the caller's turns lie one behind the other: 0.25 s, then windows of 0.2 s.
+    np.testing.assert_allclose(record["window_start_s"], [0.25, 0.45, 0.65], rtol=1e-6)
+    assert json.loads((folder / "corpus.json").read_text())["synthetic"] is False
+
+
+def test_times_and_the_negative_label_of_the_table_are_taken(calls):
+    header = ["index", "role", "negative", "start_s", "text", *source.EMOTIONS]
+    table(calls, "a", [[3, 1, 0, 7.5, "words", 1, *NONE[1:]], [12, 1, 1, 9, "words", *NONE]], header)
+    first, second = source.read_calls(calls)["a"]
+    assert (first.start_s, second.start_s) == (7.5, 9.0)
+    assert (first.labels["negative"], second.labels["negative"]) == (0, 1)
+
+
+def test_other_rates_and_channels_become_16_khz_mono(tmp_path):
+    time = np.arange(8000) / 8000
+    tone = 0.5 * np.sin(2 * np.pi * 200 * time)
+    write_wav(tmp_path, "a", 0, np.stack([tone, np.zeros(8000)], axis=1), 8000)
+    made = source.read_samples(tmp_path / source.AUDIO_FOLDER / "a" / "0.wav")
+    wanted = 32768 * 0.25 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000)
+    assert made.dtype == np.int16 and len(made) == 16000
+    np.testing.assert_allclose(made[1000:-1000], wanted[1000:-1000], atol=60)
+
+
+def faults():
+    good = [3, 1, *NONE]
+    yield "an unknown column", [good + [0]], [*HEADER, "despairr"], "despairr"
+    yield "a missing column", [good[:-1]], HEADER[:-1], "grievance"
+    yield "no number", [["x", 1, *NONE]], HEADER, "line 2: index"
+    yield "no flag", [[3, 1, 2, *NONE[1:]]], HEADER, "line 2: despair"
+    yield "twice", [good, good], HEADER, "line 3: index 3"
+    yield "nobody", [[3, 0, *NONE]], HEADER, "no row with role 1"
+    yield "no recording", [[4, 1, *NONE]], HEADER, "4.wav: missing"
+    yield "a row too long", [[*good, 1]], HEADER, "longer than the header"
+    yield "no time", [[*good, -1]], [*HEADER, "start_s"], "line 2: start_s"
+
+
+@pytest.mark.parametrize(("rows", "header", "message"), [pytest.param(*f[1:], id=f[0]) for f in faults()])
+def test_a_bad_table_is_refused(calls, rows, header, message):
+    table(calls, "a", rows, header)
+    with pytest.raises(InputError, match=message):
+        source.read_calls(calls)
+
+
+def test_a_bad_recording_is_refused(calls):
+    wav = calls / source.AUDIO_FOLDER / "a" / "3.wav"
+    wav.write_bytes(wav.read_bytes()[:20])
+    with pytest.raises(InputError, match="3.wav"):
+        source.read_samples(wav)
+    write_wav(calls, "a", 3, np.zeros(0))
+    with pytest.raises(InputError, match="empty"):
+        source.read_samples(wav)
+    with pytest.raises(InputError, match="no <caller>.csv"):
+        source.read_calls(calls / "nothing")
+
+
+def test_the_demo_is_built_once_and_refused_when_it_differs(tmp_path):
+    options = {"participants": 12, "seconds": (0.1, 0.2)}
+    folder = cli.build("hotline/demo", tmp_path, **options)
+    written = (folder / "corpus.json").stat().st_mtime_ns
+    assert cli.build("hotline/demo", tmp_path, **options) == folder
+    assert (folder / "corpus.json").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="seed"):
+        cli.build("hotline/demo", tmp_path, seed=1, **options)
+    corpus = open_corpus(folder)
+    assert corpus.card["synthetic"] is True
+    assert len(corpus) == 12 * demo.SEGMENTS
+    owners = [{c for c, s in zip(corpus.group, corpus.split, strict=True) if s == name} for name in set(corpus.split)]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 12  # no caller in two splits
+    assert all(0 < values.mean() < 1 for values in corpus.labels.values())
+
+
+def test_arguments_that_cannot_be_are_refused(tmp_path):
+    with pytest.raises(InputError, match="hotline/calls"):
+        cli.build("hotline/nothing", tmp_path)
+    with pytest.raises(InputError, match="--source"):
+        cli.build("hotline/calls", tmp_path)
+    with pytest.raises(InputError, match="Whisper"):
+        cli.build("hotline/demo", tmp_path, window_seconds=31)
+    with pytest.raises(InputError, match="at least 3"):
+        demo.write_source(tmp_path, callers=2)
+
+
+def test_a_tone_of_an_emotion_is_there_where_the_label_says_so(tmp_path):
+    demo.write_source(tmp_path, callers=3, seconds=(1.0, 1.2))
+    power = {0: [], 1: []}
+    for call in source.read_calls(tmp_path).values():
+        for segment in call:
+            spectrum = np.abs(np.fft.rfft(source.read_samples(segment.wav)[:16000] / 32768.0))
+            tone = round(demo._LOWEST_TONE * demo._STEP**10)  # Hz, one bin each
+            power[segment.labels["grievance"]].append(spectrum[tone - 8 : tone + 9].max())
+    assert min(power[1]) > 2 * max(power[0])
