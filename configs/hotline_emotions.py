@@ -14,27 +14,14 @@ blocks of rows, and one model goes through all of them, so that from the second 
 trained on.
 """
 
-from configs import hotline
+from configs import presets
+from data_builders.hotline.source import EMOTIONS
 from mmpsy_jax.tasks import Task
-
-EMOTIONS = (
-    "despair",
-    "sadness",
-    "pain",
-    "guilt",
-    "confuse",
-    "helplessness",
-    "resentment",
-    "fear",
-    "numbness",
-    "anxiety",
-    "grievance",
-)
 
 
 def get_config(encoder: str = "hubert"):
     """`encoder` is "hubert", "wav2vec2" or "whisper"."""
-    config = hotline.experiment("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in EMOTIONS])
+    config = presets.hotline("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in EMOTIONS])
     if encoder == "hubert":
         config.model.dropout = 0.0
     config.evaluation.multilabel = True

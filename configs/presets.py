@@ -9,6 +9,10 @@ from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import default
 
 CORPORA = ("demo", "released", "transcripts")
+# What stays as it is, as published: the convolutions of HuBERT and wav2vec 2.0, Whisper's encoder.
+FROZEN = {"hubert": "front_end/.*", "wav2vec2": "front_end/.*", "whisper": "encoder/.*|conv_./.*|position_table"}
+# Dropout of the published heads: that of config.final_dropout, but none for Whisper and the fine-grained HuBERT.
+DROPOUT = {"hubert": 0.1, "wav2vec2": 0.1, "whisper": 0.0}
 
 
 def experiment(name: str, corpus: str, tasks: Iterable[Task]) -> ConfigDict:
@@ -37,3 +41,42 @@ def experiment(name: str, corpus: str, tasks: Iterable[Task]) -> ConfigDict:
         config.model.update({"dropout": 0.4, "token_dropout": 0.5, "ngram_dropout": 0.5})
         config.optimizer.update({"learning_rate": 1e-2, "eps": 1e-3, "weight_decay": 0.05})
     return config.lock()
+
+
+def hotline(name: str, encoder: str, tasks: Iterable[Task]) -> ConfigDict:
+    """A locked config of one encoder on the demo.
+
+    Args:
+      name: of the workdir below runs/, followed by the encoder.
+      encoder: one of `FROZEN`.
+      tasks: what is predicted, all binary.
+    """
+    if encoder not in FROZEN:
+        raise one_of("argument of the config", encoder, FROZEN)
+    config = default()
+    config.name = f"{name}_{encoder}"
+    config.tasks = to_config(tasks)
+    config.data.dataset = "hotline/demo"
+    config.data.parts = 1  # an encoder hears whole windows
+    config.data.batch_size = 16
+    config.model = ConfigDict(
+        {
+            "name": "speech_emotion",
+            "encoder": encoder,
+            "folder": "",  # of Hugging Face, for pretrained weights; "" is a tiny random encoder
+            "train": ".*",  # pattern of the encoder's parameters that are trained
+            "freeze": FROZEN[encoder],  # pattern of those that are not; "" for none
+            "lora_rank": 0,  # of low-rank updates beside a frozen encoder, instead; 0 for none
+            "lora_alpha": 16.0,
+            "dropout": DROPOUT[encoder],
+            "dtype": "float32",
+            "remat": False,
+        }
+    )
+    # One training after another: replicas would each hold an encoder.
+    config.replicas.layout = "off"
+    config.optimizer.update({"learning_rate": 2e-3, "schedule": "linear", "warmup": "0 steps", "weight_decay": 0.0})
+    config.optimizer.b2 = 0.999
+    config.total = "20 epochs"
+    config.evaluation.threshold = "argmax"
+    return config

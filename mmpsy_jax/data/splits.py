@@ -107,8 +107,9 @@ def _divided(k: int, seed: int, strata: np.ndarray, group: np.ndarray) -> Iterat
     """(rest, part) of k folds; a group is in one part, whose strata are then alike as far as that allows."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds; `by_name` does without
 
-    kind = StratifiedKFold if len(np.unique(group)) == len(group) else StratifiedGroupKFold
-    return kind(k, shuffle=True, random_state=seed).split(strata, strata, group)
+    if len(np.unique(group)) == len(group):
+        return StratifiedKFold(k, shuffle=True, random_state=seed).split(strata, strata)
+    return StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(strata, strata, group)
 
 
 def check(split: Split, group: Sequence[str]) -> None:

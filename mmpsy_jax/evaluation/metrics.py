@@ -225,8 +225,8 @@ def multilabel(
 ) -> tuple[Scores, list[Scores]]:
     """Metrics of k labels of which any number may hold, overall and of each label.
 
-    A label that neither occurs nor is predicted has no F1, one that holds for nobody or everybody no AUROC; the means
-    over labels leave these out.
+    A label that neither occurs nor is predicted has no precision, recall or F1, one that holds for nobody or everybody
+    no AUROC; the means over labels leave these out.
 
     Args:
       y_true: 0 or 1.
@@ -234,26 +234,52 @@ def multilabel(
       positive: the decisions.
 
     Returns:
-      `f1_micro`, `f1_macro`, `f1_weighted` (by how often a label holds) and `auroc_macro`; then `f1` and `auroc` of
-      each label.
+      `precision_micro`, `precision_macro`, `precision_weighted` (by how often a label holds), the same of `recall` and
+      `f1`, and `auroc_macro`; then `precision`, `recall`, `f1` and `auroc` of each label.
     """
+    true, called = y_true == 1, np.asarray(positive, bool)
+    tp, fp, fn = ((a & b).sum(0).astype(float) for a, b in ((true, called), (~true, called), (true, ~called)))
+    each, means = of_labels(tp, fp, fn)
+    each["auroc"] = np.array(
+        [sk.roc_auc_score(t, p) if len(np.unique(t)) == 2 else math.nan for t, p in zip(true.T, y_prob.T, strict=True)]
+    )
+    reasons = dict.fromkeys(each, "the label neither occurs nor is predicted") | {"auroc": ONE_CLASS}
     per_label = []
-    for truth, prob, called in zip(y_true.T, y_prob.T, positive.T, strict=True):
-        both = len(np.unique(truth)) == 2
-        f1 = sk.f1_score(truth, called, zero_division=np.nan) if len(truth) else math.nan
-        values = {"f1": float(f1), "auroc": float(sk.roc_auc_score(truth, prob)) if both else math.nan}
-        reasons = {"f1": "the label neither occurs nor is predicted", "auroc": ONE_CLASS}
+    for k in range(y_true.shape[1]):
+        values = {name: float(column[k]) for name, column in each.items()}
         per_label.append(Scores(values, {name: reasons[name] for name, value in values.items() if math.isnan(value)}))
-    f1, auroc = (np.array([one.values[name] for one in per_label]) for name in ("f1", "auroc"))
-    support = y_true.sum(0)
-    tp, wrong = (positive * y_true).sum(), (positive != (y_true == 1)).sum()
-    values = {
-        "f1_micro": float(ratio(2 * tp, 2 * tp + wrong)),
-        "f1_macro": _mean(f1, np.ones_like(f1)),
-        "f1_weighted": _mean(f1, support),
-        "auroc_macro": _mean(auroc, np.ones_like(auroc)),
-    }
+    values = {name: float(value) for name, value in means.items()}
+    values["auroc_macro"] = _mean(each["auroc"], np.ones_like(tp))
     return Scores(values, {name: "undefined for every label" for name, v in values.items() if math.isnan(v)}), per_label
+
+
+def of_labels(
+    tp: Float[np.ndarray, "*r k"], fp: Float[np.ndarray, "*r k"], fn: Float[np.ndarray, "*r k"]
+) -> tuple[dict[str, Float[np.ndarray, "*r k"]], dict[str, Float[np.ndarray, "*r"]]]:
+    """Precision, recall and F1 of k labels from counts, and their micro, macro and weighted means.
+
+    As scikit-learn's, a precision without predictions and a recall without cases are 0; unlike there, all three are
+    NaN, and left out of the macro mean, for a label that has neither.
+    """
+    known = tp + fp + fn > 0
+
+    def three(hits: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> dict[str, np.ndarray]:
+        pairs = {
+            "precision": (hits, hits + wrong),
+            "recall": (hits, hits + missed),
+            "f1": (2 * hits, 2 * hits + wrong + missed),
+        }
+        return {name: np.nan_to_num(ratio(*pair)) for name, pair in pairs.items()}
+
+    each = {name: np.where(known, value, np.nan) for name, value in three(tp, fp, fn).items()}
+    pooled = three(tp.sum(-1), fp.sum(-1), fn.sum(-1))
+    weights = {"macro": known.astype(float), "weighted": tp + fn}
+    means = {}
+    for name, value in each.items():
+        means[f"{name}_micro"] = np.where(known.any(-1), pooled[name], np.nan)
+        for kind, weight in weights.items():
+            means[f"{name}_{kind}"] = ratio((np.nan_to_num(value) * weight).sum(-1), weight.sum(-1))
+    return each, means
 
 
 def _mean(values: Float[np.ndarray, " k"], weights: Float[np.ndarray, " k"]) -> float:

@@ -11,6 +11,7 @@ from mmpsy_jax.evaluation.bootstrap import Intervals, with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
 
 DEFAULT_THRESHOLD = 0.5
+ARGMAX = "argmax"  # the rule that chooses nothing: the likelier class
 # What is reported of each operating point.
 METRICS = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc")
 
@@ -19,15 +20,17 @@ def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
     """A threshold per fold from the validation rows of that fold, never from test.
 
     Returns:
-      {"fold", "value", "source", "n"} per fold; source is "validation", or "default" where the fold has no validation
-      rows of both classes.
+      {"fold", "value", "source", "n"} per fold; source is "validation", "argmax", or "default" where the fold has no
+      validation rows of both classes.
     """
     validation = rows.select(split="validation").known()
     made = []
     for fold in np.unique(rows.fold).tolist():
         part = validation.select(fold=fold)
         entry = {"fold": fold, "value": DEFAULT_THRESHOLD, "source": "default", "n": len(part)}
-        if len(np.unique(part.y_true)) == 2:
+        if rule == ARGMAX:
+            entry["source"] = ARGMAX
+        elif len(np.unique(part.y_true)) == 2:
             entry |= {"value": metrics.choose_threshold(part.y_true, part.y_prob, rule), "source": "validation"}
         made.append(entry)
     return made

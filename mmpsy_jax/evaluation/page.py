@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from mmpsy_jax import DISCLAIMER
-from mmpsy_jax.evaluation import audit_page, plots, split_page, sweep_page, tripod, wording
+from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, sweep_page, tripod, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import Predictions
@@ -48,6 +48,7 @@ def render(
     *,
     baselines: Mapping[str, Predictions],
     curves: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
+    calls: Mapping[str, str] | None = None,
 ) -> str:
     """The page as HTML text.
 
@@ -56,6 +57,7 @@ def render(
         and the corpus. A report with "runs" compares them: the first is the model, the others stand as its baselines.
       predictions, tasks, baselines: as given to `scoring.evaluate`.
       curves: by run the rows of its trainings, see `plots.learning_curves`; a single run is called "".
+      calls: pictures of long recordings by title, see `calls.pictures`.
     """
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -73,6 +75,8 @@ def render(
         runs=_runs(runs),
         optimum=_optimum(optimum) if optimum else None,
         interval_note=f"{wording.interval_note(report)} {wording.spread_note(report)}",
+        multilabel=multilabel.sections(report),
+        calls={title: Markup(svg) for title, svg in (calls or {}).items()},
         curves=_curves(curves),
         sweep=_sweep(context.get("sweep")),
         tasks=[_task(task, report, predictions, baselines, model) for task in tasks],

@@ -44,6 +44,7 @@ def write_report(
     curves: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     context: Mapping[str, Any] | None = None,
     baselines: Mapping[str, Predictions] | None = None,
+    calls: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Writes `report.json`, the self-contained page `report.html`, and `tables/` into `workdir`.
 
@@ -58,13 +59,15 @@ def write_report(
         told.
       baselines: as given to `evaluate`; their ROC and PR curves are then drawn beside the model's.
 
+      calls: pictures of long recordings by title, see `calls.pictures`.
+
     Returns:
       The content of `report.json`.
     """
     shown = _presentable(context or {})
     synthetic = bool(report["synthetic"] or (shown.get("corpus") or {}).get("synthetic"))
     content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": DISCLAIMER}
-    html = page.render(content, predictions, tasks, baselines=baselines or {}, curves={"": curves or {}})
+    html = page.render(content, predictions, tasks, baselines=baselines or {}, curves={"": curves or {}}, calls=calls)
     write_content(workdir, content, html)
     return content
 

@@ -22,6 +22,7 @@ from mmpsy_jax.evaluation import (
     decision,
     flags,
     metrics,
+    multilabel,
     operating_points,
     weighted,
 )
@@ -43,6 +44,7 @@ def evaluate(
     synthetic: bool = False,
     method: bootstrap.Method = "bca",
     threshold_rule: str = "youden",
+    as_labels: bool = False,
 ) -> dict[str, Any]:
     """Scores predictions beside baselines.
 
@@ -55,7 +57,8 @@ def evaluate(
       n_bootstrap: resamples of participants.
       synthetic: whether the corpus is a made one; then a very high AUROC is no sign of a leak.
       method: "bca" or "percentile".
-      threshold_rule: how thresholds are chosen on validation, see `metrics.choose_threshold`.
+      threshold_rule: how thresholds are chosen on validation, see `metrics.choose_threshold`; "argmax" takes 0.5.
+      as_labels: the binary tasks are labels of which any number may hold: "multilabel" has means over them.
 
     Returns:
       A dictionary of plain numbers, strings and None, described in `docs/evaluation.md`.
@@ -79,6 +82,7 @@ def evaluate(
         "tasks": {},
     }
     options = {"seed": seed, "resamples": n_bootstrap, "method": method}
+    binary: dict[str, Predictor] = {}
     for task in tasks:
         rows = rows_of(task, predictions)
         beside = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
@@ -86,6 +90,7 @@ def evaluate(
         others = {name: Predictor(task, table.mean_over_seeds(), threshold_rule) for name, table in beside.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}
         if task.kind == "binary":
+            binary[task.name] = model
             entry["threshold_rule"] = threshold_rule
             entry["thresholds"] = {name: one.thresholds for name, one in {"model": model, **others}.items()}
             found += flags.of_thresholds(task.name, model.thresholds)
@@ -99,6 +104,10 @@ def evaluate(
     for split in SPLITS:  # one family of tests per split: all tasks and baselines
         scored = [entry["splits"][split] for entry in report["tasks"].values() if split in entry["splits"]]
         comparison.adjust([one for part in scored for one in part["comparisons"].values()])
+    if as_labels:
+        thresholds = {name: model.thresholds for name, model in binary.items()}
+        by_split = {s: {name: m.rows.select(split=s) for name, m in binary.items()} for s in np.unique(predictions.split)}
+        report["multilabel"] = {s: multilabel.entry(rows, thresholds, options) for s, rows in by_split.items()}
     report["flags"] = sorted(found, key=lambda flag: flag["level"] != "red")
     return finite(report)
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 import mmpsy_jax
 from mmpsy_jax.data.audit import audit
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.evaluation import baselines, cards, flags, groups, report
+from mmpsy_jax.evaluation import baselines, calls, cards, flags, groups, report
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.files import read_rows
 from mmpsy_jax.tasks import Task
@@ -92,9 +92,9 @@ def evaluate(
     """The model beside the baselines, subgroups, near-duplicates; then the report and the model card."""
     named = groups.read_groups(config.evaluation.groups) if config.evaluation.groups else None
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
-    made = report.evaluate(
-        predictions, tasks, baselines=known.baselines, synthetic=bool(corpus.card["synthetic"]), **bootstrap
-    )
+    rules = {"threshold_rule": config.evaluation.threshold, "as_labels": config.evaluation.multilabel}
+    synthetic = bool(corpus.card["synthetic"])
+    made = report.evaluate(predictions, tasks, baselines=known.baselines, synthetic=synthetic, **rules, **bootstrap)
     made["subgroups"] = groups.evaluate(predictions, tasks, named, **bootstrap)
     if config.evaluation.near_duplicates:
         leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
@@ -112,11 +112,26 @@ def evaluate(
         "data": {"participants": len(corpus.participants), "texts_for_baseline": known.texts is not None},
         "sweep": chosen,
     }
-    content = report.write_report(
-        workdir, made, predictions, tasks, curves=curves, context=context, baselines=known.baselines
-    )
+    over_calls = {}
+    if corpus.card.get("group"):
+        tested = predictions.select(split="test").mean_over_seeds()
+        times = start_times(corpus, set(tested.participant_id.tolist()))
+        thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items()}
+        calls.write_csv(workdir / calls.FILE, tested, times, thresholds)
+        over_calls = calls.pictures(tested, times)
+    beside = {"curves": curves, "context": context, "baselines": known.baselines, "calls": over_calls}
+    content = report.write_report(workdir, made, predictions, tasks, **beside)
     cards.write_card(workdir, content)
     return content
+
+
+def start_times(corpus: Corpus, wanted: set[str]) -> dict[str, float]:
+    """Where some participants begin in seconds: segments in their call."""
+    return {
+        name: float(corpus.reader.read(i, ["window_start_s", "participant"])["window_start_s"][0])
+        for i, name in enumerate(corpus.participants)
+        if name in wanted
+    }
 
 
 def environment() -> dict[str, Any]:

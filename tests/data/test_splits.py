@@ -16,9 +16,9 @@ def big(corpus):
     phq = np.round(np.minimum(27, rng.exponential(6, 400))).astype(np.float32)
     gad = np.clip(np.round(0.7 * phq + rng.normal(0, 2, 400)), 0, 21).astype(np.float32)
     gad[:30] = np.nan
-    return dataclasses.replace(
-        corpus, participants=tuple(map(str, range(400))), split=("train",) * 400, labels={"phq9": phq, "gad7": gad}
-    )
+    names = tuple(map(str, range(400)))
+    labels = {"phq9": phq, "gad7": gad}
+    return dataclasses.replace(corpus, participants=names, split=("train",) * 400, group=names, labels=labels)
 
 
 STRATA = [("phq9", 10), ("gad7", 10)]
@@ -83,3 +83,20 @@ def test_overlap_is_noticed():
 def test_no_validation_part_where_nothing_is_selected(big):
     for split in splits.folds(big, 5, 0, STRATA, 0):
         assert len(split["validation"]) == 0 and len(split["train"]) + len(split["test"]) == 400
+
+
+def test_groups_stay_together(big):
+    callers = np.random.default_rng(1).integers(0, 40, 400)
+    grouped = dataclasses.replace(big, group=tuple(map(str, callers)))
+    made = splits.folds(grouped, 4, 0, STRATA, 0.2)
+    np.testing.assert_array_equal(np.sort(np.concatenate([split["test"] for split in made])), np.arange(400))
+    for split in made:
+        owners = [set(callers[part]) for part in split.values()]
+        assert all(owners) and sum(map(len, owners)) == len(set.union(*owners)) == 40
+        assert 0.1 < len(split["validation"]) / (400 - len(split["test"])) < 0.3
+    for split in splits.inner(grouped, made[0]["train"], 3, 0, STRATA):
+        assert not set(callers[split["train"]]) & set(callers[split["validation"]])
+    with pytest.raises(InputError, match=r"half the number of participants or groups \(20\)"):
+        splits.folds(grouped, 21, 0)
+    with pytest.raises(AssertionError, match="share a group"):
+        splits.by_name(dataclasses.replace(big, split=("train", "test") * 200, group=("same",) * 400))

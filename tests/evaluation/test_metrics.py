@@ -200,9 +200,11 @@ def test_multilabel_equals_scikit_learn(seed):
     prob = np.clip(0.3 * y + 0.7 * rng.random(y.shape), 0, 1)
     overall, labels = metrics.multilabel(y, prob, prob >= 0.5)
     for average in ("micro", "macro", "weighted"):
-        assert overall.values[f"f1_{average}"] == pytest.approx(sk.f1_score(y, prob >= 0.5, average=average))
+        for name, score in (("f1", sk.f1_score), ("precision", sk.precision_score), ("recall", sk.recall_score)):
+            assert overall.values[f"{name}_{average}"] == pytest.approx(score(y, prob >= 0.5, average=average))
     assert overall.values["auroc_macro"] == pytest.approx(sk.roc_auc_score(y, prob, average="macro"))
     assert [one.values["f1"] for one in labels] == pytest.approx(sk.f1_score(y, prob >= 0.5, average=None))
+    assert [one.values["recall"] for one in labels] == pytest.approx(sk.recall_score(y, prob >= 0.5, average=None))
     assert [one.values["auroc"] for one in labels] == pytest.approx(sk.roc_auc_score(y, prob, average=None))
     assert not overall.reasons
 
@@ -210,7 +212,8 @@ def test_multilabel_equals_scikit_learn(seed):
 def test_multilabel_leaves_out_labels_without_a_metric():
     y = np.array([[1.0, 0, 1], [0, 0, 1]])
     overall, labels = metrics.multilabel(y, np.array([[0.9, 0.1, 0.9], [0.2, 0.1, 0.8]]), y == 1)
-    assert labels[1].reasons == {"f1": "the label neither occurs nor is predicted", "auroc": metrics.ONE_CLASS}
-    assert overall.values == {"f1_micro": 1, "f1_macro": 1, "f1_weighted": 1, "auroc_macro": 1}
+    neither = dict.fromkeys(("precision", "recall", "f1"), "the label neither occurs nor is predicted")
+    assert labels[1].reasons == neither | {"auroc": metrics.ONE_CLASS}
+    assert len(overall.values) == 10 and set(overall.values.values()) == {1}
     nothing, _ = metrics.multilabel(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3), bool))
     assert all(np.isnan(value) for value in nothing.values.values()) and set(nothing.reasons) == set(nothing.values)

@@ -1,0 +1,91 @@
+"""Binary tasks of one run as labels of which any number may hold: means over them with intervals.
+
+The published hotline results are such means (arXiv 2405.04128, code/compute.ipynb): positives only, micro, macro, and
+weighted by how often a label holds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import bootstrap, metrics, wording
+from mmpsy_jax.evaluation.bootstrap import with_intervals
+from mmpsy_jax.evaluation.operating_points import decide
+from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.split_page import section
+from mmpsy_jax.evaluation.weighted import Statistic
+
+
+def entry(
+    rows: Mapping[str, Predictions], thresholds: Mapping[str, Sequence[Mapping[str, Any]]], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a report says of one split: `overall` with intervals over clusters, and `labels` by task.
+
+    Args:
+      rows: of the split by task, seeds averaged.
+      thresholds: of each task, see `operating_points.choose_thresholds`.
+      options: of `bootstrap.bootstrap`.
+
+    Raises:
+      InputError: not every participant has all labels.
+    """
+    first = next(iter(rows.values()))
+    for name, part in rows.items():
+        same = np.array_equal(part.participant_id, first.participant_id) and np.array_equal(part.fold, first.fold)
+        if not same or np.isnan(part.y_true).any():
+            raise InputError(
+                f"multilabel: not every participant has a {name!r} label: turn config.evaluation.multilabel off"
+            )
+    truth = np.stack([part.y_true for part in rows.values()], axis=1)
+    prob = np.stack([part.y_prob for part in rows.values()], axis=1)
+    called = np.stack([decide(part, thresholds[name]) for name, part in rows.items()], axis=1)
+    overall, labels = metrics.multilabel(truth, prob, called)
+    auroc = overall.values.pop("auroc_macro")  # has no interval here
+    made = bootstrap.bootstrap(first.cluster, statistic(truth, called), **options)
+    return {
+        "n_participants": len(np.unique(first.participant_id)),
+        "n_clusters": len(np.unique(first.cluster)),
+        "overall": {**with_intervals(overall, made), "auroc_macro": {"value": auroc}},
+        "labels": {
+            name: {"n_events": int(truth[:, k].sum()), **with_intervals(one, None)}
+            for k, (name, one) in enumerate(zip(rows, labels, strict=True))
+        },
+    }
+
+
+def statistic(truth: Float[np.ndarray, "n k"], called: Bool[np.ndarray, "n k"]) -> Statistic:
+    """The means of `metrics.multilabel` but AUROC for weighted samples of the rows."""
+    true = truth == 1
+    counts = [(a & b).astype(float) for a, b in ((true, called), (~true, called), (true, ~called))]
+
+    def of(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r m"]:
+        _, means = metrics.of_labels(*(weights @ count for count in counts))
+        return np.stack(list(means.values()), axis=1)
+
+    return of
+
+
+def sections(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Tables of the page: means, then labels, of the split that comes first."""
+    scored = (report.get("multilabel") or {}).get(wording.headline_split(report))
+    if not scored:
+        return []
+    means = [
+        [name, *(wording.cell(f"{name}_{kind}", scored["overall"][f"{name}_{kind}"]) for kind in _KINDS)]
+        for name in _NAMES
+    ]
+    labels = [
+        [task, str(one["n_events"]), *(wording.cell(name, one[name]) for name in (*_NAMES, "auroc"))]
+        for task, one in scored["labels"].items()
+    ]
+    note = f"{scored['n_participants']} participants in {scored['n_clusters']} clusters, which are what is resampled."
+    return [
+        section("Means over labels", ["of the positive class", *_KINDS], means, note=note, opened=True),
+        section("Each label", ["label", "events", *_NAMES, "AUROC"], labels, opened=True),
+    ]
+
+
+_NAMES, _KINDS = ("precision", "recall", "f1"), ("weighted", "macro", "micro")
