@@ -48,7 +48,10 @@ def write_csv(
     writer.writerow(COLUMNS)
     for call, fold, task, part, time in _calls(rows, start_s):
         reach = (time - time[0]) / max(time[-1] - time[0], 1e-9)
-        first, last = (part.y_prob[third].mean() for third in (reach <= 1 / 3, reach >= 2 / 3 if time[-1] > time[0] else reach == 0))
+        first, last = (
+            part.y_prob[third].mean()
+            for third in (reach <= 1 / 3, reach >= 2 / 3 if time[-1] > time[0] else reach == 0)
+        )
         known = part.known()
         share = known.y_true.mean() if len(known) else ""
         highest = int(part.y_prob.argmax())
@@ -72,9 +75,7 @@ def pictures(rows: Predictions, start_s: Mapping[str, float], most: int = PICTUR
     return {f"call {number}": _picture(number, tasks) for number, tasks in enumerate(longest, 1)}
 
 
-def _calls(
-    rows: Predictions, start_s: Mapping[str, float]
-) -> Iterator[tuple[str, int, str, Predictions, np.ndarray]]:
+def _calls(rows: Predictions, start_s: Mapping[str, float]) -> Iterator[tuple[str, int, str, Predictions, np.ndarray]]:
     """Call, fold, task, its rows in the order of time, and their times."""
     for fold in np.unique(rows.fold).tolist():
         for task in dict.fromkeys(rows.task.tolist()):
@@ -97,7 +98,9 @@ def _picture(number: int, tasks: Mapping[str, tuple[Predictions, np.ndarray]]) -
         mesh = axes.pcolormesh(edges, np.arange(len(tasks) + 1), prob, vmin=0, vmax=1, cmap="cividis", rasterized=True)
         for k, (part, _) in enumerate(tasks.values()):
             holds = np.flatnonzero(part.y_true == 1)
-            axes.plot((edges[holds] + edges[holds + 1]) / 2, np.full(len(holds), k + 0.5), "o", color="white", markersize=3)
+            axes.plot(
+                (edges[holds] + edges[holds + 1]) / 2, np.full(len(holds), k + 0.5), "o", color="white", markersize=3
+            )
         axes.set(xlabel="minutes into the call", yticks=np.arange(len(tasks)) + 0.5, yticklabels=list(tasks))
         axes.invert_yaxis()
         axes.grid(False)

@@ -106,7 +106,9 @@ def evaluate(
         comparison.adjust([one for part in scored for one in part["comparisons"].values()])
     if as_labels:
         thresholds = {name: model.thresholds for name, model in binary.items()}
-        by_split = {s: {name: m.rows.select(split=s) for name, m in binary.items()} for s in np.unique(predictions.split)}
+        by_split = {
+            s: {name: m.rows.select(split=s) for name, m in binary.items()} for s in np.unique(predictions.split)
+        }
         report["multilabel"] = {s: multilabel.entry(rows, thresholds, options) for s, rows in by_split.items()}
     report["flags"] = sorted(found, key=lambda flag: flag["level"] != "red")
     return finite(report)

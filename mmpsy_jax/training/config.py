@@ -132,7 +132,9 @@ def default() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.bootstrap = 2000  # resamples of participants per interval
-    config.evaluation.threshold = "youden"  # rule on validation: also f1, sensitivity_80, sensitivity_90; or argmax: 0.5
+    config.evaluation.threshold = (
+        "youden"  # rule on validation: also f1, sensitivity_80, sensitivity_90; or argmax: 0.5
+    )
     config.evaluation.multilabel = False  # the binary tasks are labels of which any number may hold: means over them
     config.evaluation.baselines = True
     config.evaluation.near_duplicates = True  # look for near-duplicate transcripts and windows in two splits

@@ -45,9 +45,7 @@ def split_file(tmp_path_factory):
 
 
 def test_records_hold_the_callers_turns_alone(calls, split_file, tmp_path):
-    folder = cli.build(
-        "hotline/calls", tmp_path / "data", source=calls, split_file=split_file, window_seconds=0.2
-    )
+    folder = cli.build("hotline/calls", tmp_path / "data", source=calls, split_file=split_file, window_seconds=0.2)
     corpus = open_corpus(folder)
     assert corpus.participants == ("a/3", "a/12", "b/3", "b/12", "c/3", "c/12")
     assert corpus.group == ("a", "a", "b", "b", "c", "c")
