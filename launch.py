@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         if verb == "ablate":
             return _train(rest, ablate=True)
         if verb == "build":
-            _builder(_given(rest, "dataset")).main_build(rest)
+            _build(rest)
             return 0
         if verb == "check":
             from data_builders.mmpsy import cli
@@ -167,23 +167,32 @@ def _ablate(config, dataset_dir, workdir, minutes: list[str]) -> int:
     return 0
 
 
+def _build(arguments: list[str]) -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--dataset", default="")
+    _builder(parser.parse_known_args(arguments)[0].dataset).main_build(arguments)
+
+
 def _dataset(config, main_process: bool):
     """The folder of built records; builds it first on the main process where it is not there."""
+    import inspect
+
     import jax
     from jax.experimental import multihost_utils
+
+    from mmpsy_jax.errors import InputError
 
     data = config.data
     if data.folder:
         return data.folder
     cli = _builder(data.dataset)
-    options = {
-        "data_dir": data.data_dir,
-        "source": data.source or None,
-        "split_file": data.split_file or None,
-        "participants": data.participants or None,
-    }
-    if cli.DATASET != "hotline":
-        options |= {"skip_bad": data.skip_bad, "workers": data.workers or None}
+    options = {name: data[name] for name in ("source", "split_file", "skip_bad", "workers", "participants") if data[name]}
+    for name in options:
+        if name not in inspect.signature(cli.build).parameters:
+            raise InputError(f"config.data.{name} is not for {data.dataset}: leave it out")
+    options["data_dir"] = data.data_dir
     if main_process:
         folder = cli.build(data.dataset, **options)
     if jax.process_count() > 1:
@@ -200,16 +209,6 @@ def _builder(dataset: str):
     else:
         from data_builders.mmpsy import cli
     return cli
-
-
-def _given(arguments: list[str], option: str) -> str:
-    """Value of `--option=value` or `--option value`; empty where it is not there."""
-    for i, text in enumerate(arguments):
-        if text.startswith(f"--{option}="):
-            return text.split("=", 1)[1]
-        if text == f"--{option}":
-            return "".join(arguments[i + 1 : i + 2])
-    return ""
 
 
 def _explain_flags(argv: list[str], error: Exception) -> str:

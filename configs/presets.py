@@ -77,6 +77,6 @@ def hotline(name: str, encoder: str, tasks: Iterable[Task]) -> ConfigDict:
     config.replicas.layout = "off"
     config.optimizer.update({"learning_rate": 2e-3, "schedule": "linear", "warmup": "0 steps", "weight_decay": 0.0})
     config.optimizer.b2 = 0.999
-    config.total = "20 epochs"
+    config.total = "30 epochs"
     config.evaluation.threshold = "argmax"
     return config

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import presets
+from mmpsy_jax import models
 from mmpsy_jax.models.mental_perceiver import Modality
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import fitted, mesh, programs, step
@@ -15,9 +17,10 @@ from mmpsy_jax.training.config import default, flatten, jsonable
 
 AUDIO = Modality("audio", "features", (1800, 80), True)
 TEXT = Modality("text", "features", (175, 768))
+SAMPLES = Modality("audio", "features", (48000, 1))
 IDS = Modality("text", "ids", (175, 4), vocabulary=65536)
 
-# Parameters of the network per config and argument; docs/mental_perceiver.md shows the same table.
+# Parameters of the network per config and argument; docs/mental_perceiver.md and docs/hotline.md show the same tables.
 PARAMETERS = {
     ("phq", "demo"): 359_559,
     ("phq", "released"): 359_559,
@@ -29,6 +32,12 @@ PARAMETERS = {
     ("multitask", "released"): 360_589,
     ("multitask", "transcripts"): 4_346_509,
     ("smoke", None): 102_189,
+    ("hotline_negative", "hubert"): 21_474,
+    ("hotline_negative", "wav2vec2"): 21_474,
+    ("hotline_negative", "whisper"): 27_106,
+    ("hotline_emotions", "hubert"): 32_694,
+    ("hotline_emotions", "wav2vec2"): 32_694,
+    ("hotline_emotions", "whisper"): 38_326,
 }
 
 
@@ -37,14 +46,21 @@ def load(name, argument):
     return module.get_config() if argument is None else module.get_config(argument)
 
 
-def batch(argument, groups=8, b=1, slots=4):
-    modalities = (IDS,) if argument == "transcripts" else (AUDIO, TEXT)
+def fields(config, model):
+    """Names of all fields; those of another network than the default one are checked when it is built."""
+    found = {name for name in flatten(jsonable(config)) if name != "tasks"}
+    return found if model == default().model.name else {name for name in found if not name.startswith("model.")}
+
+
+def batch(argument, labels, groups=8, b=1, slots=4):
+    modalities = {"transcripts": (IDS,), **dict.fromkeys(presets.FROZEN, (SAMPLES,))}.get(argument, (AUDIO, TEXT))
+    dtypes = {IDS: jnp.int32, SAMPLES: jnp.int16}
     made = {}
     for m in modalities:
-        made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), jnp.int32 if m.kind == "ids" else jnp.float16)
+        made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), dtypes.get(m, jnp.float16))
         made[f"{m.name}_start_s"] = jax.ShapeDtypeStruct((groups, slots), jnp.float32)
         made |= {f"{m.name}_{what}": jax.ShapeDtypeStruct((groups, slots), jnp.int32) for what in ("length", "row")}
-    made["labels"] = {name: jax.ShapeDtypeStruct((groups, b), jnp.float32) for name in ("phq9", "gad7")}
+    made["labels"] = {name: jax.ShapeDtypeStruct((groups, b), jnp.float32) for name in labels}
     made["valid"] = jax.ShapeDtypeStruct((groups, b), jnp.bool_)
     made["index"] = jax.ShapeDtypeStruct((groups, b), jnp.int32)
     return made, modalities
@@ -58,15 +74,16 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize(("name", "argument"), sorted(PARAMETERS, key=str))
 def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     config = load(name, argument)
-    assert flatten(jsonable(config)).keys() - {"tasks"} == flatten(jsonable(default())).keys() - {"tasks"}
+    assert fields(config, config.model.name) == fields(default(), config.model.name)
     tasks = from_config(config.tasks)
-    inputs, modalities = batch(argument)
+    labels = {task.label for task in tasks}
+    inputs, modalities = batch(argument, labels)
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
-    scores = {label: np.arange(20, dtype=np.float32) for label in ("phq9", "gad7")}
-    constants = {
-        **fitted.of_scores(tasks, scores, "none"),
-        "network": {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {},
-    }
+    scores = {label: np.arange(20, dtype=np.float32) for label in labels}
+    parameters, frozen = models.pretrained(config.model.name, config.model)
+    given = fitted.of_scores(tasks, scores, "none")
+    idf = {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {}
+    constants = {**given, "bias": given["bias"] | parameters, "network": frozen | idf}
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)
     state = jax.eval_shape(made.init, jax.ShapeDtypeStruct((), jnp.int32), inputs, constants)
     after, metrics = jax.eval_shape(made.update, state, inputs)

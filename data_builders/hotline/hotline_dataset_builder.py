@@ -18,7 +18,7 @@ from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
 from data_builders.hotline.source import LABELS, SAMPLE_RATE, Segment
 from data_builders.mmpsy import splits, writer
-from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
+from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT, LocalInfo
 from mmpsy_jax.files import write_json
 
 GROUP = "caller"
@@ -107,7 +107,7 @@ class Builder(tfds.core.ShardBasedBuilder):
             "audio": tensor(shape=(None, self.builder_config.window_samples, 1), dtype=np.int16, encoding="bytes"),
             "audio_length": tensor(shape=(None,), dtype=np.int32),
         }
-        return tfds.core.DatasetInfo(
+        return LocalInfo(
             builder=self,
             description="Turns of hotline callers with emotion labels.",
             features=tfds.features.FeaturesDict(features),

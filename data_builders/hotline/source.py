@@ -1,4 +1,4 @@
-"""The published layout of hotline calls: a table per caller, a wav file per segment (repo czl0914/psy_hotline_analysis).
+"""The layout of the published hotline code (repo czl0914/psy_hotline_analysis): a table per caller, a wav per segment.
 
     SOURCE/<caller>.csv                               columns index, role, and one 0/1 column per emotion
     SOURCE/original_audio_data/<caller>/<index>.wav   one segment

@@ -105,7 +105,7 @@ CONFIGS = {
 }
 
 
-class _LocalInfo(tfds.core.DatasetInfo):
+class LocalInfo(tfds.core.DatasetInfo):
     """Never looks elsewhere for precomputed information: TFDS would leave an empty temporary folder each time."""
 
     def initialize_from_bucket(self) -> None:
@@ -152,7 +152,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         if config.include_text:
             features["transcript"] = tfds.features.Text()
         metadata = self.get_metadata()  # README.md and CITATIONS.bib beside this file
-        return _LocalInfo(
+        return LocalInfo(
             builder=self,
             description=metadata.description,
             citation=metadata.citation,

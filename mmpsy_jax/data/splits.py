@@ -56,8 +56,10 @@ def folds(
     for rest, test in _divided(k, seed, strata, group):
         train, validation = rest, rest[:0]
         if validation_fraction and grouped:
-            parts = _divided(max(2, round(1 / validation_fraction)), seed + len(made), strata[rest], group[rest])
-            train, validation = (rest[part] for part in next(parts))
+            count = min(max(2, round(1 / validation_fraction)), len(np.unique(group[rest])))
+            own = _strata(corpus, stratify_by, at_least=count, members=rest)
+            divided = _divided(count, seed + len(made), own, group[rest])
+            train, validation = (rest[part] for part in next(divided))
         elif validation_fraction:
             from sklearn.model_selection import train_test_split
 

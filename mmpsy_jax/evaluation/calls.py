@@ -35,8 +35,7 @@ def write_csv(
 
     Columns: `seconds` from the start of the first segment to that of the last; `mean_prob`; `share_called` of segments
     at or above the threshold, `share_true` of those with a known label; `first_third` and `last_third`, the mean
-    probability of the segments that begin in that third of the call (the nearest segment counts in any case), and their
-    difference `change`; `highest_prob` and where it is.
+    probability of the segments that begin in that third of these seconds, and their difference `change`; `highest_prob` and where it is.
 
     Args:
       rows: of one split, seeds averaged, `cluster` being the call.
@@ -47,11 +46,8 @@ def write_csv(
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for call, fold, task, part, time in _calls(rows, start_s):
-        reach = (time - time[0]) / max(time[-1] - time[0], 1e-9)
-        first, last = (
-            part.y_prob[third].mean()
-            for third in (reach <= 1 / 3, reach >= 2 / 3 if time[-1] > time[0] else reach == 0)
-        )
+        third = (time[-1] - time[0]) / 3
+        first, last = part.y_prob[time <= time[0] + third].mean(), part.y_prob[time >= time[-1] - third].mean()
         known = part.known()
         share = known.y_true.mean() if len(known) else ""
         highest = int(part.y_prob.argmax())

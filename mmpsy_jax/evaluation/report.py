@@ -99,7 +99,7 @@ def summary(report: Mapping[str, Any]) -> str:
         ": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))) for flag in report["flags"]
     ]
     boot, context = report["bootstrap"], report.get("context") or {}
-    lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over participants:")
+    lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over {boot['unit']}:")
     for name, entry in report["tasks"].items():
         scored = entry["splits"].get(split)
         if scored is None:

@@ -71,10 +71,12 @@ def evaluate(
     if not len(predictions):
         raise InputError("evaluate: there are no predictions")
     found = list(flags.of_table(predictions))
+    alone = np.array_equal(predictions.cluster, predictions.participant_id)
+    how = {"unit": "participants" if alone else "clusters of participants"}
     report: dict[str, Any] = {
         "format": FORMAT,
         "synthetic": bool(synthetic),
-        "bootstrap": {"resamples": n_bootstrap, "seed": seed, "method": method, "level": bootstrap.LEVEL},
+        "bootstrap": {**how, "resamples": n_bootstrap, "seed": seed, "method": method, "level": bootstrap.LEVEL},
         "folds": np.unique(predictions.fold).tolist(),
         "seeds": np.unique(predictions.seed).tolist(),
         "baselines": list(baselines),

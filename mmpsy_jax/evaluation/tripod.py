@@ -100,7 +100,7 @@ def _measures(report: Report) -> str:
         for scored in entry["splits"].values()
         for metric in scored["model"]
     )
-    return f"{', '.join(names)}; {boot['level']:.0%} {boot['method']} bootstrap intervals over participants."
+    return f"{', '.join(names)}; {boot['level']:.0%} {boot['method']} bootstrap intervals over {boot['unit']}."
 
 
 def _imbalance(report: Report) -> str | None:

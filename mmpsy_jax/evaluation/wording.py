@@ -123,7 +123,7 @@ def interval_note(report: Mapping[str, Any]) -> str:
     """What the brackets behind a value are."""
     boot = report["bootstrap"]
     return (
-        f"{boot['level']:.0%} bootstrap intervals over participants ({boot['resamples']} resamples, {boot['method']}, "
+        f"{boot['level']:.0%} bootstrap intervals over {boot['unit']} ({boot['resamples']} resamples, {boot['method']}, "
         f"seed {boot['seed']})."
     )
 

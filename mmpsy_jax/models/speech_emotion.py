@@ -223,7 +223,7 @@ def low_rank(nested: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def standardised(samples: Float[Array, "s t"], mask: Bool[Array, "s t"]) -> Float[Array, "s t"]:
-    """Each window to mean 0 and variance 1 over its own samples, as wav2vec 2.0's feature extractor does; 0 behind."""
+    """Each window to mean 0 and variance 1 over its own samples, 0 behind, as wav2vec 2.0's extractor a recording."""
     count = jnp.maximum(mask.sum(1, keepdims=True), 1)
     mean = jnp.where(mask, samples, 0).sum(1, keepdims=True) / count
     variance = jnp.where(mask, jnp.square(samples - mean), 0).sum(1, keepdims=True) / count

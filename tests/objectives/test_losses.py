@@ -166,3 +166,29 @@ def test_wrong_settings_are_refused(changes, message):
         build(**changes)
     with pytest.raises(InputError, match="fixed, uncertainty"):
         build(weighting="druw").init()
+
+
+def test_two_way_softmax_with_positive_weights_is_binary_cross_entropy_with_them(rng):
+    scores = np.array([0, 0, 1, 0, 1, 0, 0, NAN], np.float32)
+    task = tasks.Task("fear", "fear", "binary", (1.0,))
+    weights = multitask.class_weights(task, scores, "positive")
+    assert weights == (1.0, 5 / 2)
+    logits = rng.normal(size=(8, 2)).astype(np.float32)
+    each, weight = losses.binary(jnp.asarray(logits), jnp.asarray(scores), jnp.array(weights))
+    p = scipy.special.expit(logits[:7, 1] - logits[:7, 0])
+    wanted = -(2.5 * scores[:7] * np.log(p) + (1 - scores[:7]) * np.log(1 - p))
+    np.testing.assert_allclose((each * weight)[:7], wanted, rtol=1e-5)
+    assert multitask.class_weights(task, np.zeros(3, np.float32), "positive") == (1.0, 1.0)
+
+
+def test_the_loss_of_several_binary_tasks_is_the_sum_of_their_cross_entropies(rng):
+    several = [tasks.Task(name, name, "binary", (1.0,)) for name in ("fear", "pain", "guilt")]
+    objective = multitask.build(several, weighting="fixed", weights={}, ccc=0.0, delta=1.0)
+    outputs = {task.name: rng.normal(size=(5, 2)).astype(np.float32) for task in several}
+    labels = {task.name: rng.integers(0, 2, 5).astype(np.float32) for task in several}
+    ones = {task.name: jnp.ones(2) for task in several}
+    loss, _ = objective({}, *jax.tree.map(jnp.asarray, (outputs, labels, np.ones(5, bool), ones)))
+    wanted = sum(
+        -scipy.special.log_softmax(outputs[k], axis=1)[np.arange(5), labels[k].astype(int)].mean() for k in outputs
+    )
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)

@@ -1,0 +1,117 @@
+"""Means over labels with intervals, the rule argmax, and calls in time, against direct formulas. All rows are random."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import bootstrap, calls, flags, metrics, multilabel
+from mmpsy_jax.evaluation.operating_points import choose_thresholds
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
+
+LABELS = ("fear", "pain", "guilt")
+HALF = {name: [{"fold": 0, "value": 0.5}] for name in LABELS}
+OPTIONS = {"seed": 0, "resamples": 50, "method": "percentile"}
+
+
+@pytest.fixture
+def table():
+    """Five callers with eight segments each."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"c{i}/{j}" for i in range(5) for j in range(8)])
+    parts = []
+    for share, name in zip((0.2, 0.5, 0.7), LABELS, strict=True):
+        y = (rng.random(40) < share).astype(float)
+        prob = np.clip(0.4 * y + 0.6 * rng.random(40), 0, 1)
+        parts.append(Predictions.build(ids, name, y, y_prob=prob, cluster=[i.split("/")[0] for i in ids]))
+    return Predictions.concatenate(parts)
+
+
+def by_label(table):
+    return {name: table.select(task=name) for name in LABELS}
+
+
+def test_the_means_of_a_resample_are_those_of_its_rows(table):
+    rows = by_label(table)
+    truth, prob = (np.stack([getattr(part, c) for part in rows.values()], axis=1) for c in ("y_true", "y_prob"))
+    weights = np.random.default_rng(1).integers(0, 3, (4, 40))
+    made = multilabel.statistic(truth, prob >= 0.5)(weights.astype(float))
+    for drawn, values in zip(weights, made, strict=True):
+        again = np.repeat(np.arange(40), drawn)
+        overall, _ = metrics.multilabel(truth[again], prob[again], prob[again] >= 0.5)
+        assert values.tolist() == pytest.approx([v for name, v in overall.values.items() if name != "auroc_macro"])
+
+
+def test_an_entry_has_the_point_values_and_intervals_over_callers(table):
+    made = multilabel.entry(by_label(table), HALF, OPTIONS)
+    truth, prob = (
+        np.stack([getattr(part, c) for part in by_label(table).values()], axis=1) for c in ("y_true", "y_prob")
+    )
+    overall, labels = metrics.multilabel(truth, prob, prob >= 0.5)
+    assert (made["n_participants"], made["n_clusters"]) == (40, 5)
+    assert {name: cell["value"] for name, cell in made["overall"].items()} == pytest.approx(overall.values)
+    wanted = bootstrap.bootstrap(np.repeat(np.arange(5), 8), multilabel.statistic(truth, prob >= 0.5), **OPTIONS)
+    assert made["overall"]["precision_micro"]["low"] == pytest.approx(wanted.low[0])
+    assert made["labels"]["guilt"]["f1"]["value"] == pytest.approx(labels[2].values["f1"])
+    assert made["labels"]["fear"]["n_events"] == truth[:, 0].sum()
+
+
+def test_a_missing_label_is_refused(table):
+    rows = by_label(table)
+    rows["pain"] = rows["pain"].take(np.arange(39))
+    with pytest.raises(InputError, match="pain"):
+        multilabel.entry(rows, HALF, OPTIONS)
+
+
+def test_argmax_looks_at_no_validation_row(table):
+    validation = table.select(task="fear")
+    rows = Predictions(**{**vars(validation), "split": np.full(40, "validation")})
+    assert choose_thresholds(rows, "argmax") == [{"fold": 0, "value": 0.5, "source": "argmax", "n": 40}]
+    assert choose_thresholds(rows, "f1")[0]["source"] == "validation"
+
+
+def test_clusters_travel_with_the_table_and_alone_are_not_written(table, tmp_path):
+    write_csv(tmp_path / "with.csv", table)
+    assert read_csv(tmp_path / "with.csv").cluster.tolist() == table.cluster.tolist()
+    assert table.mean_over_seeds().select(task="fear").cluster.tolist() == table.select(task="fear").cluster.tolist()
+    write_csv(tmp_path / "alone.csv", Predictions.build(["a", "b"], "fear", [0, 1], y_prob=0.5))
+    assert "cluster" not in (tmp_path / "alone.csv").read_text()
+    assert read_csv(tmp_path / "alone.csv").cluster.tolist() == ["a", "b"]
+
+
+def test_a_caller_in_two_splits_is_a_red_flag(table):
+    split = np.where(np.arange(len(table)) % 8 < 4, "validation", "test")
+    shared = Predictions(**{**vars(table), "split": split})
+    assert "participant_in_two_splits" in [flag["code"] for flag in flags.of_table(shared)]
+    apart = Predictions(**{**vars(shared), "cluster": shared.participant_id})
+    assert "participant_in_two_splits" not in [flag["code"] for flag in flags.of_table(apart)]
+
+
+def test_calls_are_summarised_in_time(tmp_path):
+    ids = [f"c/{i}" for i in range(4)]
+    prob, truth = np.array([0.9, 0.1, 0.3, 0.6]), np.array([1.0, 0, np.nan, 1])
+    rows = Predictions.build(ids, "fear", truth, y_prob=prob, cluster=["c"] * 4)
+    calls.write_csv(tmp_path / "calls.csv", rows, {"c/0": 60.0, "c/1": 0.0, "c/2": 10.0, "c/3": 50.0}, HALF)
+    (row,) = csv.DictReader((tmp_path / "calls.csv").open())
+    numbers = {name: float(value) for name, value in row.items() if name not in ("call", "task")}
+    assert row["call"] == "c" and row["task"] == "fear"
+    assert numbers == pytest.approx(
+        {
+            "fold": 0, "segments": 4, "seconds": 60, "mean_prob": prob.mean(), "share_called": 0.5,
+            "share_true": 2 / 3, "first_third": 0.2, "last_third": 0.75, "change": 0.55, "highest_prob": 0.9,
+            "highest_at_s": 60,
+        }
+    )  # fmt: skip
+
+
+def test_pictures_are_of_the_longest_calls_and_name_nobody(table):
+    short = table.take(np.char.find(table.participant_id, "c4/7") < 0)
+    times = {name: 10.0 * int(name.split("/")[1]) for name in table.participant_id.tolist()}
+    made = calls.pictures(short, times, most=2)
+    assert list(made) == ["call 1", "call 2"]
+    for svg in made.values():
+        assert all(label in svg for label in LABELS) and not re.search(r"c\d/\d", svg)
+    one = table.take(table.participant_id == "c0/0")
+    assert len(calls.pictures(one, times)) == 1  # a call of a single segment

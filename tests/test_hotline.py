@@ -1,0 +1,120 @@
+"""Whole runs of the hotline configs on a small demo (SYNTHETIC)."""
+
+import csv
+import importlib
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import launch
+from data_builders.hotline import cli
+from data_builders.hotline.source import EMOTIONS
+from mmpsy_jax import models
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import loop, run, trained, trainings
+from tests.runs import losses
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory):
+    """Records of a small demo: 10 callers, segments of 0.3 to 0.5 s."""
+    options = {"participants": 10, "seconds": (0.3, 0.5), "window_seconds": 0.25}
+    return cli.build("hotline/demo", tmp_path_factory.mktemp("hotline"), **options)
+
+
+def small(calls, encoder, tasks=2):
+    config = importlib.import_module("configs.hotline_emotions").get_config(encoder)
+    config.data.folder = str(calls)
+    config.tasks = config.tasks[:tasks]
+    config.total = "4 epochs"
+    config.evaluation.bootstrap = 20
+    config.compile_cache = ""
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(calls, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "hubert"
+    return workdir, run.run(small(calls, "hubert"), calls, workdir)
+
+
+def test_training_lowers_the_loss_and_leaves_what_is_frozen(finished, calls):
+    workdir, _ = finished
+    values = [loss for _, loss in losses(workdir)]
+    assert values[-1] < 0.95 * values[0]
+    config = small(calls, "hubert")
+    start, frozen = models.pretrained("speech_emotion", config.model)
+    made = trained.load_weights(workdir / "model.safetensors")
+    assert jax.tree.all(jax.tree.map(np.array_equal, made["fitted"]["network"], frozen))
+    same = jax.tree.map(np.array_equal, made["params"]["network"]["encoder"], start["encoder"])
+    assert not any(jax.tree.leaves(same["layer_0"]["attention"]["query"]["kernel"]))
+
+
+@pytest.mark.parametrize(("encoder", "lora"), [("wav2vec2", 0), ("whisper", 0), ("hubert", 2)])
+def test_training_lowers_the_loss_with_every_encoder(calls, tmp_path, encoder, lora):
+    config = small(calls, encoder)
+    config.model.lora_rank = lora
+    config.optimizer.learning_rate = 5e-3
+    corpus = open_corpus(calls)
+    (split,) = trainings.folds(config, from_config(config.tasks), corpus)
+    loop.train(loop.Run(config, corpus, split, tmp_path / encoder))
+    values = [loss for _, loss in losses(tmp_path / encoder)]
+    assert values[-1] < 0.97 * values[0]
+
+
+def test_the_report_has_means_over_labels_and_calls_in_time(finished, calls):
+    workdir, report = finished
+    corpus = open_corpus(calls)
+    callers = {c for c, s in zip(corpus.group, corpus.split, strict=True) if s == "test"}
+    table = read_csv(workdir / "predictions.csv")
+    assert set(table.select(split="test").cluster) == callers
+    scored = report["multilabel"]["test"]
+    assert scored["n_clusters"] == len(callers) and scored["n_participants"] == 12 * len(callers)
+    assert scored["labels"].keys() == set(EMOTIONS[:2]) and "f1_weighted" in scored["overall"]
+    assert report["tasks"][EMOTIONS[0]]["thresholds"]["model"][0]["value"] == 0.5  # argmax
+    with (workdir / "calls.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["call"], row["task"]) for row in rows} == {(c, t) for c in callers for t in EMOTIONS[:2]}
+    page = (workdir / "report.html").read_text()
+    assert "Over the call" in page and "over clusters of participants" in page and "SYNTHETIC" in page
+    assert not any(caller in page for caller in corpus.group)
+
+
+def test_a_finished_run_predicts_built_records(finished, calls, tmp_path):
+    workdir, _ = finished
+    assert not predict(workdir, calls, tmp_path / "out.csv")
+    made = read_csv(workdir / "predictions.csv").select(split="test", task=EMOTIONS[0])
+    with (tmp_path / "out.csv").open(newline="") as file:
+        again = {row["participant_id"]: row for row in csv.DictReader(file) if row["task"] == EMOTIONS[0]}
+    wanted = [float(again[name]["y_prob"]) for name in made.participant_id]
+    np.testing.assert_allclose(made.y_prob, wanted, atol=1e-5)
+
+
+def test_folds_share_no_caller(calls):
+    config = small(calls, "hubert", tasks=11)
+    config.cv.folds = 3
+    corpus = open_corpus(calls)
+    for fold in trainings.folds(config, from_config(config.tasks), corpus):
+        owners = [{corpus.group[i] for i in part} for part in fold.values()]
+        assert all(owners) and sum(map(len, owners)) == len(set.union(*owners)) == 10
+
+
+def test_the_command_line_builds_the_demo(tmp_path, capsys):
+    arguments = ["--dataset", "hotline/demo", "--data_dir", str(tmp_path), "--participants=3", "--seed=1"]
+    split = tmp_path / "split.csv"
+    split.write_text("participant,split\ncaller_0,train\ncaller_1,validation\ncaller_2,test\n")
+    assert launch.main(["build", *arguments, f"--split_file={split}"]) == 0
+    folder = capsys.readouterr().out.strip()
+    assert json.loads((tmp_path / "hotline/demo/1.0.0/corpus.json").read_text())["group"] == "caller"
+    assert folder.endswith("hotline/demo/1.0.0")
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(InputError, match="hubert, wav2vec2, whisper"):
+        importlib.import_module("configs.hotline_negative").get_config("bert")
