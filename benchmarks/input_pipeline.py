@@ -137,14 +137,15 @@ def main() -> None:
         sys.exit(f"error: {error}")
     windows = int(corpus.n_windows.sum())
     with make_loader(corpus, np.arange(len(corpus)), batch_size=arguments.batch_size, parts=parts) as loader:
-        padding, slots = loader.padding_report(), loader.slots
+        padding = loader.padding_report()
+        slots = ", ".join(f"{n} of {name} ({padding['slots'][name]:.0%} empty)" for name, n in loader.slots.items())
     vain = ", ".join(f"{share:.0%} of {name}" for name, share in padding["tokens"].items())
     size = sum(int(corpus.n_windows[corpus.has[n]].sum()) * m.window_bytes for n, m in corpus.modalities.items())
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     print(f"{versions}, Python {platform.python_version()}; {os.cpu_count()} cores, jax on {jax.devices()[0]}")
     print(
         f"{len(corpus)} participants, {windows} windows, {size / 1e6:.0f} MB; batch {arguments.batch_size} in "
-        f"{slots} slots for pieces of 1/{parts} window, {padding['windows']:.0%} of them empty, padding {vain}; "
+        f"slots for pieces of 1/{parts} window: {slots}; padding {vain}; "
         f"{arguments.rounds} rounds\n"
     )
     print(table(measure(contestants, windows, arguments.rounds)))

@@ -103,17 +103,19 @@ def devices(count: int, data_dir: str) -> dict[str, float]:
 def _random_batch(people: int, count: int, groups: int, parts: int = 5) -> dict[str, np.ndarray]:
     rng, each = np.random.default_rng(0), people // groups
     slots = each * count * parts
-    return {
-        "audio": rng.standard_normal((groups, slots, 1800 // parts, 80), np.float32).astype(np.float16),
-        "audio_length": np.full((groups, slots), 1800 // parts, np.int32),
-        "text": rng.standard_normal((groups, slots, 175 // parts, 768), np.float32).astype(np.float16),
-        "text_length": np.full((groups, slots), 175 // parts, np.int32),
-        "window_start_s": np.tile(12.0 * np.arange(count * parts, dtype=np.float32), (groups, each)),
-        "row": np.tile(np.repeat(np.arange(each, dtype=np.int32), count * parts), (groups, 1)),
+    batch = {
         "labels": {name: rng.integers(0, 20, (groups, each)).astype(np.float32) for name in ("phq9", "gad7")},
         "valid": np.ones((groups, each), bool),
         "index": np.arange(people, dtype=np.int32).reshape(groups, each),
     }
+    for name, steps, size in (("audio", 1800 // parts, 80), ("text", 175 // parts, 768)):
+        batch |= {
+            name: rng.standard_normal((groups, slots, steps, size), np.float32).astype(np.float16),
+            f"{name}_length": np.full((groups, slots), steps, np.int32),
+            f"{name}_start_s": np.tile(12.0 * np.arange(count * parts, dtype=np.float32), (groups, each)),
+            f"{name}_row": np.tile(np.repeat(np.arange(each, dtype=np.int32), count * parts), (groups, 1)),
+        }
+    return batch
 
 
 def _functions(people: int):

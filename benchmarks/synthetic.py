@@ -32,7 +32,7 @@ class Setting(NamedTuple):
     participants: list[dict[str, Any]]
     plan: list[np.ndarray]  # members of each batch, [G, B]
     parts: int  # pieces of a window
-    slots: int  # pieces that fit into a batch
+    slots: dict[str, int]  # pieces of each modality that fit into a batch
 
     @property
     def pieces(self) -> tuple[Modality, ...]:
@@ -70,7 +70,7 @@ def setting(config: ConfigDict, *, batches: int, equal: int = 0, seed: int = 0) 
                 share = (amount - start) / WINDOW_SECONDS if m.frames else np.full(count, amount / SECONDS_OF_TOKENS)
             share = np.ones(count) if equal else share
             participants[-1][f"{m.name}_length"] = np.clip(share * m.shape[0], 1, m.shape[0]).astype(np.int32)
-    counts = np.array([_needed(one, modalities, parts).sum() for one in participants])
+    counts = {m.name: np.array([_needed(one, m, parts).sum() for one in participants]) for m in modalities}
     slots = window_slots(counts, size, 1)
     plan = epoch_plan(counts, np.arange(PEOPLE), batch_size=size, groups=1, slots=slots, seed=seed)[:batches]
     for member in np.unique([batch.members for batch in plan]):
@@ -80,9 +80,9 @@ def setting(config: ConfigDict, *, batches: int, equal: int = 0, seed: int = 0) 
     return Setting(config, tasks, modalities, participants, [batch.members for batch in plan], parts, slots)
 
 
-def _needed(one: Mapping[str, Any], modalities: Sequence[Modality], parts: int) -> np.ndarray:
-    """Pieces of each window of a participant that hold something, [windows]."""
-    return np.max([-(-one[f"{m.name}_length"] * parts // m.shape[0]) for m in modalities], axis=0)
+def _needed(one: Mapping[str, Any], modality: Modality, parts: int) -> np.ndarray:
+    """Pieces of each window of a participant that hold something of a modality, [windows]."""
+    return -(-one[f"{modality.name}_length"] * parts // modality.shape[0])
 
 
 def _inputs(rng: np.random.Generator, modalities: Sequence[Modality], one: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -100,26 +100,27 @@ def _inputs(rng: np.random.Generator, modalities: Sequence[Modality], one: Mappi
 def packed(made: Setting, members: np.ndarray) -> dict[str, Any]:
     """A batch as docs/architecture.md says, on the default device."""
     people = [made.participants[i] for i in members[0] if i >= 0]
-    needed = [_needed(one, made.modalities, made.parts) for one in people]
-    kept = np.concatenate([np.arange(made.parts) < n[:, None] for n in needed])  # [windows, parts]
-    joined: dict[str, np.ndarray] = {}
-    for m in made.pieces:
-        windows = np.concatenate([one[m.name] for one in people])
-        length = np.concatenate([one[f"{m.name}_length"] for one in people])[:, None]
-        joined[m.name] = windows.reshape(len(windows), made.parts, *m.shape)[kept]
-        joined[f"{m.name}_length"] = np.clip(length - np.arange(made.parts) * m.shape[0], 0, m.shape[0])[kept]
-    start = np.concatenate([one["window_start_s"] for one in people])[:, None]
-    joined["window_start_s"] = (start + np.arange(made.parts, dtype=np.float32) * (WINDOW_SECONDS / made.parts))[kept]
-    batch: dict[str, Any] = {}
-    for name, x in joined.items():
-        batch[name] = np.zeros((1, made.slots, *x.shape[1:]), x.dtype)
-        batch[name][0, : len(x)] = x
     padding = members.shape[1] - len(people)
-    counts = np.array([[int(n.sum()) for n in needed] + [0] * padding])
-    batch["row"] = rows_of_slots(counts, made.slots).astype(np.int32)
-    batch["index"], batch["valid"] = members.astype(np.int32), members >= 0
+    start = np.concatenate([one["window_start_s"] for one in people])[:, None]
+    start = start + np.arange(made.parts, dtype=np.float32) * (WINDOW_SECONDS / made.parts)  # [windows, parts]
+    batch: dict[str, Any] = {"index": members.astype(np.int32), "valid": members >= 0}
     batch["labels"] = {
         name: np.array([[one["labels"][name] for one in people] + [np.nan] * padding], np.float32)
         for name in people[0]["labels"]
     }
+    for whole, m in zip(made.modalities, made.pieces, strict=True):
+        needed = [_needed(one, whole, made.parts) for one in people]
+        kept = np.concatenate([np.arange(made.parts) < n[:, None] for n in needed])
+        windows = np.concatenate([one[m.name] for one in people])
+        length = np.concatenate([one[f"{m.name}_length"] for one in people])[:, None]
+        joined = {
+            m.name: windows.reshape(len(windows), made.parts, *m.shape)[kept],
+            f"{m.name}_length": np.clip(length - np.arange(made.parts) * m.shape[0], 0, m.shape[0])[kept],
+            f"{m.name}_start_s": start[kept],
+        }
+        for name, x in joined.items():
+            batch[name] = np.zeros((1, made.slots[m.name], *x.shape[1:]), x.dtype)
+            batch[name][0, : len(x)] = x
+        counts = np.array([[int(n.sum()) for n in needed] + [0] * padding])
+        batch[f"{m.name}_row"] = rows_of_slots(counts, made.slots[m.name])
     return jax.device_put(batch)

@@ -259,19 +259,19 @@ def analytic(made: Setting) -> float:
     model, heads = made.config.model, made.tasks
     d, latents, wide = model.width, model.latents, 2 * model.expansion * model.width**2
     absorbed = model.absorb if model.absorb is not None else latents * model.heads_attention <= d + latents
-    tokens = [-(-m.shape[0] // model.patch) if m.frames else m.shape[0] for m in made.pieces]
-    adapters = sum(
-        m.shape[0] * m.shape[1] * d if m.kind == "features" else 2 * m.shape[0] * m.shape[1] * d for m in made.pieces
-    )
-    positions = sum(tokens) * 32 * d if model.position == "fourier" else 0
     mixing = latents * model.heads_attention if absorbed else d + latents
-    per_slot = 2 * adapters + 3 * (positions + 2 * sum(tokens) * mixing * d)
+    of_slots = 0
+    for m in made.pieces:
+        tokens = -(-m.shape[0] // model.patch) if m.frames else m.shape[0]
+        adapter = m.shape[0] * m.shape[1] * d * (1 if m.kind == "features" else 2)
+        position = tokens * 32 * d if model.position == "fourier" else 0
+        of_slots += made.slots[m.name] * (2 * adapter + 3 * (position + 2 * tokens * mixing * d))
     outputs = sum(task.n_classes if task.kind == "binary" else 1 for task in heads)
     encoder = latents * d * d * (2 if absorbed else 1) + latents * wide
     block = 4 * latents * d * d + 2 * latents * latents * d + latents * wide
     decoder = 2 * (latents + outputs) * d * d + 2 * latents * outputs * d + outputs * wide
     per_row = 3 * (encoder + model.layers * block + decoder)
-    return 2.0 * (made.slots * per_slot + made.config.data.batch_size * per_row)
+    return 2.0 * (of_slots + made.config.data.batch_size * per_row)
 
 
 # --- modes --------------------------------------------------------------------------------------------------------
@@ -398,9 +398,10 @@ def main() -> None:
     config = overlay(phq.get_config("demo"), {**PRESETS[arguments.preset], "model.dtype": arguments.dtype})
     made = setting(config, batches=BATCHES, equal=arguments.windows)
     longest = [max(len(made.participants[i]["window_start_s"]) for i in m[0] if i >= 0) for m in made.plan]
+    slots = ", ".join(f"{name} {n}" for name, n in made.slots.items())
     print(
         f"preset {arguments.preset}, {arguments.dtype}; SYNTHETIC inputs; batch {config.data.batch_size}: packed "
-        f"into {made.slots} pieces of 1/{made.parts} window, padded to {longest} windows; "
+        f"into slots for pieces of 1/{made.parts} window ({slots}), padded to {longest} windows; "
         f"{analytic(made) / 1e9:.1f} GFLOP per packed step; {arguments.rounds} rounds"
         + (", CPU time on one core" if arguments.one_core else "")
     )

@@ -39,11 +39,11 @@ def load(name, argument):
 
 def batch(argument, groups=8, b=1, slots=4):
     modalities = (IDS,) if argument == "transcripts" else (AUDIO, TEXT)
-    made = {"window_start_s": jax.ShapeDtypeStruct((groups, slots), jnp.float32)}
+    made = {}
     for m in modalities:
         made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), jnp.int32 if m.kind == "ids" else jnp.float16)
-        made[f"{m.name}_length"] = jax.ShapeDtypeStruct((groups, slots), jnp.int32)
-    made["row"] = jax.ShapeDtypeStruct((groups, slots), jnp.int32)
+        made[f"{m.name}_start_s"] = jax.ShapeDtypeStruct((groups, slots), jnp.float32)
+        made |= {f"{m.name}_{what}": jax.ShapeDtypeStruct((groups, slots), jnp.int32) for what in ("length", "row")}
     made["labels"] = {name: jax.ShapeDtypeStruct((groups, b), jnp.float32) for name in ("phq9", "gad7")}
     made["valid"] = jax.ShapeDtypeStruct((groups, b), jnp.bool_)
     made["index"] = jax.ShapeDtypeStruct((groups, b), jnp.int32)

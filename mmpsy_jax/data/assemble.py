@@ -5,6 +5,7 @@ Objects of this file travel to Grain's worker processes: numpy only, no jax, no 
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ class Plans:
     """The planned batch at any position of an endless or finite run of epochs.
 
     Args:
-      counts: pieces of each participant [N].
+      counts: pieces of each participant [N], by modality.
       options: further arguments of `plan.epoch_plan` but the epoch.
     """
 
-    def __init__(self, counts: Int[np.ndarray, " n"], **options: Any):
+    def __init__(self, counts: Mapping[str, Int[np.ndarray, " n"]], **options: Any):
         self._arguments = {"counts": counts, **options}
         self._setup()
         self.per_epoch = len(self.epoch(0))
@@ -61,32 +62,35 @@ class FromRecords:
       reader: of the corpus.
       pieces: of the corpus; their modalities are read.
       labels: score columns [N], NaN where missing.
-      slots: S.
+      slots: S_m, by modality.
     """
 
     reader: RecordReader
     pieces: Pieces
     labels: dict[str, Float32[np.ndarray, " n"]]
-    slots: int
+    slots: dict[str, int]
 
     def __call__(self, members: Int32[np.ndarray, "g b"]) -> Batch:
         """The groups of the participants at `members` (-1 = padding row)."""
-        pieces, shape, valid = self.pieces, (len(members), self.slots), members >= 0
-        counts = np.where(valid, pieces.counts[members], 0)
-        firsts = np.cumsum(counts, axis=1) - counts
-        batch = {"row": rows_of_slots(counts, self.slots), "valid": valid, "index": members.astype(np.int32)}
+        pieces, valid = self.pieces, members >= 0
+        batch = {"valid": valid, "index": members.astype(np.int32)}
         batch["labels"] = {n: np.where(valid, scores[members], np.float32(np.nan)) for n, scores in self.labels.items()}
-        batch["window_start_s"] = np.zeros(shape, np.float32)
+        firsts = {}
         for name, modality in pieces.modalities.items():
-            batch[f"{name}_length"] = np.zeros(shape, np.int32)
+            shape = (len(members), self.slots[name])
+            counts = np.where(valid, pieces.counts[name][members], 0)
+            firsts[name] = np.cumsum(counts, axis=1) - counts
             batch[name] = np.zeros((*shape, *pieces.shape(name)), modality.dtype)
+            batch[f"{name}_length"] = np.zeros(shape, np.int32)
+            batch[f"{name}_start_s"] = np.zeros(shape, np.float32)
+            batch[f"{name}_row"] = rows_of_slots(counts, self.slots[name])
         for at in zip(*np.nonzero(valid), strict=True):
-            member, group, own = int(members[at]), at[0], pieces.of(int(members[at]))
-            slots = firsts[at] + np.arange(counts[at])
-            present = [name for name in pieces.modalities if pieces.length[name][own].any()]
+            member, group = int(members[at]), at[0]
+            present = [name for name in pieces.modalities if pieces.counts[name][member]]
             record = self.reader.read(member, ["window_start_s", *present])
-            batch["window_start_s"][group, slots] = pieces.starts(member, record["window_start_s"])
             for name in present:
-                batch[f"{name}_length"][group, slots] = pieces.length[name][own]
-                pieces.copy(member, name, pieces.split(name, record[name]), batch[name][group], slots)
+                slots = slice(firsts[name][at], firsts[name][at] + pieces.counts[name][member])
+                batch[f"{name}_length"][group, slots] = pieces.length[name][pieces.of(name, member)]
+                batch[f"{name}_start_s"][group, slots] = pieces.starts(name, member, record["window_start_s"])
+                pieces.copy(name, member, pieces.split(name, record[name]), batch[name][group, slots])
         return batch

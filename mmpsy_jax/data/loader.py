@@ -35,7 +35,7 @@ PLACEMENTS: tuple[Placement, ...] = ("auto", "host", "device", "stream")
 MEMORY_LIMIT_BYTES = 4 << 30
 PREFETCH = 2  # batches; Grain's default of 500 counts batches too and would hold an epoch
 ENDLESS = 1 << 40  # batches
-_STATE_FORMAT = 3
+_STATE_FORMAT = 4
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +47,7 @@ class Loader(Iterator[Batch]):
 
     Attributes:
       placement: "device", "host" or "stream".
-      groups, slots: G and S of every batch.
+      groups, slots: G and, by modality, S_m of every batch.
       batches_per_epoch: the same for every epoch.
     """
 
@@ -60,7 +60,7 @@ class Loader(Iterator[Batch]):
         self._batches: Any = None
         self.placement: str = pipeline.placement
         self.groups: int = identity["groups"]
-        self.slots: int = identity["slots"]
+        self.slots: dict[str, int] = identity["slots"]
         self.batches_per_epoch = plans.per_epoch
 
     def __iter__(self) -> "Loader":
@@ -116,7 +116,7 @@ class Loader(Iterator[Batch]):
     def padding_report(self, epoch: int = 0) -> dict[str, Any]:
         """`plan.padding_report` of one epoch."""
         pieces = self._pieces
-        tokens = {name: (pieces.valid(name), pieces.steps(name)) for name in self._pipeline.modalities}
+        tokens = {name: (pieces.valid(name), pieces.steps(name)) for name in pieces.modalities}
         return padding_report(self._plans.epoch(epoch), pieces.counts, self.slots, tokens)
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class _Pipeline:
         self, placement: str, make: Callable[[np.ndarray], Batch], arrays: Arrays | None, modalities: Mapping[str, Any],
         sharding: NamedSharding | None, groups: int, share: slice, workers: int,
     ):  # fmt: skip
-        self.placement, self.modalities = placement, tuple(modalities)
+        self.placement = placement
         self._make, self._arrays, self._sharding = make, arrays, sharding
         self._groups, self._share, self._workers = groups, share, workers
         self._turn = {n: m.time_axis for n, m in modalities.items() if m.time_axis and placement == "stream"}
@@ -234,7 +234,7 @@ def make_loader(
     *,
     batch_size: int,
     groups: int = 1,
-    slots: int | None = None,
+    slots: dict[str, int] | None = None,
     batches: int | None = None,
     seed: int = 0,
     shuffle: bool = True,
@@ -260,8 +260,8 @@ def make_loader(
       members: positions in the corpus.
       batch_size: participants of the global batch, over all processes and devices.
       groups: that the batch is divided into, a multiple of the devices of the batch axis.
-      slots: pieces that fit into a group; by default `plan.window_slots` over the whole corpus, so that all its
-        loaders share their compiled steps.
+      slots: pieces of each modality that fit into a group; by default `plan.window_slots` over the whole corpus, so
+        that all its loaders share their compiled steps.
       batches: at least so many per epoch, for instance those of another fold; by default as few as possible.
       seed: of the order; the order depends on (seed, epoch, members) only.
       shuffle: False makes the same batches in every epoch.
@@ -273,10 +273,9 @@ def make_loader(
       labels: score columns to include; all by default.
       modalities: to include; all by default.
       max_windows: use the first so many windows of a participant only.
-      parts: that each window is cut into along time. Pieces in which none of the modalities has anything are left out.
+      parts: that each window is cut into along time. Pieces in which a modality has nothing take no slot of it.
       resident: pieces in memory, with the same `max_windows` and `parts`, for "device" and "host": nothing is read
-        again, and all loaders share one copy on the device. It has also decided which pieces are left out, if the
-        loader takes some of its modalities only.
+        again, and all loaders share one copy on the device.
       memory_limit_bytes: for "auto": limit of the windows of the members, in the memory that would hold them.
       process_index, process_count: whose groups of each batch to read; by default those of jax where a sharding is
         given, else all groups.
@@ -287,9 +286,9 @@ def make_loader(
     """
     chosen = choose("modality", modalities, corpus.modalities)
     label_names = choose("label", labels, corpus.labels)
-    members = check_members(corpus.n_windows, members)
-    pieces = cut(corpus, chosen if resident is None else resident.pieces.modalities, parts, max_windows)
-    if resident is not None and (resident.pieces.parts != parts or not np.array_equal(resident.counts, pieces.counts)):
+    members = check_members(len(corpus), members)
+    pieces = cut(corpus, chosen, parts, max_windows)
+    if resident is not None and not _same(resident.pieces, pieces):
         raise InputError(
             f"resident: made of another corpus, with other parts than {parts} or another max_windows than {max_windows}"
         )
@@ -302,7 +301,6 @@ def make_loader(
     share = groups_of_process(groups, process_index, process_count)
     options = {"seed": seed, "shuffle": shuffle, "batch_size": batch_size, "groups": groups, "slots": slots}
     plans = Plans(pieces.counts, members=members, batches=batches, **options)
-    kinds = {name: corpus.modalities[name] for name in chosen}
     placed = _place(placement, sharding, pieces.nbytes(members), memory_limit_bytes, resident is not None)
     if placed == "device" and sharding is None:
         mesh = jax.make_mesh((1,), ("batch",), (jax.sharding.AxisType.Auto,), devices=jax.local_devices()[:1])
@@ -324,11 +322,18 @@ def make_loader(
             arrays = select(held.on_device(sharding), chosen, label_names)
             if resident is None:
                 held.arrays = {}  # the host copy has served
-    pipeline = _Pipeline(placed, make, arrays, kinds, sharding, groups, share, workers)
-    names = "\n".join(f"{corpus.participants[i]} {pieces.counts[i]}" for i in members)
+    pipeline = _Pipeline(placed, make, arrays, pieces.modalities, sharding, groups, share, workers)
+    counts = np.stack([pieces.counts[name][members] for name in chosen], axis=1).tolist()
+    names = "\n".join(f"{corpus.participants[i]} {own}" for i, own in zip(members, counts, strict=True))
     identity = {"parts": parts, "members": hashlib.sha256(names.encode()).hexdigest()[:16], **options}
     identity["batches_per_epoch"] = plans.per_epoch
     return Loader(plans, pipeline, pieces, identity, epochs)
+
+
+def _same(held: Pieces, pieces: Pieces) -> bool:
+    """Whether pieces in memory are those that a loader plans, in the modalities of both."""
+    both = held.counts.keys() & pieces.counts.keys()
+    return held.parts == pieces.parts and all(np.array_equal(held.counts[n], pieces.counts[n]) for n in both)
 
 
 def _place(placement: str, sharding: NamedSharding | None, needed: int, limit: int, resident: bool) -> str:

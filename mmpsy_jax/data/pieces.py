@@ -1,7 +1,8 @@
-"""Windows cut into equal pieces along time; pieces in which no modality has anything valid are left out.
+"""Windows cut into equal pieces along time; of each modality, pieces in which nothing is valid are left out.
 
-The last window of an interview is on average half empty, and participants without one modality often end early in the
-other. What a batch holds, and what plans count, is therefore pieces: with one part per window, the windows themselves.
+The last window of an interview is on average half empty, text and audio of a window end at different times, and some
+participants lack a modality. What a batch holds, and what plans count, is therefore pieces of each modality by itself:
+with one part per window, the windows that have it.
 """
 
 import dataclasses
@@ -18,30 +19,33 @@ from mmpsy_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pieces:
-    """The P pieces of the N participants of a corpus, one behind the other; made by `cut`.
+    """The pieces of the N participants of a corpus; made by `cut`.
+
+    Of each modality there are P, those of one participant behind those of another and in the order of time. All
+    dictionaries are by modality.
 
     Attributes:
-      modalities: by name; a piece is left out where none of these has anything.
+      modalities: as whole windows.
       parts: that a window is cut into.
       seconds: from the start of one part of a window to that of the next.
-      counts: pieces of each participant, at least 1.
+      counts: pieces of each participant, 0 where nothing is valid.
       first: where those of each participant begin.
       window, part: of each piece: which window of the record, which part of the window.
-      length: per modality, valid frames or tokens of each piece.
+      length: valid frames or tokens of each piece, at least 1.
     """
 
     modalities: dict[str, Modality]
     parts: int
     seconds: float
-    counts: Int32[np.ndarray, " n"]
-    first: Int64[np.ndarray, " n"]
-    window: Int32[np.ndarray, " p"]
-    part: Int32[np.ndarray, " p"]
+    counts: dict[str, Int32[np.ndarray, " n"]]
+    first: dict[str, Int64[np.ndarray, " n"]]
+    window: dict[str, Int32[np.ndarray, " p"]]
+    part: dict[str, Int32[np.ndarray, " p"]]
     length: dict[str, Int32[np.ndarray, " p"]]
 
-    def of(self, i: int) -> slice:
+    def of(self, name: str, i: int) -> slice:
         """Where the pieces of participant `i` are."""
-        return slice(int(self.first[i]), int(self.first[i] + self.counts[i]))
+        return slice(int(self.first[name][i]), int(self.first[name][i] + self.counts[name][i]))
 
     def steps(self, name: str) -> int:
         """Frames or tokens of a modality that fit into one piece."""
@@ -54,20 +58,20 @@ class Pieces:
 
     def valid(self, name: str) -> Int64[np.ndarray, " n"]:
         """Valid frames or tokens of each participant over all pieces."""
-        return np.add.reduceat(self.length[name], self.first, dtype=np.int64)
+        ends = np.append(0, np.cumsum(self.length[name], dtype=np.int64))
+        return ends[self.first[name] + self.counts[name]] - ends[self.first[name]]
 
     def nbytes(self, members: Int[np.ndarray, " m"]) -> int:
-        """Bytes of the pieces of some participants; a modality takes none where it has nothing."""
-        held = {name: np.add.reduceat(length > 0, self.first, dtype=np.int64) for name, length in self.length.items()}
+        """Bytes of the pieces of some participants."""
         return sum(
-            int(held[name][members].sum()) * (modality.window_bytes // self.parts)
+            int(self.counts[name][members].sum(dtype=np.int64)) * (modality.window_bytes // self.parts)
             for name, modality in self.modalities.items()
         )
 
-    def starts(self, i: int, window_starts: Float32[np.ndarray, " w"]) -> Float32[np.ndarray, " c"]:
+    def starts(self, name: str, i: int, window_starts: Float32[np.ndarray, " w"]) -> Float32[np.ndarray, " c"]:
         """Start of each piece of participant `i` in seconds, from the starts of the windows of the record."""
-        own = self.of(i)
-        return window_starts[self.window[own]] + self.part[own] * np.float32(self.seconds)
+        own = self.of(name, i)
+        return window_starts[self.window[name][own]] + self.part[name][own] * np.float32(self.seconds)
 
     def split(self, name: str, windows: Shaped[np.ndarray, "w ..."]) -> Shaped[np.ndarray, "w parts ..."]:
         """All pieces of the windows of a record, a view; the layout inside a piece is that of the records."""
@@ -76,35 +80,23 @@ class Pieces:
         return np.moveaxis(windows.reshape(*shape[:axis], self.parts, self.steps(name), *shape[axis + 1 :]), axis, 1)
 
     def copy(
-        self, i: int, name: str, split: Shaped[np.ndarray, "w parts ..."], to: np.ndarray, at: Int[np.ndarray, " c"]
+        self, name: str, i: int, split: Shaped[np.ndarray, "w parts ..."], to: Shaped[np.ndarray, "c ..."]
     ) -> None:
-        """Copies the pieces of participant `i` in which a modality has something to `to[at]`.
-
-        Args:
-          i: position of the participant.
-          name: of the modality.
-          split: from `split`.
-          to: where to; the places of pieces of length 0 are left as they are.
-          at: place of each piece of the participant; those of one window follow each other.
-        """
-        own = self.of(i)
-        has = self.length[name][own] > 0
-        # What is valid begins with the window, so that the first pieces of a window have it: one copy for all of them.
-        begins = np.flatnonzero(has & (self.part[own] == 0))
-        together = np.add.reduceat(has, begins, dtype=np.int64)
-        for window, place, n in zip(
-            self.window[own][begins].tolist(), at[begins].tolist(), together.tolist(), strict=True
+        """Copies the pieces of participant `i` to `to`, from what `split` returned."""
+        own = self.of(name, i)
+        # What is valid begins with the window: one copy for all its pieces.
+        begins = np.flatnonzero(self.part[name][own] == 0)
+        ends = np.append(begins[1:], len(to))
+        for window, begin, end in zip(
+            self.window[name][own][begins].tolist(), begins.tolist(), ends.tolist(), strict=True
         ):
-            to[place : place + n] = split[window, :n]
+            to[begin:end] = split[window, : end - begin]
 
 
 def cut(
     corpus: Corpus, modalities: Sequence[str] | None = None, parts: int = 1, max_windows: int | None = None
 ) -> Pieces:
-    """Cuts every window of a corpus into `parts` pieces and leaves out those that are empty.
-
-    A participant keeps, of each window, as many pieces as the modality with the most needs; who has nothing valid at
-    all keeps one empty piece.
+    """Cuts every window of a corpus into `parts` pieces and leaves out those in which their modality has nothing.
 
     Args:
       corpus: of N participants.
@@ -118,36 +110,30 @@ def cut(
     kinds = {name: corpus.modalities[name] for name in choose("modality", modalities, corpus.modalities)}
     _check_parts(kinds, parts)
     kept = limited(corpus.n_windows, max_windows)
-    first_window = np.cumsum(corpus.n_windows, dtype=np.int64) - corpus.n_windows
-    window = np.arange(corpus.n_windows.sum(dtype=np.int64)) - np.repeat(first_window, corpus.n_windows)
-    steps = {name: modality.steps // parts for name, modality in kinds.items()}
-    needed = np.zeros(len(window), np.int64)
-    for name, n in steps.items():
-        np.maximum(needed, -(-corpus.window_lengths[name] // n), out=needed)
-    needed[window >= np.repeat(kept, corpus.n_windows)] = 0
-    needed[first_window[np.add.reduceat(needed, first_window) == 0]] = 1
-    counts = np.add.reduceat(needed, first_window)
-    source = np.repeat(np.arange(len(window)), needed)
-    part = np.arange(len(source)) - np.repeat(np.cumsum(needed) - needed, needed)
-    return Pieces(
-        modalities=kinds,
-        parts=parts,
-        seconds=float(corpus.card["window_seconds"]) / parts,
-        counts=counts.astype(np.int32),
-        first=np.cumsum(counts) - counts,
-        window=window[source].astype(np.int32),
-        part=part.astype(np.int32),
-        length={
-            name: np.clip(corpus.window_lengths[name][source] - part * n, 0, n).astype(np.int32)
-            for name, n in steps.items()
-        },
-    )
+    window_ends = np.cumsum(corpus.n_windows, dtype=np.int64)
+    window = np.arange(window_ends[-1]) - np.repeat(window_ends - corpus.n_windows, corpus.n_windows)
+    beyond = window >= np.repeat(kept, corpus.n_windows)
+    made: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("counts", "first", "window", "part", "length")}
+    for name, modality in kinds.items():
+        steps = modality.steps // parts
+        valid = np.where(beyond, 0, corpus.window_lengths[name])
+        needed = -(-valid // steps)
+        ends = np.append(0, np.cumsum(needed, dtype=np.int64))
+        first = ends[window_ends - corpus.n_windows]
+        source = np.repeat(np.arange(len(window)), needed)
+        part = np.arange(len(source)) - ends[source]
+        made["counts"][name] = (ends[window_ends] - first).astype(np.int32)
+        made["first"][name] = first
+        made["window"][name] = window[source].astype(np.int32)
+        made["part"][name] = part.astype(np.int32)
+        made["length"][name] = np.minimum(valid[source] - part * steps, steps).astype(np.int32)
+    return Pieces(kinds, parts, float(corpus.card["window_seconds"]) / parts, **made)
 
 
 def piece_counts(
     corpus: Corpus, modalities: Sequence[str] | None = None, parts: int = 1, max_windows: int | None = None
-) -> Int32[np.ndarray, " n"]:
-    """Pieces of each participant, at least 1: what plans count. Arguments and errors: `cut`."""
+) -> dict[str, Int32[np.ndarray, " n"]]:
+    """Pieces of each participant by modality: what plans count. Arguments and errors: `cut`."""
     return cut(corpus, modalities, parts, max_windows).counts
 
 

@@ -1,9 +1,12 @@
 """Which participants meet in which batch, as pure functions of counts, seed and epoch.
 
 Batches have one static shape: G groups of B participants, whose pieces (windows, or equal parts of them, `pieces.py`)
-lie one behind the other in S slots. A plan fills the groups so that the pieces fit and few slots stay empty. It is that
-of the whole (global) batch; a process takes its groups of every batch. It therefore does not depend on how many
-processes there are, every participant is seen exactly once per epoch, and one or two processes give the same losses.
+lie one behind the other in S_m slots of each modality m. A plan fills the groups so that the pieces of every modality
+fit and few slots stay empty. It is that of the whole (global) batch; a process takes its groups of every batch. It
+therefore does not depend on how many processes there are, every participant is seen exactly once per epoch, and one or
+two processes give the same losses.
+
+Counts of pieces and numbers of slots are dictionaries by modality. Who lacks a modality has zero pieces of it.
 """
 
 import dataclasses
@@ -12,14 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Float, Int, Int32
 
 from mmpsy_jax.errors import InputError
 
 # Tried in turn until the pieces fit; without noise they do, by the choice of the number of batches.
 JITTERS = (0.3, 0.15, 0.07, 0.0)
-# Slots beyond this many are a multiple of 8, which a scan over blocks of slots can divide.
-ANY_SLOTS = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,29 +35,26 @@ class PlannedBatch:
 
 
 def window_slots(
-    counts: Int[np.ndarray, " n"], batch_size: int, groups: int, limit: int | None = None, *, spare: float = 0.02
-) -> int:
-    """Slots S of a group: the pieces of `batch_size / groups` average participants, but at least of the longest.
+    counts: Mapping[str, Int[np.ndarray, " n"]], batch_size: int, groups: int, *, spare: float = 0.02
+) -> dict[str, int]:
+    """Slots S_m of a group: the pieces of `batch_size / groups` average participants, but at least of the longest.
 
     Args:
-      counts: pieces of every participant of the corpus, each at least 1.
+      counts: pieces of every participant of the corpus, by modality.
       batch_size, groups: participants and groups of the global batch.
-      limit: where the pieces are whole windows, those beyond this many are cut off; None for no limit.
       spare: share of slots on top of the average, without which hardly any assignment would fit.
     """
-    counts = limited(counts, limit)
     rows = _rows(batch_size, groups)
-    slots = max(int(counts.max()), math.ceil((1 + spare) * rows * counts.mean()))
-    return slots if slots <= ANY_SLOTS else -(-slots // 8) * 8
+    return {name: max(1, int(n.max()), math.ceil((1 + spare) * rows * n.mean())) for name, n in counts.items()}
 
 
 def batches_needed(
-    counts: Int[np.ndarray, " n"],
+    counts: Mapping[str, Int[np.ndarray, " n"]],
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
     groups: int,
-    slots: int,
+    slots: Mapping[str, int],
     batches: int | None = None,
 ) -> int:
     """Batches per epoch: the smallest number, at least `batches`, in which rows and slots suffice.
@@ -64,47 +62,49 @@ def batches_needed(
     It depends on counts only, so that it is the same in every epoch and for every seed. Beyond 200 batches the search
     goes in steps of a hundredth. Arguments and errors: `epoch_plan`.
     """
-    members = check_members(counts, members)
+    table, sizes = _table(counts, slots)
+    table = table[check_members(len(table), members)]
     rows = _rows(batch_size, groups)
     if batches is not None and batches < 1:
         raise InputError(f"batches {batches} must be at least 1, or None for as few as possible")
-    counts = np.sort(np.asarray(counts)[members])[::-1]
-    if counts[0] > slots:
-        raise InputError(
-            f"slots {slots}: a participant has {counts[0]} pieces, a group must hold the longest one: give at least "
-            f"{counts[0]} slots, or lower max_windows"
-        )
-    fewest = max(-(-len(counts) // (rows * groups)), -(-int(counts.sum()) // (slots * groups)), batches or 1)
+    for name, longest in zip(slots, table.max(axis=0).tolist(), strict=True):
+        if longest > slots[name]:
+            raise InputError(
+                f"slots {slots[name]} of {name}: a participant has {longest} pieces, a group must hold the longest "
+                f"one: give at least {longest} slots, or lower max_windows"
+            )
+    table = table[_order(table, sizes)]
+    fewest = max(-(-len(table) // (rows * groups)), *-(-table.sum(axis=0) // (sizes * groups)), batches or 1)
     # Ends at the latest when everybody has a group of their own.
-    while _deal(counts, fewest * groups, rows, slots)[1].max() > slots:
+    while (_deal(table, fewest * groups, rows, sizes)[1] > sizes).any():
         fewest += max(1, fewest // 100)
-    return fewest
+    return int(fewest)
 
 
 def epoch_plan(
-    counts: Int[np.ndarray, " n"],
+    counts: Mapping[str, Int[np.ndarray, " n"]],
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
     groups: int,
-    slots: int,
+    slots: Mapping[str, int],
     batches: int | None = None,
     seed: int = 0,
     epoch: int = 0,
     shuffle: bool = True,
 ) -> list[PlannedBatch]:
-    """All batches of one epoch: every member exactly once, the pieces of a group within its slots.
+    """All batches of one epoch: every member exactly once, the pieces of a group within its slots of each modality.
 
     The members are ordered by their pieces (with `shuffle`: by pieces times noise, so that other participants meet in
-    every epoch) and dealt to all groups of the epoch, see `_deal`. No batch stays without anybody unless there are more
-    batches than members.
+    every epoch) and dealt to all groups of the epoch, see `_order` and `_deal`. No batch stays without anybody unless
+    there are more batches than members.
 
     Args:
-      counts: pieces of every participant of the corpus (`pieces.piece_counts`).
+      counts: pieces of every participant of the corpus, by modality (`pieces.piece_counts`).
       members: positions of the participants to use.
       batch_size: participants G * B of the global batch.
       groups: G.
-      slots: pieces S that fit into a group.
+      slots: pieces S_m that fit into a group, by modality.
       batches: at least so many, for instance those of another fold; by default as few as possible.
       seed, epoch: determine the order together with `members`.
       shuffle: False always gives the same plan; inside a group the order of `members` is kept.
@@ -121,32 +121,33 @@ def epoch_plan(
     rng = np.random.default_rng([seed, epoch])
     if shuffle:
         members = rng.permutation(members)
-    counts = np.asarray(counts)[members]
+    table, capacity = _table(counts, slots)
+    table = table[members]
     for jitter in JITTERS if shuffle else (0.0,):
-        order = np.argsort(-counts * (1 + rng.uniform(-jitter, jitter, len(counts))), kind="stable")
-        bin_of, sums = _deal(counts[order], bins, rows, slots)
-        if sums.max() <= slots:
+        order = _order(table, capacity, 1 + rng.uniform(-jitter, jitter, len(table)))
+        bin_of, sums = _deal(table[order], bins, rows, capacity)
+        if (sums <= capacity).all():
             break
     nobody = len(members)
     # Members by bin, each bin's from its first row on.
     by_bin = np.argsort(bin_of, kind="stable")
     filled = np.bincount(bin_of, minlength=bins)
-    table = np.full((bins, rows), nobody, np.int32)
-    table[np.arange(rows) < filled[:, None]] = order[by_bin]
-    table.sort(axis=1)  # the order of `members`, which is random with `shuffle`; nobody last
+    places = np.full((bins, rows), nobody, np.int32)
+    places[np.arange(rows) < filled[:, None]] = order[by_bin]
+    places.sort(axis=1)  # the order of `members`, which is random with `shuffle`; nobody last
     arranged = rng.permutation(bins) if shuffle else np.arange(bins)
     # The fuller groups first, dealt over the batches: no batch stays empty while there is somebody for it.
     arranged = arranged[np.argsort(-filled[arranged], kind="stable")]
-    planned = np.append(members, np.int32(-1))[table[arranged]]
+    planned = np.append(members, np.int32(-1))[places[arranged]]
     return [PlannedBatch(batch) for batch in planned.reshape(groups, n_batches, -1).swapaxes(0, 1)]
 
 
 def rows_of_slots(counts: Int[np.ndarray, "*g b"], slots: int) -> Int32[np.ndarray, "*g s"]:
-    """Row of the participant in each slot of a group, B in unused slots, which are last.
+    """Row of the participant in each slot of a group for one modality, B in unused slots, which are last.
 
     Args:
-      counts: pieces per row, 0 for padding rows, which are last.
-      slots: S.
+      counts: pieces per row, 0 for padding rows and for who lacks the modality.
+      slots: S_m.
 
     Raises:
       InputError: a group has more pieces than slots.
@@ -179,32 +180,32 @@ def groups_of_process(groups: int, process_index: int, process_count: int) -> sl
 
 def padding_report(
     plan: Sequence[PlannedBatch],
-    counts: Int[np.ndarray, " n"],
-    slots: int,
-    tokens: Mapping[str, tuple[Int[np.ndarray, " n"], int]] | None = None,
+    counts: Mapping[str, Int[np.ndarray, " n"]],
+    slots: Mapping[str, int],
+    tokens: Mapping[str, tuple[Int[np.ndarray, " n"], int]],
 ) -> dict[str, Any]:
     """How much of the batches of an epoch is padding.
 
     Args:
       plan: of one epoch.
-      counts: pieces of every participant of the corpus.
-      slots: S.
+      counts: pieces of every participant of the corpus, by modality.
+      slots: S_m, by modality.
       tokens: per modality, the valid frames or tokens of every participant, and how many fit into one piece.
 
     Returns:
-      `batches`, and shares between 0 and 1 of what is computed in vain: `rows`, `windows` (slots), `tokens`
-      {modality: share} (everything).
+      `batches`, and shares between 0 and 1 of what is computed in vain: `rows`, and by modality `slots` (that are
+      empty) and `tokens` (everything).
     """
     rows = np.stack([batch.members for batch in plan])
     members = rows[rows >= 0]
-    in_slots = rows.shape[0] * rows.shape[1] * slots
+    in_slots = {name: rows.shape[0] * rows.shape[1] * n for name, n in slots.items()}
     return {
         "batches": len(plan),
         "rows": 1 - len(members) / rows.size,
-        "windows": 1 - int(counts[members].sum()) / in_slots,
+        "slots": {name: 1 - int(counts[name][members].sum()) / n for name, n in in_slots.items()},
         "tokens": {
-            name: 1 - float(valid[members].sum()) / (in_slots * per_piece)
-            for name, (valid, per_piece) in (tokens or {}).items()
+            name: 1 - float(valid[members].sum()) / (in_slots[name] * per_piece)
+            for name, (valid, per_piece) in tokens.items()
         },
     }
 
@@ -223,8 +224,8 @@ def limited(counts: Int[np.ndarray, " n"], limit: int | None) -> Int[np.ndarray,
     return counts if limit is None else np.minimum(counts, limit)
 
 
-def check_members(counts: Int[np.ndarray, " n"], members: Int[np.ndarray, " m"]) -> Int32[np.ndarray, " m"]:
-    """The members, once it is sure that there are some, each in the corpus and listed once.
+def check_members(participants: int, members: Int[np.ndarray, " m"]) -> Int32[np.ndarray, " m"]:
+    """The members, once it is sure that there are some, each in a corpus of `participants` and listed once.
 
     Raises:
       InputError: otherwise.
@@ -232,8 +233,8 @@ def check_members(counts: Int[np.ndarray, " n"], members: Int[np.ndarray, " m"])
     members = np.asarray(members, np.int32)
     if members.ndim != 1 or not members.size:
         raise InputError("members: there is nobody to make batches of: check the split or the fold")
-    if members.min() < 0 or members.max() >= len(counts):
-        raise InputError(f"members: positions must lie between 0 and {len(counts) - 1}")
+    if members.min() < 0 or members.max() >= participants:
+        raise InputError(f"members: positions must lie between 0 and {participants - 1}")
     if np.bincount(members).max() > 1:
         raise InputError("members: a participant is listed twice; every participant is used once per epoch")
     return members
@@ -247,27 +248,47 @@ def _rows(batch_size: int, groups: int) -> int:
     return batch_size // groups
 
 
-def _deal(
-    counts: Int[np.ndarray, " m"], bins: int, rows: int, slots: int
-) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " bins"]]:
-    """Assigns counts, which come roughly descending, to bins of `rows` rows and `slots` slots.
+def _table(
+    counts: Mapping[str, Int[np.ndarray, " n"]], slots: Mapping[str, int]
+) -> tuple[Int[np.ndarray, "n k"], Int[np.ndarray, " k"]]:
+    """Counts and slots as arrays, with a column for each of the k modalities."""
+    return np.stack([counts[name] for name in slots], axis=1).astype(np.int64), np.array(list(slots.values()))
 
-    One round after the other gives a count to each bin, the largest of the round to the one with the smallest sum. A
-    bin that would overflow if its free rows got average counts (a long interview is in it) waits for the small ones.
+
+def _order(
+    counts: Int[np.ndarray, "m k"], slots: Int[np.ndarray, " k"], noise: Float[np.ndarray, " m"] | float = 1.0
+) -> Int[np.ndarray, " m"]:
+    """The largest first: by the share of the slots that somebody takes, over modalities, times noise.
+
+    Ties are broken by the counts, so that without noise the ordered counts do not depend on how they came.
+    """
+    return np.lexsort((*counts.T, -(counts / slots).sum(axis=1) * noise))
+
+
+def _deal(
+    counts: Int[np.ndarray, "m k"], bins: int, rows: int, slots: Int[np.ndarray, " k"]
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, "bins k"]]:
+    """Assigns counts, which come roughly descending, to bins of `rows` rows and `slots` slots (our own heuristic).
+
+    One round after the other gives somebody to each bin. It looks at the modality in which the bins differ most so far:
+    who has most of it goes to the bin that has least. A bin that would overflow if its free rows got average counts (a
+    long interview is in it) waits for the small ones.
 
     Returns:
       The bin of each count, and the sums of the bins; some exceed the slots where the assignment failed.
     """
-    rest = np.append(np.cumsum(counts[::-1])[::-1], 0)
-    bin_of, sums, free = np.empty(len(counts), np.int64), np.zeros(bins, np.int64), np.full(bins, rows)
+    rest = np.cumsum(counts[::-1], axis=0)[::-1]
+    bin_of, sums, free = np.empty(len(counts), np.int64), np.zeros((bins, len(slots)), np.int64), np.full(bins, rows)
     start = 0
     while start < len(counts):
         per_row = rest[start] / free.sum()
-        fits = (free > 0) & (sums + free * per_row <= slots)
+        fits = (free > 0) & (sums + free[:, None] * per_row <= slots).all(axis=1)
         takes = np.flatnonzero(fits if fits.any() else free)
-        block = counts[start : start + len(takes)]
-        largest = np.argsort(-block, kind="stable")
-        emptiest = takes[np.argsort(sums[takes], kind="stable")[: len(block)]]
+        block, filled = counts[start : start + len(takes)], sums[takes]
+        most = np.argmax((filled.max(axis=0) - filled.min(axis=0)) / slots)
+        # Equal ones by the share of the slots of all modalities.
+        largest = np.lexsort(((block / slots).sum(axis=1), block[:, most]))[::-1]
+        emptiest = takes[np.lexsort(((filled / slots).sum(axis=1), filled[:, most]))[: len(block)]]
         bin_of[start + largest] = emptiest
         sums[emptiest] += block[largest]
         free[emptiest] -= 1

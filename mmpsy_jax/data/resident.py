@@ -4,7 +4,7 @@
 is a plan of a few small integers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -31,17 +31,14 @@ class Resident:
       members: positions of those to hold.
       modalities, labels: names; all by default.
       max_windows: keep the first so many windows of a participant only.
-      parts: that each window is cut into; pieces in which none of the modalities has anything are left out.
+      parts: that each window is cut into.
 
     Attributes:
-      arrays: a pytree of numpy arrays, P pieces in all:
-        `values` {modality: [pieces that have it + 1, T / parts, F]}, time-major, the last one zero for every piece of
-        length 0, so that a modality takes no memory where it has nothing;
-        `at` {modality: i32 [P + 1]}, the row of `values` of each piece;
-        `length` {modality: i32 [P + 1]}, `window_start_s` f32 [P + 1]: 0 for piece P, which stands for an unused slot;
+      arrays: a pytree of numpy arrays, by modality with P_m pieces in all:
+        `values` {modality: [P_m + 1, T / parts, F]}, time-major, `length` {modality: i32 [P_m + 1]},
+        `start_s` {modality: f32 [P_m + 1]}: 0 for piece P_m, which stands for an unused slot;
         `labels` {name: f32 [N + 1]}, the last one NaN.
       pieces: of the whole corpus.
-      counts: pieces of each participant, i32 [N].
 
     Raises:
       InputError: an unknown name, members that are not in the corpus or listed twice, a limit below 1, parts that do
@@ -58,40 +55,42 @@ class Resident:
         max_windows: int | None = None,
         parts: int = 1,
     ):
-        members = check_members(corpus.n_windows, members)
+        members = check_members(len(corpus), members)
         self.pieces = pieces = cut(corpus, modalities, parts, max_windows)
-        self.counts = pieces.counts
-        counts = self.counts[members]
-        self._total = int(counts.sum())
-        self._first = np.full(len(corpus), self._total, np.int32)
-        self._first[members] = np.cumsum(counts) - counts
+        self._held = np.zeros(len(corpus), bool)
+        self._held[members] = True
+        # By modality: where the pieces of those who are held begin, and how many there are.
+        self._first: dict[str, Int32[np.ndarray, " n"]] = {}
+        self._total: dict[str, int] = {}
         self._on_device: dict[NamedSharding, Arrays] = {}
-        own = np.arange(self._total) + np.repeat(pieces.first[members] - self._first[members], counts)
         labels = choose("label", labels, corpus.labels)
         self.arrays: Arrays = {
-            "values": {},
-            "at": {},
-            "length": {name: np.append(length[own], np.int32(0)) for name, length in pieces.length.items()},
-            "window_start_s": np.zeros(self._total + 1, np.float32),
+            **{name: {} for name in ("values", "length", "start_s")},
             "labels": {name: np.append(corpus.labels[name], np.float32(np.nan)) for name in labels},
         }
         for name, modality in pieces.modalities.items():
-            has = self.arrays["length"][name] > 0
-            self.arrays["at"][name] = np.where(has, np.cumsum(has) - 1, has.sum()).astype(np.int32)
+            counts = pieces.counts[name][members]
+            total = int(counts.sum())
+            first = np.zeros(len(corpus), np.int32)
+            first[members] = np.cumsum(counts) - counts
+            own = np.arange(total) + np.repeat(pieces.first[name][members] - first[members], counts)
             others = np.delete(modality.shape, modality.time_axis)
-            self.arrays["values"][name] = np.zeros((int(has.sum()) + 1, pieces.steps(name), *others), modality.dtype)
+            self._first[name], self._total[name] = first, total
+            self.arrays["values"][name] = np.zeros((total + 1, pieces.steps(name), *others), modality.dtype)
+            self.arrays["length"][name] = np.append(pieces.length[name][own], np.int32(0))
+            self.arrays["start_s"][name] = np.zeros(total + 1, np.float32)
         self._fill(corpus, members)
 
     def _fill(self, corpus: Corpus, members: Int32[np.ndarray, " m"]) -> None:
-        arrays, pieces = self.arrays, self.pieces
+        pieces = self.pieces
         for member in members.tolist():
-            own = slice(self._first[member], self._first[member] + self.counts[member])
-            present = [name for name, length in arrays["length"].items() if length[own].any()]
+            present = [name for name in pieces.modalities if pieces.counts[name][member]]
             record = corpus.reader.read(member, ["window_start_s", *present])
-            arrays["window_start_s"][own] = pieces.starts(member, record["window_start_s"])
             for name in present:
+                own = slice(self._first[name][member], self._first[name][member] + pieces.counts[name][member])
+                self.arrays["start_s"][name][own] = pieces.starts(name, member, record["window_start_s"])
                 time_major = np.moveaxis(pieces.split(name, record[name]), 2 + pieces.modalities[name].time_axis, 2)
-                pieces.copy(member, name, time_major, arrays["values"][name], arrays["at"][name][own])
+                pieces.copy(name, member, time_major, self.arrays["values"][name][own])
 
     @property
     def nbytes(self) -> int:
@@ -100,32 +99,35 @@ class Resident:
 
     def check(self, members: Int[np.ndarray, " m"]) -> None:
         """Raises InputError where the pieces of somebody are not in memory."""
-        if (self._first[members] == self._total).any():
+        if not self._held[members].all():
             raise InputError("members: the windows of some are not in memory: name them when making the Resident")
 
-    def plan_arrays(self, members: Int32[np.ndarray, "*n b"], slots: int) -> dict[str, Int32[np.ndarray, "..."]]:
+    def plan_arrays(self, members: Int32[np.ndarray, "*n b"], slots: Mapping[str, int]) -> dict[str, Any]:
         """What `gather` takes, for groups of members under any leading axes ([G, B], or [batches, G, B] for an epoch).
 
         Args:
           members: positions in the corpus, -1 for padding rows (last in their group).
-          slots: S.
+          slots: S_m, by modality.
 
         Returns:
-          `piece` i32 [*n, S], `row` i32 [*n, S], `index` i32 [*n, B].
+          `piece` {modality: i32 [*n, S_m]}, `row` {modality: i32 [*n, S_m]}, `index` i32 [*n, B].
 
         Raises:
           InputError: a member that is not in memory, or a group with more pieces than slots.
         """
         valid = members >= 0
         self.check(members[valid])
-        counts = np.where(valid, self.counts[members], 0)
-        row = rows_of_slots(counts, slots)
-        # From slots of the group to pieces in memory; one more entry for the row B of unused slots.
-        offset = self._first[members] - (np.cumsum(counts, axis=-1) - counts)
-        offset = np.append(offset, np.zeros((*offset.shape[:-1], 1), offset.dtype), axis=-1)
-        piece = np.take_along_axis(offset, row, axis=-1) + np.arange(slots)
-        piece[row == members.shape[-1]] = self._total
-        return {"piece": piece.astype(np.int32), "row": row, "index": members.astype(np.int32)}
+        plan: dict[str, Any] = {"piece": {}, "row": {}, "index": members.astype(np.int32)}
+        for name, n in slots.items():
+            counts = np.where(valid, self.pieces.counts[name][members], 0)
+            plan["row"][name] = row = rows_of_slots(counts, n)
+            # From slots of the group to pieces in memory; one more entry for the row B of unused slots.
+            offset = self._first[name][members] - (np.cumsum(counts, axis=-1) - counts)
+            offset = np.append(offset, np.zeros((*offset.shape[:-1], 1), offset.dtype), axis=-1)
+            piece = np.take_along_axis(offset, row, axis=-1) + np.arange(n)
+            piece[row == members.shape[-1]] = self._total[name]
+            plan["piece"][name] = piece.astype(np.int32)
+        return plan
 
     def on_device(self, sharding: NamedSharding) -> Arrays:
         """`arrays` as jax arrays, whole on every device of the sharding's mesh; transferred once per mesh."""
@@ -148,15 +150,17 @@ def gather(arrays: Arrays, plan: dict[str, Any], xp: ModuleType = jnp) -> Batch:
         # In range by construction. "clip" spares numpy a buffer and jax a fill value.
         return xp.take(values, at, axis=0, mode="clip")
 
-    piece, index = plan["piece"], plan["index"]
-    batch = {"row": plan["row"], "index": index, "valid": index >= 0}
+    index = plan["index"]
+    batch = {"index": index, "valid": index >= 0}
     batch["labels"] = {
         name: take(scores, xp.where(index < 0, len(scores) - 1, index)) for name, scores in arrays["labels"].items()
     }
-    batch["window_start_s"] = take(arrays["window_start_s"], piece)
     for name, values in arrays["values"].items():
+        piece = plan["piece"][name]
+        batch[name] = take(values, piece)
         batch[f"{name}_length"] = take(arrays["length"][name], piece)
-        batch[name] = take(values, take(arrays["at"][name], piece))
+        batch[f"{name}_start_s"] = take(arrays["start_s"][name], piece)
+        batch[f"{name}_row"] = plan["row"][name]
     return batch
 
 
@@ -166,12 +170,12 @@ def select(arrays: Arrays, modalities: Sequence[str], labels: Sequence[str]) -> 
     Raises:
       InputError: one of them is not in memory.
     """
-    wanted = {"values": modalities, "at": modalities, "length": modalities, "labels": labels}
+    wanted = {**dict.fromkeys(("values", "length", "start_s"), modalities), "labels": labels}
     for kind, names in wanted.items():
         for name in names:
             if name not in arrays[kind]:
                 raise one_of("modality or label in memory", name, [*arrays["values"], *arrays["labels"]])
-    return {**arrays, **{kind: {name: arrays[kind][name] for name in names} for kind, names in wanted.items()}}
+    return {kind: {name: arrays[kind][name] for name in names} for kind, names in wanted.items()}
 
 
 def put(value: np.ndarray, sharding: NamedSharding, shape: tuple[int, ...]) -> jax.Array:

@@ -23,7 +23,8 @@ from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.step import Functions
 from mmpsy_jax.training.trained import Trained
 
-# Slots are this or a power of two above it, so that few programs are compiled whatever the lengths of the interviews.
+# Slots of a modality are this or a power of two above it, so that few programs are compiled whatever the lengths of the
+# interviews.
 FEWEST_SLOTS = 64
 ROWS = 32
 
@@ -88,8 +89,8 @@ class Ensemble:
         """How a training's windows are cut, as when it was trained; batches of one group."""
         fields = {"data.modalities": (), "data.groups": 1, "data.batch_size": self.rows}
         made = batching.of(overlay(config, fields), corpus, self._mesh)
-        slots = max(FEWEST_SLOTS, made.sizes["slots"])
-        return made._replace(sizes={**made.sizes, "slots": 1 << (slots - 1).bit_length()})
+        slots = {name: 1 << (max(FEWEST_SLOTS, n) - 1).bit_length() for name, n in made.sizes["slots"].items()}
+        return made._replace(sizes={**made.sizes, "slots": slots})
 
     def functions(self, config: ConfigDict, shape: Batching) -> Functions:
         """The pure functions of a training; the length of a training, which is over, plays no part."""
@@ -108,7 +109,7 @@ class Ensemble:
     ) -> list[PyTree]:
         """All batches of the members, on the device, with unknown labels; `limit` as `config.data.max_windows`."""
         resident = Resident(corpus, members, labels=(), max_windows=limit, parts=shape.pieces.parts)
-        plans = Plans(resident.counts, members=members, shuffle=False, seed=0, **shape.sizes)
+        plans = Plans(resident.pieces.counts, members=members, shuffle=False, seed=0, **shape.sizes)
         unknown = np.full((1, self.rows), np.nan, np.float32)
         labels = {task.label: unknown for task in self.tasks}
         slots = shape.sizes["slots"]

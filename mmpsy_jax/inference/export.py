@@ -7,7 +7,7 @@
 | `config.json` | inputs, tasks, which program and weights belong together, and what the model is for |
 | `load_model.py` | loads and averages them with numpy and jax; a copy of a file of this folder |
 
-Numbers of participants and of slots are symbolic: one program serves every batch.
+Numbers of participants and of the slots of each modality are symbolic: one program serves every batch.
 """
 
 import json
@@ -99,16 +99,14 @@ def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree
 def lower(
     values: Callable[[PyTree, PyTree], PyTree], evaluated: Mapping[str, Any], shape: Batching
 ) -> jax_export.Exported:
-    """The program for any number of participants b and slots s."""
-    rows, slots = jax_export.symbolic_shape("b, s")
+    """The program for any number of participants b, and of slots s_0, s_1 ... of the modalities."""
+    symbols = ["b", *(f"s_{i}" for i in range(len(shape.modalities)))]
+    rows, *slots = jax_export.symbolic_shape(", ".join(symbols))
     spec = jax.ShapeDtypeStruct
-    batch: dict[str, Any] = {
-        "row": spec((slots,), jnp.int32),
-        "valid": spec((rows,), jnp.bool_),
-        "window_start_s": spec((slots,), jnp.float32),
-    }
-    for one in shape.modalities:
-        dtype = shape.pieces.modalities[one.name].dtype
-        batch |= {one.name: spec((slots, *one.shape), dtype), f"{one.name}_length": spec((slots,), jnp.int32)}
+    batch: dict[str, Any] = {"valid": spec((rows,), jnp.bool_)}
+    for one, s in zip(shape.modalities, slots, strict=True):
+        batch[one.name] = spec((s, *one.shape), shape.pieces.modalities[one.name].dtype)
+        batch |= {f"{one.name}_{what}": spec((s,), jnp.int32) for what in ("length", "row")}
+        batch[f"{one.name}_start_s"] = spec((s,), jnp.float32)
     parameters = jax.tree.map(lambda x: spec(x.shape, x.dtype), evaluated)
     return jax_export.export(jax.jit(values), platforms=PLATFORMS)(parameters, batch)

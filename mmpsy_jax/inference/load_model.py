@@ -46,37 +46,33 @@ def nested(flat):
     return made
 
 
-def pieces_of(interview, modalities, parts, max_windows):
-    """Windows cut into `parts` equal pieces, time first; pieces in which no modality has anything are left out."""
-    count = min(len(interview["window_start_s"]), max_windows or len(interview["window_start_s"]))
-    cut = {}
-    for name, entry in modalities.items():
-        shape, axis = tuple(entry["shape"]), entry["time_axis"]
-        windows = np.asarray(interview.get(name, np.zeros((count, *shape))), entry["dtype"])[:count]
-        lengths = np.asarray(interview.get(f"{name}_length", np.zeros(count)), np.int32)[:count]
-        steps = shape[axis] // parts
-        turned = np.moveaxis(windows, 1 + axis, 1)
-        cut[name] = turned.reshape(count * parts, steps, *turned.shape[2:])
-        cut[f"{name}_length"] = np.clip(lengths[:, None] - np.arange(parts) * steps, 0, steps).reshape(-1)
-    kept = np.any([cut[f"{name}_length"] > 0 for name in modalities], axis=0)
-    if not kept.any():
-        kept[0] = True
-    return {name: values[kept] for name, values in cut.items()}, np.flatnonzero(kept)
+def pieces_of(interview, name, entry, parts, max_windows, window_seconds):
+    """Pieces of an interview in which a modality has something: their values (time first), lengths and starts."""
+    shape, axis, steps = tuple(entry["shape"]), entry["time_axis"], entry["shape"][entry["time_axis"]] // parts
+    window_start = np.asarray(interview["window_start_s"], np.float32)[: max_windows or None]
+    count = len(window_start)
+    windows = np.asarray(interview.get(name, np.zeros((count, *shape))), entry["dtype"])[:count]
+    lengths = np.asarray(interview.get(f"{name}_length", np.zeros(count)), np.int32)[:count]
+    turned = np.moveaxis(windows, 1 + axis, 1)
+    values = turned.reshape(count * parts, steps, *turned.shape[2:])
+    length = np.clip(lengths[:, None] - np.arange(parts, dtype=np.int32) * steps, 0, steps)
+    start = window_start[:, None] + np.arange(parts, dtype=np.float32) * np.float32(window_seconds / parts)
+    kept = length > 0
+    return {name: values[kept.reshape(-1)], f"{name}_length": length[kept], f"{name}_start_s": start[kept]}
 
 
 def batch_of(interviews, modalities, parts, max_windows, window_seconds):
-    """The pieces of all interviews one behind the other, and the row of each piece."""
-    rows, starts, found = [], [], []
-    for row, interview in enumerate(interviews):
-        pieces, kept = pieces_of(interview, modalities, parts, max_windows)
-        window_start = np.asarray(interview["window_start_s"], np.float32)[kept // parts]
-        starts.append(window_start + (kept % parts).astype(np.float32) * np.float32(window_seconds / parts))
-        rows.append(np.full(len(kept), row, np.int32))
-        found.append(pieces)
-    batch = {name: np.concatenate([pieces[name] for pieces in found]) for name in found[0]}
-    batch |= {f"{name}_length": batch[f"{name}_length"].astype(np.int32) for name in modalities}
-    valid = np.ones(len(interviews), bool)
-    return {**batch, "row": np.concatenate(rows), "window_start_s": np.concatenate(starts), "valid": valid}
+    """Of each modality the pieces of all interviews one behind the other, and the row of each piece."""
+    batch = {"valid": np.ones(len(interviews), bool)}
+    for name, entry in modalities.items():
+        found = [pieces_of(one, name, entry, parts, max_windows, window_seconds) for one in interviews]
+        row = np.repeat(np.arange(len(interviews)), [len(one[name]) for one in found])
+        # One unused slot comes last: where nobody has the modality, the program still needs one.
+        batch[f"{name}_row"] = np.append(row, len(interviews)).astype(np.int32)
+        for key in found[0]:
+            joined = np.concatenate([one[key] for one in found])
+            batch[key] = np.pad(joined, [(0, 1)] + [(0, 0)] * (joined.ndim - 1))
+    return batch
 
 
 class Model:

@@ -12,10 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models import perceiver
-from mmpsy_jax.models.perceiver import Rate, merge_windows, off
+from mmpsy_jax.models.perceiver import Packed, Rate, merge_windows, off
 
 
 class Head(NamedTuple):
@@ -113,8 +113,9 @@ class Model(nn.Module):
         """Outputs per task.
 
         Args:
-          batch: one group of a packed batch (docs/architecture.md): `<modality>` [s *shape], `<modality>_length` [s],
-            `window_start_s` [s], `row` [s], `valid` [b].
+          batch: one group of a packed batch (docs/architecture.md): of each modality `<modality>` [s *shape],
+            `<modality>_length`, `<modality>_start_s` and `<modality>_row` [s], where s differs between modalities, and
+            `valid` [b].
           rates: of dropout; where any is not zero a "dropout" rng is needed.
 
         Returns:
@@ -122,26 +123,25 @@ class Model(nn.Module):
           [b c-1] of "band is above k", descending in k; regression: [b 1], the score as a fraction of its maximum.
         """
         dtype = jnp.dtype(self.dtype)
-        row, rows = batch["row"], batch["valid"].shape[0]
-        parts, masks, pooled = self.tokens(batch, row, rows, rates, dtype)
+        rows = batch["valid"].shape[0]
+        inputs, pooled = self.tokens(batch, rows, rates, dtype)
         sizes = {"heads": self.heads_attention, "expansion": self.expansion, "dtype": dtype}
         encoder = perceiver.Encoder(self.latents, absorb=self.absorb, **sizes, name="encoder")
-        latents = encoder(jnp.concatenate(parts, axis=1), jnp.concatenate(masks, axis=1), row, rows, rates.dropout)
         stack = perceiver.LatentStack(self.layers, remat=self.remat, **sizes, name="latent_stack")
-        return self.decode(stack(latents, rates.dropout), pooled, rates.dropout, dtype)
+        return self.decode(stack(encoder(inputs, rows, rates.dropout), rates.dropout), pooled, rates.dropout, dtype)
 
     def tokens(
-        self, batch: PyTree, row: Int[Array, " s"], rows: int, rates: Rates, dtype: jnp.dtype
-    ) -> tuple[list[Float[Array, "s _ d"]], list[Bool[Array, "s _"]], Float[Array, "b k d"]]:
-        """Per modality, its tokens and their mask; modalities share one time line.
+        self, batch: PyTree, rows: int, rates: Rates, dtype: jnp.dtype
+    ) -> tuple[list[Packed], Float[Array, "b k d"]]:
+        """The tokens of each modality; modalities share one time line.
 
-        The third value is one vector per participant and modality: the mean of its valid tokens, or for n-gram ids its
+        The second value is one vector per participant and modality: the mean of its valid tokens, or for n-gram ids its
         TF-IDF vector, embedded.
         """
-        parts, masks, pooled = [], [], []
+        inputs, pooled = [], []
         for modality in self.modalities:
             values, length = batch[modality.name], batch[f"{modality.name}_length"]
-            name = f"{modality.name}_adapter"
+            row, name = batch[f"{modality.name}_row"], f"{modality.name}_adapter"
             if modality.kind == "ids":
                 adapter = perceiver.IdsAdapter(self.width, modality.vocabulary, self.embedding_scale, dtype, name=name)
                 tokens, mask, bag = adapter(values, length, row, rows, rates.ngram)
@@ -156,24 +156,23 @@ class Model(nn.Module):
                 self.position, self.longest_seconds, dtype=dtype, name=f"{modality.name}_position"
             )
             code = self.param(f"{modality.name}_code", nn.initializers.normal(0.02), (self.width,))
-            parts.append(position(tokens, batch["window_start_s"][:, None] + steps) + code.astype(dtype))
-            masks.append(mask)
-        masks, present = self.hide(masks, row, rows, rates)
-        return parts, masks, jnp.stack(pooled, axis=1) * present[..., None]
+            tokens = position(tokens, batch[f"{modality.name}_start_s"][:, None] + steps) + code.astype(dtype)
+            inputs.append(Packed(tokens, mask, row))
+        inputs, present = self.hide(inputs, rows, rates)
+        return inputs, jnp.stack(pooled, axis=1) * present[..., None]
 
-    def hide(
-        self, masks: list[Bool[Array, "s _"]], row: Int[Array, " s"], rows: int, rates: Rates
-    ) -> tuple[list[Bool[Array, "s _"]], Bool[Array, "b m"]]:
-        """Masks after dropout of modalities and tokens, and which modalities each participant has left."""
-        windows = jnp.stack([jnp.any(mask, axis=1) for mask in masks], axis=1)
-        present = merge_windows(windows.astype(jnp.float32), row, rows) > 0
-        if not off(rates.modality) and len(masks) > 1:
+    def hide(self, inputs: list[Packed], rows: int, rates: Rates) -> tuple[list[Packed], Bool[Array, "b m"]]:
+        """The inputs after dropout of modalities and tokens, and which modalities each participant has left."""
+        found = [merge_windows(jnp.any(one.mask, axis=1).astype(jnp.float32), one.row, rows) > 0 for one in inputs]
+        present = jnp.stack(found, axis=1)
+        if not off(rates.modality) and len(inputs) > 1:
             present = drop_modalities(self.make_rng("dropout"), present, rates.modality)
-            kept = jnp.pad(present, [(0, 1), (0, 0)])[row]
-            masks = [mask & kept[:, i, None] for i, mask in enumerate(masks)]
+            kept = jnp.pad(present, [(0, 1), (0, 0)])
+            inputs = [one._replace(mask=one.mask & kept[one.row, i, None]) for i, one in enumerate(inputs)]
         if not off(rates.token):
-            masks = [mask & perceiver.keep_mask(self.make_rng("dropout"), rates.token, mask.shape) for mask in masks]
-        return masks, present
+            keep = lambda mask: perceiver.keep_mask(self.make_rng("dropout"), rates.token, mask.shape)  # noqa: E731
+            inputs = [one._replace(mask=one.mask & keep(one.mask)) for one in inputs]
+        return inputs, present
 
     def decode(
         self, latents: Float[Array, "b n d"], pooled: Float[Array, "b k d"], rate: Rate, dtype: jnp.dtype

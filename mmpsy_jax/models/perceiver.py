@@ -1,15 +1,17 @@
 """Perceiver-IO blocks: cross-attention over packed inputs, latent self-attention, and input adapters.
 
 Jaegle et al. 2021, "Perceiver IO" (arXiv 2107.14795) for the layout: inputs -> cross-attention into a few latents ->
-self-attention among the latents -> cross-attention from output queries. Inputs are packed: windows of all participants
-lie one behind the other, `row` says whose each is (docs/architecture.md, "A batch"). Shapes are static; what is absent
-is masked. Parameters are float32; `dtype` is the precision of the matrix products; every softmax is float32.
+self-attention among the latents -> cross-attention from output queries. Inputs are packed: the windows of all
+participants lie one behind the other, for each modality by itself, and `row` says whose each is (docs/architecture.md,
+"A batch"). Shapes are static; what is absent is masked. Parameters are float32; `dtype` is the precision of the matrix
+products; every softmax is float32.
 
 Letters of shapes: s windows, n tokens per window, b participants, l latents, h heads, d width, e width per head.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -87,20 +89,31 @@ class Attention(nn.Module):
         return nn.DenseGeneral(queries.shape[-1], axis=(-2, -1), use_bias=False, dtype=self.dtype, name="out")(mixed)
 
 
+class Packed(NamedTuple):
+    """The windows of one modality: tokens, which of them are valid, and the row of the participant of each window."""
+
+    tokens: Float[Array, "s n d"]
+    mask: Bool[Array, "s n"]
+    row: Int[Array, " s"]
+
+
 class PackedAttention(nn.Module):
     """Attention of shared queries over the layer-normalised tokens of each participant's windows.
 
-    It is softmax(q k^T / sqrt(e)) v with k, v = LN(x) W_k, LN(x) W_v + c over all valid tokens of a participant; who
-    has none gets exactly zero. (Keys have no bias: it would add the same to all scores of a query.) What is saved:
+    It is softmax(q k^T / sqrt(e)) v with k, v = LN(x) W_k, LN(x) W_v + c, one softmax over all valid tokens of a
+    participant, whatever their modality; who has none gets exactly zero. (Keys have no bias: it would add the same to
+    all scores of a query.) What is saved:
 
     - Queries are learned, the same for everyone, so that all scores are one product of tokens and queries.
     - `absorb`: q (LN(x) W_k)^T = (q W_k^T) LN(x)^T and A (LN(x) W_v) = (A LN(x)) W_v: keys and values, as large as the
       tokens, are never made. That costs l h d multiplications a token instead of d d + l d.
     - LN(x) = (x - mean) r g + c is linear but for `mean` and `r` (one over the standard deviation), which go into
       scores and weights: normalised tokens are never stored either.
-    - The softmax is normalised last, on what the latents have read; windows are merged by segment sums.
+    - The softmax is normalised last, on what the latents have read; windows are merged by segment sums, which are then
+      added over the modalities.
 
-    The weights ([s n l h], adding up to one over all tokens of a participant) are sown as `intermediates/attention`.
+    The weights (of each input [s n l h], adding up to one over all tokens of a participant) are sown as
+    `intermediates/attention`, in the order of the inputs.
 
     Attributes:
       heads: number of heads.
@@ -112,14 +125,7 @@ class PackedAttention(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self,
-        queries: Float[Array, "l d"],
-        tokens: Float[Array, "s n d"],
-        mask: Bool[Array, "s n"],
-        row: Int[Array, " s"],
-        rows: int,
-    ) -> Float[Array, "b l d"]:
+    def __call__(self, queries: Float[Array, "l d"], inputs: Sequence[Packed], rows: int) -> Float[Array, "b l d"]:
         (latents, width), heads = queries.shape, self.heads
         size = width // heads
         kernel = lambda name: self.param(name, nn.initializers.lecun_normal(), (width, width)).reshape(  # noqa: E731
@@ -135,36 +141,61 @@ class PackedAttention(nn.Module):
             spec, *(a.astype(self.dtype) for a in x), preferred_element_type=jnp.float32
         )
 
-        mean, r = moments(tokens)
-        absorb = self.absorb if self.absorb is not None else latents * heads <= width + latents
-        if absorb:
-            absorbed = jnp.einsum("lhe,dhe->lhd", q, w_k) * scale
-            scores = product("snd,lhd->snlh", tokens, absorbed) - mean[..., None, None] * absorbed.sum(-1)
-            scores = scores * r[..., None, None]
-        else:
-            normed = ((tokens - mean[..., None]) * r[..., None] * scale + bias).astype(self.dtype)
+        absorbed = jnp.einsum("lhe,dhe->lhd", q, w_k) * scale
+
+        # Each gives the scores of one input, and the function that reads it by weights.
+        def absorbing(x: Array) -> tuple[Array, Callable[[Array], Array]]:
+            mean, r = moments(x)
+            scores = product("snd,lhd->snlh", x, absorbed) - mean[..., None, None] * absorbed.sum(-1)
+
+            def read(weights: Array) -> Array:
+                scaled = weights * r[..., None, None]
+                return product("snlh,snd->slhd", scaled, x) - jnp.einsum("snlh,sn->slh", scaled, mean)[..., None]
+
+            return scores * r[..., None, None], read
+
+        def projecting(x: Array) -> tuple[Array, Callable[[Array], Array]]:
+            mean, r = moments(x)
+            normed = ((x - mean[..., None]) * r[..., None] * scale + bias).astype(self.dtype)
             scores = product("lhe,snhe->snlh", q, product("snd,dhe->snhe", normed, w_k))
-        scores = jnp.where(mask[..., None, None], scores, MASKED_SCORE)
-        # The largest score only keeps exp in range and cancels: no gradient goes through it.
-        largest = jax.ops.segment_max(jax.lax.stop_gradient(scores).max(axis=1), row, rows + 1, indices_are_sorted=True)
-        largest = jnp.maximum(largest, MASKED_SCORE)  # of a participant without windows it is -inf
-        weights = jnp.where(mask[..., None, None], jnp.exp(scores - largest[row][:, None]), 0.0)
-        merge = lambda x: merge_windows(x, row, rows)  # noqa: E731
-        total = merge(weights.sum(axis=1))
+            return scores, lambda weights: product("snlh,snhe->slhe", weights, product("snd,dhe->snhe", normed, w_v))
+
+        absorb = self.absorb if self.absorb is not None else latents * heads <= width + latents
+        form = absorbing if absorb else projecting
+        scores, reads = zip(*(form(one.tokens) for one in inputs), strict=True)
+        weights = exponentials(scores, inputs, rows)
+        total = merge([x.sum(axis=1) for x in weights], inputs, rows)
         divisor = jnp.where(total > 0, total, 1.0)
         attended = (total / divisor)[..., None]  # one, or zero for who has nothing to attend to
-        of_slots = jnp.pad(divisor, [(0, 1), (0, 0), (0, 0)], constant_values=1)[row]
-        self.sow("intermediates", "attention", weights / of_slots[:, None])
+        of_slots = jnp.pad(divisor, [(0, 1), (0, 0), (0, 0)], constant_values=1)
+        for one, x in zip(inputs, weights, strict=True):
+            self.sow("intermediates", "attention", x / of_slots[one.row][:, None])
+        mixed = merge([read(x) for read, x in zip(reads, weights, strict=True)], inputs, rows) / divisor[..., None]
         if absorb:
-            scaled = weights * r[..., None, None]
-            read = product("snlh,snd->slhd", scaled, tokens) - jnp.einsum("snlh,sn->slh", scaled, mean)[..., None]
-            read = merge(read) * scale / divisor[..., None] + attended * bias
-            mixed = product("blhd,dhe->blhe", read, w_v)
-        else:
-            mixed = merge(product("snlh,snhe->slhe", weights, product("snd,dhe->snhe", normed, w_v)))
-            mixed = mixed / divisor[..., None]
-        mixed = mixed + attended * value_bias
-        return product("blhe,hed->bld", mixed, w_out)
+            mixed = product("blhd,dhe->blhe", mixed * scale + attended * bias, w_v)
+        return product("blhe,hed->bld", mixed + attended * value_bias, w_out)
+
+
+def exponentials(
+    scores: Sequence[Float[Array, "_ _ l h"]], inputs: Sequence[Packed], rows: int
+) -> list[Float[Array, "_ _ l h"]]:
+    """exp(score - largest score of the participant) of valid tokens, else zero: a softmax yet to be divided."""
+    scores = [jnp.where(one.mask[..., None, None], x, MASKED_SCORE) for x, one in zip(scores, inputs, strict=True)]
+    # The largest score only keeps exp in range and cancels: no gradient goes through it.
+    largest = jnp.full((rows + 1, *scores[0].shape[2:]), MASKED_SCORE)
+    for x, one in zip(scores, inputs, strict=True):
+        of_windows = jax.lax.stop_gradient(x).max(axis=1)
+        of_rows = jax.ops.segment_max(of_windows, one.row, rows + 1, indices_are_sorted=True)
+        largest = jnp.maximum(largest, of_rows)  # of a participant without windows it is -inf
+    return [
+        jnp.where(one.mask[..., None, None], jnp.exp(x - largest[one.row][:, None]), 0.0)
+        for x, one in zip(scores, inputs, strict=True)
+    ]
+
+
+def merge(parts: Sequence[Float[Array, "_ ..."]], inputs: Sequence[Packed], rows: int) -> Float[Array, "b ..."]:
+    """Sums over the windows of each participant in all modalities; one part per input."""
+    return sum(merge_windows(x, one.row, rows) for x, one in zip(parts, inputs, strict=True))
 
 
 def moments(x: Float[Array, "... d"]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -223,18 +254,11 @@ class Encoder(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self,
-        tokens: Float[Array, "s n d"],
-        mask: Bool[Array, "s n"],
-        row: Int[Array, " s"],
-        rows: int,
-        rate: Rate,
-    ) -> Float[Array, "b l d"]:
-        latents = self.param("latents", nn.initializers.normal(0.02), (self.latents, tokens.shape[-1]))
+    def __call__(self, inputs: Sequence[Packed], rows: int, rate: Rate) -> Float[Array, "b l d"]:
+        latents = self.param("latents", nn.initializers.normal(0.02), (self.latents, inputs[0].tokens.shape[-1]))
         queries = nn.LayerNorm(name="norm_query")(latents)
         attention = PackedAttention(self.heads, self.absorb, self.dtype, name="attention")
-        mixed = attention(queries, tokens, mask, row, rows).astype(self.dtype)
+        mixed = attention(queries, inputs, rows).astype(self.dtype)
         x = latents.astype(self.dtype) + Dropout()(mixed, rate)
         return x + Mlp(self.expansion, self.dtype, name="mlp")(nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x), rate)
 

@@ -21,7 +21,7 @@ class Batching(NamedTuple):
     Attributes:
       modalities: the inputs of the network, as pieces of windows.
       pieces: how the windows of the whole corpus are cut.
-      sizes: `batch_size`, `groups` and `slots`, as the functions of `data/plan.py` take them.
+      sizes: `batch_size`, `groups` and `slots` (by modality), as the functions of `data/plan.py` take them.
     """
 
     modalities: tuple[Modality, ...]

@@ -287,8 +287,9 @@ def scores_of(
 def padding_line(loader: Loader, shape: batching.Batching) -> str:
     """How much of a batch is computed in vain."""
     report = loader.padding_report()
+    slots = ", ".join(f"{name} {n}" for name, n in loader.slots.items())
     shares = ", ".join(f"{name} {share:.0%}" for name, share in report["tokens"].items())
-    return f"{loader.groups} x {loader.slots} pieces of {shape.pieces.seconds:.0f} s per batch; padding: {shares}"
+    return f"{loader.groups} x ({slots}) pieces of {shape.pieces.seconds:.0f} s per batch; padding: {shares}"
 
 
 def _loader(run: Run, shape: batching.Batching, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:

@@ -23,12 +23,12 @@ def test_a_packed_batch_holds_all_frames_and_tokens_of_its_participants(get):
         assert int(batch[f"{modality.name}_length"].sum()) == sum(p[f"{modality.name}_length"].sum() for p in people)
         there = np.count_nonzero(np.asarray(batch[modality.name]))
         assert there == sum(np.count_nonzero(p[modality.name]) for p in people)
-    row = np.asarray(batch["row"])[0]
-    assert (np.diff(row) >= 0).all()
-    assert set(row) - {members.shape[1]} == set(range(len(people)))
+        row = np.asarray(batch[f"{modality.name}_row"])[0]
+        assert (np.diff(row) >= 0).all()
+        assert set(row) - {members.shape[1]} == set(range(len(people)))
     assert np.asarray(batch["valid"]).sum() == len(people)
 
 
 def test_equal_windows_waste_nothing_but_the_spare_slots():
     made = setting(small(smoke.get_config), batches=1, equal=2)
-    assert made.slots - 4 * 2 * made.parts <= 0.05 * made.slots + 1
+    assert all(slots - 4 * 2 * made.parts <= 0.05 * slots + 1 for slots in made.slots.values())

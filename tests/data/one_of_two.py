@@ -36,7 +36,7 @@ def main(folder: str, port: str, process: str, out: str) -> None:
             sharding=sharding,
         ) as loader:
             for number, batch in enumerate(loader):
-                for name in ("audio", "audio_length", "text", "row", "index", "valid"):
+                for name in ("audio", "audio_length", "audio_row", "text", "text_row", "index", "valid"):
                     assert batch[name].shape[0] == 4 and batch[name].sharding.is_equivalent_to(sharding, 1)
                     shards = sorted(batch[name].addressable_shards, key=lambda shard: shard.index[0].start)
                     saved[f"{placement}/{number}/{name}"] = np.concatenate([np.asarray(s.data) for s in shards])

@@ -79,12 +79,15 @@ def test_batches_hold_own_text_and_labels_and_the_audio_of_others(corpus, exchan
     with make_loader(exchanged, np.arange(len(corpus)), **options) as loader:
         batch = next(loader)
     for row, i in enumerate(batch["index"][0].tolist()):
-        own, record, slots = corpus.read(i), exchanged.read(i), batch["row"][0] == row
+        own, record = corpus.read(i), exchanged.read(i)
         np.testing.assert_equal(batch["labels"]["phq9"][0, row], corpus.labels["phq9"][i])
         for name, axis, source in (("text", 1, own), ("audio", 2, record)):
-            there = batch[f"{name}_length"][0][slots] > 0
-            expected = np.moveaxis(source[name], axis, 1)[source[f"{name}_length"] > 0]
-            np.testing.assert_array_equal(batch[name][0][slots][there], expected, err_msg=name)
+            slots, there = batch[f"{name}_row"][0] == row, source[f"{name}_length"] > 0
+            np.testing.assert_array_equal(
+                batch[name][0][slots], np.moveaxis(source[name], axis, 1)[there], err_msg=name
+            )
+            starts = source["window_start_s"][there]
+            np.testing.assert_array_equal(batch[f"{name}_start_s"][0][slots], starts, err_msg=name)
 
 
 def test_workers_can_have_the_reader(exchanged):

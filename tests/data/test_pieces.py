@@ -1,5 +1,7 @@
 """Windows in pieces: nothing valid is lost, what is left out was empty, and less is computed in vain."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -25,11 +27,11 @@ def test_pieces_put_together_are_the_windows_of_the_records(corpus, placement):
             record = corpus.read(int(batch["index"][0, row]))
             rebuilt = {"audio": np.zeros_like(record["audio"].swapaxes(1, 2)), "text": np.zeros_like(record["text"])}
             lengths = {name: np.zeros(record["n_windows"], np.int32) for name in rebuilt}
-            for slot in np.flatnonzero(batch["row"][0] == row):
-                # Windows of this corpus begin every 60 s, so that 12 s are one of five parts.
-                window, part = divmod(round(float(batch["window_start_s"][0, slot]) / 12), PARTS)
-                for name, values in rebuilt.items():
-                    steps = STEPS[name] // PARTS
+            for name, values in rebuilt.items():
+                steps = STEPS[name] // PARTS
+                for slot in np.flatnonzero(batch[f"{name}_row"][0] == row):
+                    # Windows of this corpus begin every 60 s, so that 12 s are one of five parts.
+                    window, part = divmod(round(float(batch[f"{name}_start_s"][0, slot]) / 12), PARTS)
                     values[window, part * steps : (part + 1) * steps] = batch[name][0, slot]
                     lengths[name][window] += batch[f"{name}_length"][0, slot]
             # Equal lengths: whatever was left out had none.
@@ -45,34 +47,32 @@ def test_pieces_put_together_are_the_windows_of_the_records(corpus, placement):
 @pytest.mark.parametrize("parts", [1, 5])
 def test_counts_and_lengths_by_hand(corpus, modalities, max_windows, parts):
     pieces = cut(corpus, modalities, parts, max_windows)
-    for i in range(len(corpus)):
-        record, found = corpus.read(i), []
+    assert pieces.modalities.keys() == pieces.counts.keys() == set(modalities or STEPS)
+    for name, i in itertools.product(pieces.modalities, range(len(corpus))):
+        record, steps, found = corpus.read(i), STEPS[name] // parts, []
         for window, part in np.ndindex(min(record["n_windows"], max_windows or 99), parts):
-            length = {}
-            for name in modalities or STEPS:
-                steps = STEPS[name] // parts
-                length[name] = int(np.clip(record[f"{name}_length"][window] - part * steps, 0, steps))
-            if any(length.values()):
-                found.append((window, part, *length.values()))
-        found = found or [(0, 0, *(0 for _ in pieces.modalities))]
-        own = pieces.of(i)
-        columns = (pieces.window, pieces.part, *pieces.length.values())
+            length = int(np.clip(record[f"{name}_length"][window] - part * steps, 0, steps))
+            if length:
+                found.append((window, part, length))
+        own = pieces.of(name, i)
+        columns = (pieces.window[name], pieces.part[name], pieces.length[name])
         assert list(zip(*(column[own].tolist() for column in columns), strict=True)) == found
-        assert pieces.counts[i] == len(found)
-    np.testing.assert_array_equal(piece_counts(corpus, modalities, parts, max_windows), pieces.counts)
-    assert pieces.counts.dtype == np.int32
+        assert pieces.counts[name][i] == len(found)
+        assert pieces.valid(name)[i] == sum(length for *_, length in found)
+    for name, counts in piece_counts(corpus, modalities, parts, max_windows).items():
+        np.testing.assert_array_equal(counts, pieces.counts[name])
+        assert counts.dtype == np.int32
 
 
-def test_empty_windows_are_left_out_and_nobody_is(corpus):
-    counts = cut(corpus).counts
-    fewer = np.flatnonzero(counts < corpus.n_windows)
-    assert [corpus.participants[i] for i in fewer] == ["p011"] and (counts == corpus.n_windows).sum() == 29
-    nothing = corpus.participants.index("p024")
-    assert piece_counts(corpus, parts=PARTS)[nothing] == 1
+def test_who_has_nothing_takes_no_slot_and_is_there(corpus):
+    nothing, partly = corpus.participants.index("p024"), corpus.participants.index("p003")
+    counts = piece_counts(corpus)
+    assert counts["audio"][nothing] == counts["text"][nothing] == 0
+    assert counts["text"][partly] == counts["audio"][partly] - 1 == corpus.n_windows[partly] - 1
     found = next(batch for batch in _batches(corpus, parts=PARTS, shuffle=False) if nothing in batch["index"])
-    slots = found["row"][0] == np.flatnonzero(found["index"][0] == nothing)
-    assert slots.sum() == 1
-    assert not any(found[name][0, slots].any() for name in ("audio", "text", "audio_length", "text_length"))
+    (row,) = np.flatnonzero(found["index"][0] == nothing)
+    assert found["valid"][0, row]
+    assert not any((found[f"{name}_row"] == row).any() for name in STEPS)
 
 
 def test_resident_pieces_take_less_memory_as_foretold(corpus):

@@ -1,4 +1,4 @@
-"""The plan of an epoch: everyone once, in groups whose windows fit, whatever the seed and the number of processes."""
+"""The plan of an epoch: everyone once, in groups whose pieces fit, whatever the seed and the number of processes."""
 
 import itertools
 import time
@@ -10,6 +10,7 @@ from mmpsy_jax.data.plan import (
     batches_needed,
     epoch_plan,
     groups_of_process,
+    limited,
     padding_report,
     rows_of_slots,
     window_slots,
@@ -21,13 +22,26 @@ def _interviews(n, seed=0):
     return np.maximum(1, np.round(np.random.default_rng(seed).lognormal(1, 0.7, n))).astype(np.int32)
 
 
-N_WINDOWS = _interviews(211)
+def _of_two(n, seed=0):
+    """Pieces of two modalities; every tenth participant lacks the first one, some the second, and 7 has nothing."""
+    audio, text = _interviews(n, seed), _interviews(n, seed + 1)
+    audio[::10] = text[3::20] = 0
+    audio[7] = text[7] = 0
+    return {"audio": audio, "text": text}
+
+
+COUNTS = {"text": _interviews(211)}
+OF_TWO = _of_two(211)
 MEMBERS = np.random.default_rng(1).permutation(211)[:150]
 
 
-def _plan(batch_size=16, groups=1, n_windows=N_WINDOWS, members=MEMBERS, slots=None, **options):
-    slots = slots or window_slots(n_windows, batch_size, groups)
-    return epoch_plan(n_windows, members, batch_size=batch_size, groups=groups, slots=slots, **options)
+def _plan(batch_size=16, groups=1, counts=COUNTS, members=MEMBERS, slots=None, **options):
+    slots = slots or window_slots(counts, batch_size, groups)
+    return epoch_plan(counts, members, batch_size=batch_size, groups=groups, slots=slots, **options)
+
+
+def _text(*counts):
+    return {"text": np.array(counts)}
 
 
 def _members(plan):
@@ -35,57 +49,64 @@ def _members(plan):
 
 
 def test_slots_are_those_of_average_participants_but_hold_the_longest():
-    assert window_slots(np.full(9, 3), 8, 2, spare=0) == 12
-    assert window_slots(np.full(9, 3), 8, 2, spare=0.1) == 14
-    assert window_slots(np.array([1, 1, 9]), 4, 4) == 9
-    assert window_slots(np.array([1, 1, 9]), 4, 4, limit=2) == 2
+    assert window_slots(_text(*[3] * 9), 8, 2, spare=0) == {"text": 12}
+    assert window_slots(_text(*[3] * 9), 8, 2, spare=0.1) == {"text": 14}
+    counts = {"audio": np.array([0, 0, 0]), "text": np.array([1, 1, 9])}
+    assert window_slots(counts, 4, 4) == {"audio": 1, "text": 9}, "one where nobody has the modality"
 
 
-def test_many_slots_are_a_multiple_of_eight():
-    assert [window_slots(np.ones(4, int), size, 1, spare=0) for size in (63, 64, 65, 72, 73)] == [63, 64, 72, 72, 80]
-    assert window_slots(np.array([1, 99]), 1, 1) == 104
+def test_windows_beyond_a_limit_are_cut_off():
+    assert limited(np.array([1, 1, 9]), 2).tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize("counts", [[], [0, 1]])
-def test_slots_of_nothing(counts):
+def test_windows_of_nothing(counts):
     with pytest.raises(InputError, match="at least one window"):
-        window_slots(np.array(counts, int), 4, 1)
+        limited(np.array(counts, int), None)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(
     ("batch_size", "groups"), [(1, 1), (2, 2), (7, 1), (16, 1), (16, 4), (64, 2), (200, 8), (200, 200)]
 )
-def test_everyone_once_in_a_group_that_holds_them(batch_size, groups, shuffle):
-    slots = window_slots(N_WINDOWS, batch_size, groups)
-    members = _members(_plan(batch_size, groups, shuffle=shuffle))
+@pytest.mark.parametrize("counts", [COUNTS, OF_TWO], ids=["one", "two"])
+def test_everyone_once_in_a_group_that_holds_them(batch_size, groups, shuffle, counts):
+    slots = window_slots(counts, batch_size, groups)
+    members = _members(_plan(batch_size, groups, counts, shuffle=shuffle))
     assert members.dtype == np.int32 and members.shape[1:] == (groups, batch_size // groups)
     assert sorted(members[members >= 0]) == sorted(MEMBERS)
-    assert np.where(members >= 0, N_WINDOWS[members], 0).sum(-1).max() <= slots
+    for name, of_all in counts.items():
+        assert np.where(members >= 0, of_all[members], 0).sum(-1).max() <= slots[name]
     assert (np.diff((members < 0).astype(int), axis=-1) >= 0).all(), "padding rows come last"
     assert (members >= 0).any((1, 2)).all(), "a batch without anybody"
 
 
-def test_every_epoch_and_seed_has_the_same_number_of_batches():
-    for batch_size, groups, slots in [(16, 1, None), (16, 8, None), (8, 2, 13), (4, 2, 11)]:
-        made = {len(_plan(batch_size, groups, slots=slots, seed=s, epoch=e)) for s in range(5) for e in range(10)}
+@pytest.mark.parametrize("counts", [COUNTS, OF_TWO], ids=["one", "two"])
+def test_every_epoch_and_seed_has_the_same_number_of_batches(counts):
+    longest = {name: int(n.max()) for name, n in counts.items()}
+    more = {name: n + 2 for name, n in longest.items()}
+    for batch_size, groups, slots in [(16, 1, None), (16, 8, None), (8, 2, more), (4, 2, longest)]:
+        options = {"counts": counts, "slots": slots}
+        made = {len(_plan(batch_size, groups, **options, seed=s, epoch=e)) for s in range(5) for e in range(10)}
         assert len(made) == 1
-        assert made == {len(_plan(batch_size, groups, slots=slots, shuffle=False))}
+        turned = _plan(batch_size, groups, **options, members=MEMBERS[::-1], shuffle=False)
+        assert made == {len(_plan(batch_size, groups, **options, shuffle=False))} == {len(turned)}
 
 
 def test_as_few_batches_as_rows_or_windows_allow():
     assert len(_plan(16, 1)) == -(-150 // 16)
     # Four of two windows in groups of three slots: two rows, but one participant each.
-    counts = np.array([2, 2, 2, 2])
-    assert len(_plan(2, 1, counts, np.arange(4), slots=3)) == 4
+    assert len(_plan(2, 1, _text(2, 2, 2, 2), np.arange(4), slots={"text": 3})) == 4
     # Three and one, three and one: only if the longest waits for the shortest.
-    assert len(_plan(2, 1, np.array([1, 3, 1, 3]), np.arange(4), slots=4)) == 2
+    assert len(_plan(2, 1, _text(1, 3, 1, 3), np.arange(4), slots={"text": 4})) == 2
+    # Who has the audio meets who has the text: by the sum of both, all four are alike.
+    counts = {"audio": np.array([4, 4, 0, 0]), "text": np.array([0, 0, 4, 4])}
+    assert len(_plan(2, 1, counts, np.arange(4), slots={"audio": 4, "text": 4})) == 2
 
 
 def test_a_long_interview_does_not_cost_batches():
     # It fills a group alone, in rounds of one participant for every group it would not fit.
-    counts = np.append(np.full(60, 2), 8)
-    assert len(_plan(8, 2, counts, np.arange(61), slots=8)) == 8
+    assert len(_plan(8, 2, _text(*[2] * 60, 8), np.arange(61), slots={"text": 8})) == 8
 
 
 def test_wanted_batches_are_made():
@@ -94,9 +115,9 @@ def test_wanted_batches_are_made():
     assert len(plan) == 14 and (plan >= 0).any((1, 2)).all()
     assert sorted(plan[plan >= 0]) == sorted(MEMBERS)
     # As for folds of a cross-validation.
-    slots = window_slots(N_WINDOWS, 16, 2)
+    slots = window_slots(COUNTS, 16, 2)
     folds = [np.delete(np.arange(211), np.s_[start : start + 30 + start]) for start in (0, 60, 120)]
-    needed = [batches_needed(N_WINDOWS, fold, batch_size=16, groups=2, slots=slots) for fold in folds]
+    needed = [batches_needed(COUNTS, fold, batch_size=16, groups=2, slots=slots) for fold in folds]
     assert len(set(needed)) > 1
     assert {len(_plan(16, 2, members=fold, batches=max(needed))) for fold in folds} == {max(needed)}
 
@@ -161,24 +182,27 @@ def test_rows_of_slots_by_hand():
 
 
 def test_padding_report_by_hand():
-    n_windows = np.array([1, 2, 2])
-    plan = _plan(2, 1, n_windows, np.arange(3), slots=4, shuffle=False)
-    report = padding_report(plan, n_windows, 4, {"audio": (np.array([5, 20, 10]), 10)})
-    assert report == {"batches": 2, "rows": 0.25, "windows": 1 - 5 / 8, "tokens": {"audio": 1 - 35 / 80}}
+    counts = {"audio": np.array([1, 2, 2]), "text": np.array([0, 1, 3])}
+    slots = {"audio": 4, "text": 3}
+    plan = _plan(2, 1, counts, np.arange(3), slots=slots, shuffle=False)
+    report = padding_report(plan, counts, slots, {"audio": (np.array([5, 20, 10]), 10)})
+    empty = {"audio": 1 - 5 / 8, "text": 1 - 4 / 6}
+    assert report == {"batches": 2, "rows": 0.25, "slots": empty, "tokens": {"audio": 1 - 35 / 80}}
 
 
 @pytest.mark.parametrize("n", [1275, 10_000])
-def test_little_padding(n):
-    counts = _interviews(n)
-    report = padding_report(_plan(32, 1, counts, np.arange(n)), counts, window_slots(counts, 32, 1))
-    assert report["windows"] < 0.1 and report["rows"] < 0.02
+@pytest.mark.parametrize("of_two", [False, True])
+def test_little_padding(n, of_two):
+    counts = _of_two(n) if of_two else {"text": _interviews(n)}
+    report = padding_report(_plan(32, 1, counts, np.arange(n)), counts, window_slots(counts, 32, 1), {})
+    assert max(report["slots"].values()) < 0.1 and report["rows"] < 0.06
 
 
 def test_a_million_participants_are_planned_in_a_moment():
-    counts = _interviews(1_000_000)
+    counts = {"text": _interviews(1_000_000)}
     began = time.process_time()
-    _plan(32, 1, counts, np.arange(len(counts)))
-    assert time.process_time() - began < 5  # a third of a second on an idle core
+    _plan(32, 1, counts, np.arange(1_000_000))
+    assert time.process_time() - began < 5  # half a second on an idle core
 
 
 @pytest.mark.parametrize(
@@ -188,12 +212,12 @@ def test_a_million_participants_are_planned_in_a_moment():
         ({"members": np.array([1, 1])}, "twice"),
         ({"members": np.array([500])}, "between 0 and 210"),
         ({"members": np.array([-1])}, "between 0 and 210"),
-        ({"batch_size": 0, "slots": 20}, "at least 1"),
-        ({"groups": 0, "slots": 20}, "at least 1"),
-        ({"groups": 3, "slots": 20}, "batch_size 16 is not divisible by the 3 groups"),
+        ({"batch_size": 0, "slots": {"text": 20}}, "at least 1"),
+        ({"groups": 0, "slots": {"text": 20}}, "at least 1"),
+        ({"groups": 3, "slots": {"text": 20}}, "batch_size 16 is not divisible by the 3 groups"),
         ({"seed": -1}, "seed -1"),
         ({"batches": 0}, "batches 0"),
-        ({"slots": 4}, "slots 4: a participant has 11 pieces"),
+        ({"slots": {"text": 4}}, "slots 4 of text: a participant has 11 pieces"),
     ],
 )
 def test_unusable_arguments(options, message):

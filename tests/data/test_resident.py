@@ -8,7 +8,7 @@ from mmpsy_jax.data.plan import epoch_plan
 from mmpsy_jax.data.resident import Resident, gather, select
 from mmpsy_jax.errors import InputError
 
-SLOTS = 11
+SLOTS = {"audio": 11, "text": 13}
 MEMBERS = np.arange(3, 25)
 
 
@@ -21,7 +21,7 @@ def resident(corpus):
 @pytest.fixture(scope="module")
 def plans(resident):
     """The plans of an epoch, [batches, G, ...]."""
-    plan = epoch_plan(resident.counts, MEMBERS, batch_size=6, groups=2, slots=SLOTS)
+    plan = epoch_plan(resident.pieces.counts, MEMBERS, batch_size=6, groups=2, slots=SLOTS)
     return resident.plan_arrays(np.stack([batch.members for batch in plan]), SLOTS)
 
 
@@ -42,15 +42,16 @@ def test_windows_are_time_major_and_absent_ones_take_no_memory(corpus, resident)
 
 def test_numpy_jit_and_scan_gather_the_same(resident, plans):
     whole = gather(resident.arrays, plans, np)
-    assert whole["audio"].shape[1:] == (2, SLOTS, 20, 6) and whole["labels"]["phq9"].shape[1:] == (2, 3)
+    assert whole["audio"].shape[1:] == (2, 11, 20, 6) and whole["text"].shape[1:] == (2, 13, 5, 8)
+    assert whole["labels"]["phq9"].shape[1:] == (2, 3)
 
     @jax.jit
     def epoch(arrays, plans):
         return jax.lax.scan(lambda _, plan: (None, gather(arrays, plan)), None, plans)[1]
 
     _assert_same(whole, epoch(resident.arrays, plans))
-    for number in range(len(plans["row"])):
-        plan = {name: leaf[number] for name, leaf in plans.items()}
+    for number in range(len(plans["index"])):
+        plan = jax.tree.map(lambda leaf, number=number: leaf[number], plans)
         batch = gather(resident.arrays, plan, np)
         _assert_same(batch, jax.tree.map(lambda leaf, number=number: leaf[number], whole))
         _assert_same(batch, jax.jit(gather)(resident.arrays, plan))
@@ -70,7 +71,7 @@ def test_what_is_not_in_memory_cannot_be_planned(resident):
     with pytest.raises(InputError, match="not in memory"):
         resident.plan_arrays(np.array([[5, 1]]), SLOTS)
     with pytest.raises(InputError, match="slots 2"):
-        resident.plan_arrays(np.array([[5, 6]]), 2)
+        resident.plan_arrays(np.array([[5, 6]]), {"text": 2})
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_two_processes_hold_the_halves_of_every_batch(corpus, tmp_path):
     ) as loader:
         whole = list(loader)
     with np.load(out[0], allow_pickle=False) as first, np.load(out[1], allow_pickle=False) as second:
-        assert len(first.files) == 3 * len(whole) * 6
+        assert len(first.files) == 3 * len(whole) * 7
         for key in first.files:
             _, number, name = key.split("/")
             both = np.concatenate([first[key], second[key]])

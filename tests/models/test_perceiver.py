@@ -1,6 +1,8 @@
 """The network's promises: masks, missing modalities, padding, equal forms. All inputs are random."""
 
+import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,19 +24,24 @@ def build(**changes):
 
 
 def batch(rng):
-    """Eight windows of four participants, and two unused slots; 1 has no audio, 2 no text, 3 nothing at all."""
-    row = np.array([0, 0, 0, 1, 1, 2, 3, 3, ROWS, ROWS], np.int32)
-    made = {
-        "audio": rng.normal(size=(10, 30, 8)).astype(np.float16),
-        "audio_length": np.where(np.isin(row, (0, 2)), 30, 0).astype(np.int32),
-        "text": rng.normal(size=(10, 7, 12)).astype(np.float16),
-        "text_length": np.where(np.isin(row, (0, 1)), 7, 0).astype(np.int32),
-        "window_start_s": np.array([0, 50, 100, 0, 50, 0, 0, 50, 0, 0], np.float32),
-        "row": row,
+    """Four participants, each modality with slots of its own, some unused; 1 has no audio, 2 no text, 3 nothing."""
+    return {
+        "audio": rng.normal(size=(5, 30, 8)).astype(np.float16),
+        "audio_length": np.array([30, 30, 13, 30, 0], np.int32),
+        "audio_start_s": np.array([0, 50, 100, 0, 0], np.float32),
+        "audio_row": np.array([0, 0, 0, 2, ROWS], np.int32),
+        "text": rng.normal(size=(6, 7, 12)).astype(np.float16),
+        "text_length": np.array([7, 3, 7, 7, 0, 0], np.int32),
+        "text_start_s": np.array([0, 50, 0, 50, 0, 0], np.float32),
+        "text_row": np.array([0, 0, 1, 1, ROWS, ROWS], np.int32),
         "valid": np.array([True] * ROWS),
     }
-    made["audio_length"][2] = 13
-    return made
+
+
+def taken(inputs, name, slots):
+    """The batch with some slots of one modality, in this order."""
+    keys = (name, f"{name}_length", f"{name}_start_s", f"{name}_row")
+    return inputs | {key: inputs[key][np.array(slots)] for key in keys}
 
 
 @pytest.fixture
@@ -65,50 +72,65 @@ def randomised_tree(tree, scale=1.0):
 
 
 def packed(absorb, l=3, d=8, heads=2):  # noqa: E741
+    """Two modalities: 1 has no window at all, 2 none of the second one, 3 a masked one; one slot of each is unused."""
     attention = perceiver.PackedAttention(heads, absorb)
     rng = np.random.default_rng(0)
-    q, x = jnp.asarray(rng.normal(size=(l, d)), jnp.float32), jnp.asarray(rng.normal(size=(5, 6, d)) + 1, jnp.float32)
-    row = jnp.array([0, 0, 2, 2, 3])  # 1 has no window, 3 a masked one, 4 slots are used
-    mask = jnp.asarray(rng.random((5, 6)) < 0.7).at[4].set(False)
-    params = randomised_tree(attention.init(jax.random.key(0), q, x, mask, row, 4), 0.5)
-    return attention, params, (q, x, mask, row, 4)
+    q = jnp.asarray(rng.normal(size=(l, d)), jnp.float32)
+    inputs = []
+    for row, n in (([0, 0, 2, 2, 3, 4], 6), ([0, 3, 4], 4)):
+        x = jnp.asarray(rng.normal(size=(len(row), n, d)) + 1, jnp.float32)
+        row = jnp.array(row)
+        inputs.append(perceiver.Packed(x, jnp.asarray(rng.random((len(row), n)) < 0.7) & (row < 3)[:, None], row))
+    shapes = jax.eval_shape(lambda key: attention.init(key, q, inputs, ROWS), jax.random.key(0))
+    apply = jax.jit(lambda params, tokens: attention.apply(params, q, with_tokens(inputs, tokens), ROWS))
+    return apply, randomised_tree(shapes, 0.5), q, inputs
+
+
+def with_tokens(inputs, tokens):
+    return [one._replace(tokens=x) for one, x in zip(inputs, tokens, strict=True)]
+
+
+def textbook(p, q, tokens, heads=2):
+    """softmax(q k^T / sqrt(e)) v of the layer-normalised tokens of one participant, head by head."""
+    normed = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
+    normed, size, total = normed * p["norm_scale"] + p["norm_bias"], q.shape[-1] // heads, 0
+    for h in range(heads):
+        part = slice(size * h, size * (h + 1))
+        qh = np.asarray(q) @ p["query"]["kernel"][:, h] + p["query"]["bias"][h]
+        weights = jax.nn.softmax(qh @ (normed @ p["key"][:, part]).T / np.sqrt(size), axis=-1)
+        total += weights @ (normed @ p["value"][:, part] + p["value_bias"][h]) @ p["out"][part]
+    return total
 
 
 @pytest.mark.parametrize("absorb", [True, False])
-def test_packed_attention_is_the_textbook_formula(absorb):
-    attention, params, (q, x, mask, row, rows) = packed(absorb)
+def test_packed_attention_is_the_textbook_formula_over_all_modalities(absorb):
+    apply, params, q, inputs = packed(absorb)
     p = jax.tree.map(np.asarray, params["params"])
-    got = attention.apply(params, q, x, mask, row, rows)
+    got = apply(params, [one.tokens for one in inputs])
     assert got.shape == (4, 3, 8)
     for b in (0, 2):
-        tokens = np.concatenate([x[s][mask[s]] for s in np.flatnonzero(row == b)])
-        normed = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
-        normed = normed * p["norm_scale"] + p["norm_bias"]
-        expected = 0
-        for h in range(2):
-            part = slice(4 * h, 4 * h + 4)
-            qh = np.asarray(q) @ p["query"]["kernel"][:, h] + p["query"]["bias"][h]
-            weights = jax.nn.softmax(qh @ (normed @ p["key"][:, part]).T / 2.0, axis=-1)
-            value = normed @ p["value"][:, part] + p["value_bias"][h]
-            expected += weights @ value @ p["out"][part]
-        np.testing.assert_allclose(got[b], expected, rtol=2e-4, atol=2e-5)
+        tokens = [one.tokens[s][one.mask[s]] for one in inputs for s in np.flatnonzero(one.row == b)]
+        np.testing.assert_allclose(got[b], textbook(p, q, np.concatenate(tokens)), rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("absorb", [True, False])
 def test_who_has_nothing_to_attend_to_gets_zero(absorb):
-    attention, params, (q, x, mask, row, rows) = packed(absorb)
-    apply = lambda x: attention.apply(params, q, x, mask, row, rows)  # noqa: E731
-    out = apply(x)
+    apply, params, _, inputs = packed(absorb)
+    masks, tokens = [np.asarray(one.mask) for one in inputs], [one.tokens for one in inputs]
+    out = apply(params, tokens)
     assert np.all(out[1] == 0) and np.all(out[3] == 0) and np.all(np.abs(out[0]).sum(-1) > 0)
-    np.testing.assert_allclose(apply(jnp.where(mask[..., None], x, 99.0)), out, rtol=1e-5, atol=1e-5)
-    gradient = jax.grad(lambda x: (apply(x) ** 2).sum())(x)
-    assert np.all(np.isfinite(gradient)) and np.all(gradient[4] == 0) and np.all(gradient[~np.asarray(mask)] == 0)
+    filled = [jnp.where(mask[..., None], x, 99.0) for mask, x in zip(masks, tokens, strict=True)]
+    np.testing.assert_allclose(apply(params, filled), out, rtol=1e-5, atol=1e-5)
+    gradients = jax.jit(jax.grad(lambda tokens: (apply(params, tokens) ** 2).sum()))(tokens)
+    for mask, gradient in zip(masks, gradients, strict=True):
+        assert np.all(np.isfinite(gradient)) and np.all(gradient[~mask] == 0) and np.any(gradient[mask] != 0)
 
 
 def test_absorbed_projections_and_plain_ones_agree_with_their_gradients():
-    (one, params, arguments), (other, _, _) = packed(True), packed(False)
-    loss = lambda module: lambda p: (module.apply(p, *arguments) ** 2).sum()  # noqa: E731
-    (value, gradient), (plain, plain_gradient) = (jax.value_and_grad(loss(m))(params) for m in (one, other))
+    (one, params, _, inputs), (other, *_) = packed(True), packed(False)
+    tokens = [x.tokens for x in inputs]
+    loss = lambda apply: jax.jit(jax.value_and_grad(lambda p: (apply(p, tokens) ** 2).sum()))  # noqa: E731
+    (value, gradient), (plain, plain_gradient) = (loss(apply)(params) for apply in (one, other))
     np.testing.assert_allclose(value, plain, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), gradient, plain_gradient)
 
@@ -125,21 +147,36 @@ def test_tokens_of_features_are_normalised_then_projected():
     np.testing.assert_array_equal(mask, [[True] * 3, [True, True, False]])
 
 
-@pytest.mark.parametrize("by_window", [True, False])
-def test_inputs_are_projected_and_averaged_with_the_gradients_of_the_plain_form(by_window, monkeypatch):
-    monkeypatch.setattr(projection, "_by_window", lambda: by_window)
+def plain_projection(x, kernel):
+    return x @ kernel, x.mean(-1), (x * x).mean(-1)
+
+
+@pytest.mark.parametrize("form", [projection.at_once, projection.by_window])
+def test_inputs_are_projected_and_averaged(form):
+    rng = np.random.default_rng(0)
+    x, kernel, of_product = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 5, 7), (7, 4), (3, 5, 4)))
+    for ours, expected in zip(form(x, kernel, dtype=jnp.float32), plain_projection(x, kernel), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+    gradient = {projection.at_once: projection.gradient_at_once, projection.by_window: projection.gradient_by_window}
+    expected = np.einsum("snd,sne->de", of_product, x)
+    np.testing.assert_allclose(gradient[form](x, of_product, dtype=jnp.float32), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_projection_has_the_gradients_of_the_plain_form():
     rng = np.random.default_rng(0)
     x, kernel = jnp.asarray(rng.normal(size=(3, 5, 7)), jnp.float32), jnp.asarray(rng.normal(size=(7, 4)), jnp.float32)
     weights = [jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 5, 4), (3, 5), (3, 5))]
-    plain = lambda x, w: (x @ w, x.mean(-1), (x * x).mean(-1))  # noqa: E731
     total = lambda f: lambda *a: sum((w * y).sum() for w, y in zip(weights, f(*a), strict=True))  # noqa: E731
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        perceiver.project(x, kernel),
-        plain(x, kernel),
-    )
-    ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (perceiver.project, plain))
+    ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (projection.project, plain_projection))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
+
+
+def test_each_platform_has_its_own_form_of_the_projection():
+    x, kernel = jax.ShapeDtypeStruct((3, 5, 7), jnp.float16), jax.ShapeDtypeStruct((7, 4), jnp.float32)
+    for function in (projection.project, jax.grad(lambda x, w: projection.project(x, w)[0].sum(), 1)):
+        for platform, loops in (("cpu", True), ("cuda", False)):
+            lowered = jax.export.export(jax.jit(function), platforms=[platform])(x, kernel).mlir_module()
+            assert ("stablehlo.while" in lowered) == loops, platform
 
 
 def test_masks_are_as_good_as_independent():
@@ -210,16 +247,49 @@ def test_what_is_masked_does_not_matter(inputs, params):
         np.testing.assert_allclose(value, base[name], atol=1e-5, err_msg=name)
 
 
-def test_unused_slots_and_the_other_participants_do_not_matter(inputs, params):
-    model = build()
-    base = run(model, params, inputs)
-    windows = {"audio", "audio_length", "text", "text_length", "window_start_s", "row"}
-    alone = {k: v[3:5] if k in windows else v[:1] for k, v in inputs.items()} | {"row": jnp.array([0, 0])}
-    for name, value in run(model, params, alone).items():
-        np.testing.assert_allclose(value[0], base[name][1], atol=1e-5, err_msg=name)
-    more = {k: jnp.concatenate([v, v[-1:]]) if k in windows else v for k, v in inputs.items()}
-    for name, value in run(model, params, more).items():
-        np.testing.assert_allclose(value, base[name], atol=1e-5, err_msg=name)
+def test_outputs_are_those_of_a_plain_computation_for_each_participant(inputs, params):
+    """Whatever the unused slots of a modality and the order of its windows, whose starts say where they belong."""
+    expected = plain_outputs(params, inputs)
+    other = taken(taken(inputs, "audio", [2, 0, 1, 3, 4, 4, 4]), "text", [1, 0, 2, 3])
+    for laid_out in (inputs, other):
+        for name, value in run(build(), params, laid_out).items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+class Rest(mental_perceiver.Model):
+    """The network from the latents on that have read."""
+
+    @nn.compact
+    def __call__(self, latents, pooled):
+        x = perceiver.LatentStack(self.layers, self.heads_attention, name="latent_stack")(latents, 0.0)
+        return self.decode(x, pooled, 0.0, jnp.dtype("float32"))
+
+
+def plain_outputs(params, inputs):
+    """The tokens of each participant by themselves, and attention by the formula; the rest by the network's layers."""
+    tokens, pooled = [[] for _ in range(ROWS)], np.zeros((ROWS, 2, 16), np.float32)
+    for m, modality in enumerate(MODALITIES):
+        name = modality.name
+        adapter = perceiver.FramesAdapter(16, 4) if modality.frames else perceiver.FeaturesAdapter(16)
+        found, mask = adapter.apply({"params": params[f"{name}_adapter"]}, inputs[name], inputs[f"{name}_length"])
+        seconds = inputs[f"{name}_start_s"][:, None] + (np.arange(found.shape[1]) + 0.5) * 60.0 / found.shape[1]
+        placed = perceiver.TimePosition().apply({"params": params[f"{name}_position"]}, found, seconds)
+        for b in range(ROWS):
+            slots = np.flatnonzero(inputs[f"{name}_row"] == b)
+            if len(slots):
+                pooled[b, m] = found[slots][mask[slots]].mean(axis=0)
+                tokens[b].append(placed[slots][mask[slots]] + params[f"{name}_code"])
+    p = params["encoder"]
+    queries = nn.LayerNorm().apply({"params": p["norm_query"]}, p["latents"])
+    attention = jax.tree.map(np.asarray, p["attention"])
+    read = [textbook(attention, queries, np.concatenate(own), 4) if own else np.zeros((4, 16)) for own in tokens]
+
+    @jax.jit
+    def rest(x):
+        x = x + perceiver.Mlp(4).apply({"params": p["mlp"]}, nn.LayerNorm().apply({"params": p["norm_mlp"]}, x), 0.0)
+        return Rest(MODALITIES, HEADS, 60.0, width=16, latents=4).apply({"params": params}, x, jnp.asarray(pooled))
+
+    return rest(p["latents"] + jnp.asarray(np.stack(read), jnp.float32))
 
 
 def test_each_modality_is_used(inputs, params):
@@ -232,11 +302,12 @@ def test_each_modality_is_used(inputs, params):
 
 def test_attention_weights_on_request(inputs, params):
     _, kept = run(build(), params, inputs, mutable=["intermediates"])
-    weights = kept["intermediates"]["encoder"]["attention"]["attention"][0]
-    assert weights.shape == (10, 8 + 7, 4, 4)  # windows, patches and tokens, latents, heads
-    per_participant = perceiver.merge_windows(weights.sum(axis=1), inputs["row"], ROWS)
-    np.testing.assert_allclose(per_participant[:3], 1.0, atol=1e-5)
-    assert np.all(per_participant[3] == 0)
+    weights = kept["intermediates"]["encoder"]["attention"]["attention"]
+    assert [x.shape for x in weights] == [(5, 8, 4, 4), (6, 7, 4, 4)]  # windows, patches or tokens, latents, heads
+    rows = [inputs[f"{m.name}_row"] for m in MODALITIES]
+    in_all = sum(perceiver.merge_windows(x.sum(axis=1), row, ROWS) for x, row in zip(weights, rows, strict=True))
+    np.testing.assert_allclose(in_all[:3], 1.0, atol=1e-5)
+    assert np.all(in_all[3] == 0)
 
 
 def test_remat_changes_nothing(inputs, params):
