@@ -76,25 +76,24 @@ def places(view: View, modality: Modality) -> Float[np.ndarray, "s n"]:
 def divide(views: Sequence[View]) -> tuple[list[Unit], list[dict[str, Int[np.ndarray, "s n"]]]]:
     """The units of the interview, and per view and modality the unit of each token, `NOWHERE` for none.
 
-    A unit is a whole number of seconds or tokens, the fewest that make at most `MOST_UNITS` of a modality, and at least
-    as long as a token. Windows that overlap share their seconds, but not their tokens of text: which of those are the
-    same the records do not say.
+    A unit is a whole number of tokens, the fewest that make at most `MOST_UNITS` units and, of a recording, last a
+    second. Windows that overlap share their seconds, but not their tokens of text: the records do not say which of
+    those are the same.
     """
     units: list[Unit] = []
     maps: list[dict[str, np.ndarray]] = [{} for _ in views]
     for modality in views[0].network.modalities:
         placed = [places(view, modality) for view in views]
-        end = max(place.max() for place in placed) + 1
-        longest = max(view.network.window_seconds / place.shape[1] for view, place in zip(views, placed, strict=True))
-        size = max(math.ceil(longest) if modality.frames else 1, math.ceil(end / MOST_UNITS))
+        # Seconds of a token, or one where places are numbers; of trainings with tokens of several lengths, the longest.
+        lengths = [view.network.window_seconds / place.shape[1] for view, place in zip(views, placed, strict=True)]
+        token = max(lengths) if modality.frames else 1.0
+        end = max(place.max() for place in placed) + (token / 2 if modality.frames else 1)
+        size = token * math.ceil(max(1.0, end / MOST_UNITS) / token)
         blocks = [np.where(place >= 0, place // size, -1).astype(int) for place in placed]
         there = np.unique(np.concatenate([block[block >= 0] for block in blocks]))
         for of_view, block in zip(maps, blocks, strict=True):
             of_view[modality.name] = np.where(block >= 0, len(units) + np.searchsorted(there, block), NOWHERE)
-        stop = np.inf if modality.frames else end
-        units += [
-            Unit(modality.name, modality.frames, float(b * size), float(min((b + 1) * size, stop))) for b in there
-        ]
+        units += [Unit(modality.name, modality.frames, float(b * size), float(min((b + 1) * size, end))) for b in there]
     return units, maps
 
 

@@ -23,7 +23,7 @@ NOTES = (
     "deletion curve bears it out.",
     "Each method says what moved this network, not what is true of the person, and not what causes a symptom.",
     "Word and second are aligned only proportionally in MMPsy: the release holds no times of words. Its tokens are "
-    "spread evenly over their window, and a transcript alone gets 0.25 s a character. No word can be read off a second.",
+    "spread evenly over their window, and a transcript alone gets 0.25 s a character. No second is that of a word.",
     "Occlusion hides one unit at a time: what is said twice, or is in every second, hardly changes the value when one "
     "unit is hidden.",
     "Integrated gradients start from zero input. That reference is our choice; another one gives other numbers.",
@@ -122,7 +122,7 @@ def _timeline(name: str, units: Sequence[Unit], values: Mapping[str, np.ndarray]
             picture.set(ylabel="band")
         for axis, (method, made), colour in zip(axes, values.items(), plots.COLOURS, strict=False):
             axis.bar(edges, made, width=widths, align="edge", color=colour, linewidth=0)
-            axis.set(ylabel=TITLES[method])
+            axis.set(ylabel=TITLES[method].replace(" ", "\n"))
         axes[-1].set(
             xlabel="seconds" if units[0].in_seconds else "number of the token", xlim=(0, edges[-1] + widths[-1])
         )
