@@ -1,7 +1,7 @@
 """`explanation.html`: what the network attended to in one interview and what mattered; self-contained."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -37,8 +37,15 @@ def meaning(task: Task) -> str:
     return f"expected band of {task.label}" if task.kind == "ordinal" else f"score of {task.label}"
 
 
-def spectrum(record: Mapping[str, Any], name: str, frames_per_second: float) -> Float[np.ndarray, "f t"]:
-    """The windows of a record on one time line, at most `_COLUMNS` columns; NaN where there is no window.
+class Spectrum(NamedTuple):
+    """The windows of a recording on one time line of `seconds`, NaN where there is none; at most `_COLUMNS` columns."""
+
+    values: Float[np.ndarray, "f t"]
+    seconds: float
+
+
+def spectrum(record: Mapping[str, Any], name: str, frames_per_second: float) -> Spectrum:
+    """The picture of a recording.
 
     Args:
       record: of one participant.
@@ -51,7 +58,8 @@ def spectrum(record: Mapping[str, Any], name: str, frames_per_second: float) -> 
     for window, start, length in zip(record[name], starts, lengths, strict=True):
         line[:, start : start + length] = window[:, :length]
     ends = np.linspace(0, line.shape[1], min(line.shape[1], _COLUMNS) + 1).astype(int)
-    return np.add.reduceat(line, ends[:-1], axis=1) / np.diff(ends)
+    mean = np.add.reduceat(line, ends[:-1], axis=1) / np.diff(ends)
+    return Spectrum(mean, line.shape[1] / frames_per_second)
 
 
 def render(
@@ -59,7 +67,7 @@ def render(
     units: Sequence[Unit],
     attributions: Mapping[str, Float[np.ndarray, " u"]],
     *,
-    spectra: Mapping[str, Float[np.ndarray, "f t"]],
+    spectra: Mapping[str, Spectrum],
     words: str | None,
 ) -> str:
     """The page as HTML text.
@@ -103,7 +111,7 @@ def _rows(report: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def _timeline(name: str, units: Sequence[Unit], values: Mapping[str, np.ndarray], spectrum: np.ndarray | None) -> str:
+def _timeline(name: str, units: Sequence[Unit], values: Mapping[str, np.ndarray], spectrum: Spectrum | None) -> str:
     """A row per method, under the picture of the input where there is one; all share the axis of time or tokens."""
     rows = len(values) + (spectrum is not None)
     ratios = ([1.6] if spectrum is not None else []) + [1.0] * len(values)
@@ -115,9 +123,16 @@ def _timeline(name: str, units: Sequence[Unit], values: Mapping[str, np.ndarray]
         axes = list(drawing.axes)
         if spectrum is not None:
             picture = axes.pop(0)
-            low, high = np.nanpercentile(spectrum, (1, 99))
-            extent = (0, edges[-1] + widths[-1], 0, len(spectrum))
-            picture.imshow(spectrum, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="viridis")
+            low, high = np.nanpercentile(spectrum.values, (1, 99))
+            picture.imshow(
+                spectrum.values,
+                origin="lower",
+                aspect="auto",
+                extent=(0, spectrum.seconds, 0, len(spectrum.values)),
+                vmin=low,
+                vmax=high,
+                cmap="viridis",
+            )
             picture.grid(visible=False)
             picture.set(ylabel="band")
         for axis, (method, made), colour in zip(axes, values.items(), plots.COLOURS, strict=False):
