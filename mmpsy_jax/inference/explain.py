@@ -152,13 +152,10 @@ def report_of(
     Raises:
       InputError: nothing that the run reads is in the interview.
     """
+    if not any(has[0] for has in corpus.has.values()):
+        raise InputError(f"the interview holds nothing of what the run reads ({', '.join(modalities)}): give another")
     interview = Explained(views(ensemble, corpus), task)
-    integrated, difference = interview.integrated_gradients()
-    attributions = {
-        "attention": interview.attention(),
-        "occlusion": interview.occlusion(),
-        "integrated_gradients": integrated,
-    }
+    attributions = interview.attributions()
     curve = deletion(interview, attributions)
     of = {name: np.array([unit.modality == name for unit in interview.units]) for name in corpus.modalities}
     report = {
@@ -176,7 +173,10 @@ def report_of(
         "sums": {
             method: {name: float(made[own].sum()) for name, own in of.items()} for method, made in attributions.items()
         },
-        "completeness": {"sum": float(integrated.sum()), "difference": difference},
+        "completeness": {
+            "sum": float(attributions["integrated_gradients"].sum()),
+            "difference": interview.from_zero(),
+        },
         "deletion": {
             "fractions": curve.fractions.tolist(),
             "curves": {name: values.tolist() for name, values in curve.curves.items()},

@@ -200,20 +200,20 @@ class Explained:
         """How much higher the value is with a unit than without it."""
         return self.whole - self.values(~np.eye(len(self.units), dtype=bool))
 
-    def integrated_gradients(self) -> tuple[Float[np.ndarray, " u"], float]:
-        """Integral of the gradient along the straight path from zero, times the input; and what it should add up to.
-
-        Returns:
-          the attributions, and value(input) - value(zero), which is their sum in the limit of many nodes
-          (completeness).
+    def integrated_gradients(self) -> Float[np.ndarray, " u"]:
+        """The input times the integral of its gradient on the straight path from zero input.
 
         Tokens are layer-normalised, so that nearly all of the way the value does not change: it does where inputs are
-        about a thousandth of themselves. Nodes are therefore u^4 of the midpoints u (our choice).
+        about a thousandth of themselves. Nodes are therefore u^4 of evenly spaced u (our choice).
         """
         u = (np.arange(NODES) + 0.5) / NODES
-        steps = np.concatenate([u**4, [0.0, 1.0]])
-        values, gradients = self._mean(_scaled, np.repeat(steps[:, None], len(self.units), axis=1))
-        return (4 * u**3 / NODES) @ gradients[:NODES], float(values[-1] - values[-2])
+        _, gradients = self._mean(_scaled, np.repeat(u[:, None] ** 4, len(self.units), axis=1))
+        return (4 * u**3 / NODES) @ gradients
+
+    def from_zero(self) -> float:
+        """value(interview) - value(zero input): what integrated gradients add up to, but for the width of nodes."""
+        (whole, zero), _ = self._mean(_scaled, np.repeat([[1.0], [0.0]], len(self.units), axis=1))
+        return float(whole - zero)
 
     def attention(self) -> Float[np.ndarray, " u"]:
         """The encoder's attention to each unit."""
@@ -223,6 +223,10 @@ class Explained:
             unit = np.concatenate([units[modality.name] for modality in view.network.modalities], axis=1)
             np.add.at(made, unit[unit != NOWHERE], weights[unit != NOWHERE])
         return made / len(self._views)
+
+    def attributions(self) -> dict[str, Float[np.ndarray, " u"]]:
+        """What each of `METHODS` gives the units."""
+        return dict(zip(METHODS, (self.attention(), self.occlusion(), self.integrated_gradients()), strict=True))
 
 
 class Deletion(NamedTuple):

@@ -15,9 +15,9 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.inference import explain_methods as methods
 from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.explain import explain, views
+from mmpsy_jax.inference.explain import explain, report_of, views
 from mmpsy_jax.inference.explain_page import spectrum
-from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.held import corpus_of, empty_record
 from mmpsy_jax.training import trained
 from tests.browser import PHONE, needs_browser, visit
 
@@ -135,7 +135,7 @@ def test_integrated_gradients_of_a_linear_path_are_its_terms(texts):
         weights = bag(ids, fitted["text_adapter"]["idf"])
         read = params["text_adapter"]["embedding"] @ params["pooled_readout"][0, -1]  # scores come last
         expected += 27 * (weights * read[ids]).sum(axis=1) / 2
-    got, difference = explained.integrated_gradients()
+    got, difference = explained.integrated_gradients(), explained.from_zero()
     for unit, value in zip(explained.units, got, strict=True):
         np.testing.assert_allclose(value, expected[int(unit.start) : int(unit.end)].sum(), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(got.sum(), difference, rtol=1e-3)
@@ -143,7 +143,7 @@ def test_integrated_gradients_of_a_linear_path_are_its_terms(texts):
 
 def test_integrated_gradients_add_up(spoken):
     _, _, explained = spoken
-    got, difference = explained.integrated_gradients()
+    got, difference = explained.integrated_gradients(), explained.from_zero()
     assert abs(difference) > 1e-3
     np.testing.assert_allclose(got.sum(), difference, rtol=0.02)
 
@@ -260,3 +260,10 @@ def test_bad_input(texts, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         explain(**arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interview_in_which_nothing_is(texts):
+    ensemble = Ensemble(trained.load(texts[2]))
+    nobody = corpus_of(["p"], [empty_record()], ensemble.trained.modalities, ensemble.trained.card)
+    with pytest.raises(InputError, match=r"holds nothing of what the run reads \(text\)"):
+        report_of(ensemble, nobody, ensemble.tasks[0], ("text",))
