@@ -134,7 +134,8 @@ def views(ensemble: Ensemble, corpus: Corpus) -> list[View]:
     ensemble.rows = 1
     for one in ensemble.trained.trainings:
         shape = ensemble.shape(one.config, corpus)
-        shape = shape._replace(sizes={**shape.sizes, "slots": int(shape.pieces.counts[0])})  # no empty ones
+        slots = {name: max(1, int(counts[0])) for name, counts in shape.pieces.counts.items()}  # no unused ones
+        shape = shape._replace(sizes={**shape.sizes, "slots": slots})
         (batch,) = ensemble.batches(corpus, np.arange(1), shape, one.config.data.max_windows or None)
         group = jax.tree.map(lambda x: x[0], {k: v for k, v in batch.items() if k not in ("labels", "index")})
         network = programs.network(

@@ -64,7 +64,10 @@ def places(view: View, modality: Modality) -> Float[np.ndarray, "s n"]:
 
     The one place that knows how a batch is laid out, beside `attention`.
     """
-    length, start = np.asarray(view.batch[f"{modality.name}_length"]), np.asarray(view.batch["window_start_s"])
+    length, start = (
+        np.asarray(view.batch[f"{modality.name}_length"]),
+        np.asarray(view.batch[f"{modality.name}_start_s"]),
+    )
     patch = view.network.patch if modality.frames else 1
     n = -(-modality.shape[0] // patch)
     valid = np.arange(n) * patch < length[:, None]
@@ -157,11 +160,12 @@ def _scaled(
 
 
 @functools.partial(jax.jit, static_argnames=("network",))
-def token_attention(network: nn.Module, evaluated: PyTree, batch: PyTree) -> Float[Array, "s n"]:
-    """The encoder's attention weights, mean over latents and heads; tokens of the modalities one behind the other."""
+def token_attention(network: nn.Module, evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, "_ _"]]:
+    """The encoder's attention weights of each modality's tokens [s n], mean over latents and heads."""
     variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
     _, sown = network.apply(variables, batch, mutable=["intermediates"])
-    return sown["intermediates"]["encoder"]["attention"]["attention"][0].mean(axis=(2, 3))
+    weights = sown["intermediates"]["encoder"]["attention"]["attention"]
+    return {modality.name: x.mean(axis=(2, 3)) for modality, x in zip(network.modalities, weights, strict=True)}
 
 
 class Explained:
@@ -219,9 +223,9 @@ class Explained:
         """The encoder's attention to each unit."""
         made = np.zeros(len(self.units))
         for view, units in zip(self._views, self._maps, strict=True):
-            weights = np.asarray(token_attention(view.network, view.evaluated, view.batch), np.float64)
-            unit = np.concatenate([units[modality.name] for modality in view.network.modalities], axis=1)
-            np.add.at(made, unit[unit != NOWHERE], weights[unit != NOWHERE])
+            weights = jax.device_get(token_attention(view.network, view.evaluated, view.batch))
+            for name, unit in units.items():
+                np.add.at(made, unit[unit != NOWHERE], weights[name][unit != NOWHERE])
         return made / len(self._views)
 
     def attributions(self) -> dict[str, Float[np.ndarray, " u"]]:
