@@ -58,7 +58,7 @@ def spoken(heard):
 @pytest.fixture(scope="module")
 def written(texts):
     """A transcript, two trainings."""
-    return made_of(texts[1:], "phq_bands", 3)
+    return made_of(texts[1:], "phq_score", 3)
 
 
 def test_units_cover_every_token_once(spoken, written):
@@ -212,7 +212,7 @@ def test_files_of_an_explanation(page):
 
 def test_words_are_shown_only_when_asked_for(texts, tmp_path, capfd):
     (tmp_path / "a.txt").write_text(WORDS)
-    explain(texts[2], tmp_path / "a.txt", tmp_path / "out", task="phq_score")
+    explain(texts[2], tmp_path / "a.txt", tmp_path / "out", task="phq_screen")
     assert "秘" not in (tmp_path / "out" / "explanation.html").read_text() and "秘" not in "".join(capfd.readouterr())
 
 
