@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=30)
     options = parser.parse_args()
     model, rng = trained.load(options.workdir), np.random.default_rng(0)
-    ensemble = Ensemble(model)
+    ensemble = Ensemble(model, rows=1)
     corpus = ensemble.fitting(open_corpus(options.records))
     (task,) = (one for one in ensemble.tasks if one.kind == "regression" and one.label == "phq9")
     # Whole first windows: one shape, one compilation.

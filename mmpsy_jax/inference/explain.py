@@ -67,7 +67,7 @@ def explain(
             raise InputError(f"{workdir}: a run of {one.config.model.name!r}: only {MODEL!r} can be explained")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder as --output")
-    ensemble = Ensemble(model)
+    ensemble = Ensemble(model, rows=1)
     chosen = {one.name: one for one in ensemble.tasks}.get(task) if task else ensemble.tasks[0]
     if chosen is None:
         raise one_of("task", task, [one.name for one in ensemble.tasks])
@@ -131,7 +131,6 @@ def choose(given: Path, wanted: str | None, participants: Sequence[str]) -> int:
 def views(ensemble: Ensemble, corpus: Corpus) -> list[View]:
     """How each training of a run sees the only participant of a corpus."""
     made = []
-    ensemble.rows = 1
     for one in ensemble.trained.trainings:
         shape = ensemble.shape(one.config, corpus)
         slots = {name: max(1, int(counts[0])) for name, counts in shape.pieces.counts.items()}  # no unused ones

@@ -24,6 +24,7 @@ NOTES = (
     "Each method says what moved this network, not what is true of the person, and not what causes a symptom.",
     "Word and second are aligned only proportionally in MMPsy: the release holds no times of words. Its tokens are "
     "spread evenly over their window, and a transcript alone gets 0.25 s a character. No second is that of a word.",
+    "Windows of a recording overlap: seconds that lie in two of them are read twice, and get the attention of both.",
     "Occlusion hides one unit at a time: what is said twice, or is in every second, hardly changes the value when one "
     "unit is hidden.",
     "Integrated gradients start from zero input. That reference is our choice; another one gives other numbers.",
