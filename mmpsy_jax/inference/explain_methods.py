@@ -62,12 +62,9 @@ class View(NamedTuple):
 def places(view: View, modality: Modality) -> Float[np.ndarray, "s n"]:
     """Where each token of a modality lies: the second of its middle, or its number; -1 where nothing is.
 
-    The one place that knows how a batch is laid out, beside `attention`.
+    Only this function and those that are compiled know how a batch is laid out.
     """
-    length, start = (
-        np.asarray(view.batch[f"{modality.name}_length"]),
-        np.asarray(view.batch[f"{modality.name}_start_s"]),
-    )
+    length, start = (np.asarray(view.batch[f"{modality.name}_{what}"]) for what in ("length", "start_s"))
     patch = view.network.patch if modality.frames else 1
     n = -(-modality.shape[0] // patch)
     valid = np.arange(n) * patch < length[:, None]
@@ -241,7 +238,7 @@ class Deletion(NamedTuple):
       curves: per method, the value at each fraction.
       random: the same for random orders.
       gain: per method, mean distance of its curve from that of the random orders; positive where it changes faster.
-      p: per method, share of random orders that do as well as it or better, itself counted among them.
+      p: per method, share of the orders, its own among them, that do as well as it or better.
     """
 
     fractions: Float[np.ndarray, " f"]
