@@ -7,6 +7,7 @@
     python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
     python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
+    python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
     python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
 
@@ -15,7 +16,7 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "export")
+VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "explain", "export")
 
 
 def main(arguments: list[str]) -> int:
@@ -49,6 +50,8 @@ def main(arguments: list[str]) -> int:
             return _report(rest)
         if verb == "predict":
             return _predict(rest)
+        if verb == "explain":
+            return _explain(rest)
         if verb == "export":
             return _export(rest)
         raise one_of("verb", verb, VERBS)
@@ -258,6 +261,34 @@ def _predict(arguments: list[str]) -> int:
         print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
     print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
     return 3 if failures else 0
+
+
+def _explain(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.explain import PAGE, explain
+
+    parser = argparse.ArgumentParser(prog="launch.py explain", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run; all its folds and seeds are averaged")
+    parser.add_argument("--input", required=True, help="folder or file of interviews, or a folder of built records")
+    parser.add_argument("--output", required=True, help="folder for page, table and JSON file: about one person")
+    parser.add_argument("--participant", default=None, help="id; needed where the input holds several")
+    parser.add_argument("--task", default=None, help="default: the first task of the run")
+    parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
+    parser.add_argument("--show_text", action="store_true", help="the page shows the words of the transcript")
+    options = parser.parse_args(arguments)
+    explain(
+        options.workdir,
+        options.input,
+        options.output,
+        participant=options.participant,
+        task=options.task,
+        modalities=options.modalities.split(",") if options.modalities else None,
+        show_text=options.show_text,
+    )
+    print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    return 0
 
 
 def _export(arguments: list[str]) -> int:

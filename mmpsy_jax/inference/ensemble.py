@@ -32,16 +32,20 @@ ROWS = 32
 class Ensemble:
     """Predictions of a finished run on any corpus that has its modalities.
 
+    Args:
+      trained: the run.
+      rows: the most participants per batch.
+
     Attributes:
       trained: the run.
       tasks: what is predicted.
       rows: participants per batch.
     """
 
-    def __init__(self, trained: Trained):
+    def __init__(self, trained: Trained, rows: int = ROWS):
         self.trained = trained
         self.tasks: tuple[Task, ...] = from_config(trained.config.tasks)
-        self.rows = min(ROWS, trained.config.data.batch_size)
+        self.rows = min(rows, trained.config.data.batch_size)
         self._mesh = jax.make_mesh((1, 1), ("replica", "data"), (AxisType.Auto,) * 2, devices=jax.devices()[:1])
         self._params = [jax.device_put(one.evaluated) for one in trained.trainings]
         self._programs: dict[str, Callable[[PyTree, PyTree], PyTree]] = {}

@@ -59,7 +59,7 @@ def predict(
     ensemble = Ensemble(model)
     usual = Usual(model, modalities or tuple(model.modalities))
     failures: list[Failure] = []
-    if _is_records(Path(given)):
+    if is_records(Path(given)):
         chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
     else:
         chunks = _interview_chunks(model, Path(given), modalities, failures)
@@ -84,7 +84,7 @@ def predict(
     return failures
 
 
-def _is_records(path: Path) -> bool:
+def is_records(path: Path) -> bool:
     return path.is_dir() and any(any(path.glob("*/" * depth + CORPUS_CARD)) for depth in range(4))
 
 
@@ -100,14 +100,9 @@ def _interview_chunks(
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     wanted = tuple(modalities or model.modalities)
-    _check_readable(model, wanted)
     found, failed = interviews.find(given)
     failures += failed
-    if "text" in wanted and model.modalities["text"].kind != "ids" and any(one.answers for one in found):
-        raise InputError(
-            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
-            "computed here yet: give built records, or give --modalities=audio to count all text as absent"
-        )
+    check_readable(model, wanted, found, given)
     ids, records = [], []
     for number, one in enumerate(found, 1):
         try:
@@ -121,14 +116,19 @@ def _interview_chunks(
             ids, records = [], []
 
 
-def _check_readable(model: trained.Trained, wanted: Sequence[str]) -> None:
-    """Raises InputError where a run reads windows that are not made here."""
+def check_readable(model: trained.Trained, wanted: Sequence[str], found: Sequence[Interview], given: Path) -> None:
+    """Raises InputError where a run reads windows that are not made here from what was found."""
     audio = model.modalities.get("audio")
     ours = (mel.BANDS, mel.FRAMES_PER_WINDOW)
     if "audio" in wanted and audio and (audio.shape != ours or audio.time_axis != 1 or audio.kind != "features"):
         raise InputError(
             f"the run reads audio windows of shape {audio.shape}, but those of recordings are log-mel windows of shape "
             f"{ours}: give built records"
+        )
+    if "text" in wanted and model.modalities["text"].kind != "ids" and any(one.answers for one in found):
+        raise InputError(
+            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
+            "computed here yet: give built records, or give --modalities=audio to count all text as absent"
         )
 
 

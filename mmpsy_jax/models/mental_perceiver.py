@@ -115,7 +115,7 @@ class Model(nn.Module):
         Args:
           batch: one group of a packed batch (docs/architecture.md): of each modality `<modality>` [s *shape],
             `<modality>_length`, `<modality>_start_s` and `<modality>_row` [s], where s differs between modalities, and
-            `valid` [b].
+            `valid` [b]. Who explains a prediction adds `<modality>_keep` (bool [s n]), which hides tokens.
           rates: of dropout; where any is not zero a "dropout" rng is needed.
 
         Returns:
@@ -149,6 +149,7 @@ class Model(nn.Module):
                 tokens, mask = perceiver.FramesAdapter(self.width, self.patch, dtype, name=name)(values, length)
             else:
                 tokens, mask = perceiver.FeaturesAdapter(self.width, dtype, name=name)(values, length)
+            mask = mask & batch.get(f"{modality.name}_keep", True)
             pooled.append(bag if modality.kind == "ids" else perceiver.masked_mean(tokens, mask, row, rows))
             n = tokens.shape[1]
             steps = (jnp.arange(n, dtype=jnp.float32) + 0.5) * (self.window_seconds / n)

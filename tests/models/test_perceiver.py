@@ -310,6 +310,24 @@ def test_attention_weights_on_request(inputs, params):
     assert np.all(in_all[3] == 0)
 
 
+@pytest.mark.parametrize("absorb", [True, False])
+def test_attention_weights_times_values_are_the_output(absorb):
+    _, params, q, inputs = packed(absorb)
+    apply = lambda p: perceiver.PackedAttention(2, absorb).apply(p, q, inputs, ROWS, mutable=["intermediates"])  # noqa: E731
+    out, kept = jax.jit(apply)(params)
+    p, expected = jax.tree.map(np.asarray, params["params"]), np.zeros(out.shape)
+    for one, weights in zip(inputs, kept["intermediates"]["attention"], strict=True):
+        x = np.asarray(one.tokens, np.float64)
+        normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        values = (normed * p["norm_scale"] + p["norm_bias"]) @ p["value"] + p["value_bias"].reshape(-1)
+        values = values.reshape(*x.shape[:2], 2, -1)
+        for slot, row in enumerate(np.asarray(one.row)):
+            if row < ROWS:
+                mixed = np.einsum("nlh,nhe->lhe", weights[slot], values[slot])
+                expected[row] += mixed.reshape(len(q), -1) @ p["out"]
+    np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-5)
+
+
 def test_remat_changes_nothing(inputs, params):
     def value_and_gradient(remat):
         model = build(remat=remat)
