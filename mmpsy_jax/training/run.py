@@ -68,8 +68,8 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     parts = trainings.train_all(planned, workdir / "replicas")
     if not main:
         return {}
-    trained.describe(config, corpus, planned, workdir)
     predictions = Predictions.concatenate(parts)
+    trained.describe(config, corpus, planned, workdir, predictions)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
     return evaluate(config, tasks, corpus, workdir, planned, predictions, chosen)

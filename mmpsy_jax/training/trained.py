@@ -3,7 +3,8 @@
 | file | holds |
 |---|---|
 | `model.safetensors`, one per training | the best parameters and what was fitted, by path (`params/network/...`) |
-| `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training |
+| `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training, and what |
+| | calibrates its numbers (`evaluation/calibration.py`, `of_run`) |
 | `config.json`, one per run | the config (written when the run began) |
 """
 
@@ -25,8 +26,11 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import calibration
+from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import typical
 from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import default, flatten, jsonable
@@ -72,7 +76,7 @@ def load_weights(path: Path) -> PyTree:
     return traverse_util.unflatten_dict({**kept, **flat}, sep="/")
 
 
-def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path) -> None:
+def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path, predictions: Predictions) -> None:
     """Writes `model.json`.
 
     Args:
@@ -80,6 +84,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
       corpus: that it was trained on.
       runs: its trainings (`loop.Run`).
       workdir: of the whole run.
+      predictions: of all trainings.
     """
     ours = flatten(jsonable(config))
     members = np.unique(np.concatenate([one.splits["train"] for one in runs]))
@@ -100,6 +105,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
             for one in runs
         ],
         "usual": usual(corpus, names, members),
+        "calibration": calibration.of_run(predictions, from_config(config.tasks)),
     }
     write_json(workdir / CARD, card)
 

@@ -2,17 +2,20 @@
 
 import csv
 import json
+import math
+import shutil
 import sys
 
 import numpy as np
 import pytest
+import scipy.special
 import soundfile
 
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.features import text
-from mmpsy_jax.inference import interviews
+from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import predict, record_of
@@ -111,6 +114,7 @@ def test_the_model_abstains_with_a_reason_unless_told_not_to(texts, mixed, tmp_p
     for row in rows(tmp_path / "kept.csv"):
         strange = row["participant_id"] == "english"
         assert (row["y_prob"] + row["y_pred"] == "") is strange
+        assert not (strange and any(row[name] for name in confidence.COLUMNS))
         assert ("unknown_pairs" in row["abstained"]) is strange and bool(row["abstained"]) is strange
     told = [row for row in rows(tmp_path / "told.csv") if row["participant_id"] == "english"]
     assert all(row["abstained"] and row["y_prob"] + row["y_pred"] for row in told) and len(told) == 3
@@ -186,6 +190,46 @@ def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
     said = Ensemble(model).predict(corpus, np.arange(1))["phq_score"]
     np.testing.assert_allclose(said.mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
     assert not corpus.has["text"][0] and corpus.has["audio"][0]
+
+
+def test_numbers_come_with_calibrated_ones_and_bands(heard, tmp_path, capsys):
+    assert predict(heard[1], heard[0], tmp_path / "out.csv", abstain=False) == []
+    said = capsys.readouterr().err.splitlines()
+    assert said[:3] == [
+        "phq_screen: calibrated by temperatures fitted on validation",
+        "phq_bands: y_set has the nominal coverage 90%, not measured",
+        "phq_score: y_low to y_high has the nominal coverage 90%, not measured",
+    ]
+    card = json.loads((heard[1] / "model.json").read_text())["calibration"]["tasks"]
+    for row in rows(tmp_path / "out.csv"):
+        filled = {name for name in confidence.COLUMNS if row[name]}
+        if row["task"] == "phq_screen":
+            log_odds = scipy.special.logit(float(row["y_prob"])) / card["phq_screen"]["temperatures"]["0"]
+            assert float(row["y_prob_calibrated"]) == pytest.approx(scipy.special.expit(log_odds), rel=1e-6)
+            assert filled == {"y_prob_calibrated"}
+        elif row["task"] == "phq_score":
+            value, radius = float(row["y_pred"]), card["phq_score"]["radius"]
+            assert [float(row["y_low"]), float(row["y_high"])] == [max(value - radius, 0), min(value + radius, 27)]
+            assert filled == {"y_low", "y_high"}
+        else:
+            value, radius = float(row["y_pred"]), card["phq_bands"]["radius"]
+            inside = [k for k in range(5) if abs(k - value) <= radius or k == math.floor(value + 0.5)]
+            assert row["y_set"] == " ".join(map(str, inside)) and filled == {"y_set"}
+
+
+def test_a_run_that_calibrates_nothing_says_why_once(texts, tmp_path, capsys):
+    table, _, workdir = texts
+    alone = tmp_path / "run"
+    shutil.copytree(workdir, alone, ignore=shutil.ignore_patterns("checkpoints", "replicas"))
+    card = json.loads((alone / "model.json").read_text())
+    for entry, message in (
+        ({"level": 0.9, "tasks": {"phq_score": {"reason": "too few"}}}, "phq_score: no calibrated values (too few)"),
+        (None, "phq_score: no calibrated values (the run is of an older version: run its command again)"),
+    ):
+        (alone / "model.json").write_text(json.dumps({**card, "calibration": entry}))
+        predict(alone, table, tmp_path / "out.csv", abstain=False)
+        assert capsys.readouterr().err.splitlines().count(message) == 1
+        assert not any(row[name] for row in rows(tmp_path / "out.csv") for name in confidence.COLUMNS)
 
 
 def test_a_run_that_needs_embeddings_says_so_once(heard, mixed, tmp_path):
