@@ -71,8 +71,9 @@ def predict(
     rows: list[tuple[str, ...]] = []
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
-        said = ensemble.predict(corpus, members)
-        reasons = [usual.reason(corpus, i) for i in members.tolist()]
+        said, distances = ensemble.predict(corpus, members)
+        far = distances.mean(axis=0).tolist()
+        reasons = [usual.reason(corpus, i, far[at]) for at, i in enumerate(members.tolist())]
         ids = [corpus.participants[i] for i in members.tolist()]
         cells = {task.name: _cells(sure, task, said[task.name]) for task in ensemble.tasks}
         rows += [

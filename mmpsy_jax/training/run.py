@@ -21,7 +21,7 @@ from mmpsy_jax.evaluation import baselines, cards, flags, groups, report
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.files import read_rows
 from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import covariates, trained, trainings
+from mmpsy_jax.training import covariates, embedding, trained, trainings
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, jsonable, saved_fields
 from mmpsy_jax.training.loop import Run
@@ -66,6 +66,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
 
     planned, chosen = trainings.plan(config, tasks, corpus, workdir)
     parts = trainings.train_all(planned, workdir / "replicas")
+    embedding.write(planned)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)

@@ -3,6 +3,7 @@
 | file | holds |
 |---|---|
 | `model.safetensors`, one per training | the best parameters and what was fitted, by path (`params/network/...`) |
+| `embedding.safetensors`, one per training | where its participants lie in the network (`embedding.py`) |
 | `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training, and what |
 | | calibrates its numbers (`evaluation/calibration.py`, `of_run`) |
 | `config.json`, one per run | the config (written when the run began) |
@@ -36,7 +37,7 @@ from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import default, flatten, jsonable
 from mmpsy_jax.training.hyper import overlay
 
-WEIGHTS, CARD, FORMAT = "model.safetensors", "model.json", 1
+WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 # Participants whose inputs are read again to see what is usual.
 SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
@@ -52,28 +53,37 @@ def save_weights(folder: Path, evaluated: PyTree, name: str = WEIGHTS) -> None:
     """Writes a safetensors file atomically.
 
     Args:
-      evaluated: numpy arrays, from `step.evaluated`.
+      evaluated: numpy arrays, such as those of `step.evaluated`.
     """
     flat = traverse_util.flatten_dict(evaluated, sep="/")
     write_atomically(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}))
 
 
 def load_weights(path: Path) -> PyTree:
-    """The tree that `save_weights` wrote.
+    """The tree of a model that `save_weights` wrote.
+
+    Raises:
+      InputError: not there, or damaged.
+    """
+    flat = load_arrays(path)
+    made = traverse_util.flatten_dict(_EMPTY, keep_empty_nodes=True, sep="/")
+    # Whatever has no array (an objective without parameters) is an empty dictionary.
+    kept = {name: value for name, value in made.items() if not any(key.startswith(f"{name}/") for key in flat)}
+    return traverse_util.unflatten_dict({**kept, **flat}, sep="/")
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by name.
 
     Raises:
       InputError: not there, or damaged.
     """
     try:
-        flat = safetensors.numpy.load_file(path)
+        return safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path}: cannot be read ({str(error)[:200]}): start the training again to write it"
         ) from error
-    made = traverse_util.flatten_dict(_EMPTY, keep_empty_nodes=True, sep="/")
-    # Whatever has no array (an objective without parameters) is an empty dictionary.
-    kept = {name: value for name, value in made.items() if not any(key.startswith(f"{name}/") for key in flat)}
-    return traverse_util.unflatten_dict({**kept, **flat}, sep="/")
 
 
 def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path, predictions: Predictions) -> None:
@@ -144,12 +154,20 @@ def _known(corpus: Corpus, name: str, members: np.ndarray) -> Bool[np.ndarray, "
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training of a finished run: its config, its best parameters (`step.evaluated`), and which one it is."""
+    """One training of a finished run.
+
+    Attributes:
+      config: of this training.
+      evaluated: its best parameters (`step.evaluated`).
+      fold, seed: which one it is.
+      embedding: where its participants lie in the network (`embedding.fit`).
+    """
 
     config: ConfigDict
     evaluated: PyTree
     fold: int
     seed: int
+    embedding: Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +218,7 @@ def load(workdir: str | Path) -> Trained:
                 load_weights(workdir / one["folder"] / WEIGHTS),
                 one["fold"],
                 one["seed"],
+                load_arrays(workdir / one["folder"] / EMBEDDING),
             )
             for one in card["trainings"]
         )

@@ -60,7 +60,8 @@ def test_folds_and_seeds_are_averaged(texts, tmp_path):
         card["trainings"] = card["trainings"][number : number + 1]
         alone = tmp_path / f"alone_{number}"
         (alone / card["trainings"][0]["folder"]).mkdir(parents=True)
-        for file in ("config.json", f"{card['trainings'][0]['folder']}/{trained.WEIGHTS}"):
+        folder = card["trainings"][0]["folder"]
+        for file in ("config.json", f"{folder}/{trained.WEIGHTS}", f"{folder}/{trained.EMBEDDING}"):
             (alone / file).write_bytes((workdir / file).read_bytes())
         (alone / "model.json").write_text(json.dumps(card))
         predict(alone, table, tmp_path / f"{number}.csv", abstain=False)
@@ -120,6 +121,31 @@ def test_the_model_abstains_with_a_reason_unless_told_not_to(texts, mixed, tmp_p
     assert all(row["abstained"] and row["y_prob"] + row["y_pred"] for row in told) and len(told) == 3
 
 
+def test_limits_of_the_embedding_are_those_of_each_folds_validation(texts):
+    _, built, workdir = texts
+    ensemble, corpus = Ensemble(trained.load(workdir)), open_corpus(built)
+    _, distances = ensemble.predict(ensemble.fitting(corpus), np.arange(len(corpus)))
+    for fold in range(2):
+        names = read_csv(workdir / "predictions.csv").select(split="validation", fold=fold).participant_id
+        ours = distances[fold][np.isin(corpus.participants, names)]
+        assert np.quantile(ours, 0.999) == pytest.approx(1, rel=1e-3)
+        assert (distances[fold] > 0).all()
+
+
+def test_the_model_abstains_far_from_the_embeddings_of_training(texts, tmp_path):
+    table, _, workdir = texts
+    near = tmp_path / "run"
+    shutil.copytree(workdir, near, ignore=shutil.ignore_patterns("checkpoints", "replicas"))
+    for factor, strange in ((10.0, False), (1e-3, True)):
+        for file in near.rglob(trained.EMBEDDING):
+            fitted = trained.load_arrays(workdir / file.relative_to(near))
+            trained.save_weights(file.parent, {**fitted, "limit": fitted["limit"] * factor}, file.name)
+        predict(near, table, tmp_path / "out.csv")
+        for row in rows(tmp_path / "out.csv"):
+            assert ("embedding distance" in row["abstained"]) is strange
+            assert not strange or row["y_prob"] + row["y_pred"] == ""
+
+
 def test_questions_and_lines_of_a_transcript(mixed):
     found = {one.participant: one for one in interviews.find(mixed)[0]}
     assert found["p1"].questions == [2, 2] and found["p1"].answers == [CHINESE, CHINESE]
@@ -132,7 +158,7 @@ def test_a_workdir_without_a_model_gets_one_clear_error(texts, mixed, tmp_path, 
     workdir.mkdir()
     if damage != "nothing":
         for file in texts[2].rglob("*"):
-            if file.name in ("config.json", trained.CARD, trained.WEIGHTS):
+            if file.name in ("config.json", trained.CARD, trained.WEIGHTS, trained.EMBEDDING):
                 (workdir / file.relative_to(texts[2])).parent.mkdir(parents=True, exist_ok=True)
                 (workdir / file.relative_to(texts[2])).write_bytes(file.read_bytes())
     weights = workdir / "fold_1" / "seed_0" / trained.WEIGHTS
@@ -158,7 +184,8 @@ def test_a_workdir_without_a_model_gets_one_clear_error(texts, mixed, tmp_path, 
 
 def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp_path):
     _, built, workdir = texts
-    weights = sorted(workdir.rglob(trained.WEIGHTS))
+    weights = sorted([*workdir.rglob(trained.WEIGHTS), *workdir.rglob(trained.EMBEDDING)])
+    assert len(weights) == 4
     before = [file.read_bytes() for file in weights]
     predictions = (workdir / "predictions.csv").read_bytes()
     for file in weights:
@@ -187,8 +214,8 @@ def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
     model = trained.load(heard[1])
     record = record_of(found["a"], model.modalities, ("audio",))
     corpus = corpus_of(["a"], [record], model.modalities, model.card)
-    said = Ensemble(model).predict(corpus, np.arange(1))["phq_score"]
-    np.testing.assert_allclose(said.mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
+    said, _ = Ensemble(model).predict(corpus, np.arange(1))
+    np.testing.assert_allclose(said["phq_score"].mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
     assert not corpus.has["text"][0] and corpus.has["audio"][0]
 
 
