@@ -1,7 +1,7 @@
 """How far an interview lies from the training participants in the space of the network (Lee et al. 2018).
 
 Each training leaves `embedding.safetensors` beside its model: mean and covariance of the embeddings of its training
-participants, and the distance within which nearly all of its validation participants lie. One Gaussian is fitted, not
+participants, and the distance within which nearly all of them and of its validation participants lie. One Gaussian is fitted, not
 one per class as in the paper: a score has no classes (our choice).
 """
 
@@ -36,12 +36,14 @@ def fit(train: Float[np.ndarray, "n d"], held_out: Float[np.ndarray, "m d"]) -> 
     """Mean [d] and Cholesky factor [d d] of the covariance of `train`, and the `limit` [] of distances.
 
     The covariance is shrunk (Ledoit and Wolf 2004): there are hardly more participants than dimensions. The limit is
-    the `QUANTILE` of the distances of `held_out`, or of `train` where that is empty.
+    the `QUANTILE` of the distances of `held_out`, or of `train` where that is larger: a few people say little about
+    a tail.
     """
     made = LedoitWolf().fit(train.astype(np.float64))
     factor = np.linalg.cholesky(made.covariance_ + LEAST_VARIANCE * np.eye(train.shape[1]))
     fitted = {"mean": made.location_, "factor": factor}
-    return fitted | {"limit": np.quantile(distance(fitted, held_out if len(held_out) else train), QUANTILE)}
+    limits = [np.quantile(distance(fitted, part), QUANTILE) for part in (train, held_out) if len(part)]
+    return fitted | {"limit": np.max(limits)}
 
 
 def distance(fitted: Fitted, embedding: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

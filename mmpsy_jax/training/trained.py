@@ -30,11 +30,11 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import calibration
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import typical
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import flatten, write_atomically, write_json
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training.config import default, flatten, jsonable
+from mmpsy_jax.training.config import default, jsonable
 from mmpsy_jax.training.hyper import overlay
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1

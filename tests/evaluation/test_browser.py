@@ -16,7 +16,7 @@ from mmpsy_jax.evaluation import report as reports
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
 
-PHONE, DESKTOP = 390, 1280
+PHONE, DESKTOP, PAPER = 390, 1280, 703
 # A window is at least 500 px wide, a frame may be narrower. The frame is opened from outside: the page has no script.
 HARNESS = """<!doctype html><link rel="icon" href="data:,"><body><script>
 const width = Number(location.hash.slice(1)), frame = document.createElement("iframe");
@@ -111,3 +111,23 @@ def test_these_checks_can_fail(html, tmp_path):
     measured, _, asked = visit(tmp_path, open_page, PHONE)
     assert asked == {"http://127.0.0.1:81/x.png"}
     assert measured["scrolls"] > PHONE and any("wide" in part for part in measured["out"])
+
+
+def test_no_table_is_cut_on_paper(html, tmp_path):
+    """What `@media print` says, on a frame as wide as A4 less its margins, where nothing scrolls."""
+    paper = html.replace("@media print", "@media all").replace('class="scroll"', 'class="unrolled"')
+    measured, _, _ = visit(tmp_path, paper, PAPER)
+    assert measured["scrolls"] == PAPER and measured["out"] == []
+
+
+def test_folded_parts_are_printed(html, tmp_path):
+    def pages(name, text):
+        (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        command += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
+        command += [f"--print-to-pdf={tmp_path / name}.pdf", (tmp_path / f"{name}.html").as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return len(re.findall(rb"/Type /Page\b(?!s)", (tmp_path / f"{name}.pdf").read_bytes()))
+
+    unfolded = pages("open", html.replace("<details>", "<details open>"))
+    assert pages("made", html) == unfolded > pages("folded", html.replace("details::details-content", "nothing")) > 0

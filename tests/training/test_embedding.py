@@ -21,9 +21,10 @@ def test_distances_and_limit_are_those_of_scikit_learn(seed):
     fitted = embedding.fit(train, held_out)
     theirs = LedoitWolf().fit(train.astype(np.float64))
     np.testing.assert_allclose(embedding.distance(fitted, others), np.sqrt(theirs.mahalanobis(others)), rtol=1e-5)
-    assert fitted["limit"] == pytest.approx(np.quantile(np.sqrt(theirs.mahalanobis(held_out)), 0.999), rel=1e-5)
-    without = embedding.fit(train, held_out[:0])
-    assert without["limit"] == pytest.approx(np.quantile(np.sqrt(theirs.mahalanobis(train)), 0.999), rel=1e-5)
+    limits = [np.quantile(np.sqrt(theirs.mahalanobis(part)), 0.999) for part in (train, held_out)]
+    assert limits[1] > limits[0] and fitted["limit"] == pytest.approx(limits[1], rel=1e-5)
+    for few in (held_out[:0], train[:2]):
+        assert embedding.fit(train, few)["limit"] == pytest.approx(limits[0], rel=1e-5)
 
 
 def test_embeddings_that_do_not_vary_have_finite_distances():
