@@ -14,7 +14,7 @@ import scipy.special
 from jaxtyping import Bool, Float, Int
 from sklearn.isotonic import IsotonicRegression
 
-from mmpsy_jax.evaluation import logistic, metrics
+from mmpsy_jax.evaluation import bootstrap, logistic, metrics, weighted
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import Task
 
@@ -59,26 +59,52 @@ def isotonic(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -
 METHODS: dict[str, Callable[..., Map]] = {"temperature": temperature, "isotonic": isotonic}
 
 
-def recalibration(validation: Predictions, rows: Predictions) -> dict[str, Any]:
-    """The entry "recalibration" of a report: metrics of the rows after each of `METHODS`.
+def recalibrated(validation: Predictions, rows: Predictions) -> tuple[dict[str, Float[np.ndarray, " n"]], str]:
+    """Probabilities of the rows after each of `METHODS`, or none and the reason.
 
     Args:
       validation: rows with known truth to fit on.
-      rows: rows with known truth to measure on, of the same folds; at least one.
+      rows: rows with known truth to measure on, of the same folds.
     """
     folds = np.unique(rows.fold).tolist()
     fitted_on = [validation.select(fold=fold) for fold in folds]
     if lacking := _of_one_class(folds, fitted_on):
-        return {"fitted_on": None, "reason": lacking}
+        return {}, lacking
+    made = {name: np.empty(len(rows)) for name in METHODS}
+    for fold, part in zip(folds, fitted_on, strict=True):
+        there = rows.fold == fold
+        for name, fit in METHODS.items():
+            made[name][there] = fit(part.y_true, part.y_prob)(rows.y_prob[there])
+    return made, ""
+
+
+def weighted_metrics(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> weighted.Statistic:
+    """Statistic of `RECALIBRATED`: the map is held, only the rows are resampled."""
+    whole = weighted.binary(y_true, y_prob, y_prob >= 0.5)
+    columns = [list(metrics.NAMES["binary"]).index(name) for name in RECALIBRATED]
+    return lambda weights: whole(weights)[:, columns]
+
+
+def recalibration(
+    y_true: Float[np.ndarray, " n"],
+    made: Mapping[str, Float[np.ndarray, " n"]],
+    reason: str,
+    intervals: Mapping[str, bootstrap.Intervals],
+) -> dict[str, Any]:
+    """The entry "recalibration" of a report.
+
+    Args:
+      y_true: of the rows.
+      made, reason: from `recalibrated`.
+      intervals: of `weighted_metrics`, by method.
+    """
+    if not made:
+        return {"fitted_on": None, "reason": reason}
     entry: dict[str, Any] = {"fitted_on": "validation"}
-    for name, fit in METHODS.items():
-        prob = np.empty(len(rows))
-        for fold, part in zip(folds, fitted_on, strict=True):
-            there = rows.fold == fold
-            prob[there] = fit(part.y_true, part.y_prob)(rows.y_prob[there])
-        scores = metrics.binary(rows.y_true, prob, prob >= 0.5)
-        reasons = {metric: {"reason": scores.reasons[metric]} for metric in RECALIBRATED if metric in scores.reasons}
-        entry[name] = {m: {"value": scores.values[m]} | reasons.get(m, {}) for m in RECALIBRATED}
+    for name, prob in made.items():
+        scores = metrics.binary(y_true, prob, prob >= 0.5)
+        kept = metrics.Scores({metric: scores.values[metric] for metric in RECALIBRATED}, scores.reasons)
+        entry[name] = bootstrap.with_intervals(kept, intervals[name])
     return entry
 
 

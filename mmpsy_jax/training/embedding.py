@@ -1,8 +1,8 @@
 """How far an interview lies from the training participants in the space of the network (Lee et al. 2018).
 
 Each training leaves `embedding.safetensors` beside its model: mean and covariance of the embeddings of its training
-participants, and the distance within which nearly all of them and of its validation participants lie. One Gaussian is fitted, not
-one per class as in the paper: a score has no classes (our choice).
+participants, and the distance within which nearly all of them and of its validation participants lie. One Gaussian is
+fitted, not one per class as in the paper: a score has no classes (our choice).
 """
 
 import dataclasses

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from mmpsy_jax.evaluation import calibration
+from mmpsy_jax.evaluation import bootstrap, calibration
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import Task
 
@@ -30,6 +30,15 @@ def scores(n, seed, sd=3.0, top=27.0, split="test", fold=0):
     return Predictions.build(ids, "score", y, y_pred=y + rng.normal(0, sd, n), split=split, fold=fold)
 
 
+def recalibration(validation, rows):
+    made, reason = calibration.recalibrated(validation, rows)
+    intervals = {
+        name: bootstrap.bootstrap(rows.participant_id, calibration.weighted_metrics(rows.y_true, prob), resamples=100)
+        for name, prob in made.items()
+    }
+    return calibration.recalibration(rows.y_true, made, reason, intervals)
+
+
 def test_temperature_is_the_one_of_least_log_loss():
     rows = screening(3000, 0)
     made = calibration.fit_temperature(rows.y_true, rows.y_prob)
@@ -47,7 +56,7 @@ def test_recalibration_is_fitted_on_validation_of_the_fold_and_measured_on_test(
         [screening(2000, 1, 2.5, "validation", 0), screening(2000, 2, 0.5, "validation", 1)]
     )
     rows = Predictions.concatenate([screening(1500, 3, 2.5, "test", 0), screening(1500, 4, 0.5, "test", 1)])
-    entry = calibration.recalibration(validation, rows)
+    entry = recalibration(validation, rows)
     assert entry["fitted_on"] == "validation"
     expected = np.empty(len(rows))
     for fold in (0, 1):
@@ -56,17 +65,21 @@ def test_recalibration_is_fitted_on_validation_of_the_fold_and_measured_on_test(
         expected[there] = made.predict(rows.y_prob[there])
     assert entry["isotonic"]["brier"]["value"] == pytest.approx(brier_score_loss(rows.y_true, expected))
     assert set(entry["temperature"]) == set(calibration.RECALIBRATED)
+    for method in calibration.METHODS:
+        for metric in set(calibration.RECALIBRATED) - {"ece"}:  # which is larger in resamples
+            cell = entry[method][metric]
+            assert cell["low"] < cell["value"] < cell["high"] and cell["interval"] == "bca"
     assert entry["temperature"]["calibration_slope"]["value"] == pytest.approx(1, abs=0.1), "each fold has its own"
     assert entry["temperature"]["log_loss"]["value"] < log_loss(rows.y_true, rows.y_prob) - 0.02
     # Other outcomes of the test rows change what is measured, not what was fitted.
     flipped = Predictions.build(rows.participant_id, "screen", 1 - rows.y_true, y_prob=rows.y_prob, fold=rows.fold)
-    brier = calibration.recalibration(validation, flipped)["isotonic"]["brier"]["value"]
+    brier = recalibration(validation, flipped)["isotonic"]["brier"]["value"]
     assert brier == pytest.approx(brier_score_loss(1 - rows.y_true, expected))
 
 
 def test_recalibration_needs_validation_rows_of_both_classes_in_every_fold():
     rows = Predictions.concatenate([screening(50, 0, fold=0), screening(50, 1, fold=1)])
-    only = calibration.recalibration(screening(50, 2, split="validation", fold=0), rows)
+    only = recalibration(screening(50, 2, split="validation", fold=0), rows)
     assert only == {"fitted_on": None, "reason": "no validation rows of both classes in fold 1"}
 
 
