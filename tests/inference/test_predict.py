@@ -131,7 +131,7 @@ def test_the_model_abstains_with_a_reason_unless_told_not_to(texts, mixed, tmp_p
     assert all(row["abstained"] and row["y_prob"] + row["y_pred"] for row in told) and len(told) == 3
 
 
-def test_limits_of_the_embedding_are_those_of_each_folds_validation(texts):
+def test_limits_of_the_embedding_are_those_of_who_is_not_tested_in_the_fold(texts):
     _, built, workdir = texts
     ensemble, corpus = Ensemble(trained.load(workdir)), open_corpus(built)
     _, distances = ensemble.predict(ensemble.fitting(corpus), np.arange(len(corpus)))
