@@ -5,6 +5,7 @@
     python launch.py check --source=DIR                                                   what is in a source
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
     python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
+    python launch.py report --workdirs RUN --person-level                                 its predictions by person
     python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
     python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
@@ -199,7 +200,8 @@ def _explain_flags(argv: list[str], error: Exception) -> str:
     text = str(error.args[0]) if error.args else str(error)
     given = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), "")
     if given and isinstance(error, AttributeError | KeyError):
-        from mmpsy_jax.training.config import default, flatten, jsonable
+        from mmpsy_jax.files import flatten
+        from mmpsy_jax.training.config import default, jsonable
 
         known = ", ".join(sorted(flatten(jsonable(default()))))
         return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
@@ -230,13 +232,21 @@ def _evaluate(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     import argparse
 
+    from mmpsy_jax.errors import InputError
+    from mmpsy_jax.evaluation import persons
     from mmpsy_jax.evaluation.report import summary
     from mmpsy_jax.evaluation.run_comparison import compare_runs
 
     parser = argparse.ArgumentParser(prog="launch.py report", description="Compares runs with the first of them.")
     parser.add_argument("--workdirs", required=True, nargs="+", help="folders of runs on the same participants")
     parser.add_argument("--output", default="runs/comparison", help="folder for report.html, report.json and tables/")
+    parser.add_argument("--person-level", action="store_true", help="of one run: persons.html in it, PERSONAL DATA")
     options = parser.parse_args(arguments)
+    if options.person_level:
+        if len(options.workdirs) != 1:
+            raise InputError(f"--person-level is for one run, not {len(options.workdirs)}: give one of --workdirs")
+        print(f"personal data, keep them safe: {persons.write(options.workdirs[0])}")
+        return 0
     print(summary(compare_runs(options.workdirs, options.output)))
     print(f"\nreport: {options.output}/report.html")
     return 0

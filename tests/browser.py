@@ -13,7 +13,7 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
 
-PHONE, DESKTOP = 390, 1280
+PHONE, DESKTOP, PAPER = 390, 1280, 703
 # A window is at least 500 px wide, a frame may be narrower. The frame is opened from outside: the page has no script.
 HARNESS = """<!doctype html><link rel="icon" href="data:,"><body><script>
 const width = Number(location.hash.slice(1)), frame = document.createElement("iframe");

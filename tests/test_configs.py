@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmpsy_jax.files import flatten
 from mmpsy_jax.models.mental_perceiver import Modality
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import fitted, mesh, programs, step
-from mmpsy_jax.training.config import default, flatten, jsonable
+from mmpsy_jax.training.config import default, jsonable
 
 AUDIO = Modality("audio", "features", (1800, 80), True)
 TEXT = Modality("text", "features", (175, 768))

@@ -1,7 +1,7 @@
-"""The dataset card that travels with an exported folder: README.md for people, croissant.json for machines.
+"""What describes an exported folder: README.md and DATASHEET.md for people, croissant.json for machines.
 
-Both are written from `corpus.json` and the shards, while the folder still has its temporary name: TFDS writes
-`features.json` later, so the features are derived from the record contract (a test compares the two). Neither file
+All are written from `corpus.json` and the shards, while the folder still has its temporary name: TFDS writes
+`features.json` later, so the features are derived from the record contract (a test compares the two). No file
 names a participant, except those that were left out.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_builders.mmpsy import croissant
+from data_builders.mmpsy import croissant, datasheet
 from data_builders.mmpsy.croissant import Feature
 from mmpsy_jax.files import write_atomically, write_json
 
@@ -88,7 +88,7 @@ _SYNTHETIC_CAVEATS = (
 
 
 def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any]) -> None:
-    """Writes README.md and croissant.json into a finished but not yet renamed version folder.
+    """Writes README.md, DATASHEET.md and croissant.json into a finished but not yet renamed version folder.
 
     Args:
       version_folder: holds the shards.
@@ -100,6 +100,7 @@ def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any]) -> 
     folder = Path(version_folder)
     features = record_features(corpus)
     write_atomically(folder / "README.md", render(corpus, features))
+    write_atomically(folder / "DATASHEET.md", datasheet.render(corpus, about(corpus)))
     write_json(folder / "croissant.json", croissant.describe(folder, corpus, features, about(corpus)))
 
 

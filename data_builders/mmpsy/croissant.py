@@ -13,7 +13,8 @@ from typing import Any
 
 from mmpsy_jax.errors import InputError
 
-_OWN = ("README.md", "croissant.json")  # they cannot hold their own digest
+# The card is not data, and this file cannot hold its own digest.
+_OWN = ("README.md", "DATASHEET.md", "croissant.json")
 _JSON = "application/json"
 _ARRAY_RECORD = "https://github.com/google/array_record"
 

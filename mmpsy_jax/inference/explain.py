@@ -158,6 +158,7 @@ def report_of(
     attributions = interview.attributions()
     curve = deletion(interview, attributions)
     of = {name: np.array([unit.modality == name for unit in interview.units]) for name in corpus.modalities}
+    _, distances = ensemble.predict(corpus, np.arange(1))
     report = {
         "what": mmpsy_jax.DISCLAIMER,
         "mmpsy_jax": mmpsy_jax.__version__,
@@ -168,7 +169,7 @@ def report_of(
         "trainings": len(ensemble.trained.trainings),
         "value": interview.whole,
         "value_of_nothing": interview.nothing,
-        "abstained": Usual(ensemble.trained, modalities).reason(corpus, 0),
+        "abstained": Usual(ensemble.trained, modalities).reason(corpus, 0, float(distances.mean())),
         "units": {name: int(own.sum()) for name, own in of.items()},
         "sums": {
             method: {name: float(made[own].sum()) for name, own in of.items()} for method, made in attributions.items()

@@ -18,15 +18,17 @@ from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.evaluation.predictions import COLUMNS
 from mmpsy_jax.features import mel, text
 from mmpsy_jax.files import write_atomically
-from mmpsy_jax.inference import interviews
+from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
+from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import trained
 
 # Participants, and bytes of windows, that are in memory together.
 CHUNK, CHUNK_BYTES = 128, 1 << 28
+HEADER = (*COLUMNS, *confidence.COLUMNS, "abstained")
 
 
 def predict(
@@ -42,7 +44,7 @@ def predict(
     Args:
       workdir: of a finished run.
       given: a folder or file of interviews (`interviews.py`), or a folder of built records.
-      output: csv to write, with the columns of `predictions.csv` and `abstained`.
+      output: csv to write, with the columns of `predictions.csv`, those of `confidence.py` and `abstained`.
       modalities: those that are read; the others count as absent. None for all of the run.
       abstain: leave the number out where an interview is unlike the training data.
 
@@ -58,6 +60,9 @@ def predict(
             raise one_of("modality", name, model.modalities)
     ensemble = Ensemble(model)
     usual = Usual(model, modalities or tuple(model.modalities))
+    sure = confidence.Confidence(model)
+    for line in sure.statements(ensemble.tasks):
+        print(line, file=sys.stderr)
     failures: list[Failure] = []
     if is_records(Path(given)):
         chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
@@ -66,11 +71,13 @@ def predict(
     rows: list[tuple[str, ...]] = []
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
-        said = ensemble.predict(corpus, members)
-        reasons = [usual.reason(corpus, i) for i in members.tolist()]
+        said, distances = ensemble.predict(corpus, members)
+        far = distances.mean(axis=0).tolist()
+        reasons = [usual.reason(corpus, i, far[at]) for at, i in enumerate(members.tolist())]
         ids = [corpus.participants[i] for i in members.tolist()]
+        cells = {task.name: _cells(sure, task, said[task.name]) for task in ensemble.tasks}
         rows += [
-            _row(ids[i], task.name, task.kind, said[task.name][:, i], reasons[i], abstain)
+            _row(ids[i], task.name, {} if reasons[i] and abstain else cells[task.name][i], reasons[i])
             for i in range(len(ids))
             for task in ensemble.tasks
         ]
@@ -150,26 +157,29 @@ def record_of(one: Interview, modalities: Mapping[str, Modality], wanted: Sequen
     raise InputError(f"holds nothing of what is read ({', '.join(wanted)})")
 
 
-def _row(
-    participant: str, task: str, kind: str, said: Float[np.ndarray, " t"], reason: str, abstain: bool
-) -> tuple[str, ...]:
-    number = "" if reason and abstain else repr(float(said.mean()))
-    cells: Mapping[str, str] = {
+def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m"]) -> list[dict[str, str]]:
+    """Per participant, the cells that hold numbers."""
+    column = "y_prob" if task.kind == "binary" else "y_pred"
+    means = said.mean(axis=0).tolist()
+    return [{column: repr(mean), **more} for mean, more in zip(means, sure.cells(task, said), strict=True)]
+
+
+def _row(participant: str, task: str, numbers: Mapping[str, str], reason: str) -> tuple[str, ...]:
+    cells = {
         "participant_id": escape(participant),
         "split": "test",
         "fold": "-1",  # as seed: the mean over all of them
         "seed": "-1",
         "task": escape(task),
-        "y_true": "",
-        "y_prob": number if kind == "binary" else "",
-        "y_pred": number if kind != "binary" else "",
+        "abstained": reason,
+        **numbers,
     }
-    return (*(cells[name] for name in COLUMNS), reason)
+    return tuple(cells.get(name, "") for name in HEADER)
 
 
 def _write(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow((*COLUMNS, "abstained"))
+    writer.writerow(HEADER)
     writer.writerows(rows)
     write_atomically(path, buffer.getvalue())

@@ -67,6 +67,8 @@ class Rates(NamedTuple):
 
 
 NO_DROPOUT = Rates()
+# The key of the outputs that holds a participant's embedding instead of a task.
+EMBEDDING = "embedding"
 
 
 def drop_modalities(key: jax.Array, present: Bool[Array, "b m"], rate: Rate) -> Bool[Array, "b m"]:
@@ -110,7 +112,7 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
-        """Outputs per task.
+        """Outputs per task, and the embedding of each participant.
 
         Args:
           batch: one group of a packed batch (docs/architecture.md): of each modality `<modality>` [s *shape],
@@ -121,6 +123,7 @@ class Model(nn.Module):
         Returns:
           binary: one logit per class [b 2], a softmax over them gives the probabilities; ordinal: cumulative logits
           [b c-1] of "band is above k", descending in k; regression: [b 1], the score as a fraction of its maximum.
+          `EMBEDDING`: [b width], the mean of the latents that the priors read, by which strange input is known.
         """
         dtype = jnp.dtype(self.dtype)
         rows = batch["valid"].shape[0]
@@ -128,7 +131,9 @@ class Model(nn.Module):
         sizes = {"heads": self.heads_attention, "expansion": self.expansion, "dtype": dtype}
         encoder = perceiver.Encoder(self.latents, absorb=self.absorb, **sizes, name="encoder")
         stack = perceiver.LatentStack(self.layers, remat=self.remat, **sizes, name="latent_stack")
-        return self.decode(stack(encoder(inputs, rows, rates.dropout), rates.dropout), pooled, rates.dropout, dtype)
+        latents = stack(encoder(inputs, rows, rates.dropout), rates.dropout)
+        outputs = self.decode(latents, pooled, rates.dropout, dtype)
+        return {**outputs, EMBEDDING: latents.astype(jnp.float32).mean(axis=1)}
 
     def tokens(
         self, batch: PyTree, rows: int, rates: Rates, dtype: jnp.dtype

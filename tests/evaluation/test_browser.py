@@ -1,12 +1,13 @@
 """The written page in headless Chromium: silent console, no request, light and dark, no overflow on a phone."""
 
 import re
+import subprocess
 
 import pytest
 from evaluation_samples import AUDIT, CURVES, TASKS, one_run, with_later_keys
 
 from mmpsy_jax.evaluation import report as reports
-from tests.browser import DESKTOP, PHONE, needs_browser, visit
+from tests.browser import CHROMIUM, DESKTOP, PAPER, PHONE, needs_browser, visit
 
 pytestmark = needs_browser
 
@@ -51,3 +52,23 @@ def test_these_checks_can_fail(html, tmp_path):
     measured, _, asked = visit(tmp_path, open_page, PHONE)
     assert asked == {"http://127.0.0.1:81/x.png"}
     assert measured["scrolls"] > PHONE and any("wide" in part for part in measured["out"])
+
+
+def test_no_table_is_cut_on_paper(html, tmp_path):
+    """What `@media print` says, on a frame as wide as A4 less its margins, where nothing scrolls."""
+    paper = html.replace("@media print", "@media all").replace('class="scroll"', 'class="unrolled"')
+    measured, _, _ = visit(tmp_path, paper, PAPER)
+    assert measured["scrolls"] == PAPER and measured["out"] == []
+
+
+def test_folded_parts_are_printed(html, tmp_path):
+    def pages(name, text):
+        (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        command += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
+        command += [f"--print-to-pdf={tmp_path / name}.pdf", (tmp_path / f"{name}.html").as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return len(re.findall(rb"/Type /Page\b(?!s)", (tmp_path / f"{name}.pdf").read_bytes()))
+
+    unfolded = pages("open", html.replace("<details>", "<details open>"))
+    assert pages("made", html) == unfolded > pages("folded", html.replace("details::details-content", "nothing")) > 0

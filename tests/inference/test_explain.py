@@ -83,7 +83,7 @@ def test_attention_adds_up_to_one(spoken, written):
 
 def said(ensemble, record, task):
     corpus = corpus_of(["p"], [record], ensemble.trained.modalities, ensemble.trained.card)
-    return ensemble.predict(corpus, np.arange(1))[task].mean()
+    return ensemble.predict(corpus, np.arange(1))[0][task].mean()
 
 
 @pytest.mark.parametrize("name", ["audio", "text"])

@@ -218,7 +218,8 @@ def test_dropout_keeps_the_share_and_the_mean(rate):
 
 def test_output_shapes_and_order_of_ordinal_logits(inputs, params):
     outputs = run(build(), params, inputs)
-    assert {k: v.shape for k, v in outputs.items()} == {"screen": (4, 2), "bands": (4, 3), "score": (4, 1)}
+    shapes = {"screen": (4, 2), "bands": (4, 3), "score": (4, 1), "embedding": (4, 16)}
+    assert {k: v.shape for k, v in outputs.items()} == shapes
     assert np.all(np.diff(outputs["bands"], axis=1) < 0)
     assert all(np.all(np.isfinite(v)) for v in outputs.values())
 
