@@ -28,6 +28,7 @@ def assign(
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     salt: str = SALT,
     split_file: str | os.PathLike | None = None,
+    listed: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Split of every participant.
 
@@ -37,6 +38,7 @@ def assign(
       salt: another salt gives another assignment.
       split_file: CSV with the columns `participant,split`; it must name every participant once. Further ids in it are
         allowed, so that one file serves a corpus and its subsets.
+      listed: {participant: split} where the source itself says so; a split file comes before it.
 
     Returns:
       {participant: "train" | "validation" | "test"}, in the order given.
@@ -53,6 +55,8 @@ def assign(
                 f"{split_file}: {len(missing)} of {len(participants)} participants are not listed, the first is "
                 f"{missing[0]!r}: give each one a split"
             )
+        assigned = {participant: listed[participant] for participant in participants}
+    elif listed is not None:
         assigned = {participant: listed[participant] for participant in participants}
     else:
         if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:

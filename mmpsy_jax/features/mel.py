@@ -141,18 +141,21 @@ class Level:
     def note(self, path: Path) -> str:
         """What is odd about the recording, "" where nothing is.
 
+        Args:
+          path: of the recording, for the error.
+
         Raises:
           InputError: more than a fifth of it is clipped.
         """
         share = self.clipped / self.samples
         if self.silent:
-            return f"{path}: silent: every sample has the same value"
+            return "silent: every sample has the same value"
         if share > CLIPPED_ERROR:
             raise InputError(
                 f"{path}: clipped: {share:.0%} of the samples are at full scale, at most {CLIPPED_ERROR:.0%} may be: "
                 "export the recording again at a lower gain"
             )
-        return f"{path}: clipped: {share:.1%} of the samples are at full scale" if share > CLIPPED_NOTE else ""
+        return f"clipped: {share:.1%} of the samples are at full scale" if share > CLIPPED_NOTE else ""
 
 
 def samples(
@@ -302,7 +305,7 @@ class LogMel:
             start_s=start_s,
             duration_s=float(start_s[-1] + lengths[-1] / rate),
             parts_s=tuple(level.seconds for level in levels),
-            notes=tuple(note for note in notes if note),
+            notes=tuple(notes),
         )
 
 

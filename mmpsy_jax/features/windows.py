@@ -16,7 +16,7 @@ class Windows:
       start_s: start of each in seconds, ascending.
       duration_s: of the whole; 0 where no time is known.
       parts_s: seconds of each recording, in their order.
-      notes: what is odd about the files but no error.
+      notes: what is odd about each recording but no error; "" where nothing is.
     """
 
     values: Shaped[np.ndarray, "w ..."]

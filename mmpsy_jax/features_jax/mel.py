@@ -73,9 +73,7 @@ def mel_decibels(
     else:
         count = (samples.shape[1] - settings.n_fft) // settings.hop + 1
         cut = functools.partial(lax.dynamic_slice_in_dim, slice_size=settings.n_fft)
-        frames = jax.vmap(jax.vmap(cut, in_axes=(None, 0)), in_axes=(0, None))(
-            scaled, jnp.arange(count) * settings.hop
-        )
+        frames = jax.vmap(jax.vmap(cut, in_axes=(None, 0)), in_axes=(0, None))(scaled, jnp.arange(count) * settings.hop)
         spectrum = jnp.fft.rfft(frames * window)
         power = spectrum.real**2 + spectrum.imag**2
     mel = jnp.einsum("bfk,km->bfm", power, jnp.asarray(bank), precision=lax.Precision.HIGHEST)
