@@ -270,7 +270,11 @@ class Builder(tfds.core.ShardBasedBuilder):
                 "participants out with --skip_bad"
             )
         split_of = splits.assign(
-            source.participants, config.fractions, split_file=config.split_file, listed=source.listed_splits
+            source.participants,
+            config.fractions,
+            split_file=config.split_file,
+            listed=source.listed_splits,
+            may_rank=config.kind == "manifest",
         )
         self._names = self._make_names(source.participants)
         members_of = {split: [] for split in splits.SPLITS}

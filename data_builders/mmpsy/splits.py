@@ -29,6 +29,7 @@ def assign(
     salt: str = SALT,
     split_file: str | os.PathLike | None = None,
     listed: Mapping[str, str] | None = None,
+    may_rank: bool = False,
 ) -> dict[str, str]:
     """Split of every participant.
 
@@ -39,6 +40,8 @@ def assign(
       split_file: CSV with the columns `participant,split`; it must name every participant once. Further ids in it are
         allowed, so that one file serves a corpus and its subsets.
       listed: {participant: split} where the source itself says so; a split file comes before it.
+      may_rank: where the hash leaves a split of a small corpus empty, cut the participants in the order of their
+        hashes instead. Then adding participants may move others.
 
     Returns:
       {participant: "train" | "validation" | "test"}, in the order given.
@@ -68,6 +71,12 @@ def assign(
         for participant in participants:
             place = position(participant, salt)
             assigned[participant] = SPLITS[0 if place < first else 1 if place < second else 2]
+        if may_rank and len(participants) >= len(SPLITS) > len(set(assigned.values())):
+            ranked = sorted(participants, key=lambda participant: position(participant, salt))
+            held = [max(1, round(share * len(ranked))) for share in fractions[1:]]
+            sizes = [len(ranked) - sum(held), *held]
+            names = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
+            assigned = {**assigned, **dict(zip(ranked, names, strict=True))}
     empty = [split for split in SPLITS if split not in assigned.values()]
     if empty:
         raise InputError(
