@@ -1,9 +1,9 @@
-"""Writes a folder of SYNTHETIC interviews, spoken by espeak-ng, with a manifest: of no person, and the scores are made up.
+"""Writes SYNTHETIC interviews, spoken by espeak-ng, with a manifest: of no person, and the scores are made up.
 
     python benchmarks/spoken_interviews.py --output=DIR [--participants=30] [--answers=4] [--seed=0]
 
-The made-up PHQ-9 total of a participant decides how the voice sounds (slower, lower and flatter with a higher score) and
-how often a sentence of the second list is said. What a model finds there says nothing about people: it shows that
+The made-up PHQ-9 total of a participant decides how the voice sounds (slower and lower with a higher score) and how
+often a sentence of the second list is said. What a model finds there says nothing about people: it shows that
 recordings and transcripts arrive where they should.
 """
 

@@ -181,13 +181,14 @@ class Builder(tfds.core.ShardBasedBuilder):
         if config.include_text:
             features["transcript"] = tfds.features.Text()
         metadata = self.get_metadata()  # README.md and CITATIONS.bib beside this file
+        license_of = {"demo": "Apache-2.0", "recordings": None, "manifest": None}
         return _LocalInfo(
             builder=self,
             description=metadata.description,
             citation=metadata.citation,
             features=tfds.features.FeaturesDict(features),
-            homepage="https://arxiv.org/abs/2408.12088",
-            license="MIT License, Copyright (c) 2024 ShuyeIT" if config.kind != "demo" else "Apache-2.0",
+            homepage=None if config.kind == "manifest" else "https://arxiv.org/abs/2408.12088",
+            license=license_of.get(config.kind, "MIT License, Copyright (c) 2024 ShuyeIT"),
         )
 
     def _modalities(self) -> dict[str, dict[str, Any]]:
