@@ -23,6 +23,8 @@ def get_config(argument: str = "phq9>=10,phq9<=27"):
     with config.unlocked():
         config.name = "interviews"
         config.data.dataset = "interviews/NAME"
+        config.total = "30 epochs"
+        config.data.batch_size = 16
         config.cv.folds = 5
         config.cv.validation_fraction = 0.2
     return config

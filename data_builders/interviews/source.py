@@ -135,12 +135,12 @@ class InterviewSource:
         }
         if spec.is_table:
             settings["text"] = {"placement": "corpus", **settings.get("text", {})}
+        if not any(has.values()):
+            raise InputError(f"{self.table}: all cells of recording, transcript and text are empty: fill them")
         unused = [name for name in settings if not has[name]]
         if unused:
             raise InputError(f"{self.table}: settings for {', '.join(unused)}, but nobody has that: leave them out")
         self.extractors = {name: interview.make_extractor(name, settings.get(name)) for name in has if has[name]}
-        if not self.extractors:
-            raise InputError(f"{self.table}: all cells of recording, transcript and text are empty: fill them")
         audio, text = self.extractors.get("audio"), self.extractors.get("text")
         self.window_seconds = (
             audio.settings.window_seconds if audio else text.settings.positions * SECONDS_PER_CHARACTER

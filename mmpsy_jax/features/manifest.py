@@ -15,6 +15,7 @@ A CSV file, or a JSONL file with an object a line, in UTF-8:
 `participant` and one of `recording`, `transcript` and `text` are needed; a cell may be empty.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -26,7 +27,7 @@ from typing import Any
 
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import table
-from mmpsy_jax.features import transcript as transcripts
+from mmpsy_jax.features import transcript as transcript_lib
 
 AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 SPLITS = ("train", "validation", "test")
@@ -65,10 +66,12 @@ class Entry:
         """The audio files, in order.
 
         Raises:
-          InputError: a folder without any.
+          InputError: not there, or a folder without any.
         """
         if self.recording is None:
             return []
+        if not self.recording.exists():
+            raise InputError(f"{self.recording}: no such file or folder: correct the path, or fetch the recording")
         if not self.recording.is_dir():
             return [self.recording]
         found = (f for f in self.recording.iterdir() if f.suffix.lower() in AUDIO and f.name[0] != ".")
@@ -77,13 +80,13 @@ class Entry:
             raise InputError(f"{self.recording}: holds no recording: give {', '.join(AUDIO)}")
         return files
 
-    def words(self) -> transcripts.Transcript:
+    def words(self) -> transcript_lib.Transcript:
         """The transcript; without answers where there is none.
 
         Raises:
           InputError: a file that cannot be used.
         """
-        return transcripts.from_text(self.text) if self.transcript is None else transcripts.read(self.transcript)
+        return transcript_lib.from_text(self.text) if self.transcript is None else transcript_lib.read(self.transcript)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +139,17 @@ def read(path: Path) -> Manifest:
     return Manifest(path, names[_LABEL], names[_GROUP], tuple(entries))
 
 
+def transcripts(path: Path) -> dict[str, str]:
+    """Transcript of every participant of a manifest, without those whose transcript cannot be read."""
+    texts = {}
+    for entry in read(path).entries:
+        with contextlib.suppress(InputError):
+            texts[entry.participant] = entry.words().text
+    return texts
+
+
 def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    rows = csv.DictReader(io.StringIO(transcripts.read_text(path), newline=""), strict=True)
+    rows = csv.DictReader(io.StringIO(transcript_lib.read_text(path), newline=""), strict=True)
     try:
         header = [name.strip() for name in rows.fieldnames or []]
         if len(set(header)) < len(header):
@@ -155,7 +167,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     # Split at newlines alone: JSON strings may hold further separators that `splitlines` knows.
-    for number, line in enumerate(transcripts.read_text(path).split("\n"), 1):
+    for number, line in enumerate(transcript_lib.read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}: line {number}"
