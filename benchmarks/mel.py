@@ -114,10 +114,8 @@ def main() -> None:
     given = parser.parse_args()
     import jax
 
-    print(
-        f"{platform.processor() or platform.machine()}, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}, ", end=""
-    )
-    print(f"{jax.devices()[0].device_kind}, librosa {librosa.__version__}, Python {platform.python_version()}")
+    versions = f"jax {jax.__version__}, librosa {librosa.__version__}, Python {platform.python_version()}"
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {jax.devices()[0].device_kind}, {versions}")
     with tempfile.TemporaryDirectory() as folder, make_pool(2) as pool:
         paths = [Path(folder) / f"{k}.wav" for k in range(given.files)]
         for k, path in enumerate(paths):
@@ -138,10 +136,8 @@ def main() -> None:
     for name, taken in times.items():
         speeds = [60 * given.minutes / t for t in taken]
         ratio = statistics.median(a / b for a, b in zip(first, taken, strict=True))
-        middle = statistics.median(speeds)
-        print(
-            f"| {name} | {middle:,.0f} | {min(speeds):,.0f} to {max(speeds):,.0f} | {3600 / middle:.1f} | {ratio:.2f} |"
-        )
+        middle, spread = statistics.median(speeds), f"{min(speeds):,.0f} to {max(speeds):,.0f}"
+        print(f"| {name} | {middle:,.0f} | {spread} | {3600 / middle:.1f} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ PARAMETERS = {
     ("multitask", "released"): 360_589,
     ("multitask", "transcripts"): 4_346_509,
     ("smoke", None): 102_189,
+    ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
 }
 
 
@@ -38,7 +39,7 @@ def load(name, argument):
 
 
 def batch(argument, groups=8, b=1, slots=4):
-    modalities = (IDS,) if argument == "transcripts" else (AUDIO, TEXT)
+    modalities = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS)}.get(argument, (AUDIO, TEXT))
     made = {"window_start_s": jax.ShapeDtypeStruct((groups, slots), jnp.float32)}
     for m in modalities:
         made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), jnp.int32 if m.kind == "ids" else jnp.float16)

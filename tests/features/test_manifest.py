@@ -16,6 +16,7 @@ two",27,50.0,,test
 
 def test_csv_and_jsonl_say_the_same(tmp_path):
     (tmp_path / "m.csv").write_text(CSV)
+    (tmp_path / "a.wav").touch()
     rows = [
         {"participant": "p10", "recording": "a.wav", "label:phq9": 3, "group:sex": "f", "split": "train"},
         {"participant": "p2", "text": "one\ntwo", "label:phq9": 27, "label:hamd": 50, "split": "test"},
