@@ -22,7 +22,7 @@ def get_config(argument: str = "phq9>=10,phq9<=27"):
     config = presets.experiment("interviews", "demo", [task_of(part) for part in argument.split(",")])
     with config.unlocked():
         config.name = "interviews"
-        config.data.dataset = "interviews/NAME"
+        config.data.dataset = "interviews/lab"
         config.total = "30 epochs"
         config.data.batch_size = 16
         config.cv.folds = 5
