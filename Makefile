@@ -16,7 +16,7 @@ test: .venv/installed
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "mmpsy_jax needs Python 3.11 or newer: make PYTHON=..."'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	touch .venv/installed
 
 lint: .venv/installed

@@ -58,6 +58,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str], ablate: bool = False) -> int:
+    if "--help" in arguments or not arguments:
+        print(__doc__)
+        return 0 if arguments else 2
+
     import os
     from pathlib import Path
 
@@ -66,9 +70,6 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
 
     from mmpsy_jax.errors import InputError, one_of
 
-    if "--help" in arguments or not arguments:
-        print(__doc__)
-        return 0 if arguments else 2
     config_flag = config_flags.DEFINE_config_file(
         "config", None, "a file of configs/, with `:argument` where it takes one"
     )

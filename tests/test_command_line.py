@@ -181,6 +181,24 @@ def test_version_says_what_it_is_for():
     assert result.returncode == 0 and "not a diagnostic device" in result.stdout
 
 
+def imported(*program):
+    """Names of the packages that a program imports."""
+    result = launch(sys.executable, "-X", "importtime", *program, env=environment())
+    assert result.returncode == 0, result.stderr
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in result.stderr.splitlines() if "|" in line}
+
+
+def test_help_imports_nothing_heavy():
+    packages = imported("launch.py", "--help")
+    assert "mmpsy_jax" in packages
+    assert not packages & {"absl", "jax", "numpy", "sklearn", "matplotlib", "tensorflow_datasets"}
+
+
+def test_what_only_evaluation_needs_is_not_imported_before_the_first_step():
+    packages = imported("-c", "import mmpsy_jax.training.run")
+    assert {"jax", "optax"} <= packages and not packages & {"sklearn", "pandas", "matplotlib", "jinja2"}
+
+
 def test_start_is_quick():
     began = time.monotonic()
     launch(sys.executable, "launch.py", "--version", env=environment())

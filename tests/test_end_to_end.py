@@ -1,6 +1,7 @@
 """Whole runs of shipped configs on a small SYNTHETIC corpus: results, resuming, several devices and processes."""
 
 import json
+import subprocess
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.training import loop, run, step
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
-from tests.runs import losses, small
+from tests.runs import ROOT, command, environment, losses, small
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +191,20 @@ def test_each_program_is_compiled_once(dataset, tmp_path, monkeypatch):
     corpus = open_corpus(dataset)
     loop.train(loop.Run(small(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
     assert made[0].update._cache_size() == made[0].predict._cache_size() == 1
+
+
+def test_another_process_finds_every_program_in_the_compile_cache(finished, dataset, tmp_path):
+    del finished  # has filled the cache
+    there = environment(devices=jax.device_count(), JAX_LOG_COMPILES="1")
+    arguments = command(dataset, tmp_path / "again")
+    said = []
+    with subprocess.Popen(arguments, cwd=ROOT, env=there, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            said.append(line.lower())
+            if "validation" in line:  # by now all programs of a training have run
+                process.kill()
+                break
+        process.stderr.read()
+    for name in ("jit_gather", "jit_init", "jit__lambda", "jit_predict"):
+        assert any(f"compilation cache hit for '{name}'" in line for line in said), (name, said)
+    assert not [line for line in said if "compilation cache miss" in line]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int32
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from mmpsy_jax.data.records import SPLITS, Corpus
 from mmpsy_jax.errors import InputError, one_of
@@ -41,6 +40,8 @@ def folds(
     Raises:
       InputError: an unknown label, or too few participants for the folds or the stratification.
     """
+    from sklearn.model_selection import StratifiedKFold, train_test_split  # takes seconds; `by_name` does without
+
     n = len(corpus)
     if not 2 <= k <= n // 2:
         raise InputError(f"folds: {k} must be between 2 and half the number of participants ({n // 2})")
@@ -83,6 +84,8 @@ def inner(
     Raises:
       InputError: an unknown label, or too few participants.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     members = np.sort(np.asarray(members, np.int32))
     if not 2 <= k <= len(members) // 2:
         raise InputError(

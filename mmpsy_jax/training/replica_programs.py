@@ -60,10 +60,12 @@ class ReplicaPrograms:
         self._predict_at = jax.jit(
             lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan))
         )
-        self._predict_all = jax.jit(
-            lambda arrays, *stacked: jax.lax.map(lambda x: self._predict_one(arrays, *x), stacked),
-            out_shardings=meshes.replicated(self.mesh),
-        )
+        all_of = {
+            "vmap": jax.vmap(self._predict_one, in_axes=(None, 0, 0)),
+            "map": lambda arrays, *stacked: jax.lax.map(lambda x: self._predict_one(arrays, *x), stacked),
+        }
+        whole = meshes.replicated(self.mesh)
+        self._predict_all = {name: jax.jit(run, out_shardings=whole) for name, run in all_of.items()}
 
     def _chunk(self, arrays: PyTree, state: PyTree, plan: PyTree, values: PyTree, active: jax.Array) -> PyTree:
         """Steps of one replica; one that has stopped keeps its state."""
@@ -122,10 +124,12 @@ class ReplicaPrograms:
                 say(f"{layout}: XLA needs {needed.temp_size_in_bytes / 2**30:.2f} GB beside its arguments")
         return self.executables[key]
 
-    def predict(self, arrays: PyTree, stacked: PyTree, plan: PyTree, put: Callable[[PyTree], PyTree]) -> PyTree:
+    def predict(
+        self, layout: str, arrays: PyTree, stacked: PyTree, plan: PyTree, put: Callable[[PyTree], PyTree]
+    ) -> PyTree:
         """Outputs and sums of loss of every replica as numpy arrays, [R, T, ...]; one batch at a time."""
-        if self.mesh.size > 1:
-            return jax.device_get(self._predict_all(arrays, stacked, plan))
+        if layout != "sequence":
+            return jax.device_get(self._predict_all[layout](arrays, stacked, plan))
         places = [put(i) for i in np.arange(len(jax.tree.leaves(plan)[0]), dtype=np.int32)]
         made = side_by_side(lambda at: self._predict_at(arrays, stacked, plan, at), places)
         return jax.tree.map(lambda *x: np.stack(x), *jax.device_get(made))

@@ -10,8 +10,9 @@ evaluations on the device. How replicas lie on a device is a *layout*:
 | `map` | one program that loops over the replicas | one replica fills the device; one dispatch |
 | `vmap` | one scan whose steps do all replicas at once | a replica is small |
 
-`auto` times `sequence` and, unless its steps are slow, `vmap` on the first chunks of the training itself and keeps the
-faster; what it chose is saved with the state. All layouts compute the same, up to the order of float32 sums. Replicas
+`auto` times `sequence` and `vmap` on the first chunks of the training itself and keeps the faster; it starts with the
+likelier one (`sequence` on a CPU, else `vmap`) and leaves out the other where that cannot win. What it chose is saved
+with the state. All layouts compute the same, up to the order of float32 sums. Replicas
 that do not fit into memory together are trained in waves.
 """
 
@@ -51,6 +52,11 @@ LAYOUTS = ("auto", "vmap", "map", "sequence", "off")
 # What `vmap` saves is what a step costs beside its arithmetic, a few milliseconds: where a step of one replica takes
 # longer than this many seconds, compiling and trying it costs more than it can gain.
 SLOW_STEP = 0.02
+# Launching the kernels of a step takes about two milliseconds on a GPU: where the replicas of `vmap` share them and a
+# step of one takes less than this many seconds, `sequence` is slower.
+QUICK_STEP = 0.001
+# Saving all replicas takes seconds of the host: not after every evaluation where these come quickly.
+SAVE_SECONDS = 20.0
 
 
 def train(runs: Sequence[loop.Run], folder: Path) -> list[Predictions | None]:
@@ -77,11 +83,12 @@ def settled(timings: Mapping[str, float], candidates: Sequence[str], of_a_step: 
     """The layout to keep: the fastest of the candidates, or `auto` while it is not known.
 
     Args:
-      timings: seconds of a chunk by layout, of the candidates tried so far, the first of them `sequence`.
+      timings: seconds of a chunk by layout, of the candidates tried so far.
       candidates: in the order in which they are tried.
       of_a_step: seconds that the last one tried took for a step of one replica.
     """
-    if len(timings) == len(candidates) or (list(timings) == ["sequence"] and of_a_step > SLOW_STEP):
+    clear = {"sequence": of_a_step > SLOW_STEP, "vmap": of_a_step < QUICK_STEP}
+    if len(timings) == len(candidates) or clear[list(timings)[-1]]:
         return min(timings, key=timings.__getitem__)
     return "auto"
 
@@ -191,6 +198,8 @@ class _Wave:
         self.selections = [Selection(group.config.selection) for _ in runs]
         # One replica after another would leave all parts of a mesh but one idle.
         self.candidates = ("sequence", "vmap") if group.mesh.size == 1 and size > 1 else ("vmap",)
+        if jax.default_backend() != "cpu":
+            self.candidates = self.candidates[::-1]
         names = sorted({name for run in group.runs for name in run.values})
         self.values = self._put(
             {name: np.asarray([run.values[name] for run in self.places], np.float32) for name in names}
@@ -233,6 +242,7 @@ class _Wave:
             self.active, self.failed = np.array(progress["active"]), np.array(progress["failed"])
             group.layout, group.timings = progress["layout"], progress["timings"]
         began = time.monotonic() - seconds
+        saved = time.monotonic()
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.closing(checkpoints))
             loggers = [stack.enter_context(contextlib.closing(self._logger(run, step))) for run in self.runs]
@@ -248,7 +258,10 @@ class _Wave:
                     improved = self._select(self._scores(states, step), metrics, step, loggers)
                     best = programs.keep(best, states, self._put(improved))
                 stopping = loop.must_stop(stop)
-                if evaluating or stopping:
+                # Processes have clocks of their own, and must save together.
+                due = jax.process_count() > 1 or time.monotonic() - saved > SAVE_SECONDS or step == group.total
+                if stopping or (evaluating and due):
+                    saved = time.monotonic()
                     checkpoints.save(step, {"states": states, "best": best}, self._progress(time.monotonic() - began))
                 if stopping and step < group.total:
                     checkpoints.wait()
@@ -319,7 +332,8 @@ class _Wave:
     def _outputs(self, stacked: PyTree, split: str) -> list[tuple[dict[str, np.ndarray], np.ndarray, dict]]:
         """Per run: outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
         plan, index = self.held_out[split]
-        made = self.group.programs.predict(self.group.arrays, stacked, plan, self._put)
+        layout = self.candidates[0] if self.group.layout == "auto" else self.group.layout
+        made = self.group.programs.predict(layout, self.group.arrays, stacked, plan, self._put)
         parts = []
         for i in range(len(self.runs)):
             real = index[i] >= 0

@@ -5,7 +5,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import one_of
-from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import Task
 
@@ -18,6 +17,8 @@ UNDEFINED = -1e30
 
 def quick_metrics(task: Task, rows: Predictions) -> dict[str, float]:
     """Metrics of one task that need no threshold, for the learning curves and the selection."""
+    from mmpsy_jax.evaluation import metrics  # scikit-learn and pandas would hold up the first step by seconds
+
     if task.kind == "binary":
         values = metrics.binary(rows.y_true, rows.y_prob, rows.y_prob >= 0.5).values
         return {name: value for name, value in values.items() if name not in metrics.AT_THRESHOLD}

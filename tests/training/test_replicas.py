@@ -61,9 +61,12 @@ def test_a_replica_gives_the_numbers_of_the_training_alone(whole, tmp_path):
         ({"sequence": 2.0}, 0.1, "sequence"),
         ({"sequence": 2.0, "vmap": 1.0}, 0.001, "vmap"),
         ({"sequence": 2.0, "vmap": 3.0}, 0.1, "sequence"),
+        ({"vmap": 2.0}, 0.0004, "vmap"),
+        ({"vmap": 2.0}, 0.01, "auto"),
+        ({"vmap": 2.0, "sequence": 1.0}, 0.01, "sequence"),
     ],
 )
-def test_auto_tries_vmap_only_where_steps_are_quick_and_keeps_the_faster(timings, of_a_step, layout):
+def test_auto_tries_a_second_layout_only_where_it_may_win_and_keeps_the_faster(timings, of_a_step, layout):
     assert replicas.settled(timings, ("sequence", "vmap"), of_a_step) == layout
 
 

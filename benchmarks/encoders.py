@@ -1,0 +1,235 @@
+"""Tokens or seconds of audio per second of the pretrained encoders, beside transformers on PyTorch.
+
+    python benchmarks/encoders.py --device=gpu --dtype=bfloat16 --attention=cudnn        base sizes, a few minutes
+    python benchmarks/encoders.py --small                                      base sizes, little input, for a CPU
+
+Weights are random (the same on both sides) and inputs are SYNTHETIC: random tokens and noise without padding, so that
+neither side needs a mask. Both sides compute in the same precision with parameters of that precision; nothing is
+trained. First the outputs are compared, then the contestants take turns. Printed are medians over the rounds and the
+median of the ratios per round. Where PyTorch is not installed, our own numbers are measured alone.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch shares the memory of the GPU
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from transformers import AutoConfig
+
+from mmpsy_jax import encoders
+from mmpsy_jax.encoders.config import build
+from mmpsy_jax.encoders.convert import our_parameters
+
+SAMPLE_RATE = 16_000
+
+
+def whisper(width: int, layers: int) -> dict[str, Any]:
+    """Fields of a Whisper of this size; heads have 64 channels and MLPs four times the width, as in all of them."""
+    sizes = {"layers": layers, "attention_heads": width // 64, "ffn_dim": 4 * width}
+    return {"d_model": width} | {f"{part}_{k}": v for part in ("encoder", "decoder") for k, v in sizes.items()}
+
+
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {  # model_type, fields that differ from the defaults of transformers
+    "bert-base": ("bert", {"vocab_size": 21128}),  # of bert-base-chinese
+    "wav2vec2-base": ("wav2vec2", {}),
+    "hubert-base": ("hubert", {}),
+    "whisper-base": ("whisper", whisper(512, 6)),
+    "whisper-small": ("whisper", whisper(768, 12)),
+}
+TURN = 0.5  # seconds that a turn should last at least, in as many calls as that takes
+
+Turn = Callable[[], Any]  # dispatches one forward pass
+
+
+class Contestant(NamedTuple):
+    """One way to compute an encoder."""
+
+    call: Turn
+    wait: Callable[[Any], None]  # until the result of `call` is there
+    fetch: Callable[[Any], np.ndarray]
+
+
+def inputs_of(kind: str, config: Any, arguments: argparse.Namespace) -> tuple[np.ndarray, float]:
+    """A batch, and how many tokens or seconds of audio it holds."""
+    generator = np.random.default_rng(0)
+    if kind == "bert":
+        rows, tokens = (2, 128) if arguments.small else (arguments.batch, 512)
+        return generator.integers(0, config.vocab_size, (rows, tokens)).astype(np.int32), rows * tokens
+    rows = 1 if arguments.small else arguments.batch
+    if kind == "whisper":
+        shape = (rows, config.num_mel_bins, 2 * config.max_source_positions)
+        return generator.standard_normal(shape, np.float32), rows * 30.0
+    seconds = 2.0 if arguments.small else arguments.seconds
+    return generator.standard_normal((rows, int(seconds * SAMPLE_RATE)), np.float32), rows * seconds
+
+
+def ours(config: Any, params: Any, batch: np.ndarray, dtype: str, implementation: str) -> Contestant:
+    """Our network, compiled."""
+    made = build(config.to_dict(), dtype=dtype, implementation=implementation)
+    run = jax.jit(lambda p, x: made.apply({"params": p}, x)["last_hidden_state"])
+    held = jax.device_put(batch)
+    return Contestant(lambda: run(params, held), jax.block_until_ready, lambda out: np.asarray(out, np.float32))
+
+
+def theirs(model: Any, batch: np.ndarray, device: str, dtype: str, *, compiled: bool = False) -> Contestant:
+    """The network of transformers."""
+    import torch
+
+    network = model.encoder if model.config.model_type == "whisper" else model
+    network = torch.compile(network) if compiled else network
+    held = torch.tensor(batch, device=device)
+    held = held.long() if batch.dtype == np.int32 else held.to(getattr(torch, dtype))
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return network(held).last_hidden_state
+
+    def wait(_: Any) -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return Contestant(call, wait, lambda out: out.float().cpu().numpy())
+
+
+def torch_model(config: Any, device: str, dtype: str, attention: str) -> Any:
+    """A model of transformers with random weights, the same for every kind of attention."""
+    import torch
+    from transformers import AutoModel
+
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config, attn_implementation=attention)
+    return model.eval().to(device, getattr(torch, dtype))
+
+
+def measure(
+    contestants: dict[str, Contestant], rounds: int, limit: float, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Seconds per forward pass by `clock`, {name: one number per round}; rounds end early when the time is up."""
+    calls = {}
+    for name, one in contestants.items():
+        one.wait(one.call())  # compiles
+        began = clock()
+        one.wait(one.call())
+        calls[name] = int(np.clip(TURN / (clock() - began), 1, 100))
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    deadline = time.perf_counter() + limit
+    for number in range(rounds):
+        # Every other round goes backwards, so that nobody always follows the same neighbour.
+        for name in list(contestants)[:: 1 if number % 2 == 0 else -1]:
+            one = contestants[name]
+            began = clock()
+            for _ in range(calls[name]):
+                out = one.call()
+            one.wait(out)
+            seconds[name].append((clock() - began) / calls[name])
+        if time.perf_counter() > deadline:
+            break
+    return seconds
+
+
+def run(name: str, arguments: argparse.Namespace) -> None:
+    """Measures one model and prints its rows of the table."""
+    kind, fields = MODELS[name]
+    config = AutoConfig.for_model(kind, **fields)
+    batch, amount = inputs_of(kind, config, arguments)
+    device = "cuda" if arguments.device == "gpu" else "cpu"
+    contestants = {}
+    if importlib.util.find_spec("torch"):
+        model = torch_model(config, device, arguments.dtype, "sdpa")
+        contestants["torch, SDPA"] = theirs(model, batch, device, arguments.dtype)
+        if arguments.compile:
+            contestants["torch, SDPA, compiled"] = theirs(model, batch, device, arguments.dtype, compiled=True)
+        if arguments.eager:
+            plain = torch_model(config, device, arguments.dtype, "eager")
+            contestants["torch, eager"] = theirs(plain, batch, device, arguments.dtype)
+        tensors = {key: value.float().cpu().numpy() for key, value in model.state_dict().items()}
+        shapes = jax.eval_shape(lambda: encoders.make(config.to_dict()).params)
+        params = our_parameters(kind, tensors, shapes, jnp.dtype(arguments.dtype))
+    else:
+        params = encoders.make(config.to_dict(), param_dtype=arguments.dtype).params
+    params = jax.device_put(params)
+    contestants = {"ours": ours(config, params, batch, arguments.dtype, "xla"), **contestants}
+    for way in arguments.attention.split(",") if arguments.attention else ():
+        contestants[f"ours, {way} attention"] = ours(config, params, batch, arguments.dtype, way)
+
+    results = {}
+    for label, one in list(contestants.items()):
+        try:
+            results[label] = one.fetch(one.call())
+        except Exception as error:  # what a machine cannot run must not end the measurement of the others
+            print(f"| {name} | {label} | failed: {type(error).__name__} {str(error)[:80]!r} | | | | | | |", flush=True)
+            del contestants[label]
+    clock = time.process_time if arguments.one_core else time.perf_counter
+    seconds = measure(contestants, arguments.rounds, arguments.limit, clock)
+    unit = "tokens/s" if kind == "bert" else "s of audio/s"
+    base = seconds["ours"]
+    for label, values in seconds.items():
+        ratio = statistics.median(value / own for value, own in zip(values, base, strict=True))
+        error = np.abs(results[label] - results["ours"]).max() / results["ours"].std()
+        middle = statistics.median(values)
+        print(
+            f"| {name} | {label} | {'x'.join(map(str, batch.shape))} | {1e3 * middle:,.1f} | "
+            f"{1e3 * min(values):,.1f} to {1e3 * max(values):,.1f} | {amount / middle:,.1f} {unit} | "
+            f"{ratio:.2f} | {error:.1e} | {len(values)} |",
+            flush=True,
+        )
+
+
+def versions() -> str:
+    names = ("jax", "flax", "torch", "transformers")
+    found = [f"{name} {importlib.metadata.version(name)}" for name in names if importlib.util.find_spec(name)]
+    return f"Python {platform.python_version()}, {', '.join(found)}; {jax.devices()[0].device_kind}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    usual = [name for name in MODELS if name != "whisper-base"]
+    parser.add_argument("--models", default=",".join(usual), help=f"of {', '.join(MODELS)}, separated by commas")
+    parser.add_argument("--batch", type=int, default=32, help="rows")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of audio in a row; Whisper's rows are 30 s")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--limit", type=float, default=20.0, help="seconds of rounds per model, after compilation")
+    parser.add_argument("--small", action="store_true", help="one or two short rows")
+    parser.add_argument("--one_core", action="store_true", help="bind to one core, one thread each, count CPU time")
+    parser.add_argument("--attention", help="also ours with these, separated by commas: cudnn (GPU, bfloat16), blocked")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile")
+    parser.add_argument("--eager", action="store_true", help="also transformers' attention written out")
+    arguments = parser.parse_args()
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    if arguments.one_core:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before JAX counts the cores
+        if torch:
+            torch.set_num_threads(1)
+    # Named, so that a GPU which JAX cannot use is an error.
+    jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[arguments.device])
+    if arguments.dtype == "float32":  # neither side rounds factors to TF32
+        jax.config.update("jax_default_matmul_precision", "highest")
+        if torch:
+            torch.backends.cudnn.allow_tf32 = False
+    print(f"{versions()}; {arguments.dtype}, inputs and weights SYNTHETIC\n")
+    print(
+        "| model | contestant | batch | ms per pass | lowest to highest | speed | time / ours | difference | rounds |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in arguments.models.split(","):
+        run(name, arguments)
+    print("\nDifference: the largest absolute one from ours, over the standard deviation of ours.")
+
+
+if __name__ == "__main__":
+    main()

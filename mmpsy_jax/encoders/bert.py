@@ -1,0 +1,87 @@
+"""BERT and RoBERTa: Devlin et al. 2019 (arXiv 1810.04805), Liu et al. 2019 (arXiv 1907.11692)."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, layer_norm, maybe_remat
+from mmpsy_jax.errors import InputError
+
+
+class Bert(nn.Module):
+    """Token ids -> hidden states; the pooler and other heads are left out.
+
+    Attributes:
+      positions: rows of the table of positions.
+      types: rows of the table of token types.
+      padding_id: None counts positions from 0 (BERT); a padding id makes RoBERTa's positions, counted from
+        padding id + 1 over the tokens that are not padding.
+    """
+
+    FRONT_END: ClassVar[str] = r"(word_table|position_table|type_table|embedding_norm)/.*"
+
+    vocabulary: int
+    positions: int
+    types: int
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    activation: str
+    epsilon: float
+    dropout: float
+    padding_id: int | None = None
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+    implementation: Implementation = "xla"
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of one row."""
+        return self.positions if self.padding_id is None else self.positions - self.padding_id - 1
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Int[Array, "b n"],
+        mask: Bool[Array, "b n"] | None = None,
+        *,
+        token_types: Int[Array, "b n"] | None = None,
+        deterministic: bool = True,
+        output_hidden_states: bool = False,
+    ) -> dict[str, Any]:
+        """See `mmpsy_jax.encoders` for the result.
+
+        Args:
+          inputs: token ids.
+          mask: True for tokens, False for padding; None means that nothing is padding.
+          token_types: 0 for the first segment (the default), 1 for the second.
+
+        Raises:
+          InputError: there are more tokens than positions.
+        """
+        if inputs.shape[1] > self.longest:
+            raise InputError(f"{inputs.shape[1]} tokens in a row, the encoder has {self.longest} positions: cut them")
+        if self.padding_id is None:
+            places = jnp.arange(inputs.shape[1])[None]
+        else:
+            real = inputs != self.padding_id
+            places = jnp.cumsum(real, axis=1) * real + self.padding_id
+        table = lambda rows, name: nn.Embed(rows, self.width, embedding_init=INIT, dtype=self.dtype, name=name)  # noqa: E731
+        types = jnp.zeros_like(inputs) if token_types is None else token_types
+        x = table(self.vocabulary, "word_table")(inputs) + table(self.types, "type_table")(types)
+        x = x + table(self.positions, "position_table")(places)
+        x = layer_norm(self.epsilon, self.dtype, "embedding_norm")(x)
+        x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
+        states = [x]
+        layer = maybe_remat(self.remat)
+        for number in range(self.layers):
+            x = layer(
+                self.heads, self.hidden, self.activation, norm_first=False, epsilon=self.epsilon, dropout=self.dropout,
+                dtype=self.dtype, implementation=self.implementation, name=f"layer_{number}",
+            )(x, mask, None, deterministic)  # fmt: skip
+            states.append(x)
+        out = {"last_hidden_state": x, "mask": jnp.ones(inputs.shape, bool) if mask is None else mask}
+        return out | ({"hidden_states": tuple(states)} if output_hidden_states else {})

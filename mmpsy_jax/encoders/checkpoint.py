@@ -1,0 +1,69 @@
+"""Tensors of a Hugging Face folder: model.safetensors, or its shards. Nothing is ever unpickled."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from mmpsy_jax.errors import InputError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object.
+
+    Raises:
+      InputError: there is no such file, or it is something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there: give the folder of a Hugging Face model") from None
+    except ValueError:  # of JSON or of UTF-8
+        raise InputError(f"{path} is no JSON: copy it again") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object: copy it again")
+    return value
+
+
+def read_tensors(folder: Path) -> dict[str, np.ndarray]:
+    """{name: array} of all tensors, in the types that they are stored in.
+
+    Raises:
+      InputError: there is no safetensors file (with how to convert a pickle), a shard is missing, one is damaged, or
+        the index lists a tensor that no shard has.
+    """
+    if (folder / SINGLE).exists():
+        return _read(folder / SINGLE)
+    if not (folder / INDEX).exists():
+        if any((folder / name).exists() for name in PICKLED):
+            raise InputError(
+                f"{folder} holds a pickle (pytorch_model.bin), which is never opened here since it can run any code: "
+                f"convert it to {SINGLE} once, as docs/encoders.md says"
+            )
+        raise InputError(f"{folder} has neither {SINGLE} nor {INDEX}: give the folder of a Hugging Face model")
+    places = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise InputError(f"{folder / INDEX} has no weight_map: copy it again")
+    shards = sorted(set(places.values()))
+    missing = [name for name in shards if Path(name).name != name or not (folder / name).exists()]
+    if missing:
+        raise InputError(f"{folder} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: copy all of them")
+    tensors = {}
+    for name in shards:
+        tensors |= _read(folder / name)
+    absent = sorted(set(places) - set(tensors))
+    if absent:
+        raise InputError(f"{folder / INDEX} lists tensors that no shard has, first {absent[0]}: copy all files again")
+    return tensors
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged or cut off ({error}): copy it again") from None

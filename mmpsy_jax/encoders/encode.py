@@ -1,0 +1,124 @@
+"""A frozen encoder as a feature extractor: many inputs of different lengths, few compiled programs.
+
+Inputs are sorted by length and padded to the next multiple of a step, so that little is computed in vain and every
+batch has one of a few shapes. But for rounding, what an input gives does not depend on what it is batched with: padding
+is masked everywhere, also in the group norm of base wav2vec 2.0 and HuBERT (`Wav2Vec2.valid_statistics`).
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mmpsy_jax.encoders import Encoder
+from mmpsy_jax.encoders.bert import Bert
+from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
+from mmpsy_jax.errors import InputError
+
+STEPS = {Bert: 64, Wav2Vec2: 32_000}  # tokens; samples, 2 s
+Layers = int | Sequence[int] | None
+
+
+def choose(out: dict[str, Any], layers: Layers) -> Float[Array, "b n d"]:
+    """One hidden state, or the mean of several, in float32.
+
+    Args:
+      out: of a module, with hidden states.
+      layers: None is the last hidden state (behind the last norm); 0 is what enters the first layer, i is what layer i
+        gives, -1 what the last layer gives; several are averaged.
+
+    Raises:
+      InputError: there is no such layer, or none is given.
+    """
+    if layers is None:
+        return out["last_hidden_state"].astype(jnp.float32)
+    states = out["hidden_states"]
+    wanted = [layers] if isinstance(layers, int) else list(layers)
+    wrong = [number for number in wanted if not -len(states) <= number < len(states)]
+    if wrong or not wanted:
+        raise InputError(f"layers {wanted}: choose among 0 to {len(states) - 1}, or from the end, -1 to {-len(states)}")
+    return sum(states[number].astype(jnp.float32) for number in wanted) / len(wanted)
+
+
+@functools.partial(jax.jit, static_argnames=("module", "layers"))
+def _states(module: nn.Module, params: Any, inputs: Any, mask: Any, layers: Layers) -> tuple[Any, Any]:
+    out = module.apply({"params": params}, inputs, mask, output_hidden_states=layers is not None)
+    return choose(out, layers), out["mask"].sum(-1)
+
+
+def encode(
+    encoder: Encoder,
+    inputs: Sequence[np.ndarray],
+    *,
+    layers: Layers = None,
+    batch_size: int = 16,
+    step: int | None = None,
+) -> list[np.ndarray]:
+    """Hidden states of every input, in the order of the inputs.
+
+    The precision is that of the module: `load(folder, dtype=jnp.bfloat16)`, or float32.
+
+    Args:
+      inputs: token ids [n], waveforms [samples], or Whisper's features [mels, frames] (whose encoder is run).
+      layers: as in `choose`.
+      batch_size: rows per call.
+      step: lengths are padded to multiples of it; None takes 64 tokens or 32,000 samples.
+
+    Returns:
+      f32 [positions, width] for each input, without padding.
+
+    Raises:
+      InputError: an input is empty, too short or too long for the encoder, or there is no such layer.
+    """
+    module = encoder.module
+    if isinstance(module, Wav2Vec2):
+        module = module.clone(valid_statistics=True)
+    params = jax.device_put(encoder.params)
+    layers = tuple(layers) if isinstance(layers, Sequence) else layers
+    made: list[np.ndarray | None] = [None] * len(inputs)
+    for rows, padded, mask in _batches(module, inputs, batch_size, step):
+        states, counts = jax.device_get(_states(module, params, padded, mask, layers))
+        for place, row in enumerate(rows):
+            made[row] = states[place, : counts[place]]
+    return made
+
+
+def _batches(
+    module: nn.Module, inputs: Sequence[np.ndarray], batch_size: int, step: int | None
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray | None]]:
+    """(places of the inputs, padded inputs, mask), longest first, so that memory runs out at once or never."""
+    if type(module) not in STEPS:
+        for start in range(0, len(inputs), batch_size):
+            rows = list(range(start, min(start + batch_size, len(inputs))))
+            yield rows, _fill([inputs[row] for row in rows], batch_size), None
+        return
+    shortest = module.shortest if isinstance(module, Wav2Vec2) else 1
+    lengths = np.array([len(values) for values in inputs], np.int64)
+    if len(inputs) and lengths.min() < shortest:
+        raise InputError(
+            f"input {lengths.argmin()} has {lengths.min()} values: give at least {shortest}, or leave it out"
+        )
+    step = step or STEPS[type(module)]
+    widths = -(-lengths // step) * step
+    if isinstance(module, Bert):
+        widths = np.maximum(np.minimum(widths, module.longest), lengths)
+    order = np.argsort(-lengths, kind="stable")
+    for width in sorted(set(widths.tolist()), reverse=True):
+        same = [int(row) for row in order if widths[row] == width]
+        for start in range(0, len(same), batch_size):
+            rows = same[start : start + batch_size]
+            padded = _fill([np.pad(inputs[row], (0, width - lengths[row])) for row in rows], batch_size)
+            counts = np.zeros(batch_size, np.int64)
+            counts[: len(rows)] = lengths[rows]
+            yield rows, padded, np.arange(width) < counts[:, None]
+
+
+def _fill(rows: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
+    """Rows as one array, with rows of zeros behind them."""
+    stacked = np.stack(rows)
+    return np.pad(stacked, [(0, batch_size - len(rows)), *((0, 0) for _ in stacked.shape[1:])])

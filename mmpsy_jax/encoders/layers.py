@@ -1,0 +1,204 @@
+"""The transformer layer that all pretrained encoders share, and its attention.
+
+Letters of shapes: b rows of the batch, n positions, m positions that are attended to, h heads, e width per head,
+d width. Parameters keep the type that they have; `dtype` is the precision of matrix products and activations. Layer
+norms and every softmax are float32 inside.
+
+Dropout follows the published models except inside attention, where `jax.nn.dot_product_attention` has none: the
+weights of attention are never dropped, and no layer is (LayerDrop). Both are our choice.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mmpsy_jax.errors import one_of
+
+Dtype = jax.typing.DTypeLike
+Implementation = Literal["xla", "cudnn", "blocked"]
+
+BLOCK = 128  # queries; their scores over 1,500 keys take 0.8 MB
+MASKED_SCORE = -1e9  # below any real score
+
+INIT = nn.initializers.normal(0.02)  # Devlin et al. 2019 (arXiv 1810.04805), which the speech encoders took over
+
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": jax.nn.gelu,
+    "gelu_pytorch_tanh": jax.nn.gelu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
+
+
+def activate(x: Float[Array, "..."], name: str) -> Float[Array, "..."]:
+    """The activation that config.json calls `name`.
+
+    Raises:
+      InputError: it is none of `ACTIVATIONS`.
+    """
+    if name not in ACTIVATIONS:
+        raise one_of("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name](x)
+
+
+def layer_norm(epsilon: float, dtype: Dtype, name: str) -> nn.LayerNorm:
+    """Layer norm over the last axis, float32 inside, in two passes: the hidden states of large encoders have means far
+    from zero, where E[x^2] - E[x]^2 loses digits."""
+    return nn.LayerNorm(epsilon, use_fast_variance=False, dtype=dtype, name=name)
+
+
+def attend(
+    q: Float[Array, "b n h e"],
+    k: Float[Array, "b m h e"],
+    v: Float[Array, "b m h e"],
+    mask: Bool[Array, "b m"] | None,
+    *,
+    causal: bool = False,
+    implementation: Implementation = "xla",
+) -> Float[Array, "b n h e"]:
+    """softmax(q k^T / sqrt(e)) v over the keys that `mask` allows; a row without any gets zeros.
+
+    Args:
+      causal: a query sees no key behind its own position.
+      implementation: "xla" runs everywhere. "cudnn" needs a GPU and float16 or bfloat16, and takes `mask` for a length:
+        valid keys must lie before all others. "blocked" is for long rows on CPUs (docs/benchmarks/encoders.md).
+    """
+    if implementation == "blocked":
+        return _attend_in_blocks(q, k, v, mask, causal)
+    if implementation == "cudnn":
+        # At least one key, since nothing defines what an empty softmax is there.
+        lengths = None if mask is None else jnp.maximum(mask.sum(-1, dtype=jnp.int32), 1)
+        mixed = jax.nn.dot_product_attention(
+            q, k, v, is_causal=causal, key_value_seq_lengths=lengths, implementation="cudnn"
+        )
+    else:
+        keys = None if mask is None else mask[:, None, None, :]
+        mixed = jax.nn.dot_product_attention(q, k, v, mask=keys, is_causal=causal, implementation="xla")
+    # XLA gives the mean of the values to a row without keys.
+    return mixed if mask is None else jnp.where(mask.any(-1)[:, None, None, None], mixed, 0)
+
+
+def _attend_in_blocks(
+    q: Float[Array, "b n h e"],
+    k: Float[Array, "b m h e"],
+    v: Float[Array, "b m h e"],
+    mask: Bool[Array, "b m"] | None,
+    causal: bool,
+) -> Float[Array, "b n h e"]:
+    """`attend`, one head and `BLOCK` queries after the other, so that the scores stay in a CPU's cache."""
+    rows, queries, heads, size = q.shape
+    keys = k.shape[1]
+    blocks = -(-queries // BLOCK)
+    q = jnp.pad(q * size**-0.5, ((0, 0), (0, blocks * BLOCK - queries), (0, 0), (0, 0)))
+    q, k, v = (jnp.swapaxes(x, 1, 2).reshape(rows * heads, -1, size) for x in (q, k, v))
+    allowed = jnp.repeat(jnp.ones((rows, keys), bool) if mask is None else mask, heads, axis=0)
+    places = jnp.arange(blocks * BLOCK).reshape(blocks, BLOCK)
+
+    def head(inputs: tuple[jax.Array, ...]) -> jax.Array:
+        q, k, v, allowed = inputs
+
+        def block(part: tuple[jax.Array, jax.Array]) -> jax.Array:
+            seen = allowed & (jnp.arange(keys) <= part[1][:, None]) if causal else allowed[None]
+            scores = jnp.where(seen, jnp.einsum("ne,me->nm", part[0], k, preferred_element_type=jnp.float32), -jnp.inf)
+            # A query that sees nothing has no finite score, all its weights become 0.
+            weights = jnp.exp(scores - jnp.maximum(scores.max(-1, keepdims=True), MASKED_SCORE))
+            total = jnp.maximum(weights.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+            return (jnp.einsum("nm,me->ne", weights.astype(v.dtype), v) / total).astype(v.dtype)
+
+        return jax.lax.map(block, (q.reshape(blocks, BLOCK, size), places))
+
+    mixed = jax.lax.map(head, (q, k, v, allowed)).reshape(rows, heads, -1, size)
+    return jnp.swapaxes(mixed, 1, 2)[:, :queries]
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x over `memory`, or over x itself."""
+
+    heads: int
+    key_bias: bool = True
+    causal: bool = False
+    dtype: Dtype = jnp.float32
+    implementation: Implementation = "xla"
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        mask: Bool[Array, "b m"] | None,
+        memory: Float[Array, "b m d"] | None = None,
+    ) -> Float[Array, "b n d"]:
+        width = x.shape[-1]
+        read = x if memory is None else memory
+
+        def project(name: str, values: jax.Array, use_bias: bool = True) -> jax.Array:
+            dense = nn.Dense(width, use_bias=use_bias, kernel_init=INIT, dtype=self.dtype, name=name)
+            return dense(values).reshape(*values.shape[:-1], self.heads, width // self.heads)
+
+        q, k, v = project("query", x), project("key", read, self.key_bias), project("value", read)
+        mixed = attend(q, k, v, mask, causal=self.causal, implementation=self.implementation)
+        return nn.Dense(width, kernel_init=INIT, dtype=self.dtype, name="out")(mixed.reshape(x.shape))
+
+
+class Layer(nn.Module):
+    """Attention, attention over `memory` where `cross`, and an MLP, each with a residual path and a layer norm.
+
+    Attributes:
+      hidden: width inside the MLP.
+      norm_first: the norm stands before each part (x + f(norm(x)), "stable layer norm") or after its sum
+        (norm(x + f(x)), Vaswani et al. 2017).
+      key_bias: whether the projection of keys has a bias (Whisper's has none).
+      dropout, activation_dropout: rates on each part's result and inside the MLP.
+    """
+
+    heads: int
+    hidden: int
+    activation: str
+    norm_first: bool
+    epsilon: float
+    key_bias: bool = True
+    cross: bool = False
+    causal: bool = False
+    dropout: float = 0.0
+    activation_dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+    implementation: Implementation = "xla"
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        mask: Bool[Array, "b n"] | None,
+        memory: Float[Array, "b m d"] | None,
+        deterministic: bool,
+    ) -> Float[Array, "b n d"]:
+        attention = {
+            "heads": self.heads,
+            "key_bias": self.key_bias,
+            "dtype": self.dtype,
+            "implementation": self.implementation,
+        }
+        width = x.shape[-1]
+
+        def mlp(values: jax.Array) -> jax.Array:
+            wide = nn.Dense(self.hidden, kernel_init=INIT, dtype=self.dtype, name="up")(values)
+            wide = nn.Dropout(self.activation_dropout, deterministic=deterministic)(activate(wide, self.activation))
+            return nn.Dense(width, kernel_init=INIT, dtype=self.dtype, name="down")(wide)
+
+        parts = [("attention", lambda y: Attention(**attention, causal=self.causal, name="attention")(y, mask))]
+        if self.cross:
+            parts.append(("cross", lambda y: Attention(**attention, name="cross")(y, None, memory)))
+        parts.append(("mlp", mlp))
+        for name, part in parts:
+            norm = layer_norm(self.epsilon, self.dtype, f"{name}_norm")
+            drop = nn.Dropout(self.dropout, deterministic=deterministic)
+            x = x + drop(part(norm(x))) if self.norm_first else norm(x + drop(part(x)))
+        return x
+
+
+def maybe_remat(remat: bool) -> type[Layer]:
+    """`Layer`, or one that computes its activations again in the backward pass instead of keeping them."""
+    return nn.remat(Layer, static_argnums=(4,)) if remat else Layer

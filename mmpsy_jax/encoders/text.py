@@ -1,0 +1,64 @@
+"""Transcripts -> token embeddings of a BERT, as the release of MMPsy has them (systems.md (d)).
+
+The release joins all answers, cuts the text after 512 tokens and keeps the last hidden state of every token, [CLS] and
+[SEP] included. `whole=True` reads the rest as well, in windows; that is our choice.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmpsy_jax.encoders import Encoder
+from mmpsy_jax.encoders.encode import Layers, encode
+
+OVERLAP = 128  # tokens that two windows share, so that every token is seen with 64 tokens on either side
+
+
+def token_embeddings(
+    encoder: Encoder,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    whole: bool = False,
+    layers: Layers = None,
+    batch_size: int = 16,
+) -> list[np.ndarray]:
+    """Embeddings of every token of every text.
+
+    Args:
+      encoder: a `Bert`.
+      tokenizer: of `processors.tokenizer`, from the same folder.
+      texts: transcripts; an empty one still has its two special tokens.
+      whole: False cuts a text after as many tokens as the encoder has positions (512), True reads all of it: windows
+        of that many tokens overlap by `OVERLAP`, and each token is taken from the window in which it stands farther
+        from the edge. Both give the same for texts that fit.
+      layers, batch_size: as in `encode`.
+
+    Returns:
+      f32 [tokens, width] for each text, the first and the last row for [CLS] and [SEP].
+    """
+    room = encoder.module.longest - 2
+    overlap = min(OVERLAP, room // 2)
+    windows, places = [], []
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        starts = range(0, max(len(ids) - overlap, 1), room - overlap) if whole else range(1)
+        places.append(range(len(windows), len(windows) + len(starts)))
+        windows += [_special(tokenizer, ids[start : start + room]) for start in starts]
+    states = encode(encoder, windows, layers=layers, batch_size=batch_size)
+    return [_join([states[place] for place in part], overlap) for part in places]
+
+
+def _special(tokenizer: Any, ids: list[int]) -> np.ndarray:
+    return np.array([tokenizer.cls_token_id, *ids, tokenizer.sep_token_id], np.int32)
+
+
+def _join(parts: Sequence[np.ndarray], overlap: int) -> np.ndarray:
+    """Windows without the inner [SEP] and [CLS], and each shared token once: half of them from either window."""
+    kept = []
+    for number, part in enumerate(parts):
+        start = 0 if number == 0 else 1 + overlap // 2
+        stop = len(part) if number == len(parts) - 1 else len(part) - 1 - (overlap - overlap // 2)
+        kept.append(part[start:stop])
+    return np.concatenate(kept)
