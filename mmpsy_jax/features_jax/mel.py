@@ -24,7 +24,7 @@ from jaxtyping import Array, Float32, Int
 from mmpsy_jax.features.mel import AMIN, RELEASE, SCALE, MelSettings
 
 Fourier = Literal["rfft", "matmul"]
-BLOCK_FRAMES, BLOCKS = 900, 16
+BLOCK_FRAMES, BLOCKS = 300, 32
 
 
 def default_fourier() -> Fourier:
@@ -134,8 +134,8 @@ def decibels(
 ) -> Iterator[Float32[np.ndarray, "frames bands"]]:
     """`features.mel.decibels` on the default device; give it to `features.mel.LogMel` as its `transform`.
 
-    A call of the program takes `BLOCKS` blocks of `BLOCK_FRAMES` frames (8 minutes of the release's). What is left at
-    the end is padded with zeros to a power of two of blocks.
+    A call of the program takes `BLOCKS` blocks of `BLOCK_FRAMES` frames (5 minutes of the release's). What is left at
+    the end goes in calls of powers of two of blocks, the last block padded with zeros.
 
     Args:
       blocks: from `features.mel.padded`.
@@ -162,7 +162,9 @@ def decibels(
             yield run(joined[:call], BLOCKS)
             waiting, held = [joined[BLOCKS * step :]], held - BLOCKS * step
     frames = (held - settings.n_fft) // settings.hop + 1
-    if frames > 0:
-        count = 1 << (-(-frames // BLOCK_FRAMES) - 1).bit_length()
-        joined = np.concatenate([*waiting, np.zeros(count * step - settings.hop + settings.n_fft, np.float32)])
+    left = -(-max(0, frames) // BLOCK_FRAMES)
+    joined = np.concatenate([*waiting, np.zeros(left * step, np.float32)])
+    while left:
+        count = 1 << (left.bit_length() - 1)
         yield run(joined[: count * step - settings.hop + settings.n_fft], count)[:frames]
+        joined, left, frames = joined[count * step :], left - count, frames - count * BLOCK_FRAMES
