@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten
 from mmpsy_jax.models.mental_perceiver import Modality
-from mmpsy_jax.tasks import from_config
+from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import fitted, mesh, programs, step
 from mmpsy_jax.training.config import default, jsonable
 
@@ -30,6 +31,7 @@ PARAMETERS = {
     ("multitask", "released"): 360_589,
     ("multitask", "transcripts"): 4_346_509,
     ("smoke", None): 102_189,
+    ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
 }
 
 
@@ -39,7 +41,7 @@ def load(name, argument):
 
 
 def batch(argument, groups=8, b=1, slots=4):
-    modalities = (IDS,) if argument == "transcripts" else (AUDIO, TEXT)
+    modalities = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS)}.get(argument, (AUDIO, TEXT))
     made = {}
     for m in modalities:
         made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), jnp.int32 if m.kind == "ids" else jnp.float16)
@@ -78,3 +80,21 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert {k: v.shape for k, v in outputs.items()} == {t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks}
     count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))
     assert count == PARAMETERS[name, argument]
+
+
+@pytest.mark.parametrize(
+    ("text", "task"),
+    [
+        ("phq9>=10", Task("phq9_screen", "phq9", "binary", (10.0,))),
+        ("phq9>=5/10/15/20", Task("phq9_bands", "phq9", "ordinal", (5.0, 10.0, 15.0, 20.0))),
+        (" hamd_17<=52", Task("hamd_17_score", "hamd_17", "regression", maximum=52.0)),
+    ],
+)
+def test_tasks_of_the_interviews_config(text, task):
+    assert importlib.import_module("configs.interviews").task_of(text) == task
+
+
+@pytest.mark.parametrize("text", ["phq9", "phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", ""])
+def test_texts_that_are_no_task(text):
+    with pytest.raises(InputError, match="write LABEL>=CUTOFF"):
+        importlib.import_module("configs.interviews").task_of(text)

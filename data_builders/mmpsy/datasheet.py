@@ -7,6 +7,8 @@ named and left blank: an empty answer is not an answer of "no".
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from data_builders.interviews.about import is_own
+
 BLANK = "*To be filled in by a person.*"
 
 Corpus = Mapping[str, Any]
@@ -30,9 +32,20 @@ def render(corpus: Corpus, said: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _of(released: str, synthetic: str) -> Fill:
+def _of(released: str, synthetic: str, *, own: str | None = None) -> Fill:
+    """An answer for the release, for records behind which nobody stands, and for recordings of one's own (or blank)."""
+
+    def fill(corpus: Corpus) -> str:
+        if corpus["synthetic"]:
+            return synthetic
+        return (own or BLANK) if is_own(corpus) else released
+
+    return fill
+
+
+def _of_people(text: str, synthetic: str) -> Fill:
     """An answer that depends only on whether people stand behind the records."""
-    return lambda corpus: synthetic if corpus["synthetic"] else released
+    return _of(text, synthetic, own=text)
 
 
 def _count(corpus: Corpus) -> str:
@@ -84,11 +97,11 @@ def _raw(corpus: Corpus) -> str:
 
 
 def _paper(corpus: Corpus) -> str:
-    return corpus["url"] or "docs/demo_corpus.md of mmpsy_jax."
+    return corpus["url"] or (BLANK if is_own(corpus) else "docs/demo_corpus.md of mmpsy_jax.")
 
 
 def _licence(corpus: Corpus) -> str:
-    return f"{corpus['license']}; the text stands in README.md."
+    return f"{corpus['license']}; the text stands in README.md." if corpus["license"] else BLANK
 
 
 def _version(corpus: Corpus) -> str:
@@ -100,13 +113,13 @@ _SECTIONS: dict[str, tuple[tuple[str, Fill | None], ...]] = {
     "Motivation": (
         (
             "What was it made for?",
-            _of("For research on estimating questionnaire totals from interviews.", "For testing software."),
+            _of_people("For research on estimating questionnaire totals from interviews.", "For testing software."),
         ),
-        ("Who made it, on whose behalf?", _of(BLANK, "A seeded generator, `data_builders/mmpsy/demo.py`.")),
+        ("Who made it, on whose behalf?", _of(BLANK, "A seeded generator of software.")),
         ("Who paid for it?", None),
     ),
     "Composition": (
-        ("What is one instance?", _of("One participant's interview.", "One made-up interview.")),
+        ("What is one instance?", _of_people("One participant's interview.", "One made-up interview.")),
         ("How many are there?", _count),
         ("All there are, or a sample of which larger set?", _of(BLANK, "All that the generator was asked for.")),
         ("What does an instance hold?", _contents),
@@ -116,11 +129,14 @@ _SECTIONS: dict[str, tuple[tuple[str, Fill | None], ...]] = {
         ("Are there recommended splits?", _splits),
         ("Are there errors, noise or duplicates?", _duplicates),
         ("Does it depend on anything outside?", lambda _: "No: the folder is complete."),
-        ("Does it hold what is confidential or could distress?", _of("Yes: answers about mental health.", "No.")),
+        (
+            "Does it hold what is confidential or could distress?",
+            _of_people("Yes: answers about mental health.", "No."),
+        ),
         ("Does it tell subpopulations apart?", _of("No: no sex, age, school or class.", _NOBODY)),
         (
             "Can people be identified?",
-            _of("Log-mel windows and text encodings are not anonymous: treat them as personal data.", _NOBODY),
+            _of_people("Log-mel windows and text encodings are not anonymous: treat them as personal data.", _NOBODY),
         ),
         ("Is it sensitive?", _of("Yes: health of minors.", "No.")),
         ("What else should be known?", _caveats),

@@ -23,7 +23,7 @@ from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
 from mmpsy_jax.inference.held import corpus_of
-from mmpsy_jax.inference.predict import check_readable, is_records, record_of
+from mmpsy_jax.inference.predict import extractors_for, is_records, record_of
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import programs, trained
 
@@ -107,8 +107,7 @@ def read_one(
     if not found:
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]
-    check_readable(model, wanted, [one], given)
-    record = record_of(one, model.modalities, wanted)
+    record = record_of(one, model.modalities, extractors_for(model, wanted, [one], given))
     return corpus_of([one.participant], [record], model.modalities, model.card), one.answers if "text" in record else []
 
 

@@ -16,7 +16,8 @@ from mmpsy_jax.data.records import Corpus, Modality, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.evaluation.predictions import COLUMNS
-from mmpsy_jax.features import mel, text
+from mmpsy_jax.features import interview
+from mmpsy_jax.features.interview import Extractor
 from mmpsy_jax.files import write_atomically
 from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.abstention import Usual
@@ -109,11 +110,11 @@ def _interview_chunks(
     wanted = tuple(modalities or model.modalities)
     found, failed = interviews.find(given)
     failures += failed
-    check_readable(model, wanted, found, given)
+    extractors = extractors_for(model, wanted, found, given)
     ids, records = [], []
     for number, one in enumerate(found, 1):
         try:
-            records.append(record_of(one, model.modalities, wanted))
+            records.append(record_of(one, model.modalities, extractors))
             ids.append(one.participant)
         except InputError as error:
             failures.append(Failure(one.participant, str(error)))
@@ -123,38 +124,47 @@ def _interview_chunks(
             ids, records = [], []
 
 
-def check_readable(model: trained.Trained, wanted: Sequence[str], found: Sequence[Interview], given: Path) -> None:
-    """Raises InputError where a run reads windows that are not made here from what was found."""
-    audio = model.modalities.get("audio")
-    ours = (mel.BANDS, mel.FRAMES_PER_WINDOW)
-    if "audio" in wanted and audio and (audio.shape != ours or audio.time_axis != 1 or audio.kind != "features"):
+def extractors_for(
+    model: trained.Trained, wanted: Sequence[str], found: Sequence[Interview], given: Path
+) -> dict[str, Extractor]:
+    """What makes the inputs of a run from the recordings and transcripts that were found.
+
+    Raises:
+      InputError: the run reads windows that are not made here.
+    """
+    made = {name: interview.extractor_of(name, model.card["modalities"][name]) for name in wanted}
+    if "audio" in wanted and made["audio"] is None:
+        default = interview.make_extractor("audio", None)
         raise InputError(
-            f"the run reads audio windows of shape {audio.shape}, but those of recordings are log-mel windows of shape "
-            f"{ours}: give built records"
+            f"the run reads audio windows of shape {model.modalities['audio'].shape}, but those of recordings are "
+            f"log-mel windows of shape {default.shape}: give built records"
         )
-    if "text" in wanted and model.modalities["text"].kind != "ids" and any(one.answers for one in found):
+    if "text" in wanted and made["text"] is None and any(one.answers for one in found):
         raise InputError(
             f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
             "computed here yet: give built records, or give --modalities=audio to count all text as absent"
         )
+    return {name: extractor for name, extractor in made.items() if extractor is not None}
 
 
-def record_of(one: Interview, modalities: Mapping[str, Modality], wanted: Sequence[str]) -> dict[str, Any]:
+def record_of(
+    one: Interview, modalities: Mapping[str, Modality], extractors: Mapping[str, Extractor]
+) -> dict[str, Any]:
     """The inputs of an interview as a record has them, made by the code that the builders use.
 
     Args:
       one: the interview.
       modalities: of the run.
-      wanted: names of those that are read.
+      extractors: of those that are read.
 
     Raises:
       InputError: a recording that cannot be read, or nothing that is of use to the run.
     """
-    if one.recordings and "audio" in wanted:
-        return mel.record(one.recordings, modalities["audio"].dtype)
-    if one.answers and "text" in wanted:
-        return text.record(one.answers, one.questions)
-    raise InputError(f"holds nothing of what is read ({', '.join(wanted)})")
+    dtypes = {name: modalities[name].dtype for name in extractors}
+    record, notes = interview.record(one.recordings, one.transcript, extractors, dtypes)
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return record
 
 
 def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m"]) -> list[dict[str, str]]:

@@ -12,8 +12,8 @@ from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import embedding, trained, trainings
+from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, saved_fields
 from mmpsy_jax.training.mesh import wait_for_all
 

@@ -14,7 +14,8 @@ import soundfile
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.features import text
+from mmpsy_jax.features.mel import LogMel
+from mmpsy_jax.features.text import NGrams
 from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
@@ -39,7 +40,8 @@ def test_a_transcript_gives_the_bits_of_its_record(texts):
     assert not failures and len(found) == len(corpus)
     position = {name: i for i, name in enumerate(corpus.participants)}
     for one in found:
-        record, ours = corpus.read(position[one.participant]), text.record(one.answers, one.questions)
+        record = corpus.read(position[one.participant])
+        ours = record_of(one, corpus.modalities, {"text": NGrams()})
         for name in ("text", "text_length", "window_start_s"):
             assert ours[name].dtype == record[name].dtype and ours[name].tobytes() == record[name].tobytes()
 
@@ -219,7 +221,7 @@ def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
     assert [path.name for path in found["d"].recordings] == ["wav_9.wav", "wav_10.wav"]
     # The same windows as built records without text.
     model = trained.load(heard[1])
-    record = record_of(found["a"], model.modalities, ("audio",))
+    record = record_of(found["a"], model.modalities, {"audio": LogMel()})
     corpus = corpus_of(["a"], [record], model.modalities, model.card)
     said, _ = Ensemble(model).predict(corpus, np.arange(1))
     np.testing.assert_allclose(said["phq_score"].mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
