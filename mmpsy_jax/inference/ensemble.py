@@ -67,7 +67,7 @@ class Ensemble:
 
     def predict(
         self, corpus: Corpus, members: Int[np.ndarray, " m"]
-    ) -> tuple[dict[str, Float[np.ndarray, "t m"]], Float[np.ndarray, "t m"]]:
+    ) -> tuple[dict[str, Float[np.ndarray, "t m"]], Float[np.ndarray, "k m"]]:
         """What each training says about each member.
 
         Args:
@@ -76,7 +76,8 @@ class Ensemble:
 
         Returns:
           Per task the probability, expected band or score; and how far the member's embedding lies from those of the
-          training participants, as a fraction of the training's limit (`training/embedding.py`).
+          training participants, as a fraction of the training's limit, by each of the k trainings that know
+          (`training/embedding.py`).
         """
         batches: dict[tuple, list[PyTree]] = {}
         said: dict[str, list[np.ndarray]] = {task.name: [] for task in self.tasks}
@@ -95,8 +96,9 @@ class Ensemble:
             outputs = {k: np.concatenate([part["outputs"][k] for part in made])[order] for k in made[0]["outputs"]}
             for task in self.tasks:
                 said[task.name].append(multitask.probabilities(task, outputs[task.name]))
-            far = embedding.distance(training.embedding, outputs[EMBEDDING])
-            distances.append(far / training.embedding["limit"])
+            if training.embedding is not None:
+                far = embedding.distance(training.embedding, outputs[EMBEDDING])
+                distances.append(far / training.embedding["limit"])
         return {name: np.stack(parts) for name, parts in said.items()}, np.stack(distances)
 
     def shape(self, config: ConfigDict, corpus: Corpus) -> Batching:

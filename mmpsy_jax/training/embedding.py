@@ -1,8 +1,8 @@
 """How far an interview lies from the training participants in the space of the network (Lee et al. 2018).
 
-Each training leaves `embedding.safetensors` beside its model: mean and covariance of the embeddings of its training
-participants, and the distance within which nearly all of them and of its validation participants lie. One Gaussian is
-fitted, not one per class as in the paper: a score has no classes (our choice).
+The first training of each fold leaves `embedding.safetensors` beside its model: mean and covariance of the embeddings
+of its training participants, and the distance within which nearly all of them and of its validation participants lie.
+One Gaussian is fitted, not one per class as in the paper: a score has no classes (our choice).
 """
 
 import dataclasses
@@ -53,8 +53,9 @@ def distance(fitted: Fitted, embedding: Float[np.ndarray, "n d"]) -> Float[np.nd
 
 
 def write(runs: Sequence[Run]) -> None:
-    """Writes the file of every training that has none; all processes must call it, when the models are there."""
-    missing = [run for run in runs if not (run.workdir / trained.EMBEDDING).exists()]
+    """Writes the file of the first training of every fold; all processes must call it, when the models are there."""
+    first = {run.fold: run for run in reversed(runs)}.values()
+    missing = [run for run in first if not (run.workdir / trained.EMBEDDING).exists()]
     alike: dict[str, list[Run]] = {}
     for run in missing:
         alike.setdefault(json.dumps(run.config.to_dict(), sort_keys=True, default=str), []).append(run)

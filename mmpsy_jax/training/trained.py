@@ -3,7 +3,7 @@
 | file | holds |
 |---|---|
 | `model.safetensors`, one per training | the best parameters and what was fitted, by path (`params/network/...`) |
-| `embedding.safetensors`, one per training | where its participants lie in the network (`embedding.py`) |
+| `embedding.safetensors`, one per fold | where its participants lie in the network (`embedding.py`) |
 | `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training, and what |
 | | calibrates its numbers (`evaluation/calibration.py`, `of_run`) |
 | `config.json`, one per run | the config (written when the run began) |
@@ -160,14 +160,14 @@ class Training:
       config: of this training.
       evaluated: its best parameters (`step.evaluated`).
       fold, seed: which one it is.
-      embedding: where its participants lie in the network (`embedding.fit`).
+      embedding: where its participants lie in the network (`embedding.fit`); None but for the first of its fold.
     """
 
     config: ConfigDict
     evaluated: PyTree
     fold: int
     seed: int
-    embedding: Mapping[str, np.ndarray]
+    embedding: Mapping[str, np.ndarray] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,13 +212,14 @@ def load(workdir: str | Path) -> Trained:
             name: Modality(e["kind"], tuple(e["shape"]), e["time_axis"], e.get("vocabulary"), np.dtype(e["dtype"]))
             for name, e in card["modalities"].items()
         }
+        first = {one["fold"]: one for one in reversed(card["trainings"])}
         trainings = tuple(
             Training(
                 overlay(config, one["fields"]),
                 load_weights(workdir / one["folder"] / WEIGHTS),
                 one["fold"],
                 one["seed"],
-                load_arrays(workdir / one["folder"] / EMBEDDING),
+                load_arrays(workdir / one["folder"] / EMBEDDING) if one is first[one["fold"]] else None,
             )
             for one in card["trainings"]
         )
