@@ -5,8 +5,10 @@
     python launch.py check --source=DIR                                                   what is in a source
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
     python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
+    python launch.py report --workdirs RUN --person-level                                 its predictions by person
     python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
+    python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
     python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
 
@@ -15,7 +17,7 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "export")
+VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "explain", "export")
 
 
 def main(arguments: list[str]) -> int:
@@ -52,6 +54,8 @@ def main(arguments: list[str]) -> int:
             return _report(rest)
         if verb == "predict":
             return _predict(rest)
+        if verb == "explain":
+            return _explain(rest)
         if verb == "export":
             return _export(rest)
         raise one_of("verb", verb, VERBS)
@@ -188,7 +192,8 @@ def _dataset(config, main_process: bool):
     if data.folder:
         return data.folder
     cli = _builder(data.dataset)
-    options = {name: data[name] for name in ("source", "split_file", "skip_bad", "workers", "participants") if data[name]}
+    known = ("source", "split_file", "skip_bad", "workers", "participants")
+    options = {name: data[name] for name in known if data[name]}
     for name in options:
         if name not in inspect.signature(cli.build).parameters:
             raise InputError(f"config.data.{name} is not for {data.dataset}: leave it out")
@@ -216,7 +221,8 @@ def _explain_flags(argv: list[str], error: Exception) -> str:
     text = str(error.args[0]) if error.args else str(error)
     given = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), "")
     if given and isinstance(error, AttributeError | KeyError):
-        from mmpsy_jax.training.config import default, flatten, jsonable
+        from mmpsy_jax.files import flatten
+        from mmpsy_jax.training.config import default, jsonable
 
         known = ", ".join(sorted(flatten(jsonable(default()))))
         return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
@@ -247,13 +253,21 @@ def _evaluate(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     import argparse
 
+    from mmpsy_jax.errors import InputError
+    from mmpsy_jax.evaluation import persons
     from mmpsy_jax.evaluation.report import summary
     from mmpsy_jax.evaluation.run_comparison import compare_runs
 
     parser = argparse.ArgumentParser(prog="launch.py report", description="Compares runs with the first of them.")
     parser.add_argument("--workdirs", required=True, nargs="+", help="folders of runs on the same participants")
     parser.add_argument("--output", default="runs/comparison", help="folder for report.html, report.json and tables/")
+    parser.add_argument("--person-level", action="store_true", help="of one run: persons.html in it, PERSONAL DATA")
     options = parser.parse_args(arguments)
+    if options.person_level:
+        if len(options.workdirs) != 1:
+            raise InputError(f"--person-level is for one run, not {len(options.workdirs)}: give one of --workdirs")
+        print(f"personal data, keep them safe: {persons.write(options.workdirs[0])}")
+        return 0
     print(summary(compare_runs(options.workdirs, options.output)))
     print(f"\nreport: {options.output}/report.html")
     return 0
@@ -278,6 +292,34 @@ def _predict(arguments: list[str]) -> int:
         print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
     print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
     return 3 if failures else 0
+
+
+def _explain(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.explain import PAGE, explain
+
+    parser = argparse.ArgumentParser(prog="launch.py explain", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run; all its folds and seeds are averaged")
+    parser.add_argument("--input", required=True, help="folder or file of interviews, or a folder of built records")
+    parser.add_argument("--output", required=True, help="folder for page, table and JSON file: about one person")
+    parser.add_argument("--participant", default=None, help="id; needed where the input holds several")
+    parser.add_argument("--task", default=None, help="default: the first task of the run")
+    parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
+    parser.add_argument("--show_text", action="store_true", help="the page shows the words of the transcript")
+    options = parser.parse_args(arguments)
+    explain(
+        options.workdir,
+        options.input,
+        options.output,
+        participant=options.participant,
+        task=options.task,
+        modalities=options.modalities.split(",") if options.modalities else None,
+        show_text=options.show_text,
+    )
+    print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    return 0
 
 
 def _export(arguments: list[str]) -> int:

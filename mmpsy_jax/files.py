@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Any], None] | str
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """`write_atomically` for an indented JSON document; NaN is refused (it is not JSON)."""
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by dotted name: {"data.batch_size": 32, ...}."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    parts = [flatten(v, f"{prefix}.{k}" if prefix else k) for k, v in value.items()]
+    return {k: v for part in parts for k, v in part.items()}
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ LEAVES = {"mmpsy_jax", "mmpsy_jax.errors", "mmpsy_jax.files", "mmpsy_jax.tasks"}
 # Room -> rooms of ours that it may import besides leaves and itself.
 ROOMS = {
     "features": set(),
+    "features_jax": {"features"},
     "data": set(),
     "encoders": set(),
     "models": {"encoders"},
@@ -61,6 +64,11 @@ def test_a_room_imports_only_what_the_table_allows(room):
 def test_every_room_is_in_the_table():
     rooms = {p.name for p in (ROOT / "mmpsy_jax").iterdir() if p.is_dir() and any(p.glob("*.py"))}
     assert rooms == set(ROOMS)
+
+
+def test_loader_workers_import_features_without_jax():
+    code = "import sys, mmpsy_jax.features.interview, mmpsy_jax.features.manifest; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_builders_know_features_only():

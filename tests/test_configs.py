@@ -10,10 +10,12 @@ import pytest
 
 from configs import presets
 from mmpsy_jax import models
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import flatten
 from mmpsy_jax.models.mental_perceiver import Modality
-from mmpsy_jax.tasks import from_config
+from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import fitted, mesh, programs, step
-from mmpsy_jax.training.config import default, flatten, jsonable
+from mmpsy_jax.training.config import default, jsonable
 
 AUDIO = Modality("audio", "features", (1800, 80), True)
 TEXT = Modality("text", "features", (175, 768))
@@ -38,6 +40,7 @@ PARAMETERS = {
     ("hotline_emotions", "hubert"): 32_694,
     ("hotline_emotions", "wav2vec2"): 32_694,
     ("hotline_emotions", "whisper"): 38_326,
+    ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
 }
 
 
@@ -53,7 +56,8 @@ def fields(config, model):
 
 
 def batch(argument, labels, groups=8, b=1, slots=4):
-    modalities = {"transcripts": (IDS,), **dict.fromkeys(presets.FROZEN, (SAMPLES,))}.get(argument, (AUDIO, TEXT))
+    heard = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS), **dict.fromkeys(presets.FROZEN, (SAMPLES,))}
+    modalities = heard.get(argument, (AUDIO, TEXT))
     dtypes = {IDS: jnp.int32, SAMPLES: jnp.int16}
     made = {}
     for m in modalities:
@@ -94,3 +98,21 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert {k: v.shape for k, v in outputs.items()} == {t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks}
     count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))
     assert count == PARAMETERS[name, argument]
+
+
+@pytest.mark.parametrize(
+    ("text", "task"),
+    [
+        ("phq9>=10", Task("phq9_screen", "phq9", "binary", (10.0,))),
+        ("phq9>=5/10/15/20", Task("phq9_bands", "phq9", "ordinal", (5.0, 10.0, 15.0, 20.0))),
+        (" hamd_17<=52", Task("hamd_17_score", "hamd_17", "regression", maximum=52.0)),
+    ],
+)
+def test_tasks_of_the_interviews_config(text, task):
+    assert importlib.import_module("configs.interviews").task_of(text) == task
+
+
+@pytest.mark.parametrize("text", ["phq9", "phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", ""])
+def test_texts_that_are_no_task(text):
+    with pytest.raises(InputError, match="write LABEL>=CUTOFF"):
+        importlib.import_module("configs.interviews").task_of(text)

@@ -32,6 +32,7 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
         "README.md",
         "checkpoints",
         "config.json",
+        "embedding.safetensors",
         "metrics.jsonl",
         "model.json",
         "model.safetensors",

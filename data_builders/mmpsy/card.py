@@ -1,7 +1,7 @@
-"""The dataset card that travels with an exported folder: README.md for people, croissant.json for machines.
+"""What describes an exported folder: README.md and DATASHEET.md for people, croissant.json for machines.
 
-Both are written from `corpus.json` and the shards, while the folder still has its temporary name: TFDS writes
-`features.json` later, so the features are derived from the record contract (a test compares the two). Neither file
+All are written from `corpus.json` and the shards, while the folder still has its temporary name: TFDS writes
+`features.json` later, so the features are derived from the record contract (a test compares the two). No file
 names a participant, except those that were left out.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_builders.mmpsy import croissant
+from data_builders.interviews import about as own
+from data_builders.mmpsy import croissant, datasheet
 from data_builders.mmpsy.croissant import Feature
 from mmpsy_jax.files import write_atomically, write_json
 
@@ -88,7 +89,7 @@ _SYNTHETIC_CAVEATS = (
 
 
 def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any]) -> None:
-    """Writes README.md and croissant.json into a finished but not yet renamed version folder.
+    """Writes README.md, DATASHEET.md and croissant.json into a finished but not yet renamed version folder.
 
     Args:
       version_folder: holds the shards.
@@ -100,11 +101,14 @@ def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any]) -> 
     folder = Path(version_folder)
     features = record_features(corpus)
     write_atomically(folder / "README.md", render(corpus, features))
+    write_atomically(folder / "DATASHEET.md", datasheet.render(corpus, about(corpus)))
     write_json(folder / "croissant.json", croissant.describe(folder, corpus, features, about(corpus)))
 
 
 def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
     """What card and Croissant both say: title, summary, licence, caveats and so on."""
+    if own.is_own(corpus):
+        return own.about(corpus)
     synthetic = bool(corpus["synthetic"])
     encoded = any(modality["kind"] == "ids" for modality in corpus["modalities"].values())
     return {
@@ -162,7 +166,7 @@ def render(corpus: Mapping[str, Any], features: Mapping[str, Feature]) -> str:
         _header(said, total),
         f"# {said['title']}",
         said["summary"],
-        f"> {DISCLAIMER}",
+        f"> {said['disclaimer']}",
         _contents(corpus, total),
         "## Reading\n\nWith TensorFlow Datasets alone (TensorFlow itself is not needed):\n\n"
         "```python\nimport tensorflow_datasets as tfds\n\n"
@@ -174,15 +178,15 @@ def render(corpus: Mapping[str, Any], features: Mapping[str, Feature]) -> str:
     ]
     if "transcript" in features and not said["synthetic"]:
         parts.append(
-            "**These records hold transcripts in clear text**, because the builder was asked to include them. They are "
-            "the words of minors: do not pass them on."
+            "**These records hold transcripts in clear text**, because the builder was asked to include them. "
+            + ("Do not pass them on." if own.is_own(corpus) else "They are the words of minors: do not pass them on.")
         )
     parts += [_quality(corpus)]
     if corpus.get("optimum"):
         parts.append(_optimum(corpus["optimum"]))
-    if said["synthetic"]:
+    if said["license"] == "Apache-2.0":
         parts.append("## Licence\n\nApache-2.0, as mmpsy_jax.")
-    else:
+    elif said["license"]:
         parts.append(f"## Licence\n\n{LICENSE_OF_RELEASE.strip()}")
         parts.append(f"## Citation\n\n```bibtex\n{CITATION.strip()}\n```")
     return "\n\n".join(parts) + "\n"
@@ -190,9 +194,11 @@ def render(corpus: Mapping[str, Any], features: Mapping[str, Feature]) -> str:
 
 def _header(said: Mapping[str, Any], total: int) -> str:
     size = "n<1K" if total < 1000 else "1K<n<10K" if total < 10_000 else "10K<n<100K"
-    tags = ["speech", "interviews", "phq-9", "gad-7", "tfds"] + ["synthetic"] * said["synthetic"]
+    tags = ["speech", "interviews", *(["phq-9", "gad-7"] if said["license"] else []), "tfds"]
+    tags += ["synthetic"] * said["synthetic"]
+    known = f"license: {said['license'].lower()}\nlanguage:\n- {said['language']}\n" if said["license"] else ""
     return (
-        f'---\npretty_name: "{said["title"]}"\nlicense: {said["license"].lower()}\nlanguage:\n- {said["language"]}\n'
+        f'---\npretty_name: "{said["title"]}"\n{known}'
         f"size_categories:\n- {size}\ntags:\n" + "\n".join(f"- {tag}" for tag in tags) + "\n---"
     )
 
@@ -227,6 +233,7 @@ def _quality(corpus: Mapping[str, Any]) -> str:
             f"{counts['across_splits']}."
         )
     lines += [f"Left out: `{entry['participant']}`: {entry['reason']}" for entry in skipped]
+    lines += [f"Odd: `{entry['participant']}`: {entry['note']}" for entry in corpus.get("notes", [])]
     return "## Quality\n\n" + _bullets(lines)
 
 

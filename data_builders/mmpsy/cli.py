@@ -19,6 +19,10 @@ from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.files import write_atomically
 
 DATASET = "mmpsy"
+_SOURCES = {
+    "manifest": "a manifest of participants, CSV or JSONL",
+    "recordings": "the folder of wav_select.json and of a folder of recordings per participant",
+}
 
 
 def build(
@@ -39,13 +43,17 @@ def build(
     keep_source: bool = False,
     audio_shape: tuple[int, int] | None = None,
     text_shape: tuple[int, int] | None = None,
+    settings: str | os.PathLike | None = None,
+    synthetic: bool = False,
 ) -> Path:
     """Builds a dataset, or returns the one that is there if it was made from the same source in the same way.
 
     Args:
-      dataset: "mmpsy/<config>": demo, demo_float32, released, released_float32 or transcripts.
-      data_dir: root; the dataset goes to `data_dir/mmpsy/<config>/<version>`.
-      source: the table, its folder or the folder above `data/`. Not for the demo, which writes its own.
+      dataset: "mmpsy/<config>": demo, demo_float32, released, released_float32, transcripts or recordings; or
+        "interviews/<any name>".
+      data_dir: root; the dataset goes to `data_dir/<dataset>/<version>`.
+      source: the table, its folder or the folder above `data/`; of interviews the manifest. Not for the demo, which
+        writes its own.
       split_file: CSV `participant,split`; by default the split follows from a hash of the id.
       skip_bad: leave out participants that cannot be read, listed in `corpus.json`, instead of failing at the first.
       include_text: put transcripts into the records.
@@ -55,6 +63,8 @@ def build(
       overwrite: build again and replace what is there, once the new dataset is whole.
       download: fetch the released files into `data_dir/downloads` (several GB) instead of reading `source`.
       participants, seed, keep_source, audio_shape, text_shape: of the demo only.
+      settings: of recordings and interviews: JSON file of the settings of the extractors by modality.
+      synthetic: of recordings and interviews: no person stands behind them.
 
     Returns:
       the version folder.
@@ -63,9 +73,7 @@ def build(
       InputError: unknown dataset, unusable source, a different dataset already in place, or no space left.
     """
     # TFDS takes over half a second; `launch.py` imports this module for its help text.
-    from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
-
-    config = _config(builder_lib, dataset)
+    builder, config = _builder(dataset)
     demo_only = {
         "participants": participants,
         "seed": seed,
@@ -81,9 +89,15 @@ def build(
     else:
         if given:
             raise InputError(f"{', '.join(given)} belong(s) to mmpsy/demo, not to {dataset}: leave it out")
+        if config.extracts and source is None:
+            raise InputError(f"{dataset}: give --source=PATH: {_SOURCES[config.kind]}")
         if (source is None) == (not download):
             raise InputError(f"{dataset}: give either --source=DIR (with wav_select.json) or --download")
         changes = {"source": None if source is None else os.path.abspath(source), "download": download}
+    if config.extracts:
+        changes |= {"settings": _settings(settings), "synthetic": synthetic}
+    elif settings is not None or synthetic:
+        raise InputError(f"settings and synthetic belong to recordings or interviews, not to {dataset}: leave it out")
     config = dataclasses.replace(
         config,
         split_file=None if split_file is None else os.path.abspath(split_file),
@@ -93,7 +107,7 @@ def build(
         workers=workers,
         **changes,
     )
-    version_folder = Path(data_dir).absolute() / DATASET / config.name / str(builder_lib.Builder.VERSION)
+    version_folder = Path(data_dir).absolute() / builder.name / config.name / str(builder.VERSION)
     with _disk_errors(version_folder), place.exclusive(version_folder):
         if version_folder.exists() and not overwrite:
             _require_same(version_folder, config)
@@ -103,16 +117,35 @@ def build(
         if hash_ids:
             config = dataclasses.replace(config, salt=_salt(salt_file))
         with place.replacing(version_folder):
-            builder_lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config).download_and_prepare()
+            builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config).download_and_prepare()
     return version_folder
 
 
-def _config(builder_lib, dataset: str):
+def _builder(dataset: str):
+    """Class of the builder, and the config that the name of a dataset stands for."""
+    from data_builders.interviews import interviews_dataset_builder as interviews_lib
+    from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
+
     name, _, config_name = dataset.partition("/")
+    if name == interviews_lib.Builder.name:
+        return interviews_lib.Builder, interviews_lib.config(config_name)
     known = {f"{DATASET}/{config}": value for config, value in builder_lib.CONFIGS.items()}
     if name != DATASET or config_name not in builder_lib.CONFIGS:
-        raise one_of("dataset", dataset, known)
-    return known[dataset]
+        raise one_of("dataset", dataset, [*known, f"{interviews_lib.Builder.name}/NAME"])
+    return builder_lib.Builder, known[dataset]
+
+
+def _settings(path: str | os.PathLike | None) -> str:
+    """JSON of the settings of the extractors, in one order."""
+    if path is None:
+        return "{}"
+    from data_builders.interviews.source import read_settings
+    from mmpsy_jax.features.transcript import read_text
+
+    try:
+        return json.dumps(read_settings(read_text(Path(path))), sort_keys=True)
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
 
 
 @contextlib.contextmanager
@@ -132,14 +165,22 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 
 def _open(config):
+    from data_builders.interviews import source as interviews_lib
     from data_builders.mmpsy import source as source_lib
 
+    if config.extracts:
+        return interviews_lib.open_source(
+            config.source, is_table=config.kind == "recordings", settings=config.settings, dtype=config.dtype
+        )
     return source_lib.open_source(config.source, transcripts_only=config.kind == "transcripts", dtype=config.dtype)
 
 
 def _with_shapes(config):
-    """The config with the window shapes that the source has."""
-    found = {f"{name}_shape": tuple(entry["shape"]) for name, entry in _open(config).modalities.items()}
+    """The config with the labels, and the window shapes, that the source has."""
+    source = _open(config)
+    if config.extracts:
+        return dataclasses.replace(config, labels=source.labels, cards=json.dumps(source.modalities))
+    found = {f"{name}_shape": tuple(entry["shape"]) for name, entry in source.modalities.items()}
     return config if config.kind == "transcripts" else dataclasses.replace(config, **found)
 
 
@@ -185,9 +226,9 @@ def main_build(argv: Sequence[str]) -> Path:
       argv: arguments after the verb.
     """
     parser = argparse.ArgumentParser(prog="launch.py build", description="Build a corpus as TFDS records.")
-    parser.add_argument("--dataset", default="mmpsy/demo", help="mmpsy/demo, mmpsy/released, mmpsy/transcripts, ...")
+    parser.add_argument("--dataset", default="mmpsy/demo", help="mmpsy/demo, mmpsy/released, interviews/NAME, ...")
     parser.add_argument("--data_dir", default="data", help="root of all datasets")
-    parser.add_argument("--source", help="folder with wav_select.json and np_data/ or its volumes")
+    parser.add_argument("--source", help="folder with wav_select.json and its features; of interviews the manifest")
     parser.add_argument("--split_file", help="CSV participant,split; default: by a hash of the id")
     parser.add_argument("--skip_bad", action="store_true", help="leave out participants that cannot be read")
     parser.add_argument("--include_text", action="store_true", help="put transcripts into the records")
@@ -196,6 +237,8 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--workers", type=int, help="reading processes; 0 for none")
     parser.add_argument("--overwrite", action="store_true", help="replace the dataset that is there")
     parser.add_argument("--download", action="store_true", help="fetch the released files first")
+    parser.add_argument("--settings", help="recordings, interviews: JSON file of how features are extracted")
+    parser.add_argument("--synthetic", action="store_true", help="recordings, interviews: of no person")
     parser.add_argument("--participants", type=int, help="demo only: how many (default 800)")
     parser.add_argument("--seed", type=int, help="demo only")
     parser.add_argument("--keep_source", action="store_true", help="demo only: keep the generated .npy files")

@@ -13,8 +13,9 @@ from typing import Any
 
 from mmpsy_jax.errors import InputError
 
-_OWN = ("README.md", "croissant.json")  # they cannot hold their own digest
-_JSON = "application/json"
+# The card is not data, and this file cannot hold its own digest.
+_OWN = ("README.md", "DATASHEET.md", "croissant.json")
+_FORMATS = {".json": "application/json", ".csv": "text/csv"}
 _ARRAY_RECORD = "https://github.com/google/array_record"
 
 
@@ -80,12 +81,12 @@ def describe(
     metadata = mlc.Metadata(
         name=f"{corpus['dataset']}_{corpus['config']}",
         description=f"{about['summary']} {about['disclaimer']}",
-        license=[f"https://spdx.org/licenses/{about['license']}"],
+        license=[f"https://spdx.org/licenses/{about['license']}"] if about["license"] else None,
         url=about["url"] or None,
         version=corpus["version"],
         cite_as=about["citation"] or None,
-        in_language=[about["language"]],
-        keywords=["speech", "PHQ-9", "GAD-7", *(["synthetic"] if about["synthetic"] else [])],
+        in_language=[about["language"]] if about["language"] else None,
+        keywords=["speech", *_scales(corpus, about), *(["synthetic"] if about["synthetic"] else [])],
         distribution=[*(_file(mlc, path) for path in files), _records(mlc)],
         record_sets=[
             mlc.RecordSet(
@@ -116,6 +117,10 @@ def describe(
     return metadata.to_json()
 
 
+def _scales(corpus: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    return ["PHQ-9", "GAD-7"] if about["license"] else list(corpus["labels"])
+
+
 def _file(mlc, path: Path):
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -124,7 +129,7 @@ def _file(mlc, path: Path):
         name=path.name,
         content_url=path.name,
         content_size=f"{path.stat().st_size} B",
-        encoding_formats=[_JSON if path.suffix == ".json" else _ARRAY_RECORD],
+        encoding_formats=[_FORMATS.get(path.suffix, _ARRAY_RECORD)],
         sha256=digest,
     )
 
@@ -153,6 +158,12 @@ def _responsible(
     }
     if about["synthetic"]:
         return common | {"data_use_cases": ["Tests of software; not for conclusions about people."]}
+    if not about["license"]:
+        return common | {
+            "data_use_cases": ["Research on estimating scores from speech; not for decisions about a person"],
+            "data_social_impact": about["disclaimer"],
+            "personal_sensitive_information": ["Voices or words of people, and their scores"],
+        }
     sensitive = ["Voices of minors as log-mel spectrograms or embeddings of their words", "Totals of PHQ-9 and GAD-7"]
     if "transcript" in features:
         sensitive.append("Transcripts of minors in clear text")

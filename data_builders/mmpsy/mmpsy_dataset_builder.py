@@ -1,11 +1,15 @@
-"""TFDS builder of the MMPsy corpus: `released` files, `transcripts` alone, or the synthetic `demo`.
+"""TFDS builder of the MMPsy corpus: `released` files, `transcripts` alone, `recordings`, or the synthetic `demo`.
 
 Built without TensorFlow by `python launch.py build` (`data_builders/mmpsy/cli.py`), or by the stock
 `tfds build data_builders/mmpsy --config released --manual_dir DIR` where a user has it (`docs/mmpsy.md`).
 """
 
+import csv
 import dataclasses
 import hashlib
+import io
+import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,14 +20,18 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from data_builders.interviews.source import InterviewSource
+from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import card, demo, demo_truth, place, shards, splits, writer
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table as table_lib
-from mmpsy_jax.files import write_json
+from mmpsy_jax.files import write_atomically, write_json
 
 FORMAT = 1
 CORPUS_FILE = "corpus.json"
+GROUPS_FILE = "groups.csv"
+KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings
 BASE_URL = "https://shuyeit.oss-cn-guangzhou.aliyuncs.com/Mmpsy_OpenData/data/"
 FILES = (table_lib.TABLE_NAME, *(f"np_data.zip.{number:03d}" for number in range(1, 6)))
 
@@ -33,12 +41,16 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     """One way of building the corpus. Treat it as frozen: TFDS' own base class forbids saying so.
 
     Attributes:
-      kind: "released", "transcripts" or "demo".
+      kind: "released", "transcripts", "recordings" or "demo"; "manifest" in `data_builders/interviews`.
       dtype: of the features, "float16" or "float32".
       source: table, its folder or the folder above `data/`; None for TFDS' `manual_dir` (never for the demo).
       download: fetch the released files instead.
       base_url: where from.
       audio_shape, text_shape: of one window; the source must agree.
+      settings: of recordings and manifests: JSON of the settings of the extractors by modality.
+      labels: names of the scores.
+      cards: of recordings and manifests: JSON of the modalities, as the opened source gives them.
+      synthetic: of recordings and manifests: no person stands behind them.
       include_text: put transcripts into the records.
       hash_ids: replace ids by salted SHA-256.
       salt: secret of `hash_ids`.
@@ -57,6 +69,10 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     base_url: str = BASE_URL
     audio_shape: tuple[int, int] = (80, 1800)
     text_shape: tuple[int, int] = (175, 768)
+    settings: str = "{}"
+    labels: tuple[str, ...] = tuple(table_lib.LABEL_KEYS)
+    cards: str = "{}"
+    synthetic: bool = False
     include_text: bool = False
     hash_ids: bool = False
     salt: str = ""
@@ -67,6 +83,16 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     participants: int = 800
     seed: int = 0
     keep_source: bool = False
+
+    @property
+    def extracts(self) -> bool:
+        """Whether features are extracted here, from recordings and transcripts."""
+        return self.kind in ("recordings", "manifest")
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether no person stands behind the records."""
+        return self.synthetic or self.kind == "demo"
 
     def options(self) -> dict[str, Any]:
         """What decides the content of the records beside the source; kept in `corpus.json`."""
@@ -81,6 +107,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
         if self.kind == "demo":
             shapes = {"audio_shape": list(self.audio_shape), "text_shape": list(self.text_shape)}
             kept |= {"participants": self.participants, "seed": self.seed, **shapes}
+        if self.extracts:
+            kept |= {"settings": self.settings, "synthetic": self.synthetic}
         return kept
 
 
@@ -101,6 +129,7 @@ CONFIGS = {
         MmpsyConfig(name="released", description="The released mel and token windows, float16."),
         MmpsyConfig(name="released_float32", description="`released` in float32.", dtype="float32"),
         MmpsyConfig(name="transcripts", description="Hashed character n-grams of the transcripts.", kind="transcripts"),
+        MmpsyConfig(name="recordings", description="Log-mel and n-grams of one's own recordings.", kind="recordings"),
     )
 }
 
@@ -135,7 +164,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         tensor, scalar, integer = tfds.features.Tensor, tfds.features.Scalar, np.int32
         features: dict[str, Any] = {
             "participant": tfds.features.Text(),
-            **{label: scalar(integer) for label in table_lib.LABEL_KEYS},
+            **{label: scalar(integer) for label in config.labels},
             "n_answers": scalar(integer),
             "n_characters": scalar(integer),
             "duration_s": scalar(np.float32),
@@ -152,19 +181,22 @@ class Builder(tfds.core.ShardBasedBuilder):
         if config.include_text:
             features["transcript"] = tfds.features.Text()
         metadata = self.get_metadata()  # README.md and CITATIONS.bib beside this file
+        license_of = {"demo": "Apache-2.0", "recordings": None, "manifest": None}
         return LocalInfo(
             builder=self,
             description=metadata.description,
             citation=metadata.citation,
             features=tfds.features.FeaturesDict(features),
-            homepage="https://arxiv.org/abs/2408.12088",
-            license="MIT License, Copyright (c) 2024 ShuyeIT" if config.kind != "demo" else "Apache-2.0",
+            homepage=None if config.kind == "manifest" else "https://arxiv.org/abs/2408.12088",
+            license=license_of.get(config.kind, "MIT License, Copyright (c) 2024 ShuyeIT"),
         )
 
     def _modalities(self) -> dict[str, dict[str, Any]]:
         config = self.builder_config
         if config.kind == "transcripts":
             return {"text": source_lib.text.modality_card()}
+        if config.extracts:
+            return json.loads(config.cards)
         shapes = {"audio": config.audio_shape, "text": config.text_shape}
         return {
             name: {"kind": "features", "shape": list(shape), "time_axis": source_lib.TIME_AXIS[name]}
@@ -207,6 +239,8 @@ class Builder(tfds.core.ShardBasedBuilder):
                 self._progress.close()
         corpus = self._describe(folder)
         write_json(folder / CORPUS_FILE, corpus)
+        if self._source.groups:
+            self._write_groups(folder)
         card.write_card(folder, corpus)
         if self.builder_config.kind == "demo":
             self._keep_demo_source()
@@ -223,7 +257,7 @@ class Builder(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config
         self._source = source = self._open(dl_manager)
-        for name, entry in self._modalities().items():
+        for name, entry in ({} if config.extracts else self._modalities()).items():
             found = source.modalities.get(name, entry)
             if found != entry:
                 raise InputError(
@@ -236,7 +270,13 @@ class Builder(tfds.core.ShardBasedBuilder):
                 f"table have no windows, the first is {source.without_windows[0]}: fetch them, or leave these "
                 "participants out with --skip_bad"
             )
-        split_of = splits.assign(source.participants, config.fractions, split_file=config.split_file)
+        split_of = splits.assign(
+            source.participants,
+            config.fractions,
+            split_file=config.split_file,
+            listed=source.listed_splits,
+            may_rank=config.kind == "manifest",
+        )
         self._names = self._make_names(source.participants)
         members_of = {split: [] for split in splits.SPLITS}
         for participant, split in split_of.items():
@@ -244,8 +284,10 @@ class Builder(tfds.core.ShardBasedBuilder):
         for members in members_of.values():
             # Hashed ids in the order of the real ones would give the real ones away.
             members.sort(key=lambda member: table_lib.natural_key(member[1]))
-        self._check_space()
-        workers = shards.default_workers(len(split_of)) if config.workers is None else config.workers
+        participant_bytes = self._needed_bytes() / len(split_of)
+        workers = config.workers
+        if workers is None:
+            workers = shards.default_workers(len(split_of), *([3] if config.extracts else []))
         self._pool = shards.make_pool(workers) if workers and not self._on_beam else None
         if not self._on_beam:
             self._progress = tqdm(
@@ -257,6 +299,7 @@ class Builder(tfds.core.ShardBasedBuilder):
             )
         planned = shards.plan(
             members_of,
+            participant_bytes,
             spec=source.spec,
             skip_bad=config.skip_bad,
             pool=self._pool,
@@ -267,7 +310,13 @@ class Builder(tfds.core.ShardBasedBuilder):
         self._n_shards = sum(map(len, planned.values()))
         return planned
 
-    def _open(self, dl_manager) -> source_lib.Source:
+    def _write_groups(self, folder: Path) -> None:
+        """The categories of the participants, as `evaluate --groups` reads them."""
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer, lineterminator="\n").writerows(self._source.group_rows(self._written))
+        write_atomically(folder / GROUPS_FILE, buffer.getvalue())
+
+    def _open(self, dl_manager) -> source_lib.Source | InterviewSource:
         config = self.builder_config
         options = {
             "transcripts_only": config.kind == "transcripts",
@@ -282,11 +331,27 @@ class Builder(tfds.core.ShardBasedBuilder):
                 folder, config.participants, config.seed, config.workers, config.audio_shape, config.text_shape
             )
             return source_lib.open_source(folder, **options)
+        if config.extracts:
+            return self._open_interviews()
         if config.download:
             wanted = FILES[:1] if config.kind == "transcripts" else FILES
             paths = dl_manager.download([config.base_url + name for name in wanted])
             return source_lib.open_source(paths[0], volumes=paths[1:], **options)
         return source_lib.open_source(config.source or dl_manager.manual_dir, **options)
+
+    def _open_interviews(self) -> InterviewSource:
+        config, kept = self.builder_config, Path(self.data_path).parent / KEPT
+        for leftover in kept.glob(".*"):
+            leftover.unlink()  # half-written by a build that was killed
+        return open_interviews(
+            config.source,
+            is_table=config.kind == "recordings",
+            settings=config.settings,
+            dtype=config.dtype,
+            include_text=config.include_text,
+            hide_names=config.hash_ids,
+            kept=str(kept),
+        )
 
     def demo_source(self) -> Path:
         """Where the demo's table stays after the build, for the text baseline."""
@@ -315,7 +380,8 @@ class Builder(tfds.core.ShardBasedBuilder):
             raise InputError("two participants have the same hashed id: take another salt")
         return names
 
-    def _check_space(self) -> None:
+    def _needed_bytes(self) -> int:
+        """Size of the dataset, after checking that there is room for it."""
         item_bytes = {"ids": 4, "features": np.dtype(self.builder_config.dtype).itemsize}
         modalities = self._modalities().values()
         window_bytes = sum(int(np.prod(entry["shape"])) * item_bytes[entry["kind"]] for entry in modalities)
@@ -326,6 +392,7 @@ class Builder(tfds.core.ShardBasedBuilder):
                 f"{self.data_dir_root}: the dataset needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free: "
                 "free some space or give another --data_dir"
             )
+        return needed
 
     def _describe(self, folder: Path) -> dict[str, Any]:
         config, source = self.builder_config, self._source
@@ -336,16 +403,17 @@ class Builder(tfds.core.ShardBasedBuilder):
         if empty:
             raise InputError(f"nobody is left in {', '.join(empty)} after skipping: mend the source (see `check`)")
         split_of = {participant: split for split, ids in members.items() for participant in ids}
+        self._written = {participant: name for participant, name in self._names.items() if name in split_of}
         corpus = {
             "format": FORMAT,
             "dataset": self.name,
             "config": config.name,
             "version": str(self.version),
-            "synthetic": config.kind == "demo",
+            "synthetic": config.is_synthetic,
             "source": str(self.demo_source()) if config.kind == "demo" else source.spec.path,
             "source_sha256": source.table_sha256(),
             "files_sha256": source.files_sha256(),
-            "labels": list(table_lib.LABEL_KEYS),
+            "labels": list(config.labels),
             "modalities": self._modalities(),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},
@@ -356,6 +424,12 @@ class Builder(tfds.core.ShardBasedBuilder):
             },
             "options": config.options(),
         }
+        if config.extracts:
+            root = f"{source.spec.root}{os.sep}"
+            notes = [{"participant": name, "note": note.replace(root, "")} for note, name in reports["notes"]]
+            corpus["notes"] = notes
+            if notes:
+                print(f"warning: {len(notes)} recordings are clipped or silent (see corpus.json)", file=sys.stderr)
         for content, counts in corpus["duplicates"].items():
             if counts["across_splits"]:
                 print(
@@ -364,7 +438,7 @@ class Builder(tfds.core.ShardBasedBuilder):
                     file=sys.stderr,
                 )
         if config.kind == "demo":
-            original = {name: participant for participant, name in self._names.items()}
+            original = {name: participant for participant, name in self._written.items()}
             test = [original[name] for name in members["test"]]
             corpus["optimum"] = demo_truth.with_test(self._optimum, test)
         return corpus

@@ -18,6 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import threadpoolctl
+
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
@@ -25,12 +27,20 @@ from mmpsy_jax.files import write_json
 # A shard is held in memory once while it is written (TFDS counts it by a tee), so its size bounds the builder's memory:
 # 64 participants of three windows are about 110 MB in float16.
 PARTICIPANTS_PER_SHARD = 64
+SHARD_BYTES = 2**28
 
 REPORT_PREFIX = ".report-"
 
+# What `examine` may say of a participant beside the record.
+EXAMINED = ("windows", "transcripts", "notes")
 
-def _leave_with_parent() -> None:
-    """Runs in each worker: a parent that is killed cannot tell its workers, and they would wait for ever."""
+
+def _start_worker() -> None:
+    """Runs in each worker: a parent that is killed cannot tell its workers, and they would wait for ever.
+
+    There is a worker for each core, so one thread each for linear algebra.
+    """
+    threadpoolctl.threadpool_limits(1)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -43,13 +53,18 @@ def _leave_with_parent() -> None:
 def make_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
     """Spawned workers: forking a process that has read records crashes it (`docs/mmpsy.md`)."""
     context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
+    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
-def default_workers(participants: int) -> int:
-    """Workers for a corpus of this size; 0 (this process alone) where starting them costs more than it saves."""
+def default_workers(participants: int, few: int = 200) -> int:
+    """Workers for a corpus of this size; 0 (this process alone) where starting them costs more than it saves.
+
+    Args:
+      participants: of the corpus.
+      few: so many do not need workers.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 16) if participants > 200 and cores > 1 else 0
+    return min(cores, 16) if participants > few and cores > 1 else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +81,7 @@ class ShardReader:
       progress: called after each participant.
     """
 
-    spec: source_lib.SourceSpec
+    spec: source_lib.Spec
     members: tuple[tuple[str, str], ...]
     report: str
     skip_bad: bool = False
@@ -76,7 +91,7 @@ class ShardReader:
 
     def __call__(self) -> Iterator[tuple[str, source_lib.Record]]:
         """(id, record) of every participant that could be read."""
-        report: dict[str, list] = {"skipped": [], "windows": [], "transcripts": [], "written": []}
+        report: dict[str, list] = {"skipped": [], "written": [], **{kind: [] for kind in EXAMINED}}
         for (original, name), read in zip(self.members, self._reads(), strict=True):
             try:
                 record, digests = read()
@@ -86,7 +101,7 @@ class ShardReader:
                         f"{error} (`check` lists all such cases; --skip_bad leaves these participants out)"
                     ) from error
                 # The source's folder and, where ids are hashed, the id itself stay out of the dataset's card.
-                reason = str(error).replace(f"{Path(self.spec.path)}{os.sep}", "").replace(original, name)
+                reason = str(error).replace(f"{self.spec.root}{os.sep}", "").replace(original, name)
                 report["skipped"].append({"participant": name, "reason": reason})
             except BrokenProcessPool as error:
                 raise InputError(
@@ -121,21 +136,25 @@ class ShardReader:
                 future.cancel()
 
 
-def plan(members_of: dict[str, list[tuple[str, str]]], **options: Any) -> dict[str, list[ShardReader]]:
+def plan(
+    members_of: dict[str, list[tuple[str, str]]], participant_bytes: float, **options: Any
+) -> dict[str, list[ShardReader]]:
     """Cuts every split into shards.
 
     Args:
       members_of: {split: (id in the source, id in the record) pairs in the order of the records}.
+      participant_bytes: size of an average record.
       **options: of `ShardReader`; `report_folder` says where the reports go.
 
     Returns:
       {split: one reader per shard}.
     """
     folder = Path(options.pop("report_folder"))
+    most = max(1, min(PARTICIPANTS_PER_SHARD, int(SHARD_BYTES / participant_bytes)))
     shards: dict[str, list[ShardReader]] = {}
     for split, members in members_of.items():
         # Shards of equal size, so that the last is not a stub.
-        count = -(-len(members) // PARTICIPANTS_PER_SHARD)
+        count = -(-len(members) // most)
         bounds = [len(members) * i // count for i in range(count + 1)]
         shards[split] = [
             ShardReader(
@@ -150,17 +169,17 @@ def collect_reports(folder: Path, expected: int) -> dict[str, Any]:
     """Reads, joins and removes the reports of all shards.
 
     Returns:
-      {"skipped": [...], "windows": [(digest, id)], "transcripts": [(digest, id)], "members": {split: ids}}.
+      {"skipped": [...], "members": {split: ids}}, and by each kind of `EXAMINED` [(digest or note, id)].
     """
     paths = sorted(folder.glob(f"{REPORT_PREFIX}*.json"))
     if len(paths) != expected:
         raise InputError(
             f"{folder}: {len(paths)} of {expected} shards left a report: a part of the build was lost; build again"
         )
-    joined: dict[str, Any] = {"skipped": [], "windows": [], "transcripts": [], "members": {}}
+    joined: dict[str, Any] = {"skipped": [], "members": {}, **{kind: [] for kind in EXAMINED}}
     for path in paths:
         report = json.loads(path.read_text())
-        for key in ("skipped", "windows", "transcripts"):
+        for key in ("skipped", *EXAMINED):
             joined[key] += report[key]
         split = path.name.removeprefix(REPORT_PREFIX).split("-")[0]
         joined["members"].setdefault(split, []).extend(report["written"])

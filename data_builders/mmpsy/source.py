@@ -10,16 +10,18 @@ import functools
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int32, Shaped
 
 from data_builders.mmpsy import arrays as arrays_lib
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import interview as interview_lib
 from mmpsy_jax.features import table, text
+from mmpsy_jax.features.transcript import Transcript
 
 # How the release cut its recordings: 60 s windows that overlap by 10 s.
 WINDOW_SECONDS = 60.0
@@ -56,6 +58,15 @@ class SourceSpec:
     include_text: bool = False
     opened: str = ""
 
+    @property
+    def root(self) -> Path:
+        """The folder that paths in messages are shown relative to."""
+        return Path(self.path)
+
+    def open(self) -> "Source":
+        """Opens the corpus."""
+        return Source(self)
+
 
 class Source:
     """An opened corpus; see `open_source`.
@@ -67,7 +78,11 @@ class Source:
       arrays: where the windows lie; None for transcripts only.
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length of a window.
+      listed_splits, groups: none.
     """
+
+    listed_splits: Mapping[str, str] | None = None
+    groups: tuple[str, ...] = ()
 
     def __init__(self, spec: SourceSpec):
         self.spec = spec
@@ -155,12 +170,19 @@ class Source:
         record["n_answers"] = np.int32(len(interview.answers))
         record["n_characters"] = np.int32(sum(map(len, interview.answers)))
         if self.arrays is None:
-            record |= text.record(interview.answers, interview.questions)
+            encoder = text.NGrams()
+            made = {"text": encoder.extract(Transcript(interview.answers, interview.questions))}
+            record |= interview_lib.features(made, {"text": encoder}, {}, duration_s=0)
         else:
             record |= self._read_windows(participant)
         if self.spec.include_text:
             record["transcript"] = interview.transcript
         return record
+
+    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
+        """Record of one participant, and its `content_digests`."""
+        record = self.read(participant)
+        return record, content_digests(record, self.interview(participant).transcript)
 
     def _read_windows(self, participant: str) -> Record:
         count = self.count_windows(participant)
@@ -312,13 +334,34 @@ def content_digests(record: Record, transcript: str) -> dict[str, list[str]]:
     }
 
 
+class OpenedSource(Protocol):
+    """What the builder needs of any source beside its attributes."""
+
+    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
+        """Record of one participant; and by kind ("windows", "transcripts", "notes") what the build's card counts."""
+        ...
+
+
+class Spec(Protocol):
+    """What workers get of a source: picklable and hashable."""
+
+    path: str
+
+    @property
+    def root(self) -> Path:
+        """The folder that paths in messages are shown relative to."""
+        ...
+
+    def open(self) -> OpenedSource:
+        """Opens the source."""
+        ...
+
+
 @functools.lru_cache(maxsize=2)
-def _opened(spec: SourceSpec) -> Source:
-    return Source(spec)
+def _opened(spec: Spec) -> OpenedSource:
+    return spec.open()
 
 
-def read_participant(spec: SourceSpec, participant: str) -> tuple[Record, dict[str, list[str]]]:
-    """Record and content digests of one participant; a process opens each source once."""
-    source = _opened(spec)
-    record = source.read(participant)
-    return record, content_digests(record, source.interview(participant).transcript)
+def read_participant(spec: Spec, participant: str) -> tuple[Record, dict[str, list[str]]]:
+    """What `examine` says of one participant; a process opens each source once."""
+    return _opened(spec).examine(participant)

@@ -28,6 +28,8 @@ def assign(
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     salt: str = SALT,
     split_file: str | os.PathLike | None = None,
+    listed: Mapping[str, str] | None = None,
+    may_rank: bool = False,
 ) -> dict[str, str]:
     """Split of every participant.
 
@@ -37,6 +39,9 @@ def assign(
       salt: another salt gives another assignment.
       split_file: CSV with the columns `participant,split`; it must name every participant once. Further ids in it are
         allowed, so that one file serves a corpus and its subsets.
+      listed: {participant: split} where the source itself says so; a split file comes before it.
+      may_rank: where the hash leaves a split of a small corpus empty, cut the participants in the order of their
+        hashes instead. Then adding participants may move others.
 
     Returns:
       {participant: "train" | "validation" | "test"}, in the order given.
@@ -54,6 +59,8 @@ def assign(
                 f"{missing[0]!r}: give each one a split"
             )
         assigned = {participant: listed[participant] for participant in participants}
+    elif listed is not None:
+        assigned = {participant: listed[participant] for participant in participants}
     else:
         if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
             raise InputError(
@@ -64,6 +71,12 @@ def assign(
         for participant in participants:
             place = position(participant, salt)
             assigned[participant] = SPLITS[0 if place < first else 1 if place < second else 2]
+        if may_rank and len(participants) >= len(SPLITS) > len(set(assigned.values())):
+            ranked = sorted(participants, key=lambda participant: position(participant, salt))
+            held = [max(1, round(share * len(ranked))) for share in fractions[1:]]
+            sizes = [len(ranked) - sum(held), *held]
+            names = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
+            assigned = {**assigned, **dict(zip(ranked, names, strict=True))}
     empty = [split for split in SPLITS if split not in assigned.values()]
     if empty:
         raise InputError(

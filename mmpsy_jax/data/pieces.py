@@ -110,8 +110,8 @@ def cut(
     kinds = {name: corpus.modalities[name] for name in choose("modality", modalities, corpus.modalities)}
     _check_parts(kinds, parts)
     kept = limited(corpus.n_windows, max_windows)
-    last_window = np.cumsum(corpus.n_windows, dtype=np.int64)
-    window = np.arange(last_window[-1]) - np.repeat(last_window - corpus.n_windows, corpus.n_windows)
+    window_ends = np.cumsum(corpus.n_windows, dtype=np.int64)
+    window = np.arange(window_ends[-1]) - np.repeat(window_ends - corpus.n_windows, corpus.n_windows)
     beyond = window >= np.repeat(kept, corpus.n_windows)
     made: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("counts", "first", "window", "part", "length")}
     for name, modality in kinds.items():
@@ -119,10 +119,10 @@ def cut(
         valid = np.where(beyond, 0, corpus.window_lengths[name])
         needed = -(-valid // steps)
         ends = np.append(0, np.cumsum(needed, dtype=np.int64))
-        first = ends[last_window - corpus.n_windows]
+        first = ends[window_ends - corpus.n_windows]
         source = np.repeat(np.arange(len(window)), needed)
         part = np.arange(len(source)) - ends[source]
-        made["counts"][name] = (ends[last_window] - first).astype(np.int32)
+        made["counts"][name] = (ends[window_ends] - first).astype(np.int32)
         made["first"][name] = first
         made["window"][name] = window[source].astype(np.int32)
         made["part"][name] = part.astype(np.int32)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.stats
+import threadpoolctl
 from jaxtyping import Float, Int, Shaped
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
@@ -135,7 +136,9 @@ def fit_predict(
         if not len(fit_on):
             raise InputError(f"baselines: no participant of the training split has a label {task.label!r}")
         out = np.isin(covariates.split, list(splits))
-        for name, values in _predict(task, covariates, truth, scores, fit_on, texts).items():
+        with threadpoolctl.threadpool_limits(1, "blas"):  # on many cores its threads wait longer than they compute
+            predicted = _predict(task, covariates, truth, scores, fit_on, texts)
+        for name, values in predicted.items():
             column = {"y_prob" if task.kind == "binary" else "y_pred": values[out]}
             parts.setdefault(name, []).append(
                 Predictions.build(

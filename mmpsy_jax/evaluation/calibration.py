@@ -1,20 +1,22 @@
 """Recalibrated probabilities and split-conformal sets, fitted on the validation rows of a fold, measured on test rows.
 
 Where a fold has no validation rows to fit on there is a reason instead of numbers: nothing is fitted on test.
+`of_run` keeps what is fitted for whoever predicts with the run, `calibrated` and `band_set` apply it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 import scipy.special
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from sklearn.isotonic import IsotonicRegression
 
-from mmpsy_jax.evaluation import logistic, metrics
+from mmpsy_jax.evaluation import bootstrap, logistic, metrics, weighted
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.tasks import Task
 
 # What recalibration may change; ranking and decisions stand elsewhere.
 RECALIBRATED = ("brier", "log_loss", "ece", "calibration_slope", "calibration_intercept")
@@ -41,7 +43,12 @@ def fit_temperature(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, "
 def temperature(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> Map:
     """The map of `fit_temperature`."""
     divisor = fit_temperature(y_true, y_prob)
-    return lambda prob: scipy.special.expit(logistic.logit(prob) / divisor)
+    return lambda prob: scaled(prob, divisor)
+
+
+def scaled(y_prob: Float[np.ndarray, "..."], divisor: float) -> Float[np.ndarray, "..."]:
+    """Probabilities whose log odds are divided by a temperature."""
+    return scipy.special.expit(logistic.logit(y_prob) / divisor)
 
 
 def isotonic(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> Map:
@@ -52,27 +59,52 @@ def isotonic(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -
 METHODS: dict[str, Callable[..., Map]] = {"temperature": temperature, "isotonic": isotonic}
 
 
-def recalibration(validation: Predictions, rows: Predictions) -> dict[str, Any]:
-    """The entry "recalibration" of a report: metrics of the rows after each of `METHODS`.
+def recalibrated(validation: Predictions, rows: Predictions) -> tuple[dict[str, Float[np.ndarray, " n"]], str]:
+    """Probabilities of the rows after each of `METHODS`, or none and the reason.
 
     Args:
       validation: rows with known truth to fit on.
-      rows: rows with known truth to measure on, of the same folds; at least one.
+      rows: rows with known truth to measure on, of the same folds.
     """
     folds = np.unique(rows.fold).tolist()
     fitted_on = [validation.select(fold=fold) for fold in folds]
-    lacking = [fold for fold, part in zip(folds, fitted_on, strict=True) if len(np.unique(part.y_true)) < 2]
-    if lacking:
-        return {"fitted_on": None, "reason": _lacking("of both classes", lacking)}
+    if lacking := _of_one_class(folds, fitted_on):
+        return {}, lacking
+    made = {name: np.empty(len(rows)) for name in METHODS}
+    for fold, part in zip(folds, fitted_on, strict=True):
+        there = rows.fold == fold
+        for name, fit in METHODS.items():
+            made[name][there] = fit(part.y_true, part.y_prob)(rows.y_prob[there])
+    return made, ""
+
+
+def weighted_metrics(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> weighted.Statistic:
+    """Statistic of `RECALIBRATED`: the map is held, only the rows are resampled."""
+    whole = weighted.binary(y_true, y_prob, y_prob >= 0.5)
+    columns = [list(metrics.NAMES["binary"]).index(name) for name in RECALIBRATED]
+    return lambda weights: whole(weights)[:, columns]
+
+
+def recalibration(
+    y_true: Float[np.ndarray, " n"],
+    made: Mapping[str, Float[np.ndarray, " n"]],
+    reason: str,
+    intervals: Mapping[str, bootstrap.Intervals],
+) -> dict[str, Any]:
+    """The entry "recalibration" of a report.
+
+    Args:
+      y_true: of the rows.
+      made, reason: from `recalibrated`.
+      intervals: of `weighted_metrics`, by method.
+    """
+    if not made:
+        return {"fitted_on": None, "reason": reason}
     entry: dict[str, Any] = {"fitted_on": "validation"}
-    for name, fit in METHODS.items():
-        prob = np.empty(len(rows))
-        for fold, part in zip(folds, fitted_on, strict=True):
-            there = rows.fold == fold
-            prob[there] = fit(part.y_true, part.y_prob)(rows.y_prob[there])
-        scores = metrics.binary(rows.y_true, prob, prob >= 0.5)
-        reasons = {metric: {"reason": scores.reasons[metric]} for metric in RECALIBRATED if metric in scores.reasons}
-        entry[name] = {m: {"value": scores.values[m]} | reasons.get(m, {}) for m in RECALIBRATED}
+    for name, prob in made.items():
+        scores = metrics.binary(y_true, prob, prob >= 0.5)
+        kept = metrics.Scores({metric: scores.values[metric] for metric in RECALIBRATED}, scores.reasons)
+        entry[name] = bootstrap.with_intervals(kept, intervals[name])
     return entry
 
 
@@ -89,8 +121,7 @@ def conformal_quantile(residuals: Float[np.ndarray, " n"], level: float = LEVEL)
 def conformal(validation: Predictions, rows: Predictions, n_classes: int = 0) -> dict[str, Any]:
     """The entry "conformal" of a report: how often the truth lies within the radius of the prediction, and its size.
 
-    The score is |truth - prediction|, for bands too, whose prediction is an expected band: their set holds every band
-    within the radius. It may be empty, where the radius is below one half.
+    The score is |truth - prediction|, for bands too, whose prediction is an expected band (`band_set`).
 
     Args:
       validation: rows with known truth to fit on.
@@ -106,11 +137,80 @@ def conformal(validation: Predictions, rows: Predictions, n_classes: int = 0) ->
     if lacking:
         return entry | {"reason": _lacking(f"enough for level {LEVEL}", lacking)}
     radius = radii[where]
-    sizes = 2 * radius
     if n_classes:
-        sizes = (np.abs(np.arange(n_classes) - rows.y_pred[:, None]) <= radius[:, None]).sum(1)
-    covered = np.abs(rows.y_true - rows.y_pred) <= radius
+        sets = band_set(rows.y_pred, radius, n_classes)
+        covered, sizes = sets[np.arange(len(rows)), rows.y_true.astype(int)], sets.sum(1)
+    else:
+        covered, sizes = np.abs(rows.y_true - rows.y_pred) <= radius, 2 * radius
     return entry | {"coverage": float(covered.mean()), size: float(sizes.mean())}
+
+
+def band_set(
+    y_pred: Float[np.ndarray, " n"], radius: float | Float[np.ndarray, " n"], n_classes: int
+) -> Bool[np.ndarray, "n k"]:
+    """Which bands are in the set of each expected band: those within the radius, and always the nearest one.
+
+    The second makes sets larger, never smaller, so it keeps the coverage; an empty set would tell nobody anything.
+    """
+    bands = np.arange(n_classes)
+    nearest = metrics.rounded_band(y_pred, n_classes)
+    return (np.abs(bands - y_pred[:, None]) <= np.reshape(radius, (-1, 1))) | (bands == nearest[:, None])
+
+
+def of_run(predictions: Predictions, tasks: Sequence[Task]) -> dict[str, Any]:
+    """The entry "calibration" of `model.json`: what is fitted on the validation rows of a run, for use on new people.
+
+    Seeds of a fold are averaged first, as in the evaluation. A probability gets a temperature per fold. A score or a
+    band gets one radius for the mean over all folds: the conformal quantile of the pooled residuals that each fold's
+    model leaves on its validation rows (our choice). With several folds that promises nothing exactly: nobody is
+    unseen by all of them. In practice a mean over folds errs less than one of them, which makes the radius wide.
+
+    Returns:
+      {"level", "tasks": {TASK: {"temperatures": {FOLD: T}} | {"radius", "n_calibration", "coverage"} | {"reason"}}};
+      `coverage` is that of each fold's own radius on its test rows, None where it is undefined.
+    """
+    rows = predictions.mean_over_seeds().known()
+    parts = {split: rows.select(split=split) for split in ("validation", "test")}
+    made: dict[str, Any] = {}
+    for task in tasks:
+        validation, test = (part.select(task=task.name) for part in parts.values())
+        made[task.name] = _of_task(task, np.unique(predictions.fold).tolist(), validation, test)
+    return {"level": LEVEL, "tasks": made}
+
+
+def _of_task(task: Task, folds: Sequence[int], validation: Predictions, test: Predictions) -> dict[str, Any]:
+    if task.kind == "binary":
+        fitted_on = [validation.select(fold=fold) for fold in folds]
+        if lacking := _of_one_class(folds, fitted_on):
+            return {"reason": lacking}
+        pairs = zip(folds, fitted_on, strict=True)
+        return {"temperatures": {str(fold): fit_temperature(part.y_true, part.y_prob) for fold, part in pairs}}
+    radius = conformal_quantile(validation.y_true - validation.y_pred)
+    if math.isinf(radius):
+        return {"reason": f"{len(validation)} validation rows are too few for level {LEVEL}"}
+    coverage = conformal(validation, test, task.n_classes)["coverage"] if len(test) else math.nan
+    measured = None if math.isnan(coverage) else coverage
+    return {"radius": radius, "n_calibration": len(validation), "coverage": measured}
+
+
+def calibrated(
+    said: Float[np.ndarray, "t n"], folds: Int[np.ndarray, " t"], temperatures: Mapping[str, float]
+) -> Float[np.ndarray, " n"]:
+    """Probabilities of an ensemble: the mean over seeds, scaled by the temperature of the fold, the mean over folds.
+
+    Args:
+      said: what each training says.
+      folds: of each training.
+      temperatures: by fold, from `of_run`.
+    """
+    parts = [scaled(said[folds == fold].mean(axis=0), temperatures[str(fold)]) for fold in np.unique(folds).tolist()]
+    return np.mean(parts, axis=0)
+
+
+def _of_one_class(folds: Sequence[int], fitted_on: Sequence[Predictions]) -> str:
+    """Why no probabilities can be recalibrated; "" where each fold has rows of both classes."""
+    lacking = [fold for fold, part in zip(folds, fitted_on, strict=True) if len(np.unique(part.y_true)) < 2]
+    return _lacking("of both classes", lacking) if lacking else ""
 
 
 def _lacking(what: str, folds: list[int]) -> str:

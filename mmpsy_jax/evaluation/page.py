@@ -41,6 +41,13 @@ TRAINING_METHODS = (
 )
 
 
+def template(name: str) -> jinja2.Template:
+    """A file of `templates/`; what it is given is escaped."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.get_template(name)
+
+
 def render(
     report: Mapping[str, Any],
     predictions: Predictions,
@@ -59,13 +66,11 @@ def render(
       curves: by run the rows of its trainings, see `plots.learning_curves`; a single run is called "".
       calls: pictures of long recordings by title, see `calls.pictures`.
     """
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     context = report.get("context") or {}
     runs = report.get("runs") or []
     model = wording.model_name(report)
     optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
-    return environment.get_template("report.html").render(
+    return template("report.html").render(
         title=f"{len(runs)} runs compared" if runs else wording.title(context),
         synthetic=report["synthetic"],
         disclaimer=DISCLAIMER,

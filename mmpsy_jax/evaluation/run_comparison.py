@@ -13,7 +13,7 @@ from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_content
 from mmpsy_jax.evaluation.scoring import evaluate
-from mmpsy_jax.files import read_rows
+from mmpsy_jax.files import flatten, read_rows
 from mmpsy_jax.tasks import Task, from_config
 
 
@@ -35,7 +35,7 @@ class _Run:
             )
         self.tasks = {task.name: task for task in from_config(self.report["task_definitions"])}
         self.context: Mapping[str, Any] = self.report.get("context") or {}
-        self.settings = _flat(self.context.get("config") or {})
+        self.settings = flatten(self.context.get("config") or {})
 
     @property
     def corpus(self) -> str:
@@ -212,11 +212,3 @@ def _ablations(workdir: Path) -> dict[str, Any]:
         return {"ablations": json.loads(path.read_text(encoding="utf-8"))}
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as JSON: run the ablations again, or remove it") from error
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    flat = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat

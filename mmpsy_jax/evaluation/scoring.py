@@ -199,7 +199,10 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
     aligned = {name: _align(rows, *other.split(split), name) for name, other in others.items()}
     pairs = {name: pair for name, pair in aligned.items() if pair[0].any()}
     decisions = {rule: decide(rows, thresholds) for rule, thresholds in model.operating_points.items()}
-    intervals = _intervals(rows, scored, pairs, decisions, options)
+    validation, recalibrated, lacking = model.rows.select(split="validation").known(), {}, ""
+    if split == "test" and model.task.kind == "binary":  # what is fitted on validation is measured elsewhere
+        recalibrated, lacking = calibration.recalibrated(validation, rows)
+    intervals = _intervals(rows, scored, pairs, decisions, recalibrated, options)
     differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
     entry = {
         "n_participants": len(np.unique(rows.participant_id)),
@@ -219,13 +222,20 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
         "baseline_confusion": {k: theirs.confusion() for k, (_, theirs) in pairs.items()},
     }
     entry["folds"] = _over_folds(rows, scored, pairs)
-    return entry | (_of_kind(model, split, rows, scored, pairs, decisions, intervals) if len(rows) else {})
+    if not len(rows):
+        return entry
+    entry |= _of_kind(model, rows, scored, pairs, decisions, intervals)
+    if split == "test" and model.task.kind == "binary":
+        own = {name: intervals.get(("recalibrated", name)) for name in recalibrated}
+        entry["recalibration"] = calibration.recalibration(rows.y_true, recalibrated, lacking, own)
+    elif split == "test":
+        entry["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
+    return entry
 
 
-def _of_kind(model: Predictor, split: str, rows, scored: Scored, pairs, decisions, intervals) -> dict[str, Any]:
+def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals) -> dict[str, Any]:
     """What a split has beyond metrics, by the kind of the task."""
     made: dict[str, Any] = {}
-    validation = model.rows.select(split="validation").known()
     if model.task.kind == "binary":
         made["operating_points"] = operating_points.entry(
             model.operating_points, rows.y_true, decisions, intervals["operating_points"]
@@ -236,11 +246,6 @@ def _of_kind(model: Predictor, split: str, rows, scored: Scored, pairs, decision
         made["bands"] = metrics.bands(np.array(scored.confusion()))
     else:
         made["agreement"] = metrics.agreement(rows.y_true, scored.y)
-    if split == "test":  # what is fitted on validation is measured elsewhere
-        if model.task.kind == "binary":
-            made["recalibration"] = calibration.recalibration(validation, rows)
-        else:
-            made["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
     return made
 
 
@@ -263,19 +268,22 @@ def _align(
     return common, theirs
 
 
-def _intervals(rows, scored, pairs, decisions, options) -> dict[Any, bootstrap.Intervals]:
-    """Of all predictors, differences ("difference", baseline) and curves, all from the same resamples."""
+def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[Any, bootstrap.Intervals]:
+    """Of all predictors, differences ("difference", baseline), curves and ("recalibrated", method), all from the same
+    resamples."""
     if not len(rows):
         return {}
     own = scored.statistic()
     parts = {
         name: (common, theirs.statistic(), scored.take(common).statistic()) for name, (common, theirs) in pairs.items()
     }
-    curves = {}
+    curves: dict[Any, weighted.Statistic] = {}
     if scored.task.kind == "binary":
         called = np.stack(list(decisions.values()), axis=1)
         curves["operating_points"] = weighted.decisions(scored.y_true, called, operating_points.METRICS)
         curves["decision_curve"] = decision.weighted_net_benefit(scored.y_true, scored.y)
+    for name, prob in recalibrated.items():
+        curves["recalibrated", name] = calibration.weighted_metrics(scored.y_true, prob)
 
     def blocks(weights):
         made = {"model": own(weights)}

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmpsy_jax.evaluation.metrics import NAMES
+from mmpsy_jax.evaluation.wording import estimate
 
 
 def subgroups(found: Mapping[str, Any]) -> str:
@@ -23,7 +24,7 @@ def _groups(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _group(entry: Mapping[str, Any]) -> str:
     events = f", {entry['n_events']} events" if "n_events" in entry else ""
-    cells = [f"{metric} {_estimate(cell)}" for metric, cell in entry["metrics"].items()]
+    cells = [f"{metric} {estimate(metric, cell)}" for metric, cell in entry["metrics"].items()]
     return f"{entry['n']} participants{events}   " + "   ".join(cells)
 
 
@@ -41,10 +42,5 @@ def ablations(made: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> st
         lines.append(f"{task}: {metric}")
         for entry in made:
             cells = [entry[key][task][metric] for key in ("tasks", "differences") if key in entry]
-            lines.append(f"  {entry['name']:<{width}}  " + "   ".join(map(_estimate, cells)))
+            lines.append(f"  {entry['name']:<{width}}  " + "   ".join(estimate(metric, cell) for cell in cells))
     return "\n".join(lines)
-
-
-def _estimate(cell: Mapping[str, Any]) -> str:
-    value, low, high = ("undefined" if cell[k] is None else f"{cell[k]:.3f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"

@@ -1,6 +1,7 @@
 """The TRIPOD+AI reporting items (Collins et al., BMJ 2024;385:e078378), filled in as far as the software knows.
 
-Numbers are those of the statement; the wording is ours, and no replacement for reading the statement itself.
+The numbers are those of the statement's 27 items, 52 with their parts; the wording is ours, and no replacement for
+reading the statement itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -126,6 +127,46 @@ def _output(report: Report) -> str:
     return "; ".join(texts) + "."
 
 
+def _updating(report: Report) -> str | None:
+    names = _recalibrated(report)
+    return f"Recalibration by temperature and isotonic regression, fitted on validation: {names}." if names else None
+
+
+def _updated(report: Report) -> str | None:
+    names = _recalibrated(report)
+    return f"See Calibration before and after recalibration: {names}." if names else None
+
+
+def _recalibrated(report: Report) -> str:
+    """The tasks whose probabilities were recalibrated on some split."""
+    return ", ".join(
+        name
+        for name, entry in report["tasks"].items()
+        if any((scored.get("recalibration") or {}).get("fitted_on") for scored in entry["splits"].values())
+    )
+
+
+def _computed(report: Report) -> str | None:
+    if not _context(report, "config"):
+        return None
+    return "By the best checkpoint of each training and the code of 18f; predictions.csv holds every one."
+
+
+def _specification(report: Report) -> str | None:
+    if not _context(report, "config"):
+        return None
+    return "model.safetensors, model.json and config.json in the workdir; launch.py export makes programs of them."
+
+
+def _poor_input(report: Report) -> str | None:
+    if not _context(report, "config"):
+        return None
+    return (
+        "Absent modalities are masked. launch.py predict abstains, with the reason, where length, language, spectrum "
+        "or embedding are unlike those of the training participants, and lists files that cannot be read."
+    )
+
+
 def _code(report: Report) -> str | None:
     environment = _context(report, "environment")
     if not environment:
@@ -173,9 +214,9 @@ _ITEMS: tuple[tuple[str, str, Fill | None], ...] = (
     ("12b", "Handling of the predictors in the analysis", None),
     ("12c", "Kind of model, building steps, tuning, internal validation", _model),
     ("12d", "Heterogeneity between clusters such as centres", None),
-    ("12e", "Measures of performance", _measures),
-    ("12f", "Updating of the model", None),
-    ("12g", "How predictions were computed for the evaluation", _output),
+    ("12e", "Measures and plots of performance", _measures),
+    ("12f", "Updating of the model, such as recalibration", _updating),
+    ("12g", "How predictions were computed for the evaluation", _computed),
     ("13", "Class imbalance", _imbalance),
     ("14", "Fairness", _fairness),
     ("15", "Output of the model, thresholds", _output),
@@ -192,13 +233,13 @@ _ITEMS: tuple[tuple[str, str, Fill | None], ...] = (
     ("20b", "Characteristics of the participants", None),
     ("20c", "Characteristics in training and evaluation compared", _flow),
     ("21", "Participants and events in each analysis", _sample),
-    ("22", "The full model, so that others can use it", None),
+    ("22", "The full model, so that others can use it", _specification),
     ("23a", "Performance with intervals, also in subgroups", _performance),
     ("23b", "Heterogeneity of the performance between clusters", None),
-    ("24", "Results of updating the model", None),
+    ("24", "Results of updating the model", _updated),
     ("25", "Interpretation, also as to fairness", None),
     ("26", "Limitations", None),
-    ("27a", "Handling of poor or missing input when the model is used", None),
+    ("27a", "Handling of poor or missing input when the model is used", _poor_input),
     ("27b", "Skill and interaction that users need", None),
     ("27c", "Next steps for research", None),
 )

@@ -3,15 +3,19 @@
 Recordings of one participant, one behind the other, at 16 kHz in mono on the scale of 16-bit samples -> mel power of 80
 bands (n_fft 2048, hop 533, centred frames) -> dB, cut off 80 dB below the loudest value -> z-normalised over everything
 -> windows of 1,800 frames every 1,500, the last one zero-padded. (Facts of the release's feature script. It resamples
-by linear interpolation, we by soxr: alike for recordings that are at 16 kHz already.)
+by linear interpolation, we by soxr: alike for recordings that are at 16 kHz already.) `MelSettings` changes any of it.
 
 Cut-off, mean and deviation are those of the whole recording. So it is read once, block by block, into a temporary file
 of dB values (10 kB a second); that file is read once for mean and deviation, and once more for the windows. In memory
 are a block and the windows themselves (20 MB an hour in float16).
+
+`features_jax/mel.py` computes the same dB values in one jitted program; what this file computes is the truth.
 """
 
+import dataclasses
+import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,32 +26,162 @@ import soxr
 from jaxtyping import Float32, Shaped
 
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.features.windows import Windows
 
-SAMPLE_RATE, N_FFT, HOP, BANDS = 16000, 2048, 533, 80
-TOP_DB = 80.0
-FRAMES_PER_WINDOW, FRAMES_BETWEEN_WINDOWS, FRAMES_PER_SECOND = 1800, 1500, 30
-# Samples of the release are 16-bit numbers; this matters only beside the floor of dB values, 1e-10.
-_SCALE = 32768.0
+# Samples of the release are 16-bit numbers; this matters only beside the floor of dB values, `AMIN`.
+SCALE = 32768.0
+AMIN = 1e-10
 _BLOCK_SECONDS = 30
-_BLOCK_FRAMES = _BLOCK_SECONDS * FRAMES_PER_SECOND
+
+# Our choice. A sample counts as clipped at the largest value that 16 bits hold, or beyond it.
+FULL_SCALE = 1 - 2.0**-15
+CLIPPED_NOTE, CLIPPED_ERROR = 0.01, 0.2
 
 
-def samples(path: Path) -> Iterator[Float32[np.ndarray, " n"]]:
-    """Blocks of a recording at 16 kHz, mono, between -1 and 1.
+@dataclasses.dataclass(frozen=True)
+class MelSettings:
+    """How recordings become windows; the defaults are those of the MMPsy release.
+
+    Attributes:
+      sample_rate: recordings are resampled to it, in Hz.
+      n_fft: samples per frame (Hann window).
+      hop: samples between frames.
+      bands: number of mel bands (Slaney's scale and normalisation, as librosa's default).
+      fmin, fmax: edges of the bands in Hz; None is half the sample rate.
+      top_db: values this far below the loudest one are cut off.
+      window_seconds, overlap_seconds: of the windows.
+
+    Raises:
+      InputError: a value that cannot be.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 2048
+    hop: int = 533
+    bands: int = 80
+    fmin: float = 0.0
+    fmax: float | None = None
+    top_db: float = 80.0
+    window_seconds: float = 60.0
+    overlap_seconds: float = 10.0
+
+    def __post_init__(self):
+        for field in ("sample_rate", "n_fft", "hop", "bands"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"mel settings: {field} is {value!r}, must be a whole number above 0")
+        for field in ("fmin", "top_db", "window_seconds", "overlap_seconds", *(["fmax"] * (self.fmax is not None))):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(f"mel settings: {field} is {value!r}, must be a number")
+        if not 0 <= self.fmin < self.highest_hz <= self.sample_rate / 2:
+            raise InputError(
+                f"mel settings: bands from {self.fmin:g} to {self.highest_hz:g} Hz: must ascend, within 0 and half the "
+                f"sample rate ({self.sample_rate / 2:g} Hz)"
+            )
+        if self.n_fft % 2 or self.hop > self.n_fft or self.top_db <= 0:
+            raise InputError("mel settings: n_fft must be even, hop at most n_fft, top_db above 0")
+        if self.step_frames < 1 or self.overlap_seconds < 0:
+            raise InputError(
+                f"mel settings: windows of {self.window_seconds:g} s that overlap by {self.overlap_seconds:g} s: the "
+                "overlap must be at least 0 and shorter than the window"
+            )
+
+    @property
+    def highest_hz(self) -> float:
+        """Upper edge of the highest band."""
+        return self.sample_rate / 2 if self.fmax is None else self.fmax
+
+    @property
+    def frames_per_second(self) -> float:
+        """`sample_rate / hop`, or the whole number within a thousandth of it: the release calls its 30.02 30."""
+        exact = self.sample_rate / self.hop
+        return float(round(exact)) if abs(exact - round(exact)) < 1e-3 * exact else exact
+
+    @property
+    def window_frames(self) -> int:
+        """Frames of a window."""
+        return round(self.window_seconds * self.frames_per_second)
+
+    @property
+    def step_frames(self) -> int:
+        """Frames from one window to the next."""
+        return round((self.window_seconds - self.overlap_seconds) * self.frames_per_second)
+
+
+RELEASE = MelSettings()
+
+
+@dataclasses.dataclass
+class Level:
+    """What the samples of one recording look like, counted while they are read.
+
+    Attributes:
+      seconds: duration.
+      samples: number of them, over all channels.
+      clipped: those at full scale.
+      silent: whether all samples are equal.
+    """
+
+    seconds: float = 0.0
+    samples: int = 0
+    clipped: int = 0
+    silent: bool = True
+    _first: float | None = None
+
+    def add(self, block: Float32[np.ndarray, "n channels"]) -> None:
+        """Counts a block as it is in the file."""
+        if not len(block):
+            return
+        self._first = float(block[0, 0]) if self._first is None else self._first
+        self.samples += block.size
+        self.clipped += int((np.abs(block) >= FULL_SCALE).sum())
+        self.silent = self.silent and bool((block == self._first).all())
+
+    def note(self, path: Path) -> str:
+        """What is odd about the recording, "" where nothing is.
+
+        Args:
+          path: of the recording, for the error.
+
+        Raises:
+          InputError: more than a fifth of it is clipped.
+        """
+        share = self.clipped / self.samples
+        if self.silent:
+            return "silent: every sample has the same value"
+        if share > CLIPPED_ERROR:
+            raise InputError(
+                f"{path}: clipped: {share:.0%} of the samples are at full scale, at most {CLIPPED_ERROR:.0%} may be: "
+                "export the recording again at a lower gain"
+            )
+        return f"clipped: {share:.1%} of the samples are at full scale" if share > CLIPPED_NOTE else ""
+
+
+def samples(
+    path: Path, settings: MelSettings = RELEASE, level: Level | None = None
+) -> Iterator[Float32[np.ndarray, " n"]]:
+    """Blocks of a recording at the sample rate of the settings, mono, between -1 and 1.
+
+    Args:
+      path: wav, flac, mp3 or ogg; any rate and number of channels.
+      settings: `sample_rate` is used.
+      level: is filled while the blocks are read.
 
     Raises:
       InputError: no recording, or one without sound in it.
     """
-    total = 0
+    level = Level() if level is None else level
     try:
         with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            stream = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            rate, goal = file.samplerate, settings.sample_rate
+            stream = None if rate == goal else soxr.ResampleStream(rate, goal, 1, dtype="float32")
             last = False
             while not last:
                 block = file.read(rate * _BLOCK_SECONDS, dtype="float32", always_2d=True)
                 last = not len(block)
-                total += len(block)
+                level.seconds += len(block) / rate
+                level.add(block)
                 mono = block.mean(axis=1) if len(block) else np.zeros(0, np.float32)
                 if not np.isfinite(mono).all():
                     raise InputError(f"{path}: holds samples that are not finite: export the recording again")
@@ -57,78 +191,135 @@ def samples(path: Path) -> Iterator[Float32[np.ndarray, " n"]]:
     except (OSError, RuntimeError, ValueError) as error:  # what soundfile and soxr make of a damaged file
         reason = str(error).splitlines()[0].removeprefix(f"Error opening '{path}': ").rstrip(".")
         raise InputError(f"{path}: cannot be read as a recording ({reason}): give wav, flac, mp3 or ogg") from error
-    if not total:
+    if not level.samples:
         raise InputError(f"{path}: has zero length: a recording must hold at least one sample")
 
 
-def decibels(paths: Sequence[Path]) -> Iterator[Float32[np.ndarray, "frames 80"]]:
-    """Mel power in dB of recordings one behind the other, block by block, without the cut-off."""
-    buffer = np.zeros(N_FFT // 2)
-    ends = [np.zeros(N_FFT // 2, np.float32)]
-    for block in (block for source in (*map(samples, paths), ends) for block in source):
-        buffer = np.concatenate([buffer, block * _SCALE])
-        frames = (len(buffer) - N_FFT) // HOP + 1
+def padded(
+    sources: Iterable[Iterable[Float32[np.ndarray, " n"]]], settings: MelSettings = RELEASE
+) -> Iterator[Float32[np.ndarray, " n"]]:
+    """Blocks of recordings one behind the other, with the zeros that centre the first and the last frame."""
+    ends = np.zeros(settings.n_fft // 2, np.float32)
+    yield ends
+    for source in sources:
+        yield from source
+    yield ends
+
+
+def decibels(
+    blocks: Iterable[Float32[np.ndarray, " n"]], settings: MelSettings = RELEASE
+) -> Iterator[Float32[np.ndarray, "frames bands"]]:
+    """Mel power in dB by librosa, block by block, without the cut-off.
+
+    Args:
+      blocks: from `padded`.
+      settings: of the frames and bands.
+    """
+    buffer = np.zeros(0)
+    for block in blocks:
+        buffer = np.concatenate([buffer, block * SCALE])
+        frames = (len(buffer) - settings.n_fft) // settings.hop + 1
         if frames < 1:
             continue
         power = librosa.feature.melspectrogram(
-            y=buffer[: (frames - 1) * HOP + N_FFT],
-            sr=SAMPLE_RATE,
-            n_fft=N_FFT,
-            hop_length=HOP,
-            n_mels=BANDS,
+            y=buffer[: (frames - 1) * settings.hop + settings.n_fft],
+            sr=settings.sample_rate,
+            n_fft=settings.n_fft,
+            hop_length=settings.hop,
+            n_mels=settings.bands,
+            fmin=settings.fmin,
+            fmax=settings.highest_hz,
             center=False,
         )
-        buffer = buffer[frames * HOP :]
-        yield librosa.power_to_db(power, top_db=None).T.astype(np.float32)
+        buffer = buffer[frames * settings.hop :]
+        yield librosa.power_to_db(power, amin=AMIN, top_db=None).T.astype(np.float32)
 
 
-def record(paths: Sequence[Path], dtype: np.dtype) -> dict[str, Any]:
-    """What a record says about recordings: the features of the record contract that follow from them alone.
+# Blocks of samples from `padded` -> blocks of dB values; `decibels` and `features_jax.mel.decibels` are of this kind.
+Transform = Callable[[Iterable[np.ndarray], MelSettings], Iterable[np.ndarray]]
 
-    Args:
-      paths: recordings of one participant, in order.
-      dtype: of the windows.
 
-    Raises:
-      InputError: a file that is no recording, without sound, or the same value throughout.
+class LogMel:
+    """The extractor of recordings: log-mel windows.
+
+    Attributes:
+      name, kind, time_axis: for the card of a corpus.
+      settings: of frames, bands and windows.
     """
-    with tempfile.TemporaryFile() as spool:
-        loudest, frames = -np.inf, 0
-        for block in decibels(paths):
-            loudest, frames = max(loudest, float(block.max())), frames + len(block)
-            spool.write(block.tobytes())
-        floor = np.float32(loudest - TOP_DB)
-        mean, deviation = _moments(spool, frames, floor)
-        if deviation < 1e-6:
-            raise InputError(f"{paths[0]}: is silent throughout: a recording must hold some sound")
-        count = 1 + max(0, -(-(frames - FRAMES_PER_WINDOW) // FRAMES_BETWEEN_WINDOWS))
-        windows = np.zeros((count, BANDS, FRAMES_PER_WINDOW), dtype)
-        starts = np.arange(count) * FRAMES_BETWEEN_WINDOWS
-        lengths = np.minimum(frames - starts, FRAMES_PER_WINDOW).astype(np.int32)
-        for window, start, length in zip(windows, starts.tolist(), lengths.tolist(), strict=True):
-            values = np.maximum(_read(spool, start, length), floor).astype(np.float64)
-            window[:, :length] = ((values - mean) / deviation).T
-    window_start_s = (starts / FRAMES_PER_SECOND).astype(np.float32)
-    return {
-        "duration_s": np.float32(window_start_s[-1] + lengths[-1] / FRAMES_PER_SECOND),
-        "n_windows": np.int32(count),
-        "window_start_s": window_start_s,
-        "has_audio": True,
-        "audio": windows,
-        "audio_length": lengths,
-    }
+
+    name, kind, time_axis = "log_mel", "features", 1
+
+    def __init__(self, settings: MelSettings = RELEASE, transform: Transform = decibels):
+        self.settings = settings
+        self._transform = transform
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a window: bands, frames."""
+        return self.settings.bands, self.settings.window_frames
+
+    def card(self) -> dict[str, Any]:
+        """The modality's entry in `corpus.json`."""
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "time_axis": self.time_axis,
+            "extractor": {"name": self.name, **dataclasses.asdict(self.settings)},
+        }
+
+    def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
+        """Windows of the recordings of one participant, in order, one behind the other.
+
+        Args:
+          recordings: files.
+          dtype: of the windows.
+
+        Raises:
+          InputError: a file that is no recording, without sound or clipped, or all of them the same value throughout.
+        """
+        settings = self.settings
+        levels = [Level() for _ in recordings]
+        sources = (samples(path, settings, level) for path, level in zip(recordings, levels, strict=True))
+        with tempfile.TemporaryFile() as spool:
+            loudest, frames = -np.inf, 0
+            for block in self._transform(padded(sources, settings), settings):
+                loudest, frames = max(loudest, float(block.max())), frames + len(block)
+                spool.write(np.ascontiguousarray(block, np.float32))
+            notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
+            floor = np.float32(loudest - settings.top_db)
+            mean, deviation = _moments(spool, frames, floor, settings)
+            if deviation < 1e-6:
+                raise InputError(f"{recordings[0]}: is silent throughout: a recording must hold some sound")
+            length, step, rate = settings.window_frames, settings.step_frames, settings.frames_per_second
+            count = 1 + max(0, -(-(frames - length) // step))
+            values = np.zeros((count, *self.shape), dtype)
+            starts = np.arange(count) * step
+            lengths = np.minimum(frames - starts, length).astype(np.int32)
+            for window, start, valid in zip(values, starts.tolist(), lengths.tolist(), strict=True):
+                above = np.maximum(_read(spool, start, valid, settings), floor).astype(np.float64)
+                window[:, :valid] = ((above - mean) / deviation).T
+        start_s = (starts / rate).astype(np.float32)
+        return Windows(
+            values=values,
+            lengths=lengths,
+            start_s=start_s,
+            duration_s=float(start_s[-1] + lengths[-1] / rate),
+            parts_s=tuple(level.seconds for level in levels),
+            notes=tuple(notes),
+        )
 
 
-def _read(spool: IO[bytes], start: int, frames: int) -> Shaped[np.ndarray, "f 80"]:
-    spool.seek(start * BANDS * 4)
-    return np.frombuffer(spool.read(frames * BANDS * 4), np.float32).reshape(-1, BANDS)
+def _read(spool: IO[bytes], start: int, frames: int, settings: MelSettings) -> Shaped[np.ndarray, "f bands"]:
+    spool.seek(start * settings.bands * 4)
+    return np.frombuffer(spool.read(frames * settings.bands * 4), np.float32).reshape(-1, settings.bands)
 
 
-def _moments(spool: IO[bytes], frames: int, floor: np.float32) -> tuple[float, float]:
+def _moments(spool: IO[bytes], frames: int, floor: np.float32, settings: MelSettings) -> tuple[float, float]:
     """Mean and standard deviation over all values; sums are taken from the floor, which keeps them exact enough."""
     total = square = 0.0
-    for start in range(0, frames, _BLOCK_FRAMES):
-        above = np.maximum(_read(spool, start, _BLOCK_FRAMES).astype(np.float64) - floor, 0.0)
+    block, number = round(_BLOCK_SECONDS * settings.frames_per_second), frames * settings.bands
+    for start in range(0, frames, block):
+        above = np.maximum(_read(spool, start, block, settings).astype(np.float64) - floor, 0.0)
         total, square = total + above.sum(), square + (above * above).sum()
-    mean = total / (frames * BANDS)
-    return mean + float(floor), max(0.0, square / (frames * BANDS) - mean * mean) ** 0.5
+    mean = total / number
+    return mean + float(floor), max(0.0, square / number - mean * mean) ** 0.5

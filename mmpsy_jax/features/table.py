@@ -100,7 +100,7 @@ def read_table(path: str | os.PathLike, *, scored: bool = True) -> list[Intervie
     if not entries:
         raise InputError(f"{table}: the list is empty: give a table with at least one participant")
     interviews = [_parse_entry(table, number, entry, scored) for number, entry in enumerate(entries, 1)]
-    _refuse_duplicates(table, interviews)
+    refuse_duplicates(table, (interview.participant for interview in interviews))
     return sorted(interviews, key=lambda interview: natural_key(interview.participant))
 
 
@@ -154,11 +154,7 @@ def _member(where: str, holder: Any, key: str, kind: type) -> Any:
 def _parse_entry(table: Path, number: int, entry: Any, scored: bool) -> Interview:
     where = f"{table}: entry {number}"
     participant = _member(where, entry, "user_id", str)
-    if not _PARTICIPANT.fullmatch(participant):
-        raise InputError(
-            f"{where}: user_id {participant[:40]!r} cannot be an id: use 1 to 128 letters, digits, '_', '-' or '.', "
-            "beginning with a letter or digit"
-        )
+    require_id(where, "user_id", participant)
     where = f"{where} ({participant})"
     labels = {label: _member(where, entry, key, dict) for label, key in LABEL_KEYS.items() if scored}
     answers = _parse_answers(where, _member(where, entry, "audios", dict))
@@ -200,14 +196,37 @@ def _parse_answers(where: str, audios: dict[str, Any]) -> list[tuple[int, str]]:
     return sorted(answers.items())
 
 
-def _refuse_duplicates(table: Path, interviews: Iterable[Interview]) -> None:
+def require_id(where: str, name: str, participant: str) -> None:
+    """Raises unless a text can be the id of a participant.
+
+    Args:
+      where: file and line.
+      name: of the key or column.
+      participant: the text.
+
+    Raises:
+      InputError: it cannot.
+    """
+    if not _PARTICIPANT.fullmatch(participant):
+        raise InputError(
+            f"{where}: {name} {participant[:40]!r} cannot be an id: use 1 to 128 letters, digits, '_', '-' or '.', "
+            "beginning with a letter or digit"
+        )
+
+
+def refuse_duplicates(path: Path, participants: Iterable[str]) -> None:
+    """Raises where an id is there twice, be it in another case.
+
+    Raises:
+      InputError: it is.
+    """
     seen: dict[str, str] = {}
-    for interview in interviews:
+    for participant in participants:
         # Folded, because two ids that differ in case only are one folder on some file systems.
-        folded = interview.participant.casefold()
+        folded = participant.casefold()
         if folded in seen:
             raise InputError(
-                f"{table}: the id {interview.participant!r} appears twice (also as {seen[folded]!r}): one person "
-                "in two entries could end up on both sides of a split; keep one"
+                f"{path}: the id {participant!r} appears twice (also as {seen[folded]!r}): one person in two entries "
+                "could end up on both sides of a split; keep one"
             )
-        seen[folded] = interview.participant
+        seen[folded] = participant

@@ -8,23 +8,64 @@ each a stable hash into 1..65535; 0 means nothing (the last character starts no 
 one embedding table of 65,536 rows and adds them. The hash is CRC-32 of a namespace and the UTF-8 text, never Python's
 `hash`, which changes with every process. Characters suit Chinese: no segmenter, no vocabulary, nothing to download.
 
-No time is known for a transcript. Positions get a pseudo-time of 0.25 s per character, which is about the pace of
-Mandarin speech; that constant is our choice and carries no information beyond the order.
+A transcript without a recording has no time. Positions get a pseudo-time of 0.25 s per character, which is about the
+pace of Mandarin speech; that constant is our choice and carries no information beyond the order.
+
+Beside a recording there are two ways of cutting a transcript into windows:
+- `spoken` (our choice, the default): a window of text holds the characters that are spoken in its window of sound, by
+  their times where these are known, or as if the pace were the same throughout. What does not fit goes into further
+  windows without sound, so that nothing is lost.
+- `corpus`: as the release places its tokens: the first 512 positions, a window for each window of sound, every
+  (positions - 175) // (windows - 1). (Facts of its feature script; what it does with a text shorter than a window is
+  not known: here each window then holds all of it.)
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float, Float32, Int32
+
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features.transcript import Transcript, evenly
+from mmpsy_jax.features.windows import Windows
 
 VOCABULARY = 65536
 IDS_PER_POSITION = 4
 POSITIONS_PER_WINDOW = 175  # as many as the release has tokens per window
 SECONDS_PER_CHARACTER = 0.25
 SECONDS_PER_WINDOW = POSITIONS_PER_WINDOW * SECONDS_PER_CHARACTER
+POSITIONS_OF_RELEASE = 512  # what BERT reads of a transcript
+
+Placement = Literal["spoken", "corpus"]
+PLACEMENTS: tuple[Placement, ...] = ("spoken", "corpus")
+# Words that a transcript dates after the end of the recording by more than this belong to another recording.
+_LATE_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSettings:
+    """How transcripts become windows.
+
+    Attributes:
+      positions: characters per window; 60 s of speech are about 250 in Mandarin, 900 in English.
+      placement: beside recordings, see above.
+
+    Raises:
+      InputError: a value that cannot be.
+    """
+
+    positions: int = POSITIONS_PER_WINDOW
+    placement: Placement = "spoken"
+
+    def __post_init__(self):
+        if isinstance(self.positions, bool) or not isinstance(self.positions, int) or self.positions < 1:
+            raise InputError(f"text settings: positions is {self.positions!r}, must be a whole number above 0")
+        if self.placement not in PLACEMENTS:
+            raise one_of("placement of the text settings", self.placement, PLACEMENTS)
 
 
 def modality_card() -> dict[str, Any]:
@@ -63,32 +104,109 @@ def encode(answers: Sequence[str], questions: Sequence[int]) -> Int32[np.ndarray
 
 
 def windows(
-    ids: Int32[np.ndarray, "characters 4"],
-) -> tuple[Int32[np.ndarray, "w 175 4"], Int32[np.ndarray, " w"]]:
+    ids: Int32[np.ndarray, "characters 4"], positions: int = POSITIONS_PER_WINDOW
+) -> tuple[Int32[np.ndarray, "w positions 4"], Int32[np.ndarray, " w"]]:
     """Cuts ids into zero-padded windows without overlap, at least one.
 
     Returns:
       the windows, and the number of valid positions of each.
     """
-    count = max(1, -(-len(ids) // POSITIONS_PER_WINDOW))
-    padded = np.zeros((count * POSITIONS_PER_WINDOW, IDS_PER_POSITION), np.int32)
-    padded[: len(ids)] = ids
-    lengths = np.clip(len(ids) - np.arange(count) * POSITIONS_PER_WINDOW, 0, POSITIONS_PER_WINDOW)
-    return padded.reshape(count, POSITIONS_PER_WINDOW, IDS_PER_POSITION), lengths.astype(np.int32)
+    parts = [ids[start : start + positions] for start in range(0, max(1, len(ids)), positions)]
+    return _pad(parts, positions)
 
 
-def record(answers: Sequence[str], questions: Sequence[int]) -> dict[str, Any]:
-    """What a record says about a transcript: the features of the record contract that follow from the text alone.
+def _pad(
+    parts: Sequence[Int32[np.ndarray, "some 4"]], positions: int
+) -> tuple[Int32[np.ndarray, "w positions 4"], Int32[np.ndarray, " w"]]:
+    padded = np.zeros((len(parts), positions, IDS_PER_POSITION), np.int32)
+    for window, part in zip(padded, parts, strict=True):
+        window[: len(part)] = part
+    return padded, np.array([len(part) for part in parts], np.int32)
 
-    Args:
-      answers, questions: as in `encode`.
+
+class NGrams:
+    """The extractor of transcripts: ids of character n-grams.
+
+    Attributes:
+      name, kind, time_axis: for the card of a corpus.
+      settings: of the windows.
     """
-    ids, lengths = windows(encode(answers, questions))
-    return {
-        "duration_s": np.float32(0),
-        "n_windows": np.int32(len(ids)),
-        "window_start_s": np.arange(len(ids), dtype=np.float32) * np.float32(SECONDS_PER_WINDOW),
-        "has_text": bool(lengths.any()),
-        "text": ids,
-        "text_length": lengths,
-    }
+
+    name, kind, time_axis = "character_ngrams", "ids", 0
+
+    def __init__(self, settings: TextSettings = TextSettings()):
+        self.settings = settings
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a window: positions, ids of each."""
+        return self.settings.positions, IDS_PER_POSITION
+
+    def card(self) -> dict[str, Any]:
+        """The modality's entry in `corpus.json`."""
+        extractor = {"name": self.name, **dataclasses.asdict(self.settings)}
+        return {**modality_card(), "shape": list(self.shape), "extractor": extractor}
+
+    def extract(self, transcript: Transcript) -> Windows:
+        """Windows of a transcript without a recording, in pseudo-time."""
+        values, lengths = windows(encode(transcript.answers, transcript.questions), self.settings.positions)
+        seconds = np.float32(self.settings.positions * SECONDS_PER_CHARACTER)
+        return Windows(values, lengths, np.arange(len(values), dtype=np.float32) * seconds)
+
+    def extract_beside(
+        self, transcript: Transcript, sound: Windows, window_seconds: float
+    ) -> tuple[Windows, Int32[np.ndarray, " w"]]:
+        """Windows of a transcript beside those of its recording.
+
+        Args:
+          transcript: of the participant.
+          sound: windows of the recording.
+          window_seconds: length of a window of sound.
+
+        Returns:
+          the windows, and for each the window of sound that it belongs to, -1 where it has none; every window of sound
+          is there once, in order.
+
+        Raises:
+          InputError: words that are dated after the end of the recording.
+        """
+        ids = encode(transcript.answers, transcript.questions)
+        count, size = len(sound.start_s), self.settings.positions
+        if self.settings.placement == "corpus":
+            ids = ids[:POSITIONS_OF_RELEASE]
+            hop = max(0, len(ids) - size) // max(1, count - 1)
+            values, lengths = _pad([ids[k * hop : k * hop + size] for k in range(count)], size)
+            return Windows(values, lengths, sound.start_s), np.arange(count, dtype=np.int32)
+        if transcript.times is None:
+            times = evenly(len(ids), sound.duration_s)
+        else:
+            times = np.array(transcript.times, np.float64)
+            if len(times) and times.max() > sound.duration_s + _LATE_S:
+                raise InputError(
+                    f"the transcript has words at {times.max():.1f} s, but the recording ends at "
+                    f"{sound.duration_s:.1f} s: give times in seconds from the beginning of the first recording"
+                )
+        return _spoken(ids, times, sound, window_seconds, size)
+
+
+def _spoken(
+    ids: Int32[np.ndarray, "characters 4"],
+    times: Float[np.ndarray, " characters"],
+    sound: Windows,
+    window_seconds: float,
+    size: int,
+) -> tuple[Windows, Int32[np.ndarray, " w"]]:
+    """Placement "spoken": characters by the windows of sound in which they are spoken."""
+    parts: list[tuple[np.ndarray, float, int]] = []
+    last = len(sound.start_s) - 1
+    for k, start in enumerate(sound.start_s.tolist()):
+        # Nothing is after the last window, whatever rounding says.
+        inside = np.flatnonzero((times >= start) & ((times < start + window_seconds) | (k == last)))
+        parts.append((ids[inside[:size]], start, k))
+        for begin in range(size, len(inside), size):
+            chunk = inside[begin : begin + size]
+            parts.append((ids[chunk], float(times[chunk[0]]), -1))
+    parts.sort(key=lambda part: part[1])
+    values, lengths = _pad([part for part, _, _ in parts], size)
+    start_s: Float32[np.ndarray, " w"] = np.array([start for _, start, _ in parts], np.float32)
+    return Windows(values, lengths, start_s), np.array([k for _, _, k in parts], np.int32)

@@ -30,8 +30,12 @@ class Usual:
             for name, entry in self._entries.items()
         }
 
-    def reason(self, corpus: Corpus, i: int) -> str:
-        """Why the model should abstain on participant `i`; "" where nothing speaks against a number."""
+    def reason(self, corpus: Corpus, i: int, distance: float) -> str:
+        """Why the model should abstain on participant `i`; "" where nothing speaks against a number.
+
+        Args:
+          distance: of its embedding, a fraction of the limit, the mean over the trainings.
+        """
         found = []
         for name in self.names:
             if not corpus.has[name][i]:
@@ -42,4 +46,6 @@ class Usual:
             for measure, (low, high) in self._quantiles[name].items():
                 if not low / FACTOR <= made[measure] <= high * FACTOR:
                     found.append(f"{name} {measure} {made[measure]:.4g} (training: {low:.4g} to {high:.4g})")
+        if distance > FACTOR:
+            found.append(f"embedding distance {distance:.4g} times the limit of training")
         return "; ".join(found) or ("" if any(corpus.has[name][i] for name in self.names) else "nothing to read")

@@ -14,10 +14,11 @@ from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.resident import Resident, gather
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.models.mental_perceiver import EMBEDDING
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import programs
+from mmpsy_jax.training import embedding, programs
 from mmpsy_jax.training.batches import Batching
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.step import Functions
@@ -32,16 +33,20 @@ ROWS = 32
 class Ensemble:
     """Predictions of a finished run on any corpus that has its modalities.
 
+    Args:
+      trained: the run.
+      rows: the most participants per batch.
+
     Attributes:
       trained: the run.
       tasks: what is predicted.
       rows: participants per batch.
     """
 
-    def __init__(self, trained: Trained):
+    def __init__(self, trained: Trained, rows: int = ROWS):
         self.trained = trained
         self.tasks: tuple[Task, ...] = from_config(trained.config.tasks)
-        self.rows = min(ROWS, trained.config.data.batch_size)
+        self.rows = min(rows, trained.config.data.batch_size)
         self._mesh = jax.make_mesh((1, 1), ("replica", "data"), (AxisType.Auto,) * 2, devices=jax.devices()[:1])
         self._params = [jax.device_put(one.evaluated) for one in trained.trainings]
         self._programs: dict[str, Callable[[PyTree, PyTree], PyTree]] = {}
@@ -60,15 +65,23 @@ class Ensemble:
                 )
         return dataclasses.replace(corpus, modalities=self.trained.modalities)
 
-    def predict(self, corpus: Corpus, members: Int[np.ndarray, " m"]) -> dict[str, Float[np.ndarray, "t m"]]:
-        """Per task, what each training says about each member: probability, expected band or score.
+    def predict(
+        self, corpus: Corpus, members: Int[np.ndarray, " m"]
+    ) -> tuple[dict[str, Float[np.ndarray, "t m"]], Float[np.ndarray, "k m"]]:
+        """What each training says about each member.
 
         Args:
           corpus: from `fitting`; its labels are not looked at.
           members: positions in the corpus, ascending.
+
+        Returns:
+          Per task the probability, expected band or score; and how far the member's embedding lies from those of the
+          training participants, as a fraction of the training's limit, by each of the k trainings that know
+          (`training/embedding.py`).
         """
         batches: dict[tuple, list[PyTree]] = {}
         said: dict[str, list[np.ndarray]] = {task.name: [] for task in self.tasks}
+        distances = []
         for training, params in zip(self.trained.trainings, self._params, strict=True):
             shape = self.shape(training.config, corpus)
             limit = training.config.data.max_windows or None
@@ -80,10 +93,13 @@ class Ensemble:
             index = np.concatenate([part["index"] for part in made])
             order = np.flatnonzero(index >= 0)
             order = order[np.argsort(index[order])]
+            outputs = {k: np.concatenate([part["outputs"][k] for part in made])[order] for k in made[0]["outputs"]}
             for task in self.tasks:
-                output = np.concatenate([part["outputs"][task.name] for part in made])[order]
-                said[task.name].append(multitask.probabilities(task, output))
-        return {name: np.stack(parts) for name, parts in said.items()}
+                said[task.name].append(multitask.probabilities(task, outputs[task.name]))
+            if training.embedding is not None:
+                far = embedding.distance(training.embedding, outputs[EMBEDDING])
+                distances.append(far / training.embedding["limit"])
+        return {name: np.stack(parts) for name, parts in said.items()}, np.stack(distances)
 
     def shape(self, config: ConfigDict, corpus: Corpus) -> Batching:
         """How a training's windows are cut, as when it was trained; batches of one group."""

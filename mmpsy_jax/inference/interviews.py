@@ -5,9 +5,11 @@
 | `.txt` | one participant, named as the file; each line is an answer, in the order of the questions |
 | `.json` | the corpus's own table (`wav_select.json`); scores are neither needed nor read |
 | `.csv` | `participant_id`, `text` or `audio` (a path beside the csv), optionally `question`; one answer a line |
+| `.csv` or `.jsonl` manifest | a participant a line, as for building (`features/manifest.py`); scores are not used |
 | `.wav`, `.flac`, `.mp3`, `.ogg` | a recording of the participant named as the file |
 
-A folder in the folder is one participant whose recordings are joined in natural order (`wav_10` after `wav_9`).
+A manifest is given by itself, as the input. A folder in the folder is one participant whose recordings are joined in
+natural order (`wav_10` after `wav_9`).
 """
 
 import csv
@@ -17,10 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features import table
+from mmpsy_jax.features import manifest, table
+from mmpsy_jax.features.manifest import AUDIO
+from mmpsy_jax.features.transcript import Transcript, question_number, read_text
 
-AUDIO = (".wav", ".flac", ".mp3", ".ogg")
-TABLES = (".json", ".csv")
+TABLES = (".json", ".csv", ".jsonl")
 KINDS = (".txt", *TABLES, *AUDIO)
 
 
@@ -31,13 +34,20 @@ class Interview:
     Attributes:
       participant: id.
       questions, answers: of the transcript, in order; empty without one.
+      times: second at which each character is spoken, as in `Transcript`.
       recordings: audio files, in order; empty without any.
     """
 
     participant: str
     questions: list[int] = dataclasses.field(default_factory=list)
     answers: list[str] = dataclasses.field(default_factory=list)
+    times: tuple[float, ...] | None = None
     recordings: list[Path] = dataclasses.field(default_factory=list)
+
+    @property
+    def transcript(self) -> Transcript:
+        """What was said; without answers where that is not known."""
+        return Transcript(tuple(self.answers), tuple(self.questions), self.times)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +75,8 @@ def find(path: str | Path) -> tuple[list[Interview], list[Failure]]:
         raise InputError(f"{path}: holds no file that can be read: give {', '.join(KINDS)}")
     found: dict[str, Interview] = {}
     failures: list[Failure] = []
+    if path.is_file() and manifest.is_manifest(path):
+        return _read_manifest(path)
     for file in files:
         try:
             parts = list(_read(file, path))
@@ -78,6 +90,21 @@ def find(path: str | Path) -> tuple[list[Interview], list[Failure]]:
             failures.append(Failure(one.participant, "the transcript is empty: it must hold at least one character"))
     kept = [one for one in found.values() if one.recordings or "".join(one.answers).strip()]
     return sorted(kept, key=lambda one: table.natural_key(one.participant)), failures
+
+
+def _read_manifest(path: Path) -> tuple[list[Interview], list[Failure]]:
+    found, failures = [], []
+    for entry in manifest.read(path).entries:
+        try:
+            words = entry.words()
+            recordings = entry.recordings()
+            if not recordings and not words.text.strip():
+                raise InputError("has neither a recording nor a transcript")
+        except InputError as error:
+            failures.append(Failure(entry.participant, str(error)))
+            continue
+        found.append(Interview(entry.participant, list(words.questions), list(words.answers), words.times, recordings))
+    return found, failures
 
 
 def _reason(file: Path, error: InputError) -> str:
@@ -102,6 +129,8 @@ def _read(file: Path, top: Path) -> Iterator[Interview]:
         for one in table.read_table(file, scored=False):
             yield Interview(one.participant, list(one.questions), list(one.answers))
         return
+    if manifest.is_manifest(file):
+        raise InputError(f"{file}: is a manifest: give it by itself, as --input={file}")
     if kind == ".csv":
         yield from _read_csv(file)
         return
@@ -112,20 +141,6 @@ def _read(file: Path, top: Path) -> Iterator[Interview]:
         return
     answers = [line for line in read_text(file).splitlines() if line.strip()]
     yield Interview(name, list(range(1, len(answers) + 1)), answers)
-
-
-def read_text(file: Path) -> str:
-    """The text of a file.
-
-    Raises:
-      InputError: unreadable, or not UTF-8.
-    """
-    try:
-        return file.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}): check its permissions") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:
@@ -148,11 +163,9 @@ def _read_csv(file: Path) -> Iterator[Interview]:
             if row.get("audio"):
                 one.recordings.append(file.parent / row["audio"])
             if row.get("text"):
-                given = row.get("question", "").strip()
-                if given and not (given.isdecimal() and len(given) < 6):
-                    raise InputError(f"{where}: question must be a whole number below 100000, or empty")
+                question = question_number(where, row.get("question", ""))
                 one.answers.append(row["text"])
-                one.questions.append(int(given) if given else len(one.answers))
+                one.questions.append(len(one.answers) if question is None else question)
     except csv.Error as error:
         raise InputError(f"{file}: line {rows.line_num}: not CSV ({error}): save it as comma-separated text") from None
     yield from found.values()

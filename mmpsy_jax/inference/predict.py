@@ -16,17 +16,20 @@ from mmpsy_jax.data.records import Corpus, Modality, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.evaluation.predictions import COLUMNS
-from mmpsy_jax.features import mel, text
+from mmpsy_jax.features import interview
+from mmpsy_jax.features.interview import Extractor
 from mmpsy_jax.files import write_atomically
-from mmpsy_jax.inference import interviews
+from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
+from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import trained
 
 # Participants, and bytes of windows, that are in memory together.
 CHUNK, CHUNK_BYTES = 128, 1 << 28
+HEADER = (*COLUMNS, *confidence.COLUMNS, "abstained")
 
 
 def predict(
@@ -42,7 +45,7 @@ def predict(
     Args:
       workdir: of a finished run.
       given: a folder or file of interviews (`interviews.py`), or a folder of built records.
-      output: csv to write, with the columns of `predictions.csv` and `abstained`.
+      output: csv to write, with the columns of `predictions.csv`, those of `confidence.py` and `abstained`.
       modalities: those that are read; the others count as absent. None for all of the run.
       abstain: leave the number out where an interview is unlike the training data.
 
@@ -58,19 +61,24 @@ def predict(
             raise one_of("modality", name, model.modalities)
     ensemble = Ensemble(model)
     usual = Usual(model, modalities or tuple(model.modalities))
+    sure = confidence.Confidence(model)
+    for line in sure.statements(ensemble.tasks):
+        print(line, file=sys.stderr)
     failures: list[Failure] = []
-    if _is_records(Path(given)):
+    if is_records(Path(given)):
         chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
     else:
         chunks = _interview_chunks(model, Path(given), modalities, failures)
     rows: list[tuple[str, ...]] = []
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
-        said = ensemble.predict(corpus, members)
-        reasons = [usual.reason(corpus, i) for i in members.tolist()]
+        said, distances = ensemble.predict(corpus, members)
+        far = distances.mean(axis=0).tolist()
+        reasons = [usual.reason(corpus, i, far[at]) for at, i in enumerate(members.tolist())]
         ids = [corpus.participants[i] for i in members.tolist()]
+        cells = {task.name: _cells(sure, task, said[task.name]) for task in ensemble.tasks}
         rows += [
-            _row(ids[i], task.name, task.kind, said[task.name][:, i], reasons[i], abstain)
+            _row(ids[i], task.name, {} if reasons[i] and abstain else cells[task.name][i], reasons[i])
             for i in range(len(ids))
             for task in ensemble.tasks
         ]
@@ -84,7 +92,7 @@ def predict(
     return failures
 
 
-def _is_records(path: Path) -> bool:
+def is_records(path: Path) -> bool:
     return path.is_dir() and any(any(path.glob("*/" * depth + CORPUS_CARD)) for depth in range(4))
 
 
@@ -100,18 +108,13 @@ def _interview_chunks(
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     wanted = tuple(modalities or model.modalities)
-    _check_readable(model, wanted)
     found, failed = interviews.find(given)
     failures += failed
-    if "text" in wanted and model.modalities["text"].kind != "ids" and any(one.answers for one in found):
-        raise InputError(
-            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
-            "computed here yet: give built records, or give --modalities=audio to count all text as absent"
-        )
+    extractors = extractors_for(model, wanted, found, given)
     ids, records = [], []
     for number, one in enumerate(found, 1):
         try:
-            records.append(record_of(one, model.modalities, wanted))
+            records.append(record_of(one, model.modalities, extractors))
             ids.append(one.participant)
         except InputError as error:
             failures.append(Failure(one.participant, str(error)))
@@ -121,55 +124,72 @@ def _interview_chunks(
             ids, records = [], []
 
 
-def _check_readable(model: trained.Trained, wanted: Sequence[str]) -> None:
-    """Raises InputError where a run reads windows that are not made here."""
-    audio = model.modalities.get("audio")
-    ours = (mel.BANDS, mel.FRAMES_PER_WINDOW)
-    if "audio" in wanted and audio and (audio.shape != ours or audio.time_axis != 1 or audio.kind != "features"):
+def extractors_for(
+    model: trained.Trained, wanted: Sequence[str], found: Sequence[Interview], given: Path
+) -> dict[str, Extractor]:
+    """What makes the inputs of a run from the recordings and transcripts that were found.
+
+    Raises:
+      InputError: the run reads windows that are not made here.
+    """
+    made = {name: interview.extractor_of(name, model.card["modalities"][name]) for name in wanted}
+    if "audio" in wanted and made["audio"] is None:
+        default = interview.make_extractor("audio", None)
         raise InputError(
-            f"the run reads audio windows of shape {audio.shape}, but those of recordings are log-mel windows of shape "
-            f"{ours}: give built records"
+            f"the run reads audio windows of shape {model.modalities['audio'].shape}, but those of recordings are "
+            f"log-mel windows of shape {default.shape}: give built records"
         )
+    if "text" in wanted and made["text"] is None and any(one.answers for one in found):
+        raise InputError(
+            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
+            "computed here yet: give built records, or give --modalities=audio to count all text as absent"
+        )
+    return {name: extractor for name, extractor in made.items() if extractor is not None}
 
 
-def record_of(one: Interview, modalities: Mapping[str, Modality], wanted: Sequence[str]) -> dict[str, Any]:
+def record_of(
+    one: Interview, modalities: Mapping[str, Modality], extractors: Mapping[str, Extractor]
+) -> dict[str, Any]:
     """The inputs of an interview as a record has them, made by the code that the builders use.
 
     Args:
       one: the interview.
       modalities: of the run.
-      wanted: names of those that are read.
+      extractors: of those that are read.
 
     Raises:
       InputError: a recording that cannot be read, or nothing that is of use to the run.
     """
-    if one.recordings and "audio" in wanted:
-        return mel.record(one.recordings, modalities["audio"].dtype)
-    if one.answers and "text" in wanted:
-        return text.record(one.answers, one.questions)
-    raise InputError(f"holds nothing of what is read ({', '.join(wanted)})")
+    dtypes = {name: modalities[name].dtype for name in extractors}
+    record, notes = interview.record(one.recordings, one.transcript, extractors, dtypes)
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return record
 
 
-def _row(
-    participant: str, task: str, kind: str, said: Float[np.ndarray, " t"], reason: str, abstain: bool
-) -> tuple[str, ...]:
-    number = "" if reason and abstain else repr(float(said.mean()))
-    cells: Mapping[str, str] = {
+def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m"]) -> list[dict[str, str]]:
+    """Per participant, the cells that hold numbers."""
+    column = "y_prob" if task.kind == "binary" else "y_pred"
+    means = said.mean(axis=0).tolist()
+    return [{column: repr(mean), **more} for mean, more in zip(means, sure.cells(task, said), strict=True)]
+
+
+def _row(participant: str, task: str, numbers: Mapping[str, str], reason: str) -> tuple[str, ...]:
+    cells = {
         "participant_id": escape(participant),
         "split": "test",
         "fold": "-1",  # as seed: the mean over all of them
         "seed": "-1",
         "task": escape(task),
-        "y_true": "",
-        "y_prob": number if kind == "binary" else "",
-        "y_pred": number if kind != "binary" else "",
+        "abstained": reason,
+        **numbers,
     }
-    return (*(cells[name] for name in COLUMNS), reason)
+    return tuple(cells.get(name, "") for name in HEADER)
 
 
 def _write(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow((*COLUMNS, "abstained"))
+    writer.writerow(HEADER)
     writer.writerows(rows)
     write_atomically(path, buffer.getvalue())

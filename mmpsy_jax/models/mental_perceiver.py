@@ -67,6 +67,8 @@ class Rates(NamedTuple):
 
 
 NO_DROPOUT = Rates()
+# The key of the outputs that holds a participant's embedding instead of a task.
+EMBEDDING = "embedding"
 
 
 def drop_modalities(key: jax.Array, present: Bool[Array, "b m"], rate: Rate) -> Bool[Array, "b m"]:
@@ -110,17 +112,18 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
-        """Outputs per task.
+        """Outputs per task, and the embedding of each participant.
 
         Args:
           batch: one group of a packed batch (docs/architecture.md): of each modality `<modality>` [s *shape],
             `<modality>_length`, `<modality>_start_s` and `<modality>_row` [s], where s differs between modalities, and
-            `valid` [b].
+            `valid` [b]. Who explains a prediction adds `<modality>_keep` (bool [s n]), which hides tokens.
           rates: of dropout; where any is not zero a "dropout" rng is needed.
 
         Returns:
           binary: one logit per class [b 2], a softmax over them gives the probabilities; ordinal: cumulative logits
           [b c-1] of "band is above k", descending in k; regression: [b 1], the score as a fraction of its maximum.
+          `EMBEDDING`: [b width], the mean of the latents that the priors read, by which strange input is known.
         """
         dtype = jnp.dtype(self.dtype)
         rows = batch["valid"].shape[0]
@@ -128,7 +131,9 @@ class Model(nn.Module):
         sizes = {"heads": self.heads_attention, "expansion": self.expansion, "dtype": dtype}
         encoder = perceiver.Encoder(self.latents, absorb=self.absorb, **sizes, name="encoder")
         stack = perceiver.LatentStack(self.layers, remat=self.remat, **sizes, name="latent_stack")
-        return self.decode(stack(encoder(inputs, rows, rates.dropout), rates.dropout), pooled, rates.dropout, dtype)
+        latents = stack(encoder(inputs, rows, rates.dropout), rates.dropout)
+        outputs = self.decode(latents, pooled, rates.dropout, dtype)
+        return {**outputs, EMBEDDING: latents.astype(jnp.float32).mean(axis=1)}
 
     def tokens(
         self, batch: PyTree, rows: int, rates: Rates, dtype: jnp.dtype
@@ -149,6 +154,7 @@ class Model(nn.Module):
                 tokens, mask = perceiver.FramesAdapter(self.width, self.patch, dtype, name=name)(values, length)
             else:
                 tokens, mask = perceiver.FeaturesAdapter(self.width, dtype, name=name)(values, length)
+            mask = mask & batch.get(f"{modality.name}_keep", True)
             pooled.append(bag if modality.kind == "ids" else perceiver.masked_mean(tokens, mask, row, rows))
             n = tokens.shape[1]
             steps = (jnp.arange(n, dtype=jnp.float32) + 0.5) * (self.window_seconds / n)

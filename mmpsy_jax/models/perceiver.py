@@ -418,7 +418,8 @@ class IdsAdapter(nn.Module):
     """Integer features per token (n-gram ids) to tokens: the sum of their learned embeddings; id 0 is nothing.
 
     Returns tokens, their mask, and the embedding of each participant's bag of n-grams (`bag_weights`). The weight of an
-    id in the bag is the variable `fitted/idf`, which whoever trains the network fits on the training participants.
+    id in the bag is the variable `fitted/idf`, which whoever trains the network fits on the training participants. What
+    each embedding counts (1, or 0 where there is none) takes a summand, `perturbations/present`, by which it is scaled.
     """
 
     width: int
@@ -432,7 +433,7 @@ class IdsAdapter(nn.Module):
     ) -> tuple[Float[Array, "s n d"], Bool[Array, "s n"], Float[Array, "b d"]]:
         table = self.param("embedding", nn.initializers.normal(self.scale), (self.vocabulary, self.width))
         # Whole n-grams are dropped, so that no single one is relied on.
-        present = Dropout()((ids > 0).astype(self.dtype), rate)
+        present = self.perturb("present", Dropout()((ids > 0).astype(self.dtype), rate))
         embedded = table.astype(self.dtype)[ids]
         tokens = jnp.einsum("snkd,snk->snd", embedded, present)
         idf = self.variable("fitted", "idf", jnp.ones, (self.vocabulary,)).value

@@ -23,7 +23,7 @@ from mmpsy_jax.encoders.checkpoint import read_json
 from mmpsy_jax.encoders.config import build
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.models import perceiver
-from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Head, Modality, Rates
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Head, Modality, Rates
 
 SAMPLE_RATE = 16_000
 _SCALE = 32768.0  # of the records' 16-bit samples
@@ -107,8 +107,8 @@ class Model(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b 2"]]:
-        """Outputs per task: one logit per class.
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b _"]]:
+        """One logit per class of each task [b 2], and the embedding of each participant [b d].
 
         Args:
           batch: one group of a packed batch (docs/architecture.md).
@@ -128,7 +128,7 @@ class Model(nn.Module):
         samples = batch[name][..., 0].astype(jnp.float32) / _SCALE
         states, mask = self.encode(samples, length)
         pooled = perceiver.masked_mean(states, mask & (length > 0)[:, None], row, rows)
-        outputs = {}
+        outputs = {EMBEDDING: pooled}
         for head in self.heads:
             x = perceiver.Dropout()(pooled, rates.dropout)
             x = jnp.tanh(nn.Dense(pooled.shape[-1], name=f"{head.name}_dense")(x))

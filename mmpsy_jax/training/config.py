@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
+from mmpsy_jax.files import flatten, write_json
 
 # Fields that may differ when a run is taken up again: they change how it runs, not what it computes.
 FREE_ON_RESUME = (
@@ -149,14 +149,6 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): jsonable(v) for k, v in value.items()}
     return [jsonable(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """{"data.batch_size": 32, ...}"""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    parts = [flatten(v, f"{prefix}.{k}" if prefix else k) for k, v in value.items()]
-    return {k: v for part in parts for k, v in part.items()}
 
 
 def saved_fields(workdir: Path) -> dict[str, Any]:

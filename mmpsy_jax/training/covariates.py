@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import flags, near_duplicates
-from mmpsy_jax.features import table
+from mmpsy_jax.features import manifest, table
 from mmpsy_jax.training.loop import Run
 
 AUDIO = "audio"
@@ -56,7 +56,7 @@ def sound(corpus: Corpus) -> Sound | None:
 
 
 def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
-    """Texts of all participants, from the table that the corpus was built from, where it is at hand.
+    """Texts of all participants, from the table or manifest that the corpus was built from, where it is at hand.
 
     They are read into memory for the TF-IDF baselines and the search for near-duplicates, and written nowhere.
     """
@@ -64,7 +64,9 @@ def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
     if not source or not Path(source).exists():
         logging.info("no transcripts at hand: the TF-IDF baselines and the search for near-duplicates do without")
         return None
-    texts = table.transcripts(source)
+    texts = (manifest.transcripts if manifest.is_manifest(Path(source)) else table.transcripts)(Path(source))
+    if not any(texts.values()):
+        return None
     missing = set(corpus.participants) - texts.keys()
     if missing:
         logging.warning(

@@ -6,7 +6,7 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -32,7 +32,7 @@ from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.logger import RunLogger
 from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.selection import Selection, quick_metrics
-from mmpsy_jax.training.step import Programs, compile_for, evaluated
+from mmpsy_jax.training.step import compile_for, evaluated
 
 SPLITS = ("train", "validation", "test")
 _asked = itertools.count(1)  # how often this process has asked whether to stop
@@ -140,7 +140,7 @@ def train(run: Run) -> Predictions:
     # --- loop: the device never waits for a read-out; metrics are fetched one log interval late -----------------------
     began = time.monotonic() - seconds
     steps_unread: list[tuple[int, PyTree]] = []
-    evaluator = Evaluator(run, tasks, shape, mesh, programs)
+    evaluator = Evaluator(run, tasks, shape, mesh, programs.predict)
 
     def save(step: int, value: float | None) -> None:
         progress = {
@@ -205,10 +205,10 @@ class Evaluator:
         tasks: tuple[Task, ...],
         shape: batching.Batching,
         mesh: jax.sharding.Mesh,
-        programs: Programs,
+        predict: Callable[[PyTree, PyTree], PyTree],
     ):
-        """Keeps what `scores` and `predictions` need."""
-        self.run, self.tasks, self.shape, self.mesh, self.programs = run, tasks, shape, mesh, programs
+        """Keeps what `scores` and `predictions` need; `predict` as of `step.Programs`."""
+        self.run, self.tasks, self.shape, self.mesh, self.predict = run, tasks, shape, mesh, predict
         self._loaders: dict[str, Loader] = {}
 
     def close(self) -> None:
@@ -217,14 +217,14 @@ class Evaluator:
             loader.close()
 
     def outputs(self, evaluated: PyTree, split: str) -> tuple[dict[str, np.ndarray], Int[np.ndarray, " n"], dict]:
-        """Network outputs per task, corpus index of each row, and (sum, weight) of each task's loss."""
+        """Network outputs by name, corpus index of each row, and (sum, weight) of each task's loss."""
         if split not in self._loaders:
             self._loaders[split] = _loader(self.run, self.shape, self.mesh, split, training=False)
         self._loaders[split].rewind()
-        parts = jax.device_get([self.programs.predict(evaluated, batch) for batch in self._loaders[split]])
+        parts = jax.device_get([self.predict(evaluated, batch) for batch in self._loaders[split]])
         index = np.concatenate([p["index"] for p in parts])
         real = index >= 0
-        outputs = {t.name: np.concatenate([p["outputs"][t.name] for p in parts])[real] for t in self.tasks}
+        outputs = {name: np.concatenate([p["outputs"][name] for p in parts])[real] for name in parts[0]["outputs"]}
         sums = {t.name: np.sum([p["sums"][t.name] for p in parts], axis=0) for t in self.tasks}
         return outputs, index[real], sums
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.models.mental_perceiver import Modality, Rates
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
@@ -25,8 +25,10 @@ def network(
     """The network of a config; arguments as of `build`.
 
     Raises:
-      InputError: an unknown model or argument.
+      InputError: an unknown model or argument, or a task whose name is taken.
     """
+    if any(task.name == EMBEDDING for task in tasks):
+        raise InputError(f"config.tasks: the name {EMBEDDING!r} is taken by an output of the network: choose another")
     arguments = {k: v for k, v in config.model.items() if k != "name" and k not in RATES.values()}
     try:
         return models.build(

@@ -34,8 +34,9 @@ class ReplicaPrograms:
             "map": lambda arrays, *stacked: jax.lax.map(lambda x: self._if_active(arrays, *x), stacked),
         }
         both = (over, meshes.replicated(self.mesh))  # every process reads the metrics of all replicas
-        self.layouts = {name: jax.jit(run, donate_argnums=1, out_shardings=both) for name, run in many.items()}
-        self._at = jax.jit(self._chunk_at)
+        jit = functools.partial(jax.jit, compiler_options=compiler_options())
+        self.layouts = {name: jit(run, donate_argnums=1, out_shardings=both) for name, run in many.items()}
+        self._at = jit(self._chunk_at)
         self._put_back = jax.jit(
             lambda states, new, at: jax.tree.map(lambda x, y: x.at[at].set(y), states, new),
             donate_argnums=0,
@@ -57,7 +58,7 @@ class ReplicaPrograms:
             out_shardings=over,
         )
         self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, evaluated(states)), out_shardings=over)
-        self._predict_at = jax.jit(
+        self._predict_at = jit(
             lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan))
         )
         all_of = {
@@ -65,7 +66,7 @@ class ReplicaPrograms:
             "map": lambda arrays, *stacked: jax.lax.map(lambda x: self._predict_one(arrays, *x), stacked),
         }
         whole = meshes.replicated(self.mesh)
-        self._predict_all = {name: jax.jit(run, out_shardings=whole) for name, run in all_of.items()}
+        self._predict_all = {name: jit(run, out_shardings=whole) for name, run in all_of.items()}
 
     def _chunk(self, arrays: PyTree, state: PyTree, plan: PyTree, values: PyTree, active: jax.Array) -> PyTree:
         """Steps of one replica; one that has stopped keeps its state."""
@@ -142,6 +143,12 @@ class ReplicaPrograms:
 def _slice(at: jax.Array, *stacked: PyTree) -> PyTree:
     """The trees of the replica at one place."""
     return jax.tree.map(lambda x: x[at], stacked)
+
+
+def compiler_options() -> dict[str, bool] | None:
+    """Without Triton's kernels for products on a GPU: trying them took a third of the time of compiling there, and the
+    small products of many replicas were no faster by them (docs/benchmarks/cross_validation.md)."""
+    return {"xla_gpu_enable_triton_gemm": False} if jax.default_backend() == "gpu" else None
 
 
 def at_once() -> int:

@@ -119,8 +119,8 @@ def evaluate(
         thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items()}
         calls.write_csv(workdir / calls.FILE, tested, times, thresholds)
         over_calls = calls.pictures(tested, times)
-    beside = {"curves": curves, "context": context, "baselines": known.baselines, "calls": over_calls}
-    content = report.write_report(workdir, made, predictions, tasks, **beside)
+    shown = {"curves": curves, "context": context, "baselines": known.baselines, "calls": over_calls}
+    content = report.write_report(workdir, made, predictions, tasks, **shown)
     cards.write_card(workdir, content)
     return content
 
@@ -128,7 +128,7 @@ def evaluate(
 def start_times(corpus: Corpus, wanted: set[str]) -> dict[str, float]:
     """Where some participants begin in seconds: segments in their call."""
     return {
-        name: float(corpus.reader.read(i, ["window_start_s", "participant"])["window_start_s"][0])
+        name: float(corpus.reader.read(i, ["window_start_s"])["window_start_s"][0])
         for i, name in enumerate(corpus.participants)
         if name in wanted
     }

@@ -12,8 +12,8 @@ from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.training import embedding, trained, trainings
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import trained, trainings
 from mmpsy_jax.training.config import claim_workdir, saved_fields
 from mmpsy_jax.training.mesh import wait_for_all
 
@@ -48,10 +48,11 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
         early = jax.default_backend() != "cpu" and main
         known = pool.submit(_beside, config, tasks, corpus, planned) if early else None
         parts = trainings.train_all(planned, workdir / "replicas")
+        embedding.write(planned)
     if not main:
         return {}
-    trained.describe(config, corpus, planned, workdir)
     predictions = Predictions.concatenate(parts)
+    trained.describe(config, corpus, planned, workdir, predictions)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds

@@ -22,8 +22,9 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.files import flatten
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training.config import flatten, jsonable
+from mmpsy_jax.training.config import jsonable
 from mmpsy_jax.training.hyper import is_dynamic
 from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 

@@ -3,7 +3,9 @@
 | file | holds |
 |---|---|
 | `model.safetensors`, one per training | the best parameters and what was fitted, by path (`params/network/...`) |
-| `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training |
+| `embedding.safetensors`, one per fold | where its participants lie in the network (`embedding.py`) |
+| `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training, and what |
+| | calibrates its numbers (`evaluation/calibration.py`, `of_run`) |
 | `config.json`, one per run | the config (written when the run began) |
 """
 
@@ -25,14 +27,17 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import calibration
+from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import typical
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import flatten, write_atomically, write_json
+from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training.config import default, flatten, jsonable
+from mmpsy_jax.training.config import default, jsonable
 from mmpsy_jax.training.hyper import overlay
 
-WEIGHTS, CARD, FORMAT = "model.safetensors", "model.json", 1
+WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 # Participants whose inputs are read again to see what is usual.
 SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
@@ -48,31 +53,40 @@ def save_weights(folder: Path, evaluated: PyTree, name: str = WEIGHTS) -> None:
     """Writes a safetensors file atomically.
 
     Args:
-      evaluated: numpy arrays, from `step.evaluated`.
+      evaluated: numpy arrays, such as those of `step.evaluated`.
     """
     flat = traverse_util.flatten_dict(evaluated, sep="/")
     write_atomically(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}))
 
 
 def load_weights(path: Path) -> PyTree:
-    """The tree that `save_weights` wrote.
+    """The tree of a model that `save_weights` wrote.
 
     Raises:
       InputError: not there, or damaged.
     """
-    try:
-        flat = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({str(error)[:200]}): start the training again to write it"
-        ) from error
+    flat = load_arrays(path)
     made = traverse_util.flatten_dict(_EMPTY, keep_empty_nodes=True, sep="/")
     # Whatever has no array (an objective without parameters) is an empty dictionary.
     kept = {name: value for name, value in made.items() if not any(key.startswith(f"{name}/") for key in flat)}
     return traverse_util.unflatten_dict({**kept, **flat}, sep="/")
 
 
-def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path) -> None:
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by name.
+
+    Raises:
+      InputError: not there, or damaged.
+    """
+    try:
+        return safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({str(error)[:200]}): start the training again to write it"
+        ) from error
+
+
+def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path, predictions: Predictions) -> None:
     """Writes `model.json`.
 
     Args:
@@ -80,6 +94,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
       corpus: that it was trained on.
       runs: its trainings (`loop.Run`).
       workdir: of the whole run.
+      predictions: of all trainings.
     """
     ours = flatten(jsonable(config))
     members = np.unique(np.concatenate([one.splits["train"] for one in runs]))
@@ -100,6 +115,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
             for one in runs
         ],
         "usual": usual(corpus, names, members),
+        "calibration": calibration.of_run(predictions, from_config(config.tasks)),
     }
     write_json(workdir / CARD, card)
 
@@ -138,12 +154,20 @@ def _known(corpus: Corpus, name: str, members: np.ndarray) -> Bool[np.ndarray, "
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training of a finished run: its config, its best parameters (`step.evaluated`), and which one it is."""
+    """One training of a finished run.
+
+    Attributes:
+      config: of this training.
+      evaluated: its best parameters (`step.evaluated`).
+      fold, seed: which one it is.
+      embedding: where its participants lie in the network (`embedding.fit`); None but for the first of its fold.
+    """
 
     config: ConfigDict
     evaluated: PyTree
     fold: int
     seed: int
+    embedding: Mapping[str, np.ndarray] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,12 +214,14 @@ def load(workdir: str | Path) -> Trained:
             name: Modality(e["kind"], tuple(e["shape"]), e["time_axis"], e.get("vocabulary"), np.dtype(e["dtype"]))
             for name, e in card["modalities"].items()
         }
+        first = {one["fold"]: one for one in reversed(card["trainings"])}
         trainings = tuple(
             Training(
                 overlay(config, one["fields"]),
                 load_weights(workdir / one["folder"] / WEIGHTS),
                 one["fold"],
                 one["seed"],
+                load_arrays(workdir / one["folder"] / EMBEDDING) if one is first[one["fold"]] else None,
             )
             for one in card["trainings"]
         )

@@ -119,11 +119,11 @@ def test_card_of_the_demo_says_that_it_is_synthetic(built):
     assert "Apache-2.0" in str(issues(built / "croissant.json").license)
 
 
-def test_neither_file_names_a_participant(built):
+def test_no_file_names_a_participant(built):
     records = tfds.builder_from_directory(built).as_data_source(split="train")
     ids = {record["participant"].decode() for record in records}
     assert ids and all(name.startswith("user_") for name in ids)
-    for name in ("README.md", "croissant.json"):
+    for name in ("README.md", "DATASHEET.md", "croissant.json"):
         assert "user_" not in (built / name).read_text()
 
 
@@ -150,6 +150,25 @@ def test_card_of_the_release(folder):
     assert "Identical windows of different participants: 3, of these in different splits: 1." in text
     assert "secret_folder" not in text + (folder / "croissant.json").read_text()
     assert "clear text" not in text
+
+
+def test_datasheet_has_the_seven_sections_and_blanks_for_people(folder):
+    card.write_card(folder, RELEASED)
+    text = (folder / "DATASHEET.md").read_text()
+    sections = ["Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance"]
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == sections
+    assert "**How many are there?** 1,000 participants: 700 in train, 100 in validation, 200 in test." in text
+    assert "**Who paid for it?** *To be filled in by a person.*" in text
+    assert "3 identical windows of different participants (1 across splits)" in text
+    assert "1 participants were left out" in text and "someone" not in text and "secret_folder" not in text
+    assert "Under which licence?** MIT;" in text and "not a diagnostic device" in text and "SYNTHETIC" not in text
+
+
+def test_datasheet_of_the_demo_says_that_it_is_synthetic(built):
+    text = (built / "DATASHEET.md").read_text()
+    assert "**SYNTHETIC.**" in text and "Under which licence?** Apache-2.0;" in text
+    assert "**Did people know, and did they consent?** Does not apply: synthetic." in text
+    assert "40 participants" in text and text.count("To be filled in") < 10
 
 
 def test_croissant_of_the_release(folder):
@@ -183,9 +202,10 @@ def test_ids_are_not_sold_as_anonymous(folder):
 
 def test_same_corpus_gives_the_same_bytes(folder):
     card.write_card(folder, RELEASED)
-    first = [(folder / name).read_bytes() for name in ("README.md", "croissant.json")]
-    card.write_card(folder, RELEASED)  # the second time both files are there and must not list themselves
-    assert [(folder / name).read_bytes() for name in ("README.md", "croissant.json")] == first
+    names = ("README.md", "DATASHEET.md", "croissant.json")
+    first = [(folder / name).read_bytes() for name in names]
+    card.write_card(folder, RELEASED)  # the second time all files are there and must not list themselves
+    assert [(folder / name).read_bytes() for name in names] == first
 
 
 @pytest.mark.parametrize("damage", ["sha256", "contentUrl", "encodingFormat"])

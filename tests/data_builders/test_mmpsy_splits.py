@@ -87,3 +87,24 @@ def test_written_ids_must_be_disjoint():
         splits.assert_disjoint({"train": ["a", "b"], "test": ["a"]})
     with pytest.raises(InputError, match="'b' is in train and again in train"):
         splits.assert_disjoint({"train": ["b", "b"]})
+
+
+def test_a_small_corpus_is_cut_by_rank_where_the_hash_leaves_a_split_empty():
+    few = [f"p{number}" for number in range(1, 31)]
+    with pytest.raises(InputError, match="is in validation"):
+        splits.assign(few)
+    ranked = splits.assign(few, may_rank=True)
+    assert [list(ranked.values()).count(split) for split in splits.SPLITS] == [21, 3, 6]
+    order = sorted(few, key=splits.position)
+    assert [ranked[name] for name in order] == ["train"] * 21 + ["validation"] * 3 + ["test"] * 6
+    many = [f"p{number}" for number in range(300)]
+    assert splits.assign(many, may_rank=True) == splits.assign(many)
+    with pytest.raises(InputError, match="every split needs at least one"):
+        splits.assign(few[:2], may_rank=True)
+
+
+def test_splits_that_the_source_lists():
+    listed = {"a": "train", "b": "validation", "c": "test", "d": "train"}
+    assert splits.assign(["c", "a", "b"], listed=listed) == {"c": "test", "a": "train", "b": "validation"}
+    with pytest.raises(InputError, match="is in test"):
+        splits.assign(["a", "b"], listed=listed)

@@ -97,7 +97,12 @@ def test_what_each_kind_gains():
     curve = screen["test"]["decision_curve"]
     assert all(len(curve[name]) == 50 for name in ("thresholds", "model", "low", "high", "treat_all"))
     assert len(curve["baselines"]["worse"]) == 50 and np.mean(curve["model"]) > np.mean(curve["baselines"]["worse"])
-    assert screen["test"]["recalibration"]["fitted_on"] == "validation"
+    recalibrated = screen["test"]["recalibration"]
+    assert recalibrated["fitted_on"] == "validation"
+    for cell in (
+        recalibrated[method][metric] for method in ("temperature", "isotonic") for metric in ("brier", "log_loss")
+    ):
+        assert cell["low"] < cell["value"] < cell["high"]
     assert bands["test"]["conformal"]["coverage"] > 0.75 and bands["test"]["conformal"]["n_calibration"] == 80
     assert [one["n"] for one in bands["test"]["bands"]] == np.sum(bands["test"]["confusion"], axis=1).tolist()
     assert score["test"]["conformal"]["coverage"] > 0.75

@@ -150,7 +150,9 @@ def test_tripod_items_are_all_there_and_filled_in_where_known(full):
     assert all(one["asks"] for one in tripod.items(full))
     by_people = ("2", "3a", "4", "5b", "17", "18a", "19", "25", "26")
     assert all(blank[number] is None for number in by_people)
-    assert [blank[number] for number in ("7", "12a", "12c", "18f")] == [None] * 4, "not known of a foreign table"
+    of_trainings = ("7", "12a", "12c", "12g", "18f", "22", "27a")
+    assert all(blank[number] is None for number in of_trainings), "not known of a foreign table"
+    assert blank["12f"].endswith("fitted on validation: phq_screen.") and blank["24"].endswith("phq_screen.")
     config = {"model": {"name": "perceiver"}, "total": "3 epochs", "objective": {"class_weights": "none"}}
     corpus = {"dataset": "mmpsy", "config": "demo", "modalities": {"audio": {"shape": [80, 1800]}}}
     environment = {"mmpsy_jax": "0.1.0", "revision": "abc"}
@@ -159,6 +161,7 @@ def test_tripod_items_are_all_there_and_filled_in_where_known(full):
     assert "120 participants" in filled["10"] and "AUROC" in filled["23a"] and "by age" in filled["14"]
     assert "perceiver" in filled["12c"] and "abc" in filled["18f"] and "none" in filled["13"] and filled["20a"]
     assert filled["12a"].startswith("By participant: one division")
+    assert "launch.py export" in filled["22"] and "abstains" in filled["27a"] and "predictions.csv" in filled["12g"]
     assert "[80, 1800]" in filled["9b"] and "Synthetic" in filled["5a"]
 
 

@@ -3,12 +3,14 @@
 import jax
 import numpy as np
 import pytest
+import scipy.special
 
 from data_builders.mmpsy import cli
 from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import run, trained, trainings
+from mmpsy_jax.training import embedding, run, trained, trainings
 from mmpsy_jax.training.config import claim_workdir
 from mmpsy_jax.training.fitted import fit
 from mmpsy_jax.training.step import evaluated
@@ -22,6 +24,17 @@ def config_of(built):
     config.evaluation.baselines = False
     config.replicas.layout = "sequence"
     return config
+
+
+def made_up(tasks, corpus):
+    """Predictions of everybody as if on validation, right but for noise."""
+    rng, parts = np.random.default_rng(0), []
+    for task in tasks:
+        truth = task.targets(corpus.labels[task.label])
+        noisy = np.nan_to_num(truth) + rng.normal(0, 1, len(truth))
+        column = {"y_prob": scipy.special.expit(noisy)} if task.kind == "binary" else {"y_pred": noisy}
+        parts.append(Predictions.build(corpus.participants, task.name, truth, split="validation", **column))
+    return Predictions.concatenate(parts)
 
 
 @pytest.fixture(scope="session")
@@ -45,12 +58,13 @@ def heard(tmp_path_factory):
     config.model.patch = 60
     claim_workdir(config, workdir, writes=True)
     (one,), _ = trainings.plan(config, from_config(config.tasks), corpus, workdir)
-    ensemble = Ensemble(trained.Trained({}, corpus.modalities, (trained.Training(config, {}, 0, 0),)))
+    ensemble = Ensemble(trained.Trained({}, corpus.modalities, (trained.Training(config, {}, 0, 0, {}),)))
     functions = ensemble.functions(config, ensemble.shape(config, corpus))
     members = one.splits["test"][:8]
     (batch,) = ensemble.batches(corpus, members, ensemble.shape(config, corpus), None)
     fitted = fit(config, ensemble.tasks, ensemble.shape(config, corpus).modalities, corpus, one.splits["train"])
     state = jax.jit(functions.init)(np.int32(0), batch, fitted)
     trained.save_weights(workdir, jax.device_get(evaluated(state)))
-    trained.describe(config, corpus, [one], workdir)
+    embedding.write([one])
+    trained.describe(config, corpus, [one], workdir, made_up(ensemble.tasks, corpus))
     return built, workdir

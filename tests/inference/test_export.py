@@ -46,7 +46,7 @@ def test_the_loader_gives_the_predictions_without_the_package(which, request, tm
     ensemble = Ensemble(model)
     corpus = ensemble.fitting(open_corpus(built))
     members = np.arange(0, len(corpus), 5)
-    wanted = {name: said.mean(axis=0) for name, said in ensemble.predict(corpus, members).items()}
+    wanted = {name: said.mean(axis=0) for name, said in ensemble.predict(corpus, members)[0].items()}
     arrays = {}
     for i in members.tolist():
         record = corpus.read(i)

@@ -84,3 +84,28 @@ def test_random_content_never_raises(tmp_path):
         (tmp_path / f"{number}{kind}").write_bytes(content)
     found, failures = interviews.find(tmp_path)
     assert found and len(failures) > 100
+
+
+def test_a_manifest(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / "words.csv").write_text("word,start,end\nhello,0,1\nthere,1,2\n")
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    lines = [
+        "participant,recording,transcript,label:phq9",
+        "p10,a.wav,words.csv,",
+        "p2,,bad.txt,3",
+        "p3,,,4",
+        "p4,absent.wav,,5",
+        "p5,a.wav,,",
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    found, failures = interviews.find(tmp_path / "m.csv")
+    assert [one.participant for one in found] == ["p5", "p10"]
+    words = found[1].transcript
+    assert found[1].answers == ["hello there"] and len(words.times) == len(words.text)
+    assert found[0].recordings == [tmp_path / "a.wav"] and found[0].transcript.answers == ()
+    reasons = {failure.what: failure.reason for failure in failures}
+    assert "not UTF-8" in reasons["p2"] and "neither a recording nor a transcript" in reasons["p3"]
+    assert "no such file" in reasons["p4"] and len(reasons) == 3
+    _, failures = interviews.find(tmp_path)
+    assert any("give it by itself" in failure.reason for failure in failures)

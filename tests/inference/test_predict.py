@@ -2,17 +2,21 @@
 
 import csv
 import json
+import math
+import shutil
 import sys
 
 import numpy as np
 import pytest
+import scipy.special
 import soundfile
 
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.features import text
-from mmpsy_jax.inference import interviews
+from mmpsy_jax.features.mel import LogMel
+from mmpsy_jax.features.text import NGrams
+from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import predict, record_of
@@ -36,7 +40,8 @@ def test_a_transcript_gives_the_bits_of_its_record(texts):
     assert not failures and len(found) == len(corpus)
     position = {name: i for i, name in enumerate(corpus.participants)}
     for one in found:
-        record, ours = corpus.read(position[one.participant]), text.record(one.answers, one.questions)
+        record = corpus.read(position[one.participant])
+        ours = record_of(one, corpus.modalities, {"text": NGrams()})
         for name in ("text", "text_length", "window_start_s"):
             assert ours[name].dtype == record[name].dtype and ours[name].tobytes() == record[name].tobytes()
 
@@ -57,7 +62,8 @@ def test_folds_and_seeds_are_averaged(texts, tmp_path):
         card["trainings"] = card["trainings"][number : number + 1]
         alone = tmp_path / f"alone_{number}"
         (alone / card["trainings"][0]["folder"]).mkdir(parents=True)
-        for file in ("config.json", f"{card['trainings'][0]['folder']}/{trained.WEIGHTS}"):
+        folder = card["trainings"][0]["folder"]
+        for file in ("config.json", f"{folder}/{trained.WEIGHTS}", f"{folder}/{trained.EMBEDDING}"):
             (alone / file).write_bytes((workdir / file).read_bytes())
         (alone / "model.json").write_text(json.dumps(card))
         predict(alone, table, tmp_path / f"{number}.csv", abstain=False)
@@ -105,15 +111,48 @@ def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
     assert 0 <= float(made["good", "phq_score"]["y_pred"]) <= 27 and made["good", "phq_score"]["y_prob"] == ""
 
 
+def with_limits(workdir, folder, factor):
+    """A copy of a run whose limits of the embedding distance are multiplied."""
+    shutil.copytree(workdir, folder, ignore=shutil.ignore_patterns("checkpoints", "replicas"))
+    for file in folder.rglob(trained.EMBEDDING):
+        fitted = trained.load_arrays(file)
+        trained.save_weights(file.parent, {**fitted, "limit": fitted["limit"] * factor}, file.name)
+    return folder
+
+
 def test_the_model_abstains_with_a_reason_unless_told_not_to(texts, mixed, tmp_path):
+    workdir = with_limits(texts[2], tmp_path / "run", 100.0)  # two dozen participants say little of distances
     for name, abstain in (("kept", True), ("told", False)):
-        predict(texts[2], mixed, tmp_path / f"{name}.csv", abstain=abstain)
+        predict(workdir, mixed, tmp_path / f"{name}.csv", abstain=abstain)
     for row in rows(tmp_path / "kept.csv"):
         strange = row["participant_id"] == "english"
         assert (row["y_prob"] + row["y_pred"] == "") is strange
+        assert not (strange and any(row[name] for name in confidence.COLUMNS))
         assert ("unknown_pairs" in row["abstained"]) is strange and bool(row["abstained"]) is strange
     told = [row for row in rows(tmp_path / "told.csv") if row["participant_id"] == "english"]
     assert all(row["abstained"] and row["y_prob"] + row["y_pred"] for row in told) and len(told) == 3
+
+
+def test_limits_of_the_embedding_are_those_of_who_is_not_tested_in_the_fold(texts):
+    _, built, workdir = texts
+    ensemble, corpus = Ensemble(trained.load(workdir)), open_corpus(built)
+    _, distances = ensemble.predict(ensemble.fitting(corpus), np.arange(len(corpus)))
+    for fold in range(2):
+        names = read_csv(workdir / "predictions.csv").select(split="validation", fold=fold).participant_id
+        ours = distances[fold][np.isin(corpus.participants, names)]
+        names = read_csv(workdir / "predictions.csv").select(split="test", fold=fold).participant_id
+        learned = distances[fold][~np.isin(corpus.participants, names)]
+        assert np.quantile(ours, 0.999) <= 1 + 1e-3 and np.max(learned) == pytest.approx(1, rel=0.01)
+        assert (distances[fold] > 0).all()
+
+
+def test_the_model_abstains_far_from_the_embeddings_of_training(texts, tmp_path):
+    table, _, workdir = texts
+    for factor, strange in ((100.0, False), (1e-3, True)):
+        predict(with_limits(workdir, tmp_path / str(strange), factor), table, tmp_path / "out.csv")
+        for row in rows(tmp_path / "out.csv"):
+            assert ("embedding distance" in row["abstained"]) is strange
+            assert not strange or row["y_prob"] + row["y_pred"] == ""
 
 
 def test_questions_and_lines_of_a_transcript(mixed):
@@ -128,7 +167,7 @@ def test_a_workdir_without_a_model_gets_one_clear_error(texts, mixed, tmp_path, 
     workdir.mkdir()
     if damage != "nothing":
         for file in texts[2].rglob("*"):
-            if file.name in ("config.json", trained.CARD, trained.WEIGHTS):
+            if file.name in ("config.json", trained.CARD, trained.WEIGHTS, trained.EMBEDDING):
                 (workdir / file.relative_to(texts[2])).parent.mkdir(parents=True, exist_ok=True)
                 (workdir / file.relative_to(texts[2])).write_bytes(file.read_bytes())
     weights = workdir / "fold_1" / "seed_0" / trained.WEIGHTS
@@ -154,7 +193,8 @@ def test_a_workdir_without_a_model_gets_one_clear_error(texts, mixed, tmp_path, 
 
 def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp_path):
     _, built, workdir = texts
-    weights = sorted(workdir.rglob(trained.WEIGHTS))
+    weights = sorted([*workdir.rglob(trained.WEIGHTS), *workdir.rglob(trained.EMBEDDING)])
+    assert len(weights) == 4
     before = [file.read_bytes() for file in weights]
     predictions = (workdir / "predictions.csv").read_bytes()
     for file in weights:
@@ -181,11 +221,51 @@ def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
     assert [path.name for path in found["d"].recordings] == ["wav_9.wav", "wav_10.wav"]
     # The same windows as built records without text.
     model = trained.load(heard[1])
-    record = record_of(found["a"], model.modalities, ("audio",))
+    record = record_of(found["a"], model.modalities, {"audio": LogMel()})
     corpus = corpus_of(["a"], [record], model.modalities, model.card)
-    said = Ensemble(model).predict(corpus, np.arange(1))["phq_score"]
-    np.testing.assert_allclose(said.mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
+    said, _ = Ensemble(model).predict(corpus, np.arange(1))
+    np.testing.assert_allclose(said["phq_score"].mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
     assert not corpus.has["text"][0] and corpus.has["audio"][0]
+
+
+def test_numbers_come_with_calibrated_ones_and_bands(heard, tmp_path, capsys):
+    assert predict(heard[1], heard[0], tmp_path / "out.csv", abstain=False) == []
+    said = capsys.readouterr().err.splitlines()
+    assert said[:3] == [
+        "phq_screen: calibrated by temperatures fitted on validation",
+        "phq_bands: y_set has the nominal coverage 90%, not measured",
+        "phq_score: y_low to y_high has the nominal coverage 90%, not measured",
+    ]
+    card = json.loads((heard[1] / "model.json").read_text())["calibration"]["tasks"]
+    for row in rows(tmp_path / "out.csv"):
+        filled = {name for name in confidence.COLUMNS if row[name]}
+        if row["task"] == "phq_screen":
+            log_odds = scipy.special.logit(float(row["y_prob"])) / card["phq_screen"]["temperatures"]["0"]
+            assert float(row["y_prob_calibrated"]) == pytest.approx(scipy.special.expit(log_odds), rel=1e-6)
+            assert filled == {"y_prob_calibrated"}
+        elif row["task"] == "phq_score":
+            value, radius = float(row["y_pred"]), card["phq_score"]["radius"]
+            assert [float(row["y_low"]), float(row["y_high"])] == [max(value - radius, 0), min(value + radius, 27)]
+            assert filled == {"y_low", "y_high"}
+        else:
+            value, radius = float(row["y_pred"]), card["phq_bands"]["radius"]
+            inside = [k for k in range(5) if abs(k - value) <= radius or k == math.floor(value + 0.5)]
+            assert row["y_set"] == " ".join(map(str, inside)) and filled == {"y_set"}
+
+
+def test_a_run_that_calibrates_nothing_says_why_once(texts, tmp_path, capsys):
+    table, _, workdir = texts
+    alone = tmp_path / "run"
+    shutil.copytree(workdir, alone, ignore=shutil.ignore_patterns("checkpoints", "replicas"))
+    card = json.loads((alone / "model.json").read_text())
+    for entry, message in (
+        ({"level": 0.9, "tasks": {"phq_score": {"reason": "too few"}}}, "phq_score: no calibrated values (too few)"),
+        (None, "phq_score: no calibrated values (the run is of an older version: run its command again)"),
+    ):
+        (alone / "model.json").write_text(json.dumps({**card, "calibration": entry}))
+        predict(alone, table, tmp_path / "out.csv", abstain=False)
+        assert capsys.readouterr().err.splitlines().count(message) == 1
+        assert not any(row[name] for row in rows(tmp_path / "out.csv") for name in confidence.COLUMNS)
 
 
 def test_a_run_that_needs_embeddings_says_so_once(heard, mixed, tmp_path):

@@ -218,7 +218,8 @@ def test_dropout_keeps_the_share_and_the_mean(rate):
 
 def test_output_shapes_and_order_of_ordinal_logits(inputs, params):
     outputs = run(build(), params, inputs)
-    assert {k: v.shape for k, v in outputs.items()} == {"screen": (4, 2), "bands": (4, 3), "score": (4, 1)}
+    shapes = {"screen": (4, 2), "bands": (4, 3), "score": (4, 1), "embedding": (4, 16)}
+    assert {k: v.shape for k, v in outputs.items()} == shapes
     assert np.all(np.diff(outputs["bands"], axis=1) < 0)
     assert all(np.all(np.isfinite(v)) for v in outputs.values())
 
@@ -308,6 +309,24 @@ def test_attention_weights_on_request(inputs, params):
     in_all = sum(perceiver.merge_windows(x.sum(axis=1), row, ROWS) for x, row in zip(weights, rows, strict=True))
     np.testing.assert_allclose(in_all[:3], 1.0, atol=1e-5)
     assert np.all(in_all[3] == 0)
+
+
+@pytest.mark.parametrize("absorb", [True, False])
+def test_attention_weights_times_values_are_the_output(absorb):
+    _, params, q, inputs = packed(absorb)
+    apply = lambda p: perceiver.PackedAttention(2, absorb).apply(p, q, inputs, ROWS, mutable=["intermediates"])  # noqa: E731
+    out, kept = jax.jit(apply)(params)
+    p, expected = jax.tree.map(np.asarray, params["params"]), np.zeros(out.shape)
+    for one, weights in zip(inputs, kept["intermediates"]["attention"], strict=True):
+        x = np.asarray(one.tokens, np.float64)
+        normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        values = (normed * p["norm_scale"] + p["norm_bias"]) @ p["value"] + p["value_bias"].reshape(-1)
+        values = values.reshape(*x.shape[:2], 2, -1)
+        for slot, row in enumerate(np.asarray(one.row)):
+            if row < ROWS:
+                mixed = np.einsum("nlh,nhe->lhe", weights[slot], values[slot])
+                expected[row] += mixed.reshape(len(q), -1) @ p["out"]
+    np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-5)
 
 
 def test_remat_changes_nothing(inputs, params):

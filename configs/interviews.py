@@ -1,0 +1,47 @@
+"""Anybody's interviews, built from a manifest (docs/data.md): tasks by argument, 5 folds.
+
+python launch.py --config='configs/interviews.py:phq9>=10' --config.data.folder=data/interviews/NAME/1.0.0
+
+The argument lists tasks, with commas between them; quote it, since `>` means something to a shell:
+  phq9>=10             whether the score reaches a cut-off
+  phq9>=5/10/15/20     the band between ascending cut-offs
+  phq9<=27             the score itself, of which 27 is the highest possible
+"""
+
+import re
+
+from configs import presets
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.tasks import Task
+
+_TASK = re.compile(r"([a-z][a-z0-9_]*)(>=|<=)(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)*)")
+
+
+def get_config(argument: str = "phq9>=10,phq9<=27"):
+    """`argument` lists tasks, see above."""
+    config = presets.experiment("interviews", "demo", [task_of(part) for part in argument.split(",")])
+    with config.unlocked():
+        config.name = "interviews"
+        config.data.dataset = "interviews/lab"
+        config.total = "30 epochs"
+        config.data.batch_size = 16
+        config.cv.folds = 5
+        config.cv.validation_fraction = 0.2
+    return config
+
+
+def task_of(text: str) -> Task:
+    """The task that a part of the argument stands for; named `<label>_screen`, `<label>_bands` or `<label>_score`.
+
+    Raises:
+      InputError: it stands for none.
+    """
+    match = _TASK.fullmatch(text.strip())
+    if not match or (match[2] == "<=" and "/" in match[3]):
+        raise InputError(f"task {text!r}: write LABEL>=CUTOFF, LABEL>=CUTOFF/CUTOFF/... or LABEL<=HIGHEST_SCORE")
+    label, numbers = match[1], tuple(float(number) for number in match[3].split("/"))
+    if match[2] == "<=":
+        return Task(f"{label}_score", label, "regression", maximum=numbers[0])
+    if len(numbers) == 1:
+        return Task(f"{label}_screen", label, "binary", numbers)
+    return Task(f"{label}_bands", label, "ordinal", numbers)

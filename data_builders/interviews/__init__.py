@@ -1,0 +1,1 @@
+"""Anybody's interviews, from a manifest, as a TFDS dataset."""

@@ -1,0 +1,313 @@
+"""Recordings and transcripts on disk -> one record per participant, as `docs/architecture.md` lays records out.
+
+What was extracted from recordings is kept in a folder, under a digest of their content and of the settings, so that a
+build that was killed goes on where it stopped, and no recording is decoded twice. Free of tfds and jax: worker
+processes import this module.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from data_builders.mmpsy.source import Record, content_digests
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features import interview, manifest, table
+from mmpsy_jax.features.manifest import Entry
+from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
+from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.files import write_atomically
+
+# Another number whenever the same recording would give other windows.
+_EXTRACTION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class InterviewSpec:
+    """Everything a worker process needs to open the same source.
+
+    Attributes:
+      path: a manifest; or a table in the layout of MMPsy, its folder or the folder above `data/`.
+      is_table: the latter, with the recordings in a folder per participant beside the table.
+      settings: JSON of the settings of the extractors by modality, `{"audio": {...}, "text": {...}}`.
+      dtype: "float16" or "float32", of the windows of sound.
+      include_text: whether records carry the transcript.
+      hide_names: keep the names of files out of errors and notes, since they may be those of people.
+      kept: folder of extracted windows; "" keeps none.
+      opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
+    """
+
+    path: str
+    is_table: bool = False
+    settings: str = "{}"
+    dtype: str = "float16"
+    include_text: bool = False
+    hide_names: bool = False
+    kept: str = ""
+    opened: str = ""
+
+    @property
+    def root(self) -> Path:
+        """The folder that paths in messages are shown relative to."""
+        path = Path(self.path)
+        return path if path.is_dir() else path.parent
+
+    def open(self) -> "InterviewSource":
+        """Reads the manifest or table."""
+        return InterviewSource(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TableEntry(Entry):
+    """A participant of a table in the layout of MMPsy, with recordings named as the answers."""
+
+    interview: table.Interview | None = None
+
+    def recordings(self) -> list[Path]:
+        """The audio files in order of the questions, after checking that each belongs to an answer."""
+        files = super().recordings()
+        wanted, found = [f"wav_{number}" for number in self.interview.questions], [file.stem for file in files]
+        for what, names in (("recording", set(wanted) - set(found)), ("answer", set(found) - set(wanted))):
+            if names:
+                raise InputError(
+                    f"{self.recording}: {len(wanted)} answers in the table and {len(found)} recordings, "
+                    f"{min(names, key=table.natural_key)} has no {what}: bring the two into agreement"
+                )
+        return files
+
+    def words(self) -> Transcript:
+        """What the table says."""
+        return Transcript(self.interview.answers, self.interview.questions)
+
+
+class InterviewSource:
+    """Opened interviews; see `open_source`.
+
+    Attributes:
+      spec: how they were opened.
+      table: path of the manifest or table.
+      entries: all participants in natural order.
+      labels, groups: names of the columns.
+      extractors: of the modalities that anybody has.
+      window_seconds: length of a window.
+      without_windows: nobody; who lacks files is found by `read`.
+    """
+
+    without_windows: tuple[str, ...] = ()
+
+    def __init__(self, spec: InterviewSpec):
+        self.spec = spec
+        path = Path(spec.path)
+        self.entries: tuple[Entry, ...]
+        if spec.is_table:
+            self.table = table.find_table(path)
+            self.labels, self.groups = tuple(table.LABEL_KEYS), ()
+            self.entries = tuple(
+                _TableEntry(
+                    one.participant,
+                    recording=self.table.parent / one.participant,
+                    text=one.transcript,
+                    labels=one.scores,
+                    interview=one,
+                )
+                for one in table.read_table(self.table)
+            )
+        else:
+            found = manifest.read(path)
+            self.table, self.labels, self.groups, self.entries = found.path, found.labels, found.groups, found.entries
+        if not self.labels:
+            raise InputError(f"{self.table}: no column label:NAME: give one for each score that is to be estimated")
+        self._entry = {entry.participant: entry for entry in self.entries}
+        settings = read_settings(spec.settings)
+        has = {
+            "audio": any(entry.recording for entry in self.entries),
+            "text": any(entry.transcript or entry.text for entry in self.entries),
+        }
+        if spec.is_table:
+            settings["text"] = {"placement": "corpus", **settings.get("text", {})}
+        if not any(has.values()):
+            raise InputError(f"{self.table}: all cells of recording, transcript and text are empty: fill them")
+        unused = [name for name in settings if not has[name]]
+        if unused:
+            raise InputError(f"{self.table}: settings for {', '.join(unused)}, but nobody has that: leave them out")
+        self.extractors = {name: interview.make_extractor(name, settings.get(name)) for name in has if has[name]}
+        audio, text = self.extractors.get("audio"), self.extractors.get("text")
+        self.window_seconds = (
+            audio.settings.window_seconds if audio else text.settings.positions * SECONDS_PER_CHARACTER
+        )
+
+    @property
+    def modalities(self) -> dict[str, dict[str, Any]]:
+        """{name: entry of `corpus.json`}."""
+        return {name: extractor.card() for name, extractor in self.extractors.items()}
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Ids in natural order."""
+        return tuple(self._entry)
+
+    @property
+    def listed_splits(self) -> dict[str, str] | None:
+        """{participant: split} where the manifest gives them."""
+        splits = {entry.participant: entry.split for entry in self.entries}
+        return splits if all(splits.values()) else None
+
+    def group_rows(self, names: Mapping[str, str]) -> list[list[str]]:
+        """Header and rows of a `groups.csv`.
+
+        Args:
+          names: {participant: id in the records} of those who are to be in it.
+        """
+        rows = [[name, *self._entry[participant].groups.values()] for participant, name in names.items()]
+        return [["participant_id", *self.groups], *rows]
+
+    def n_windows(self, participants: Iterable[str] | None = None) -> int:
+        """About how many windows these (default: all) participants have, from the headers of the recordings alone."""
+        audio = self.extractors.get("audio")
+        seconds = (
+            self.window_seconds if audio is None else audio.settings.step_frames / audio.settings.frames_per_second
+        )
+        lengths = (_seconds(self._entry[p]) for p in (self.participants if participants is None else participants))
+        return sum(1 + int(length / seconds) for length in lengths)
+
+    def table_sha256(self) -> str:
+        """Digest of the manifest's bytes."""
+        return hashlib.sha256(self.table.read_bytes()).hexdigest()
+
+    def files_sha256(self) -> str:
+        """Digest of the names, sizes and times of change of the files that the manifest names."""
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            for path in (entry.recording, entry.transcript):
+                found = sorted(path.rglob("*")) if path and path.is_dir() else [path]
+                for file in found:
+                    if file is not None and file.is_file():
+                        status = file.stat()
+                        digest.update(f"{file}\x00{status.st_size}\x00{status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
+        """Record of one participant, before any TFDS encoding, and what the build wants to know of it.
+
+        Returns:
+          the features of the record contract; `content_digests` and "notes" about what is odd but no error.
+
+        Raises:
+          InputError: whatever is wrong with the participant's files.
+        """
+        entry = self._entry[participant]
+        recordings: Sequence[Path] = ()
+        try:
+            words = entry.words()
+            recordings = entry.recordings()
+            dtypes = {"audio": np.dtype(self.spec.dtype), "text": np.dtype(np.int32)}
+            sound = self._sound(recordings) if recordings else None
+            features, notes = interview.record(recordings, words, self.extractors, dtypes, sound)
+        except InputError as error:
+            raise InputError(self._without_names(str(error), entry, recordings)) from error
+        record: Record = {"participant": participant}
+        record |= {name: np.int32(-1 if score is None else score) for name, score in entry.labels.items()}
+        record["n_answers"] = np.int32(len(words.answers))
+        record["n_characters"] = np.int32(sum(map(len, words.answers)))
+        record |= features
+        if self.spec.include_text:
+            record["transcript"] = words.text
+        notes = [self._without_names(note, entry, recordings) for note in notes]
+        return record, content_digests(record, words.text) | {"notes": notes}
+
+    def _without_names(self, message: str, entry: Entry, recordings: Sequence[Path]) -> str:
+        if not self.spec.hide_names:
+            return message
+        for number, path in enumerate(recordings, 1):
+            message = message.replace(str(path), f"recording {number}")
+        for name, path in (("recording", entry.recording), ("transcript", entry.transcript)):
+            message = message.replace(str(path), name) if path else message
+        return message
+
+    def _sound(self, recordings: Sequence[Path]) -> Windows:
+        """Windows of recordings, extracted now or before."""
+        audio, dtype = self.extractors["audio"], np.dtype(self.spec.dtype)
+        if not self.spec.kept:
+            return audio.extract(recordings, dtype)
+        key = {"extraction": _EXTRACTION, "dtype": self.spec.dtype, **audio.card()["extractor"]}
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
+        for path in recordings:
+            digest.update(_file_sha256(path))
+        file = Path(self.spec.kept) / f"{digest.hexdigest()}.npz"
+        sound = _load(file)
+        if sound is None:
+            sound = audio.extract(recordings, dtype)
+            arrays = {name: np.asarray(value) for name, value in vars(sound).items()}
+            write_atomically(file, lambda stream: np.savez(stream, **arrays))
+        return sound
+
+
+def open_source(path: str | os.PathLike, **options: Any) -> InterviewSource:
+    """Opens a manifest, or a table with recordings; options as in `InterviewSpec`.
+
+    Raises:
+      InputError: nothing of that kind, an unreadable one, or settings that cannot be.
+    """
+    return InterviewSpec(path=os.path.abspath(path), opened=secrets.token_hex(8), **options).open()
+
+
+def read_settings(given: str) -> dict[str, dict[str, Any]]:
+    """Settings of the extractors by modality, from JSON.
+
+    Raises:
+      InputError: no JSON object of objects, or an unknown modality.
+    """
+    try:
+        settings = json.loads(given)
+    except json.JSONDecodeError as error:
+        raise InputError(f"settings of the features: not JSON ({error.msg} at line {error.lineno})") from None
+    if not isinstance(settings, dict) or not all(isinstance(value, dict) for value in settings.values()):
+        raise InputError('settings of the features: must be like {"audio": {"bands": 128}, "text": {"positions": 900}}')
+    for name in settings:
+        if name not in ("audio", "text"):
+            raise one_of("modality in the settings of the features", name, ("audio", "text"))
+    return settings
+
+
+def _seconds(entry: Entry) -> float:
+    total = 0.0
+    try:
+        for path in entry.recordings():
+            total += soundfile.info(path).duration
+    except (InputError, OSError, RuntimeError):
+        return total  # said when the participant is read
+    return total
+
+
+def _file_sha256(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a recording ({error.strerror}): give an audio file") from error
+
+
+def _load(file: Path) -> Windows | None:
+    try:
+        # Opened here, because np.load leaves its own handle open when the file is no zip.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+        scalars = {name: arrays[name].tolist() for name in ("duration_s", "parts_s", "notes")}
+        return Windows(
+            **{name: arrays[name] for name in ("values", "lengths", "start_s")},
+            duration_s=scalars["duration_s"],
+            parts_s=tuple(scalars["parts_s"]),
+            notes=tuple(scalars["notes"]),
+        )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None

@@ -1,0 +1,141 @@
+"""One participant's recordings and transcript -> the inputs of a record: the code that builders and `predict` share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features.mel import LogMel, MelSettings
+from mmpsy_jax.features.text import NGrams, TextSettings
+from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.features.windows import Windows
+
+Extractor = LogMel | NGrams
+_KNOWN: dict[str, Callable[..., Extractor]] = {
+    LogMel.name: lambda **settings: LogMel(MelSettings(**settings)),
+    NGrams.name: lambda **settings: NGrams(TextSettings(**settings)),
+}
+_DEFAULT = {"audio": LogMel, "text": NGrams}
+
+
+def make_extractor(modality: str, settings: Mapping[str, Any] | None) -> Extractor:
+    """The extractor of a modality.
+
+    Args:
+      modality: "audio" or "text".
+      settings: fields of `MelSettings` or `TextSettings` that differ from the defaults, and `name` of the extractor.
+
+    Raises:
+      InputError: an unknown name or field, or a value that cannot be.
+    """
+    if modality not in _DEFAULT:
+        raise one_of("modality", modality, _DEFAULT)
+    settings = dict(settings or {})
+    name = settings.pop("name", _DEFAULT[modality].name)
+    if name not in _KNOWN:
+        raise one_of(f"extractor of {modality}", name, _KNOWN)
+    try:
+        return _KNOWN[name](**settings)
+    except TypeError:
+        known = make_extractor(modality, None).card()["extractor"]
+        wrong = next(field for field in settings if field not in known)
+        raise one_of(f"setting of {modality}", wrong, known) from None
+
+
+def extractor_of(modality: str, entry: Mapping[str, Any]) -> Extractor | None:
+    """The extractor that a modality of a corpus was made with; None where none of ours makes such windows.
+
+    Args:
+      modality: its name.
+      entry: of the modality in `corpus.json`. Without `extractor` (corpora of released features, or of transcripts
+        alone) it is the default one if that makes windows of the same kind and shape.
+    """
+    if modality not in _DEFAULT:
+        return None
+    made = make_extractor(modality, entry.get("extractor"))
+    card = made.card()
+    return made if all(card[key] == entry[key] for key in ("kind", "shape", "time_axis")) else None
+
+
+def record(
+    recordings: Sequence[Path],
+    transcript: Transcript,
+    extractors: Mapping[str, Extractor],
+    dtypes: Mapping[str, np.dtype],
+    sound: Windows | None = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """What a record says about recordings and a transcript: the features of the record contract that follow from them.
+
+    Args:
+      recordings: in order; empty where there are none.
+      transcript: without answers where there is none.
+      extractors: of the modalities of the corpus, "audio" or "text" or both.
+      dtypes: of their windows.
+      sound: windows of the recordings where they were extracted before.
+
+    Returns:
+      the features, and notes about what is odd but no error.
+
+    Raises:
+      InputError: nothing to extract, a file that cannot be used, or a transcript that does not fit the recordings.
+    """
+    answers = len(transcript.answers)
+    if len(recordings) > 1 and transcript.times is None and answers not in (0, len(recordings)):
+        raise InputError(
+            f"{len(recordings)} recordings, but {answers} answers in the transcript: give an answer for each "
+            "recording, or one recording, or a csv with the columns start and end"
+        )
+    if sound is None and recordings and "audio" in extractors:
+        sound = extractors["audio"].extract(recordings, dtypes["audio"])
+    text, words = extractors.get("text"), bool(transcript.text.strip())
+    if sound is None and not (text and words):
+        raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
+    made: dict[str, Windows] = {}
+    if sound is None:
+        made["text"] = text.extract(transcript)
+    elif text and words:
+        if transcript.times is None and len(recordings) > 1:
+            transcript = transcript.spoken_in(sound.parts_s)
+        seconds = extractors["audio"].settings.window_seconds
+        made["text"], window = text.extract_beside(transcript, sound, seconds)
+        values = np.zeros((len(window), *sound.values.shape[1:]), sound.values.dtype)
+        values[window >= 0] = sound.values
+        lengths = np.zeros(len(window), np.int32)
+        lengths[window >= 0] = sound.lengths
+        made["audio"] = Windows(values, lengths, made["text"].start_s)
+    else:
+        made["audio"] = sound
+    notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
+    return features(made, extractors, dtypes, sound.duration_s if sound else 0.0), notes
+
+
+def features(
+    made: Mapping[str, Windows], extractors: Mapping[str, Extractor], dtypes: Mapping[str, np.dtype], duration_s: float
+) -> dict[str, Any]:
+    """Windows of a participant as a record has them.
+
+    Args:
+      made: by modality, equally many; what the participant lacks is not there.
+      extractors, dtypes: of all modalities of the corpus.
+      duration_s: seconds of sound.
+    """
+    start_s = next(iter(made.values())).start_s
+    count = len(start_s)
+    record: dict[str, Any] = {
+        "duration_s": np.float32(duration_s),
+        "n_windows": np.int32(count),
+        "window_start_s": start_s,
+    }
+    for name, extractor in extractors.items():
+        windows = made.get(name)
+        if windows is None:
+            empty = np.zeros((count, *extractor.shape), dtypes[name])
+            windows = Windows(empty, np.zeros(count, np.int32), start_s)
+        record |= {
+            f"has_{name}": bool(windows.lengths.any()),
+            name: windows.values,
+            f"{name}_length": windows.lengths,
+        }
+    return record

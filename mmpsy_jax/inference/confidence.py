@@ -1,0 +1,56 @@
+"""How sure a prediction is: calibrated probabilities, intervals of scores and sets of bands, as cells of a table."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mmpsy_jax.evaluation import calibration
+from mmpsy_jax.tasks import Task
+from mmpsy_jax.training.trained import Trained
+
+COLUMNS = ("y_prob_calibrated", "y_low", "y_high", "y_set")
+
+
+class Confidence:
+    """What a run has fitted on its validation participants (`evaluation/calibration.py`, `of_run`)."""
+
+    def __init__(self, trained: Trained):
+        self._card: dict[str, Any] = trained.card.get("calibration") or {"tasks": {}}
+        self._folds = np.array([one.fold for one in trained.trainings])
+
+    def statements(self, tasks: tuple[Task, ...]) -> Iterator[str]:
+        """One line per task: what its columns promise and what was measured, or why there are none."""
+        for task in tasks:
+            entry = self._of(task)
+            if "reason" in entry:
+                yield f"{task.name}: no calibrated values ({entry['reason']})"
+            elif task.kind == "binary":
+                yield f"{task.name}: calibrated by temperatures fitted on validation"
+            else:
+                measured = "not measured" if entry["coverage"] is None else f"{entry['coverage']:.1%} measured on test"
+                what = "y_set" if task.n_classes else "y_low to y_high"
+                yield f"{task.name}: {what} has the nominal coverage {self._card['level']:.0%}, {measured}"
+
+    def cells(self, task: Task, said: Float[np.ndarray, "t m"]) -> list[dict[str, str]]:
+        """The columns of `COLUMNS` that the task fills, per participant; none where nothing was fitted.
+
+        Args:
+          said: by each training: probability, expected band or score.
+        """
+        entry, mean = self._of(task), said.mean(axis=0)
+        if "reason" in entry:
+            return [{} for _ in mean]
+        if task.kind == "binary":
+            made = calibration.calibrated(said, self._folds, entry["temperatures"])
+            return [{"y_prob_calibrated": repr(value)} for value in made.tolist()]
+        if task.kind == "ordinal":
+            sets = calibration.band_set(mean, entry["radius"], task.n_classes)
+            return [{"y_set": " ".join(map(str, np.flatnonzero(row)))} for row in sets]
+        # No score lies outside its questionnaire, so cutting the interval there costs no coverage.
+        ends = np.clip([mean - entry["radius"], mean + entry["radius"]], 0.0, task.maximum)
+        return [{"y_low": repr(low), "y_high": repr(high)} for low, high in ends.T.tolist()]
+
+    def _of(self, task: Task) -> dict[str, Any]:
+        return self._card["tasks"].get(task.name, {"reason": "the run is of an older version: run its command again"})

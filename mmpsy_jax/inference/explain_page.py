@@ -1,0 +1,178 @@
+"""`explanation.html`: what the network attended to in one interview and what mattered; self-contained."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from markupsafe import Markup
+
+from mmpsy_jax import DISCLAIMER
+from mmpsy_jax.evaluation import plots
+from mmpsy_jax.evaluation.page import template
+from mmpsy_jax.evaluation.split_page import section
+from mmpsy_jax.inference.explain_methods import RANDOM_ORDERS, Unit
+from mmpsy_jax.tasks import Task
+
+TITLES = {"attention": "attention", "occlusion": "occlusion", "integrated_gradients": "integrated gradients"}
+# More columns than a screen has are averaged away.
+_COLUMNS = 1200
+NOTES = (
+    "Attention is not explanation: other weights can give the same prediction (Jain and Wallace 2019), and whether "
+    "they explain depends on what is asked of them (Wiegreffe and Pinter 2019). Trust each method as far as the "
+    "deletion curve bears it out.",
+    "Each method says what moved this network, not what is true of the person, and not what causes a symptom.",
+    "Word and second are aligned only proportionally in MMPsy: the release holds no times of words. Its tokens are "
+    "spread evenly over their window, and a transcript alone gets 0.25 s a character. No second is that of a word.",
+    "Windows of a recording overlap: seconds that lie in two of them are read twice, and get the attention of both.",
+    "Occlusion hides one unit at a time: what is said twice, or is in every second, hardly changes the value when one "
+    "unit is hidden.",
+    "Integrated gradients start from zero input. That reference is our choice; another one gives other numbers.",
+)
+
+
+def meaning(task: Task) -> str:
+    """The number that is explained, in words."""
+    if task.kind == "binary":
+        return f"probability of {task.label} >= {task.cutoffs[0]:g}"
+    return f"expected band of {task.label}" if task.kind == "ordinal" else f"score of {task.label}"
+
+
+class Spectrum(NamedTuple):
+    """The windows of a recording on one time line of `seconds`, NaN where there is none; at most `_COLUMNS` columns."""
+
+    values: Float[np.ndarray, "f t"]
+    seconds: float
+
+
+def spectrum(record: Mapping[str, Any], name: str, frames_per_second: float) -> Spectrum:
+    """The picture of a recording.
+
+    Args:
+      record: of one participant.
+      name: of a modality with the time on its second axis.
+      frames_per_second: of its windows.
+    """
+    starts = np.round(record["window_start_s"] * frames_per_second).astype(int)
+    lengths = record[f"{name}_length"]
+    line = np.full((record[name].shape[1], int((starts + lengths).max())), np.nan, np.float32)
+    for window, start, length in zip(record[name], starts, lengths, strict=True):
+        line[:, start : start + length] = window[:, :length]
+    ends = np.linspace(0, line.shape[1], min(line.shape[1], _COLUMNS) + 1).astype(int)
+    mean = np.add.reduceat(line, ends[:-1], axis=1) / np.diff(ends)
+    return Spectrum(mean, line.shape[1] / frames_per_second)
+
+
+def render(
+    report: Mapping[str, Any],
+    units: Sequence[Unit],
+    attributions: Mapping[str, Float[np.ndarray, " u"]],
+    *,
+    spectra: Mapping[str, Spectrum],
+    words: str | None,
+) -> str:
+    """The page as HTML text.
+
+    Args:
+      report: content of `explanation.json`.
+      units, attributions: what has a number, and what each method gives it.
+      spectra: pictures of the modalities that have one, from `spectrum`.
+      words: the transcript, where it is to be shown.
+    """
+    parts = {}
+    for name in dict.fromkeys(unit.modality for unit in units):
+        own = [i for i, unit in enumerate(units) if unit.modality == name]
+        values = {method: made[own] for method, made in attributions.items()}
+        parts[name] = Markup(_timeline(name, [units[i] for i in own], values, spectra.get(name)))
+    return template("explanation.html").render(
+        title=f"Explanation: {report['participant']}, {report['task']}",
+        disclaimer=DISCLAIMER,
+        report=report,
+        notes=NOTES,
+        methods=section(
+            "", ["method", *[f"sum over {name}" for name in report["units"]], "deletion", "p"], _rows(report)
+        ),
+        random_orders=RANDOM_ORDERS,
+        timelines=parts,
+        deletion={"values while the most important is hidden first": Markup(_deletion(report))},
+        highlighted=_highlighted(units, attributions, words) if words is not None else {},
+    )
+
+
+def _rows(report: Mapping[str, Any]) -> list[list[str]]:
+    curve = report["deletion"]
+    return [
+        [
+            title,
+            *(f"{report['sums'][method][name]:+.3f}" for name in report["units"]),
+            f"{curve['gain'][method]:+.4f}",
+            f"{curve['p'][method]:.2f}",
+        ]
+        for method, title in TITLES.items()
+    ]
+
+
+def _timeline(name: str, units: Sequence[Unit], values: Mapping[str, np.ndarray], spectrum: Spectrum | None) -> str:
+    """A row per method, under the picture of the input where there is one; all share the axis of time or tokens."""
+    rows = len(values) + (spectrum is not None)
+    ratios = ([1.6] if spectrum is not None else []) + [1.0] * len(values)
+    edges = np.array([unit.start for unit in units])
+    widths = np.array([unit.end for unit in units]) - edges
+    with plots.figure(
+        f"{name}: attributions", rows, size=(7.6, 1.3 * sum(ratios)), sharex=True, height_ratios=ratios
+    ) as drawing:
+        axes = list(drawing.axes)
+        if spectrum is not None:
+            picture = axes.pop(0)
+            low, high = np.nanpercentile(spectrum.values, (1, 99))
+            picture.imshow(
+                spectrum.values,
+                origin="lower",
+                aspect="auto",
+                extent=(0, spectrum.seconds, 0, len(spectrum.values)),
+                vmin=low,
+                vmax=high,
+                cmap="viridis",
+            )
+            picture.grid(visible=False)
+            picture.set(ylabel="band")
+        for axis, (method, made), colour in zip(axes, values.items(), plots.COLOURS, strict=False):
+            axis.bar(edges, made, width=widths, align="edge", color=colour, linewidth=0)
+            axis.set(ylabel=TITLES[method].replace(" ", "\n"))
+        axes[-1].set(
+            xlabel="seconds" if units[0].in_seconds else "number of the token", xlim=(0, edges[-1] + widths[-1])
+        )
+    return drawing.svg
+
+
+def _deletion(report: Mapping[str, Any]) -> str:
+    curve = report["deletion"]
+    x, random = np.array(curve["fractions"]), np.array(curve["random"])
+    with plots.figure("Deletion curves", size=(4.2, 3.9)) as drawing:
+        axes = drawing.axes
+        axes.fill_between(x, random.min(axis=0), random.max(axis=0), color=plots.COLOURS[3], alpha=0.25, linewidth=0)
+        axes.plot(x, random.mean(axis=0), color=plots.COLOURS[3], linewidth=1.2, label="random orders, mean and range")
+        for (method, title), colour in zip(TITLES.items(), plots.COLOURS, strict=False):
+            axes.plot(x, curve["curves"][method], color=colour, linewidth=1.8, label=title)
+        axes.set(xlabel="share of units that are hidden", ylabel=report["explained"])
+        drawing.figure.legend(loc="outside lower center", ncols=2)
+    return drawing.svg
+
+
+def _highlighted(
+    units: Sequence[Unit], attributions: Mapping[str, np.ndarray], words: str
+) -> dict[str, list[dict[str, str]]]:
+    """Per method the runs of characters of a transcript with their colour: blue raises the value, orange lowers it."""
+    made = {}
+    own = [i for i, unit in enumerate(units) if unit.modality == "text"]
+    for method, title in TITLES.items():
+        values = attributions[method][own]
+        strength = np.abs(values) / max(np.abs(values).max(), 1e-12)
+        made[title] = [
+            {
+                "text": words[int(units[i].start) : int(units[i].end)],
+                "colour": f"rgb({'0 114 178' if value >= 0 else '213 94 0'} / {0.6 * share:.2f})",
+            }
+            for i, value, share in zip(own, values, strength, strict=True)
+        ]
+    return made

@@ -1,0 +1,82 @@
+"""How far an interview lies from the training participants in the space of the network (Lee et al. 2018).
+
+The first training of each fold leaves `embedding.safetensors` beside its model: mean and covariance of the embeddings
+of its training participants, and the distance within which nearly all of them and of its validation participants lie.
+One Gaussian is fitted, not one per class as in the paper: a score has no classes (our choice).
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+from sklearn.covariance import LedoitWolf
+
+from mmpsy_jax.models.mental_perceiver import EMBEDDING
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import trained
+from mmpsy_jax.training.loop import Evaluator, Run
+from mmpsy_jax.training.programs import build
+
+# Participants, of those that nobody is tested on in all trainings, whose embeddings are computed.
+SAMPLE = 2000
+QUANTILE = 0.999
+# Added to every variance, so that a direction in which nothing varies has a finite distance.
+LEAST_VARIANCE = 1e-9
+
+Fitted = Mapping[str, Float[np.ndarray, "..."]]
+
+
+def fit(train: Float[np.ndarray, "n d"], held_out: Float[np.ndarray, "m d"]) -> Fitted:
+    """Mean [d] and Cholesky factor [d d] of the covariance of `train`, and the `limit` [] of distances.
+
+    The covariance is shrunk (Ledoit and Wolf 2004): there are hardly more participants than dimensions. The limit is
+    the `QUANTILE` of the distances of `held_out`, or of `train` where that is larger: a few people say little about
+    a tail.
+    """
+    made = LedoitWolf().fit(train.astype(np.float64))
+    factor = np.linalg.cholesky(made.covariance_ + LEAST_VARIANCE * np.eye(train.shape[1]))
+    fitted = {"mean": made.location_, "factor": factor}
+    limits = [np.quantile(distance(fitted, part), QUANTILE) for part in (train, held_out) if len(part)]
+    return fitted | {"limit": np.max(limits)}
+
+
+def distance(fitted: Fitted, embedding: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """Mahalanobis distance of each embedding from the mean."""
+    centred = (embedding - fitted["mean"]).T
+    return np.linalg.norm(scipy.linalg.solve_triangular(fitted["factor"], centred, lower=True), axis=0)
+
+
+def write(runs: Sequence[Run]) -> None:
+    """Writes the file of the first training of every fold; all processes must call it, when the models are there."""
+    first = {run.fold: run for run in reversed(runs)}.values()
+    missing = [run for run in first if not (run.workdir / trained.EMBEDDING).exists()]
+    alike: dict[str, list[Run]] = {}
+    for run in missing:
+        alike.setdefault(json.dumps(run.config.to_dict(), sort_keys=True, default=str), []).append(run)
+    for group in alike.values():
+        _write_alike(group)
+
+
+def _write_alike(runs: Sequence[Run]) -> None:
+    """Of trainings with one config: their windows are read once, and one program serves all."""
+    config, corpus = runs[0].config, runs[0].corpus
+    tasks, mesh = from_config(config.tasks), meshes.make_mesh(config.mesh.replica)
+    shape = batching.of(config, corpus, mesh)
+    lengths = {"total": 1, "steps_per_epoch": 1}  # of a training, which is over
+    functions = build(config, tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds, **lengths)
+    predict = jax.jit(functions.predict, out_shardings=meshes.replicated(mesh))
+    members = np.unique(np.concatenate([run.splits[name] for run in runs for name in ("train", "validation")]))
+    sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
+    evaluator = Evaluator(dataclasses.replace(runs[0], splits={"train": sample}), tasks, shape, mesh, predict)
+    for run in runs:
+        outputs, index, _ = evaluator.outputs(trained.load_weights(run.workdir / trained.WEIGHTS), "train")
+        parts = {name: outputs[EMBEDDING][np.isin(index, run.splits[name])] for name in ("train", "validation")}
+        if jax.process_index() == 0:
+            trained.save_weights(run.workdir, fit(parts["train"], parts["validation"]), trained.EMBEDDING)
+    evaluator.close()

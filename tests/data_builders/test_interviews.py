@@ -1,0 +1,222 @@
+"""Records from a manifest: the bits that `predict` makes, resumed without extracting again, errors that name a file."""
+
+import functools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_builders.interviews import source as source_lib
+from data_builders.mmpsy import cli
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.groups import read_groups
+from mmpsy_jax.features.interview import extractor_of
+from mmpsy_jax.features.mel import LogMel
+from mmpsy_jax.inference import interviews
+from mmpsy_jax.inference.predict import record_of
+from tests.data_builders.small_source import entry, write_table
+from tests.features.test_mel import speech_like
+
+SETTINGS = {
+    "audio": {"sample_rate": 8000, "n_fft": 256, "hop": 80, "bands": 8, "window_seconds": 1.0, "overlap_seconds": 0.25},
+    "text": {"positions": 10},
+}
+SPLITS = ("train",) * 3 + ("validation", "test", "test")
+
+
+def write_interviews(folder: Path) -> Path:
+    """Six SYNTHETIC interviews: two recordings each, or one, or none; the transcript a file, timed words, or none."""
+    rows = ["participant,recording,transcript,label:phq9,group:sex,split"]
+    for number, split in enumerate(SPLITS, 1):
+        name = f"p{number}"
+        (folder / name).mkdir(parents=True)
+        for k in (1, 2):
+            soundfile.write(folder / name / f"wav_{k}.wav", speech_like(0.8, 8000, 10 * number + k), 8000)
+        (folder / f"{name}.txt").write_text(f"answer {number} is this\nand {number} is another one", "utf-8")
+        rows.append(f"{name},{name},{name}.txt,{'' if number == 2 else number},{'fm'[number % 2]},{split}")
+    shutil.rmtree(folder / "p3")
+    rows[3] = rows[3].replace(",p3,", ",,")
+    rows[4] = rows[4].replace(",p4,p4.txt", ",p4/wav_1.wav,p4.csv")
+    (folder / "p4.csv").write_text("word,start,end\none,0,0.5\ntwo,0.6,0.7\n")
+    rows[5] = rows[5].replace("p5.txt", "")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (folder / "settings.json").write_text(json.dumps(SETTINGS))
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return write_interviews(tmp_path_factory.mktemp("interviews"))
+
+
+def build(manifest, data_dir, **options):
+    options = {"workers": 0, "source": manifest, "settings": manifest.parent / "settings.json", **options}
+    return cli.build("interviews/lab", data_dir, **options)
+
+
+@pytest.fixture(scope="module")
+def built(manifest, tmp_path_factory):
+    return build(manifest, tmp_path_factory.mktemp("data"))
+
+
+def test_a_recording_gives_the_bits_of_its_record(manifest, built):
+    corpus = open_corpus(built)
+    extractors = {name: extractor_of(name, corpus.card["modalities"][name]) for name in corpus.modalities}
+    found, failures = interviews.find(manifest)
+    assert not failures and [one.participant for one in found] == [f"p{n}" for n in range(1, 7)]
+    for one in found:
+        record = corpus.read(corpus.participants.index(one.participant))
+        ours = record_of(one, corpus.modalities, extractors)
+        assert ours.keys() < record.keys() and {"audio", "text", "window_start_s", "audio_length"} < ours.keys()
+        for name, value in ours.items():
+            value = np.asarray(value)
+            assert value.tobytes() == np.asarray(record[name], value.dtype).tobytes(), name
+    assert corpus.has["audio"].tolist() == [True, True, False, True, True, True]
+    assert corpus.has["text"].tolist() == [True, True, True, True, False, True]
+
+
+def test_labels_groups_splits_and_card(manifest, built):
+    corpus = open_corpus(built)
+    assert corpus.split == SPLITS and corpus.card["labels"] == ["phq9"] and corpus.card["synthetic"] is False
+    np.testing.assert_array_equal(corpus.labels["phq9"], [1, np.nan, 3, 4, 5, 6])
+    assert corpus.card["modalities"]["audio"]["shape"] == [8, 100] and corpus.card["window_seconds"] == 1.0
+    groups = read_groups(built / "groups.csv")
+    assert groups.participant_id.tolist() == [f"p{n}" for n in range(1, 7)]
+    assert groups.columns["sex"].tolist() == ["m", "f", "m", "f", "m", "f"]
+    card = (built / "README.md").read_text()
+    assert "MMPsy" not in card and "pupils" not in card and "whose consent" in card and "hop 80" in card
+    croissant = json.loads((built / "croissant.json").read_text())
+    assert "license" not in croissant and {"text/csv"} < {file["encodingFormat"] for file in croissant["distribution"]}
+    assert build(manifest, built.parents[2]) == built  # it is there already
+    with pytest.raises(InputError, match="differs in settings"):
+        build(manifest, built.parents[2], settings=None)
+
+
+def test_nothing_is_extracted_twice(manifest, built, tmp_path, monkeypatch):
+    extracted = []
+    extract = LogMel.extract
+
+    def failing_third(self, recordings, dtype):
+        if len(extracted) == 2:
+            raise KeyboardInterrupt
+        extracted.append(recordings)
+        return extract(self, recordings, dtype)
+
+    monkeypatch.setattr(LogMel, "extract", failing_third)
+    with pytest.raises(KeyboardInterrupt):
+        build(manifest, tmp_path)
+    kept = tmp_path / "interviews" / "lab" / ".features"
+    assert len(list(kept.iterdir())) == 2
+    damaged = sorted(kept.iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    (kept / ".half.npz.abc").write_bytes(b"")
+    monkeypatch.setattr(LogMel, "extract", lambda *given: extracted.append(given[1]) or extract(*given))
+    folder = build(manifest, tmp_path)
+    # Five have recordings: two were extracted before, one of these was damaged.
+    assert len(extracted) == 2 + 3 + 1 and len(list(kept.iterdir())) == 5
+    for path in built.glob("*.array_record*"):
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+    build(manifest, tmp_path, overwrite=True)
+    assert len(extracted) == 6
+
+
+def test_workers_write_the_same_bytes(manifest, built, tmp_path):
+    folder = build(manifest, tmp_path, workers=2)
+    for path in folder.iterdir():
+        assert path.read_bytes() == (built / path.name).read_bytes(), path.name
+
+
+def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(manifest.parent, copied)
+    (copied / "p1" / "wav_2.wav").write_bytes(b"no sound")
+    soundfile.write(copied / "p6" / "wav_2.wav", np.zeros(8000), 8000)
+    folder = build(copied / "manifest.csv", tmp_path / "data", hash_ids=True, skip_bad=True)
+    card = json.loads((folder / "corpus.json").read_text())
+    assert [entry["reason"] for entry in card["skipped"]] == [
+        "recording 2: cannot be read as a recording (Format not recognised): give wav, flac, mp3 or ogg"
+    ]
+    assert [entry["note"] for entry in card["notes"]] == ["recording 2: silent: every sample has the same value"]
+    for name in ("README.md", "groups.csv"):
+        assert not re.search(r"\bp[1-6]\b", (folder / name).read_text())
+    names = {line.split(",")[0] for line in (folder / "groups.csv").read_text().splitlines()[1:]}
+    assert len(names) == 5 and names == set(open_corpus(folder).participants)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda f: (f / "p1" / "wav_1.wav").write_bytes(b""), r"p1/wav_1\.wav: cannot be read as a recording"),
+        (lambda f: soundfile.write(f / "p1/wav_1.wav", np.zeros(0), 8000), r"wav_1\.wav: has zero length"),
+        (lambda f: soundfile.write(f / "p1/wav_1.wav", np.tile([1.0, -1], 4000), 8000), r"wav_1\.wav: clipped: 100%"),
+        (lambda f: shutil.rmtree(f / "p1"), r"/p1: no such file or folder"),
+        (lambda f: (f / "p1.txt").unlink(), r"p1\.txt: cannot be read"),
+        (lambda f: (f / "p1.txt").write_bytes(b"\xff"), r"p1\.txt: not UTF-8"),
+        (lambda f: (f / "p1.txt").write_text("one\ntwo\nthree"), "2 recordings, but 3 answers"),
+        (lambda f: (f / "p1.csv").write_text("word,start,end\nx,5,6\n"), r"words at 5\.0 s, but the recording ends"),
+    ],
+)
+def test_what_is_wrong_with_a_participant_is_named(manifest, tmp_path, damage, reason):
+    copied = tmp_path / "copied"
+    shutil.copytree(manifest.parent, copied)
+    damage(copied)
+    if (copied / "p1.csv").exists():
+        table = copied / "manifest.csv"
+        table.write_text(table.read_text().replace("p1.txt", "p1.csv"))
+    source = source_lib.open_source(copied / "manifest.csv", settings=json.dumps(SETTINGS))
+    with pytest.raises(InputError, match=reason):
+        source.examine("p1")
+    source.examine("p2")
+
+
+def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
+    bad = tmp_path / "bad.csv"
+    for content, options, reason in (
+        ("participant,text\np,x\n", {}, "no column label:NAME"),
+        ("participant,text,label:phq9\np,,1\n", {}, "all cells of recording, transcript and text are empty"),
+        ("participant,text,label:phq9\np,x,1\n", {"settings": None}, "no participant of 1 is in"),
+        ("participant,text,label:phq9\np,x,1\n", {}, "settings for audio, but nobody has that"),
+    ):
+        bad.write_text(content)
+        with pytest.raises(InputError, match=reason):
+            build(manifest, tmp_path / "data", **{"source": bad, **options})
+    for name, content, reason in (
+        ("a.json", "{", "a.json: settings of the features: not JSON"),
+        ("b.json", '{"video": {}}', "unknown modality"),
+        ("c.json", '{"audio": {"hops": 3}}', "unknown setting of audio 'hops'"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=reason):
+            build(manifest, tmp_path / "data", settings=tmp_path / name)
+    with pytest.raises(InputError, match="give it a name of 1 to 40"):
+        cli.build("interviews/My Lab", tmp_path, source=manifest)
+    with pytest.raises(InputError, match="give --source=PATH: a manifest"):
+        cli.build("interviews/lab", tmp_path)
+    with pytest.raises(InputError, match="settings and synthetic belong to recordings or interviews"):
+        cli.build("mmpsy/demo", tmp_path, synthetic=True)
+
+
+def test_the_table_with_its_recordings(tmp_path):
+    """`mmpsy/recordings`: the released layout of the table, and a folder of recordings per participant."""
+    write_table(tmp_path, [entry(number, answers=2) for number in range(1, 31)])
+    for number in range(1, 31):
+        (tmp_path / "data" / f"user_{number}").mkdir()
+        for k in (1, 2):
+            path = tmp_path / "data" / f"user_{number}" / f"wav_{k}.wav"
+            soundfile.write(path, speech_like(0.5, 8000, 100 * number + k), 8000)
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"audio": SETTINGS["audio"]}))
+    build_it = functools.partial(cli.build, "mmpsy/recordings", source=tmp_path, workers=0, settings=settings)
+    corpus = open_corpus(build_it(tmp_path / "built"))
+    assert len(corpus) == 30 and set(corpus.labels) == {"phq9", "gad7"}
+    extractor = corpus.card["modalities"]["text"]["extractor"]
+    assert extractor == {"name": "character_ngrams", "positions": 175, "placement": "corpus"}
+    assert "MMPsy" not in (corpus.path / "README.md").read_text()
+    (tmp_path / "data" / "user_3" / "wav_2.wav").rename(tmp_path / "data" / "user_3" / "wav_4.wav")
+    with pytest.raises(InputError, match=r"user_3: 2 answers in the table and 2 recordings, wav_2 has no recording"):
+        build_it(tmp_path / "again")

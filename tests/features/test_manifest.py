@@ -1,0 +1,96 @@
+"""Manifests: what they say, in both formats, and what is refused with its line."""
+
+import json
+
+import pytest
+
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import manifest
+
+CSV = """participant,recording,text,label:phq9,label:hamd,group:sex,split
+p10,a.wav,,3,,f,train
+p2,,"one
+two",27,50.0,,test
+"""
+
+
+def test_csv_and_jsonl_say_the_same(tmp_path):
+    (tmp_path / "m.csv").write_text(CSV)
+    (tmp_path / "a.wav").touch()
+    rows = [
+        {"participant": "p10", "recording": "a.wav", "label:phq9": 3, "group:sex": "f", "split": "train"},
+        {"participant": "p2", "text": "one\ntwo", "label:phq9": 27, "label:hamd": 50, "split": "test"},
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    made, other = (manifest.read(tmp_path / name) for name in ("m.csv", "m.jsonl"))
+    assert made.labels == ("phq9", "hamd") and made.groups == ("sex",)
+    assert [entry.participant for entry in made.entries] == ["p2", "p10"]
+    two, ten = made.entries
+    assert ten.recordings() == [tmp_path / "a.wav"] and ten.labels == {"phq9": 3, "hamd": None}
+    assert two.words().answers == ("one", "two") and two.labels == {"phq9": 27, "hamd": 50}
+    assert ten.groups == {"sex": "f"} and two.groups == {"sex": ""} and two.split == "test"
+    assert made.entries == other.entries and set(other.labels) == set(made.labels)
+    assert manifest.is_manifest(tmp_path / "m.csv") and manifest.is_manifest(tmp_path / "m.jsonl")
+    (tmp_path / "other.csv").write_text("participant_id,text\n")
+    assert not manifest.is_manifest(tmp_path / "other.csv") and not manifest.is_manifest(tmp_path / "absent.csv")
+
+
+def test_recordings_of_a_folder_in_natural_order(tmp_path):
+    for name in ("wav_10.WAV", "wav_9.wav", "notes.txt", "._x.wav"):
+        (tmp_path / name).write_bytes(b"")
+    entry = manifest.Entry("p", recording=tmp_path)
+    assert [path.name for path in entry.recordings()] == ["wav_9.wav", "wav_10.WAV"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: holds no recording: give .wav"):
+        manifest.Entry("p", recording=tmp_path / "empty").recordings()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", r"columns must include participant and one of recording, transcript, text; found none"),
+        ("participant,label:phq9\np,1\n", "columns must include participant and one of"),
+        ("recording,label:phq9\nx.wav,1\n", "columns must include participant"),
+        ("participant,text\n", "names nobody"),
+        ("participant,text,lable:phq9\np,x,1\n", "unknown column 'lable:phq9': leave it out, or choose one of"),
+        ("participant,text,text\np,x,y\n", "a column is there twice"),
+        ("participant,text,label:PHQ-9\np,x,1\n", "names of labels and groups are"),
+        ("participant,text,label:audio\np,x,1\n", "records have a feature of this name"),
+        ("participant,text\np\n", "line 2 has not as many cells"),
+        ('participant,text\np,"x\n', "not CSV"),
+        ("participant,text\n../p,x\n", "line 2: participant '../p' cannot be an id"),
+        ("participant,text\np,x\nP,y\n", "appears twice"),
+        ("participant,text,transcript\np,x,y.txt\n", r"line 2 \(p\): has both transcript and text"),
+        ("participant,text,split\np,x,dev\n", "unknown split in .* 'dev': choose one of"),
+        ("participant,text,split\np,x,train\nq,y,\n", "some participants have a split and some have none"),
+    ],
+)
+def test_bad_tables(tmp_path, content, reason):
+    (tmp_path / "m.csv").write_text(content)
+    with pytest.raises(InputError, match=reason):
+        manifest.read(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("score", ["7.5", "-1", "seven", "nan", "inf", "1e300"])
+def test_scores_that_are_none_are_refused_but_never_shown(tmp_path, score):
+    (tmp_path / "m.csv").write_text(f"participant,text,label:phq9\np,x,{score}\n")
+    with pytest.raises(InputError, match=r"line 2 \(p\): label:phq9 must be a whole number from 0") as raised:
+        manifest.read(tmp_path / "m.csv")
+    assert score not in str(raised.value).split("line 2")[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "line 1: not JSON"),
+        ("[1]", "line 1: must be a JSON object"),
+        ('{"participant": "p", "text": ["a"]}', "'text' must be a string, a number or null"),
+        ('{"participant": "p", "text": true}', "'text' must be a string"),
+        ('{"text": "a"}', "columns must include participant"),
+        ("", "names nobody"),
+    ],
+)
+def test_bad_lines_of_json(tmp_path, line, reason):
+    (tmp_path / "m.jsonl").write_text(line)
+    with pytest.raises(InputError, match=reason):
+        manifest.read(tmp_path / "m.jsonl")
