@@ -61,7 +61,7 @@ def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
     They are read into memory for the TF-IDF baselines and the search for near-duplicates, and written nowhere.
     """
     source = config.data.source or corpus.card.get("source", "")
-    if not source or not Path(source).exists():
+    if not source or not Path(source).exists() or "text" not in corpus.modalities:
         logging.info("no transcripts at hand: the TF-IDF baselines and the search for near-duplicates do without")
         return None
     texts = (manifest.transcripts if manifest.is_manifest(Path(source)) else table.transcripts)(Path(source))

@@ -46,6 +46,11 @@ def test_who_has_no_audio_has_no_statistics(corpus):
     assert covariates.sound(dataclasses.replace(corpus, modalities=text)) is None
 
 
+def test_a_corpus_without_text_has_no_transcripts(dataset, corpus):
+    audio = {name: modality for name, modality in corpus.modalities.items() if name == "audio"}
+    assert covariates.transcripts(small(dataset), dataclasses.replace(corpus, modalities=audio)) is None
+
+
 def test_leaks_are_counted_per_tested_participant(dataset, corpus, heard):
     config = small(dataset)
     texts = covariates.transcripts(config, corpus)
