@@ -149,3 +149,11 @@ def test_a_tone_of_an_emotion_is_there_where_the_label_says_so(tmp_path):
             tone = round(demo._LOWEST_TONE * demo._STEP**10)  # Hz, one bin each
             power[segment.labels["grievance"]].append(spectrum[tone - 8 : tone + 9].max())
     assert min(power[1]) > 2 * max(power[0])
+
+
+def test_a_card_that_names_a_group_which_the_records_lack_is_refused(tmp_path):
+    folder = cli.build("hotline/demo", tmp_path, participants=12, seconds=(0.05, 0.06))
+    card = json.loads((folder / "corpus.json").read_text())
+    (folder / "corpus.json").write_text(json.dumps(card | {"group": "household"}))
+    with pytest.raises(InputError, match="lack household"):
+        open_corpus(folder)
