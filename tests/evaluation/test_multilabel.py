@@ -94,7 +94,7 @@ def test_calls_are_summarised_in_time(tmp_path):
     prob, truth = np.array([0.9, 0.1, 0.3, 0.6]), np.array([1.0, 0, np.nan, 1])
     rows = Predictions.build(ids, "fear", truth, y_prob=prob, cluster=["c"] * 4)
     calls.write_csv(tmp_path / "calls.csv", rows, {"c/0": 60.0, "c/1": 0.0, "c/2": 10.0, "c/3": 50.0}, HALF)
-    (row,) = csv.DictReader((tmp_path / "calls.csv").open())
+    (row,) = csv.DictReader((tmp_path / "calls.csv").read_text().splitlines())
     numbers = {name: float(value) for name, value in row.items() if name not in ("call", "task")}
     assert row["call"] == "c" and row["task"] == "fear"
     assert numbers == pytest.approx(
