@@ -84,7 +84,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     inputs, modalities = batch(argument, labels)
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
     scores = {label: np.arange(20, dtype=np.float32) for label in labels}
-    parameters, frozen = models.pretrained(config.model.name, config.model)
+    parameters, frozen = models.pretrained(config.model.name, config.model.to_dict())
     given = fitted.of_scores(tasks, scores, "none")
     idf = {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {}
     constants = {**given, "bias": given["bias"] | parameters, "network": frozen | idf}

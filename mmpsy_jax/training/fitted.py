@@ -39,7 +39,7 @@ def fit(
     scores = {name: column[members] for name, column in corpus.labels.items()}
     limit = config.data.max_windows or None
     made = of_scores(tasks, scores, config.objective.class_weights)
-    parameters, frozen = models.pretrained(config.model.name, config.model)
+    parameters, frozen = models.pretrained(config.model.name, config.model.to_dict())
     return {
         **made,
         "bias": made["bias"] | parameters,
