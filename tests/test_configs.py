@@ -12,7 +12,7 @@ from configs import presets
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten
-from mmpsy_jax.models.mental_perceiver import Modality
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import fitted, mesh, programs, step
 from mmpsy_jax.training.config import default, jsonable
@@ -94,6 +94,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.keys() == {"loss", "grad_norm", *(task.name for task in tasks)}
     outputs = jax.eval_shape(made.predict, step.evaluated(state), inputs)["outputs"]
+    assert outputs.pop(EMBEDDING).shape[0] == 8
     width = {"binary": 2, "regression": 1}
     assert {k: v.shape for k, v in outputs.items()} == {t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks}
     count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))

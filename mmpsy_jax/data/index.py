@@ -39,9 +39,9 @@ def load(
       group: name of the text feature that says who belongs together; None where everybody stands alone.
 
     Returns:
-      `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` i32 [N], -1 where missing; the `COUNTS`
-      columns [N]; `has_<modality>` bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every
-      window, one participant after the other.
+      `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` i32 [N], -1 where missing; the
+      `COUNTS` columns [N]; `has_<modality>` bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid frames or
+      tokens of every window, one participant after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.

@@ -35,7 +35,8 @@ def write_csv(
 
     Columns: `seconds` from the start of the first segment to that of the last; `mean_prob`; `share_called` of segments
     at or above the threshold, `share_true` of those with a known label; `first_third` and `last_third`, the mean
-    probability of the segments that begin in that third of these seconds, and their difference `change`; `highest_prob` and where it is.
+    probability of the segments that begin in that third of these seconds, and their difference `change`;
+    `highest_prob` and where it is.
 
     Args:
       rows: of one split, seeds averaged, `cluster` being the call.

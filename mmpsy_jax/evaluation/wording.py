@@ -123,8 +123,8 @@ def interval_note(report: Mapping[str, Any]) -> str:
     """What the brackets behind a value are."""
     boot = report["bootstrap"]
     return (
-        f"{boot['level']:.0%} bootstrap intervals over {boot['unit']} ({boot['resamples']} resamples, {boot['method']}, "
-        f"seed {boot['seed']})."
+        f"{boot['level']:.0%} bootstrap intervals over {boot['unit']} ({boot['resamples']} resamples, "
+        f"{boot['method']}, seed {boot['seed']})."
     )
 
 

@@ -58,9 +58,7 @@ class ReplicaPrograms:
             out_shardings=over,
         )
         self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, evaluated(states)), out_shardings=over)
-        self._predict_at = jit(
-            lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan))
-        )
+        self._predict_at = jit(lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan)))
         all_of = {
             "vmap": jax.vmap(self._predict_one, in_axes=(None, 0, 0)),
             "map": lambda arrays, *stacked: jax.lax.map(lambda x: self._predict_one(arrays, *x), stacked),

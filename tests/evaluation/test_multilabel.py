@@ -1,4 +1,4 @@
-"""Means over labels with intervals, the rule argmax, and calls in time, against direct formulas. All rows are random."""
+"""Means over labels, the rule argmax, clusters, and calls in time, against direct formulas. All rows are random."""
 
 import csv
 import re
