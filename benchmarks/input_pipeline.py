@@ -5,18 +5,23 @@
 Every round runs each reader once over all participants, in turn, so that other load on the machine meets all of them;
 printed are the medians over the rounds, and the median of the per-round ratios to plain TFDS. What is counted is real
 windows, not padding, in however many parts our batches hold them. The rows named "to device" end with the batch as a
-jax array on the default device, ready.
+jax array on the default device, ready. Where PyTorch can be imported, its DataLoader reads the same windows from a .npy
+file each, padded as `torch_peer.collate` does; where TensorFlow can, tf.data reads the records through a generator.
 """
 
 import argparse
+import functools
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -88,6 +93,77 @@ def readers(corpus: Corpus, batch_size: int, parts: int, workers: int) -> dict[s
     return made
 
 
+class NpyParticipants:
+    """A map-style dataset of PyTorch's: the windows of one participant, each from a file of its own."""
+
+    def __init__(self, folder: Path, names: Sequence[str], windows: Sequence[int]):
+        self.folder, self.names, self.windows = folder, names, windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            name: np.stack([np.load(self.folder / f"{name}_{i}_{w}.npy") for w in range(self.windows[i])])
+            for name in self.names
+        }
+        lengths = {f"{name}_length": np.load(self.folder / f"{name}_{i}_length.npy") for name in self.names}
+        return made | lengths | {"window_start_s": np.load(self.folder / f"start_{i}.npy"), "labels": {}}
+
+
+def torch_readers(corpus: Corpus, batch_size: int, folder: Path) -> dict[str, Callable[[], None]]:
+    """PyTorch's DataLoader over .npy files, which are written here first, with 0 and 2 worker processes."""
+    from torch.utils.data import DataLoader
+
+    from benchmarks import torch_peer
+
+    names = tuple(corpus.modalities)
+    for i in range(len(corpus)):
+        record = corpus.read(i)
+        np.save(folder / f"start_{i}.npy", record["window_start_s"])
+        for name in names:
+            np.save(folder / f"{name}_{i}_length.npy", record[f"{name}_length"])
+            for w, window in enumerate(record[name]):
+                np.save(folder / f"{name}_{i}_{w}.npy", window)
+    dataset = NpyParticipants(folder, names, corpus.n_windows.tolist())
+    collate = functools.partial(torch_peer.collate, names=names)
+
+    def reader(workers: int) -> Callable[[], None]:
+        apart = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
+        loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate, num_workers=workers, **apart)
+
+        def read() -> None:
+            for _ in loader:
+                pass
+
+        return read
+
+    return {f"PyTorch DataLoader over .npy files, {workers} workers": reader(workers) for workers in (0, 2)}
+
+
+def tensorflow_readers(corpus: Corpus, batch_size: int) -> dict[str, Callable[[], None]]:
+    """tf.data over the records through a generator (TFDS gives it no ArrayRecord files), padded by `padded_batch`."""
+    import tensorflow as tf
+
+    sources = [corpus.reference(name) for name in dict.fromkeys(corpus.split)]
+    signature = {
+        name: tf.TensorSpec((None, *modality.shape), modality.dtype) for name, modality in corpus.modalities.items()
+    }
+
+    def records() -> Iterator[dict[str, np.ndarray]]:
+        for source in sources:
+            for i in range(len(source)):
+                record = source[i]
+                yield {name: record[name] for name in signature}
+
+    def read() -> None:
+        data = tf.data.Dataset.from_generator(records, output_signature=signature)
+        for _ in data.padded_batch(batch_size).prefetch(2).as_numpy_iterator():
+            pass
+
+    return {"tf.data.from_generator, padded_batch": read}
+
+
 def _pad(records: list[dict], corpus: Corpus) -> dict[str, np.ndarray]:
     windows = max(record["n_windows"] for record in records)
     batch = {}
@@ -148,7 +224,12 @@ def main() -> None:
         f"slots for pieces of 1/{parts} window: {slots}; padding {vain}; "
         f"{arguments.rounds} rounds\n"
     )
-    print(table(measure(contestants, windows, arguments.rounds)))
+    with tempfile.TemporaryDirectory() as folder:
+        if importlib.util.find_spec("torch"):
+            contestants |= torch_readers(corpus, arguments.batch_size, Path(folder))
+        if importlib.util.find_spec("tensorflow"):
+            contestants |= tensorflow_readers(corpus, arguments.batch_size)
+        print(table(measure(contestants, windows, arguments.rounds)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import scipy.special
 from jaxtyping import Bool, Float, Int
 from sklearn.isotonic import IsotonicRegression
 
-from mmpsy_jax.evaluation import bootstrap, logistic, metrics, weighted
+from mmpsy_jax.evaluation import bootstrap, logistic, metrics
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import Task
 
@@ -78,13 +78,6 @@ def recalibrated(validation: Predictions, rows: Predictions) -> tuple[dict[str, 
     return made, ""
 
 
-def weighted_metrics(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> weighted.Statistic:
-    """Statistic of `RECALIBRATED`: the map is held, only the rows are resampled."""
-    whole = weighted.binary(y_true, y_prob, y_prob >= 0.5)
-    columns = [list(metrics.NAMES["binary"]).index(name) for name in RECALIBRATED]
-    return lambda weights: whole(weights)[:, columns]
-
-
 def recalibration(
     y_true: Float[np.ndarray, " n"],
     made: Mapping[str, Float[np.ndarray, " n"]],
@@ -96,7 +89,7 @@ def recalibration(
     Args:
       y_true: of the rows.
       made, reason: from `recalibrated`.
-      intervals: of `weighted_metrics`, by method.
+      intervals: of `RECALIBRATED`, by method.
     """
     if not made:
         return {"fitted_on": None, "reason": reason}

@@ -283,7 +283,7 @@ def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[An
         curves["operating_points"] = weighted.decisions(scored.y_true, called, operating_points.METRICS)
         curves["decision_curve"] = decision.weighted_net_benefit(scored.y_true, scored.y)
     for name, prob in recalibrated.items():
-        curves["recalibrated", name] = calibration.weighted_metrics(scored.y_true, prob)
+        curves["recalibrated", name] = weighted.calibration(scored.y_true, prob, calibration.RECALIBRATED)
 
     def blocks(weights):
         made = {"model": own(weights)}

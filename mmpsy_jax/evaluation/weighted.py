@@ -59,35 +59,67 @@ def binary(
     y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
 ) -> Statistic:
     """Statistic of `metrics.binary`."""
-    ties = Ties(y_prob)
-    log_odds = logistic.logit(y_prob)
-    line = logistic.Regression(y_true, log_odds, slope=True)
-    shift = logistic.Regression(y_true, log_odds, slope=False)
-    clipped = np.clip(y_prob, MARGIN, 1 - MARGIN)
-    log_loss = -np.log(np.where(y_true == 1, clipped, 1 - clipped))
-    columns = np.stack([*_cells(y_true, positive), (y_prob - y_true) ** 2, log_loss], axis=1)
+    ties, calibrated = Ties(y_prob), _Calibration(y_true, y_prob)
+    cells = np.stack(_cells(y_true, positive), axis=1)
 
     def statistic(weights):
-        tp, fp, fn, tn, brier, loss = (weights @ columns).T
+        tp, fp, fn, tn = (weights @ cells).T
         n_positive, n_negative = tp + fn, fp + tn
-        total = n_positive + n_negative
         at_positive, at_negative = ties.sums_by_class(weights, y_true)
         to_positive, to_negative = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
-        both = (n_positive > 0) & (n_negative > 0)
         made = {
             "auroc": _auroc(at_positive, at_negative, to_negative),
             "auprc": _average_precision(at_positive, at_negative, to_positive, to_negative),
-            "brier": brier / total,
-            "brier_skill": 1 - ratio(brier / total, n_positive * n_negative / total**2),
-            "log_loss": loss / total,
-            "ece": _calibration_error(ties.values, at_positive, at_negative, to_positive, to_negative),
-            "calibration_slope": line.fit(weights, both & _overlap(at_positive, at_negative))[:, 1],
-            "calibration_intercept": shift.fit(weights, both)[:, 0],
+            **calibrated(weights, ties.values, at_positive, at_negative, to_positive, to_negative),
             **from_counts(tp, fp, fn, tn),
         }
+        made["brier_skill"] = 1 - ratio(made["brier"], n_positive * n_negative / (n_positive + n_negative) ** 2)
         return np.stack([made[name] for name in NAMES["binary"]], axis=1)
 
     return statistic
+
+
+def calibration(
+    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], names: Sequence[str]
+) -> Statistic:
+    """Statistic of those metrics of `metrics.binary` that a map of the probabilities is meant to change.
+
+    Args:
+      y_true, y_prob: as there.
+      names: of "brier", "log_loss", "ece", "calibration_slope" and "calibration_intercept", in the order wanted.
+    """
+    ties, calibrated = Ties(y_prob), _Calibration(y_true, y_prob)
+
+    def statistic(weights):
+        at_positive, at_negative = ties.sums_by_class(weights, y_true)
+        reached = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
+        made = calibrated(weights, ties.values, at_positive, at_negative, *reached)
+        return np.stack([made[name] for name in names], axis=1)
+
+    return statistic
+
+
+class _Calibration:
+    """The metrics of `calibration` by name, from weights and from their sums at the distinct values."""
+
+    def __init__(self, y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]):
+        log_odds, clipped = logistic.logit(y_prob), np.clip(y_prob, MARGIN, 1 - MARGIN)
+        self._line = logistic.Regression(y_true, log_odds, slope=True)
+        self._shift = logistic.Regression(y_true, log_odds, slope=False)
+        log_loss = -np.log(np.where(y_true == 1, clipped, 1 - clipped))
+        self._columns = np.stack([(y_prob - y_true) ** 2, log_loss], axis=1)
+
+    def __call__(self, weights, values, at_positive, at_negative, to_positive, to_negative) -> dict[str, np.ndarray]:
+        n_positive, n_negative = to_positive[:, -1], to_negative[:, -1]
+        both = (n_positive > 0) & (n_negative > 0)
+        brier, loss = (weights @ self._columns).T / (n_positive + n_negative)
+        return {
+            "brier": brier,
+            "log_loss": loss,
+            "ece": _calibration_error(values, at_positive, at_negative, to_positive, to_negative),
+            "calibration_slope": self._line.fit(weights, both & _overlap(at_positive, at_negative))[:, 1],
+            "calibration_intercept": self._shift.fit(weights, both)[:, 0],
+        }
 
 
 def decisions(

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from mmpsy_jax.evaluation import bootstrap, calibration
+from mmpsy_jax.evaluation import bootstrap, calibration, weighted
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import Task
 
@@ -33,7 +33,9 @@ def scores(n, seed, sd=3.0, top=27.0, split="test", fold=0):
 def recalibration(validation, rows):
     made, reason = calibration.recalibrated(validation, rows)
     intervals = {
-        name: bootstrap.bootstrap(rows.participant_id, calibration.weighted_metrics(rows.y_true, prob), resamples=100)
+        name: bootstrap.bootstrap(
+            rows.participant_id, weighted.calibration(rows.y_true, prob, calibration.RECALIBRATED), resamples=100
+        )
         for name, prob in made.items()
     }
     return calibration.recalibration(rows.y_true, made, reason, intervals)
