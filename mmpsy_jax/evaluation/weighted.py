@@ -79,9 +79,7 @@ def binary(
     return statistic
 
 
-def calibration(
-    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], names: Sequence[str]
-) -> Statistic:
+def calibration(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], names: Sequence[str]) -> Statistic:
     """Statistic of those metrics of `metrics.binary` that a map of the probabilities is meant to change.
 
     Args:
