@@ -96,7 +96,12 @@ def _picture(number: int, tasks: Mapping[str, tuple[Predictions, np.ndarray]]) -
         for k, (part, _) in enumerate(tasks.values()):
             holds = np.flatnonzero(part.y_true == 1)
             axes.plot(
-                (edges[holds] + edges[holds + 1]) / 2, np.full(len(holds), k + 0.5), "o", color="white", markersize=3
+                (edges[holds] + edges[holds + 1]) / 2,
+                np.full(len(holds), k + 0.5),
+                "o",
+                color="white",
+                markeredgecolor="black",
+                markersize=4,
             )
         axes.set(xlabel="minutes into the call", yticks=np.arange(len(tasks)) + 0.5, yticklabels=list(tasks))
         axes.invert_yaxis()
