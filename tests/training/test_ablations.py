@@ -88,7 +88,7 @@ def test_every_run_is_compared_in_pairs_with_that_on_everything(dataset, tmp_pat
     lines = terminal.ablations(made, {"phq_score": "regression"}).splitlines()
     assert lines[1] == "phq_score: mae" and len(lines) == 6
     assert lines[3].startswith("  audio_only ")
-    assert lines[3].endswith(f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]")
+    assert lines[3].endswith(f"{cell['value']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]")
 
 
 class Planned(Exception):
