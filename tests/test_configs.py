@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmpsy_jax import models
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten
 from mmpsy_jax.models.mental_perceiver import Modality
@@ -18,6 +19,13 @@ from mmpsy_jax.training.config import default, jsonable
 AUDIO = Modality("audio", "features", (1800, 80), True)
 TEXT = Modality("text", "features", (175, 768))
 IDS = Modality("text", "ids", (175, 4), vocabulary=65536)
+MOSI = (
+    Modality("text", "features", (50, 768)),
+    Modality("audio", "features", (500, 5)),
+    Modality("vision", "features", (375, 20)),
+)
+
+LABELS = ("phq9", "gad7", "sentiment")
 
 # Parameters of the network per config and argument; docs/mental_perceiver.md shows the same table.
 PARAMETERS = {
@@ -32,6 +40,11 @@ PARAMETERS = {
     ("multitask", "transcripts"): 4_346_509,
     ("smoke", None): 102_189,
     ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
+    ("msa", "mosi,ef_lstm"): 885_043,
+    ("msa", "mosi,lf_dnn"): 596_659,
+    ("msa", "mosi,lmf"): 504_559,
+    ("msa", "mosi,self_mm"): 159_140,
+    ("msa", "mosi,tfn"): 9_496_531,
 }
 
 
@@ -42,12 +55,13 @@ def load(name, argument):
 
 def batch(argument, groups=8, b=1, slots=4):
     modalities = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS)}.get(argument, (AUDIO, TEXT))
+    modalities = MOSI if argument and argument.startswith("mosi,") else modalities
     made = {}
     for m in modalities:
         made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), jnp.int32 if m.kind == "ids" else jnp.float16)
         made[f"{m.name}_start_s"] = jax.ShapeDtypeStruct((groups, slots), jnp.float32)
         made |= {f"{m.name}_{what}": jax.ShapeDtypeStruct((groups, slots), jnp.int32) for what in ("length", "row")}
-    made["labels"] = {name: jax.ShapeDtypeStruct((groups, b), jnp.float32) for name in ("phq9", "gad7")}
+    made["labels"] = {name: jax.ShapeDtypeStruct((groups, b), jnp.float32) for name in LABELS}
     made["valid"] = jax.ShapeDtypeStruct((groups, b), jnp.bool_)
     made["index"] = jax.ShapeDtypeStruct((groups, b), jnp.int32)
     return made, modalities
@@ -61,15 +75,19 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize(("name", "argument"), sorted(PARAMETERS, key=str))
 def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     config = load(name, argument)
-    assert flatten(jsonable(config)).keys() - {"tasks"} == flatten(jsonable(default())).keys() - {"tasks"}
+    ours, every = flatten(jsonable(config)).keys() - {"tasks"}, flatten(jsonable(default())).keys() - {"tasks"}
+    assert every <= ours
+    assert {field.removeprefix("model.") for field in ours - every} <= set(models.fields(config.model.name))
     tasks = from_config(config.tasks)
     inputs, modalities = batch(argument)
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
-    scores = {label: np.arange(20, dtype=np.float32) for label in ("phq9", "gad7")}
+    scores = {label: np.arange(20, dtype=np.float32) for label in LABELS}
     constants = {
         **fitted.of_scores(tasks, scores, "none"),
         "network": {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {},
     }
+    if config.objective.name == "ulgm":
+        constants["scores"] = scores
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)
     state = jax.eval_shape(made.init, jax.ShapeDtypeStruct((), jnp.int32), inputs, constants)
     after, metrics = jax.eval_shape(made.update, state, inputs)
@@ -77,7 +95,9 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert metrics.keys() == {"loss", "grad_norm", *(task.name for task in tasks)}
     outputs = jax.eval_shape(made.predict, step.evaluated(state), inputs)["outputs"]
     width = {"binary": 2, "regression": 1}
-    assert {k: v.shape for k, v in outputs.items()} == {t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks}
+    assert {t.name: outputs[t.name].shape for t in tasks} == {
+        t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks
+    }
     count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))
     assert count == PARAMETERS[name, argument]
 

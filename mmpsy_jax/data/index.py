@@ -36,9 +36,9 @@ def load(folder: Path, reader: RecordReader, labels: list[str], modalities: Mapp
       modalities: by name; each has `shape` and `steps` of one window.
 
     Returns:
-      `participant` <U [N]; `label_<name>` i32 [N], -1 where missing; the `COUNTS` columns [N]; `has_<modality>`
-      bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one participant
-      after the other.
+      `participant` <U [N]; `label_<name>` [N], i32 with -1 or f32 with NaN where missing; the `COUNTS` columns [N];
+      `has_<modality>` bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window,
+      one participant after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
@@ -83,7 +83,7 @@ def _read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
 
 def _scan(reader: RecordReader, labels: list[str], modalities: Mapping[str, Any]) -> dict[str, np.ndarray]:
     n = len(reader)
-    columns = {f"label_{name}": np.zeros(n, np.int32) for name in labels}
+    columns = {f"label_{name}": np.zeros(n, reader.fields[name].dtype) for name in labels}
     columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
     columns |= {f"has_{name}": np.zeros(n, bool) for name in modalities}
     participants = []

@@ -56,7 +56,7 @@ class Covariates:
     Attributes:
       participant_id: ids, each once.
       split: "train", "validation" or "test" of each; "" for a participant that is in no split and stays unused.
-      scores: score per label name; NaN (or a negative number, as records have it) where missing.
+      scores: score per label name; NaN where missing.
       n_characters: length of each transcript.
       texts: transcript per participant id, or None where text is not at hand; then the TF-IDF baselines are left out.
       n_answers: number of answers of each, or None; then `answers` is left out.
@@ -81,7 +81,7 @@ class Covariates:
         n_characters = np.asarray(self.n_characters, np.float64)
         object.__setattr__(self, "participant_id", ids)
         object.__setattr__(self, "split", np.asarray(self.split, np.str_))
-        object.__setattr__(self, "scores", {k: np.where(v < 0, np.nan, v) for k, v in scores.items()})
+        object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "n_characters", n_characters)
         given = {"split": self.split, "n_characters": n_characters, "n_answers": self.n_answers, "mel": self.mel}
         lengths = {k: len(v) for k, v in (given | scores).items() if v is not None}
