@@ -72,7 +72,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         if ema_decay:
             state["ema"] = network
         if "scores" in fitted:
-            outputs = jax.eval_shape(apply, params, fitted, batch, NO_DROPOUT, None)
+            outputs = jax.eval_shape(lambda: apply(params, fitted, batch, NO_DROPOUT, None))
             state["memory"] = chosen.objective.memory(fitted["scores"], outputs)
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
