@@ -86,6 +86,9 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
         **fitted.of_scores(tasks, scores, "none"),
         "network": {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {},
     }
+    if models.scales_inputs(config.model.name):
+        size = lambda m: np.ones(m.shape[1], np.float32)  # noqa: E731
+        constants["network"] = {f"{m.name}_scale": {"mean": size(m), "deviation": size(m)} for m in modalities}
     if config.objective.name == "ulgm":
         constants["scores"] = scores
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)
