@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,7 +11,10 @@ from data_builders.mmpsy import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import by_name
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.training import loop, run
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import fitted, loop, run
+from mmpsy_jax.training import mesh as meshes
 from tests.runs import final_state
 
 
@@ -27,7 +29,8 @@ def small(clips, model="self_mm"):
     config.data.folder = str(clips)
     config.data.batch_size = 16
     config.optimizer.accumulate = 1
-    config.total = "4 epochs"
+    config.total = "3 epochs"
+    config.evaluation.baselines = config.evaluation.near_duplicates = False
     config.evaluation.bootstrap = 50
     config.compile_cache = ""
     return config
@@ -47,7 +50,7 @@ def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
     train = whole.splits["train"]
     assert np.abs(labels[train] - whole.corpus.labels["sentiment"][train]).max() > 0.01
     assert np.isnan(labels[whole.splits["test"]]).all()
-    assert state["['memory']['seen']['fusion']"][train].tolist() == [4] * len(train)
+    assert state["['memory']['seen']['fusion']"][train].tolist() == [3] * len(train)
 
     half = dataclasses.replace(whole, workdir=tmp_path / "half")
     stopped = loop.must_stop
@@ -82,12 +85,13 @@ def test_seeds_train_as_replicas_and_the_report_has_the_metrics_of_mmsa(clips, t
     assert json.loads((tmp_path / "run" / "model.json").read_text())["synthetic"]
 
 
-@pytest.mark.parametrize("model", ["lmf"])
-def test_a_baseline_learns(clips, tmp_path, model):
-    config = small(clips, model)
-    config.total = "12 epochs"
-    config.optimizer.learning_rate = 1e-2
-    config = run.with_groups(config, tmp_path)
-    made = loop.train(one(config, clips, tmp_path)).select(split="test")
-    assert np.corrcoef(made.y_true, made.y_pred)[0, 1] > 0.3
-    assert jax.device_count() == 8
+def test_features_are_scaled_by_the_training_clips_alone(clips):
+    config, corpus = small(clips, "lmf"), open_corpus(clips)
+    members = by_name(corpus)["train"]
+    modalities = batching.of(config, corpus, meshes.make_mesh()).modalities
+    made = fitted.fit(config, from_config(config.tasks), modalities, corpus, members)
+    assert "scores" not in made
+    means = np.stack([r["audio"][0, : r["audio_length"][0]].mean(axis=0) for r in map(corpus.read, members.tolist())])
+    np.testing.assert_allclose(made["network"]["audio_scale"]["mean"], means.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(made["network"]["audio_scale"]["deviation"], means.std(axis=0), rtol=1e-4)
+    assert fitted.fit(small(clips), from_config(config.tasks), modalities, corpus, members)["network"] == {}
