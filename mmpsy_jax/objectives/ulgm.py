@@ -73,9 +73,16 @@ class Ulgm:
         Returns:
           `score` [n]; `label` {modality: [n]}, which begin as the score; and by modality and `FUSION` `feature` [n d],
           `seen` [n] (how often), `centre` [2 d] and `known` [2] of the positive and the negative class.
+
+        Raises:
+          InputError: the network has no head per modality.
         """
         score = self.signed(scores[self.task.label])
         n, names = len(score), (FUSION, *self.modalities)
+        if any(f"{name}_feature" not in outputs for name in names):
+            raise InputError(
+                "config.objective.name = 'ulgm' needs a model with a head per modality: set config.model.name = self_mm"
+            )
         widths = {name: outputs[f"{name}_feature"].shape[-1] for name in names}
         return {
             "score": score,

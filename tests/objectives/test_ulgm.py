@@ -176,3 +176,10 @@ def test_who_is_not_trained_on_has_no_label_and_no_part_in_the_centres():
 def test_bad_settings(tasks, options, said):
     with pytest.raises(InputError, match=said):
         ulgm.build(tasks, NAMES, **options)
+
+
+def test_a_network_without_heads_of_modalities():
+    with pytest.raises(InputError, match="self_mm"):
+        ulgm.Ulgm(SENTIMENT, NAMES).memory(
+            {"sentiment": jnp.zeros(3)}, {"sentiment": jax.ShapeDtypeStruct((1, 1), float)}
+        )
