@@ -61,6 +61,22 @@ SIZES: dict[str, dict[str, tuple]] = {
         "layers": (4, 2, 3, 3),
         "dropout": (0.5, 0.4, 0.5, 0.2),
     },
+    "mfn": {
+        "text_hidden": (256, 128, 64, 128),
+        "audio_hidden": (32, 32, 16, 16),
+        "vision_hidden": (256, 128, 64, 128),
+        "memory": (400, 128, 64, 400),
+        "attention_width": (32, 128, 128, 32),
+        "candidate_width": (64, 128, 128, 128),
+        "keep_width": (256, 256, 64, 32),
+        "write_width": (32, 256, 64, 32),
+        "out_width": (128, 128, 64, 64),
+        "attention_dropout": (0.2, 0.2, 0.2, 0.2),
+        "candidate_dropout": (0.0, 0.5, 0.0, 0.5),
+        "keep_dropout": (0.7, 0.7, 0.2, 0.5),
+        "write_dropout": (0.5, 0.0, 0.7, 0.2),
+        "dropout": (0.0, 0.5, 0.7, 0.2),
+    },
 }
 # Batch, learning rate and weight decay by corpus. Of Self-MM those of everything but BERT, audio and vision.
 TRAINING: dict[str, dict[str, tuple]] = {
@@ -68,6 +84,7 @@ TRAINING: dict[str, dict[str, tuple]] = {
     "lf_dnn": {"batch": (128, 64, 128, 128), "rate": (1e-3, 2e-3, 5e-3, 5e-3), "decay": (1e-2, 1e-3, 5e-3, 0.0)},
     "tfn": {"batch": (32, 128, 32, 128), "rate": (1e-3, 5e-3, 5e-4, 2e-3), "decay": (0.0,) * 4},
     "lmf": {"batch": (64, 32, 64, 32), "rate": (1e-3, 1e-3, 2e-3, 2e-3), "decay": (5e-3, 1e-3, 5e-3, 1e-4)},
+    "mfn": {"batch": (128, 64, 32, 64), "rate": (2e-3, 5e-4, 1e-3, 1e-3), "decay": (0.0, 1e-4, 0.0, 0.0)},
     "ef_lstm": {"batch": (32, 128, 128, 32), "rate": (1e-3, 5e-3, 5e-4, 5e-4), "decay": (5e-3, 1e-4, 1e-3, 0.0)},
 }
 MODELS = tuple(SIZES)

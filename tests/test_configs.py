@@ -43,6 +43,7 @@ PARAMETERS = {
     ("msa", "mosi,ef_lstm"): 885_043,
     ("msa", "mosi,lf_dnn"): 596_659,
     ("msa", "mosi,lmf"): 504_559,
+    ("msa", "mosi,mfn"): 2_170_481,
     ("msa", "mosi,self_mm"): 159_140,
     ("msa", "mosi,tfn"): 9_496_531,
 }

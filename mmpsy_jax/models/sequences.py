@@ -76,7 +76,7 @@ def lstm(hidden: int, sequence: Padded, name: str) -> tuple[Float[Array, "b t h"
     return states, last * sequence.present
 
 
-def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t f"]], Int[Array, " b"]]:
+def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]], Int[Array, " b"]]:
     """All modalities at the steps of the first one, and how many of these each participant has.
 
     With a step goes the frame at the same share of the length of its modality (our choice); 0 where that is absent. Who

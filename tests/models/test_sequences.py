@@ -20,6 +20,7 @@ SIZES = {
     "tfn": {"text_hidden": 6, "text_out": 5, "audio_hidden": 4, "vision_hidden": 3, "fusion_width": 7},
     "lmf": {"text_hidden": 6, "text_out": 5, "audio_hidden": 4, "vision_hidden": 3},
     "ef_lstm": {"hidden": 5, "layers": 2},
+    "mfn": {"text_hidden": 5, "audio_hidden": 3, "vision_hidden": 4, "memory": 6, "keep_width": 5, "out_width": 4},
 }
 
 
@@ -114,6 +115,13 @@ def published(name, shapes, s):
         stack = torch_lstm(t + a + v, h) + (layers - 1) * torch_lstm(h, h)
         # Its normalisation has two parameters per step, ours two per feature.
         return 2 * steps + stack + linear(h, h) + linear(h, 1), 4 * h * layers + 2 * steps - 2 * (t + a + v)
+    if name == "mfn":
+        hidden, m = [s[f"{modality}_hidden"] for modality in MOSI], s["memory"]
+        cells = sum(torch_lstm(i, h) for i, h in zip((t, a, v), hidden, strict=True))
+        both = 2 * sum(hidden)
+        layers = {"attention": (both, both), "candidate": (both, m), "keep": (both + m, m), "write": (both + m, m)}
+        parts = sum(linear(i, s[f"{k}_width"]) + linear(s[f"{k}_width"], o) for k, (i, o) in layers.items())
+        return cells + parts + linear(sum(hidden) + m, s["out_width"]) + linear(s["out_width"], 1), 4 * sum(hidden)
     th, to, ah, vh = (s[field] for field in ("text_hidden", "text_out", "audio_hidden", "vision_hidden"))
     before = torch_lstm(t, th) + linear(th, to) + torch_subnet(a, ah) + torch_subnet(v, vh)
     if name == "lmf":
