@@ -34,6 +34,7 @@ class Task:
       kind: "binary" (score >= cut-off), "ordinal" (band between ascending cut-offs) or "regression" (the score).
       cutoffs: one for binary, ascending for ordinal, none for regression.
       maximum: highest possible score; regression predicts `score / maximum` inside the network.
+      minimum: lowest possible score, below zero for a rating of sentiment.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Task:
     kind: Kind
     cutoffs: tuple[float, ...] = ()
     maximum: float = 1.0
+    minimum: float = 0.0
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -54,6 +56,8 @@ class Task:
             )
         if self.maximum <= 0:
             raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")
+        if self.minimum > 0:
+            raise InputError(f"task {self.name!r}: minimum {self.minimum} must be 0 or less")
 
     @property
     def n_classes(self) -> int:

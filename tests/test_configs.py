@@ -21,6 +21,11 @@ AUDIO = Modality("audio", "features", (1800, 80), True)
 TEXT = Modality("text", "features", (175, 768))
 SAMPLES = Modality("audio", "features", (48000, 1))
 IDS = Modality("text", "ids", (175, 4), vocabulary=65536)
+MOSI = (
+    Modality("text", "features", (50, 768)),
+    Modality("audio", "features", (500, 5)),
+    Modality("vision", "features", (375, 20)),
+)
 
 # Parameters of the network per config and argument; docs/mental_perceiver.md and docs/hotline.md show the same tables.
 PARAMETERS = {
@@ -41,6 +46,12 @@ PARAMETERS = {
     ("hotline_emotions", "wav2vec2"): 32_694,
     ("hotline_emotions", "whisper"): 38_326,
     ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
+    ("msa", "mosi,ef_lstm"): 885_043,
+    ("msa", "mosi,lf_dnn"): 596_659,
+    ("msa", "mosi,lmf"): 504_559,
+    ("msa", "mosi,mfn"): 2_170_481,
+    ("msa", "mosi,self_mm"): 159_140,
+    ("msa", "mosi,tfn"): 9_496_531,
 }
 
 
@@ -49,15 +60,9 @@ def load(name, argument):
     return module.get_config() if argument is None else module.get_config(argument)
 
 
-def fields(config, model):
-    """Names of all fields; those of another network than the default one are checked when it is built."""
-    found = {name for name in flatten(jsonable(config)) if name != "tasks"}
-    return found if model == default().model.name else {name for name in found if not name.startswith("model.")}
-
-
 def batch(argument, labels, groups=8, b=1, slots=4):
     heard = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS), **dict.fromkeys(presets.FROZEN, (SAMPLES,))}
-    modalities = heard.get(argument, (AUDIO, TEXT))
+    modalities = MOSI if argument and argument.startswith("mosi,") else heard.get(argument, (AUDIO, TEXT))
     dtypes = {IDS: jnp.int32, SAMPLES: jnp.int16}
     made = {}
     for m in modalities:
@@ -78,7 +83,9 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize(("name", "argument"), sorted(PARAMETERS, key=str))
 def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     config = load(name, argument)
-    assert fields(config, config.model.name) == fields(default(), config.model.name)
+    ours, every = ({name for name in flatten(jsonable(one)) if name != "tasks"} for one in (config, default()))
+    assert {name for name in ours ^ every if not name.startswith("model.")} == set()
+    assert {field.removeprefix("model.") for field in ours - every} <= set(models.fields(config.model.name))
     tasks = from_config(config.tasks)
     labels = {task.label for task in tasks}
     inputs, modalities = batch(argument, labels)
@@ -88,6 +95,11 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     given = fitted.of_scores(tasks, scores, "none")
     idf = {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {}
     constants = {**given, "bias": given["bias"] | parameters, "network": frozen | idf}
+    if models.scales_inputs(config.model.name):
+        size = lambda m: np.ones(m.shape[1], np.float32)  # noqa: E731
+        constants["network"] = {f"{m.name}_scale": {"mean": size(m), "deviation": size(m)} for m in modalities}
+    if config.objective.name == "ulgm":
+        constants["scores"] = scores
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)
     state = jax.eval_shape(made.init, jax.ShapeDtypeStruct((), jnp.int32), inputs, constants)
     after, metrics = jax.eval_shape(made.update, state, inputs)
@@ -96,7 +108,9 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     outputs = jax.eval_shape(made.predict, step.evaluated(state), inputs)["outputs"]
     assert outputs.pop(EMBEDDING).shape[0] == 8
     width = {"binary": 2, "regression": 1}
-    assert {k: v.shape for k, v in outputs.items()} == {t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks}
+    assert {t.name: outputs[t.name].shape for t in tasks} == {
+        t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks
+    }
     count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))
     assert count == PARAMETERS[name, argument]
 

@@ -24,8 +24,8 @@ def test_every_config_is_in_the_readme():
         assert f"`{name}" in text, f"configs/{name}.py ({argument}) is not in the table of the README"
 
 
-def test_parameter_counts_are_in_the_model_documents():
-    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("mental_perceiver", "hotline"))
+def test_parameter_counts_are_in_the_documents_of_the_models():
+    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("mental_perceiver", "hotline", "msa"))
     for (name, argument), count in PARAMETERS.items():
         title = name if argument is None else f"{name}:{argument}"
         assert f"| `{title}` | {count:,} |" in text, title

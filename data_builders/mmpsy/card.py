@@ -13,6 +13,7 @@ from typing import Any
 from data_builders.interviews import about as own
 from data_builders.mmpsy import croissant, datasheet
 from data_builders.mmpsy.croissant import Feature
+from data_builders.mmsa.about import about as about_mmsa
 from mmpsy_jax.files import write_atomically, write_json
 
 PAPER = "https://arxiv.org/abs/2408.12088"
@@ -107,6 +108,8 @@ def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any]) -> 
 
 def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
     """What card and Croissant both say: title, summary, licence, caveats and so on."""
+    if corpus["dataset"] == "mmsa":
+        return about_mmsa(corpus)
     if own.is_own(corpus):
         return own.about(corpus)
     synthetic = bool(corpus["synthetic"])
@@ -147,7 +150,9 @@ def record_features(corpus: Mapping[str, Any]) -> dict[str, Feature]:
         "window_start_s": Feature("float32", (None,), "start of each window in seconds"),
     }
     for label in corpus["labels"]:
-        features[label] = Feature("int32", (), "total score of the questionnaire; -1 where missing")
+        dtype = corpus.get("label_dtype", "int32")
+        missing = "-1" if dtype == "int32" else "NaN"
+        features[label] = Feature(dtype, (), f"total score of the questionnaire, or rating; {missing} where missing")
     for name, modality in corpus["modalities"].items():
         dtype = "int32" if modality["kind"] == "ids" else options.get("dtype", "float16")
         features[f"has_{name}"] = Feature("bool", (), f"whether the participant has {name}")

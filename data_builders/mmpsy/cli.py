@@ -45,12 +45,13 @@ def build(
     text_shape: tuple[int, int] | None = None,
     settings: str | os.PathLike | None = None,
     synthetic: bool = False,
+    unpickle: bool = False,
 ) -> Path:
     """Builds a dataset, or returns the one that is there if it was made from the same source in the same way.
 
     Args:
       dataset: "mmpsy/<config>": demo, demo_float32, released, released_float32, transcripts or recordings; or
-        "interviews/<any name>".
+        "interviews/<any name>"; or "mmsa/<config>": demo, mosi, mosei, sims or simsv2.
       data_dir: root; the dataset goes to `data_dir/<dataset>/<version>`.
       source: the table, its folder or the folder above `data/`; of interviews the manifest. Not for the demo, which
         writes its own.
@@ -65,6 +66,7 @@ def build(
       participants, seed, keep_source, audio_shape, text_shape: of the demo only.
       settings: of recordings and interviews: JSON file of the settings of the extractors by modality.
       synthetic: of recordings and interviews: no person stands behind them.
+      unpickle: of mmsa: consent to load a pickle, in a separate process that makes arrays only.
 
     Returns:
       the version folder.
@@ -74,6 +76,14 @@ def build(
     """
     # TFDS takes over half a second; `launch.py` imports this module for its help text.
     builder, config = _builder(dataset)
+    if config.kind == "mmsa":
+        from data_builders.mmsa import mmsa_dataset_builder as mmsa_lib
+
+        made = {"unpickle": unpickle, "participants": participants, "seed": seed}
+        source, synthetic = mmsa_lib.prepare(config.name, data_dir, source, **made), config.synthetic
+        participants = seed = None
+    elif unpickle:
+        raise InputError(f"unpickle belongs to mmsa, not to {dataset}: leave it out")
     demo_only = {
         "participants": participants,
         "seed": seed,
@@ -125,13 +135,20 @@ def _builder(dataset: str):
     """Class of the builder, and the config that the name of a dataset stands for."""
     from data_builders.interviews import interviews_dataset_builder as interviews_lib
     from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
+    from data_builders.mmsa import mmsa_dataset_builder as mmsa_lib
 
     name, _, config_name = dataset.partition("/")
     if name == interviews_lib.Builder.name:
         return interviews_lib.Builder, interviews_lib.config(config_name)
+    if name == mmsa_lib.Builder.name:
+        return mmsa_lib.Builder, mmsa_lib.config(config_name)
     known = {f"{DATASET}/{config}": value for config, value in builder_lib.CONFIGS.items()}
     if name != DATASET or config_name not in builder_lib.CONFIGS:
-        raise one_of("dataset", dataset, [*known, f"{interviews_lib.Builder.name}/NAME"])
+        raise one_of(
+            "dataset",
+            dataset,
+            [*known, f"{interviews_lib.Builder.name}/NAME", *(f"mmsa/{config}" for config in mmsa_lib.NAMES)],
+        )
     return builder_lib.Builder, known[dataset]
 
 
@@ -167,7 +184,10 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 def _open(config):
     from data_builders.interviews import source as interviews_lib
     from data_builders.mmpsy import source as source_lib
+    from data_builders.mmsa import source as mmsa_lib
 
+    if config.kind == "mmsa":
+        return mmsa_lib.open_source(config.source, dtype=config.dtype)
     if config.extracts:
         return interviews_lib.open_source(
             config.source, is_table=config.kind == "recordings", settings=config.settings, dtype=config.dtype
@@ -239,6 +259,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--download", action="store_true", help="fetch the released files first")
     parser.add_argument("--settings", help="recordings, interviews: JSON file of how features are extracted")
     parser.add_argument("--synthetic", action="store_true", help="recordings, interviews: of no person")
+    parser.add_argument("--unpickle", action="store_true", help="mmsa: load the pickle, in a separate process")
     parser.add_argument("--participants", type=int, help="demo only: how many (default 800)")
     parser.add_argument("--seed", type=int, help="demo only")
     parser.add_argument("--keep_source", action="store_true", help="demo only: keep the generated .npy files")

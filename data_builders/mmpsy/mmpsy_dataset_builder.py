@@ -41,7 +41,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     """One way of building the corpus. Treat it as frozen: TFDS' own base class forbids saying so.
 
     Attributes:
-      kind: "released", "transcripts", "recordings" or "demo"; "manifest" in `data_builders/interviews`.
+      kind: "released", "transcripts", "recordings" or "demo"; "manifest" in `data_builders/interviews`, "mmsa" in
+        `data_builders/mmsa`.
       dtype: of the features, "float16" or "float32".
       source: table, its folder or the folder above `data/`; None for TFDS' `manual_dir` (never for the demo).
       download: fetch the released files instead.
@@ -49,6 +50,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       audio_shape, text_shape: of one window; the source must agree.
       settings: of recordings and manifests: JSON of the settings of the extractors by modality.
       labels: names of the scores.
+      label_dtype: of the scores: "int32", -1 where missing, or "float32", NaN where missing.
       cards: of recordings and manifests: JSON of the modalities, as the opened source gives them.
       synthetic: of recordings and manifests: no person stands behind them.
       include_text: put transcripts into the records.
@@ -71,6 +73,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     text_shape: tuple[int, int] = (175, 768)
     settings: str = "{}"
     labels: tuple[str, ...] = tuple(table_lib.LABEL_KEYS)
+    label_dtype: str = "int32"
     cards: str = "{}"
     synthetic: bool = False
     include_text: bool = False
@@ -86,8 +89,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
 
     @property
     def extracts(self) -> bool:
-        """Whether features are extracted here, from recordings and transcripts."""
-        return self.kind in ("recordings", "manifest")
+        """Whether the opened source, and not the config, says what the modalities are."""
+        return self.kind in ("recordings", "manifest", "mmsa")
 
     @property
     def is_synthetic(self) -> bool:
@@ -164,7 +167,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         tensor, scalar, integer = tfds.features.Tensor, tfds.features.Scalar, np.int32
         features: dict[str, Any] = {
             "participant": tfds.features.Text(),
-            **{label: scalar(integer) for label in config.labels},
+            **{label: scalar(np.dtype(config.label_dtype).type) for label in config.labels},
             "n_answers": scalar(integer),
             "n_characters": scalar(integer),
             "duration_s": scalar(np.float32),
@@ -181,13 +184,13 @@ class Builder(tfds.core.ShardBasedBuilder):
         if config.include_text:
             features["transcript"] = tfds.features.Text()
         metadata = self.get_metadata()  # README.md and CITATIONS.bib beside this file
-        license_of = {"demo": "Apache-2.0", "recordings": None, "manifest": None}
+        license_of = {"demo": "Apache-2.0", "recordings": None, "manifest": None, "mmsa": None}
         return LocalInfo(
             builder=self,
             description=metadata.description,
             citation=metadata.citation,
             features=tfds.features.FeaturesDict(features),
-            homepage=None if config.kind == "manifest" else "https://arxiv.org/abs/2408.12088",
+            homepage=None if config.kind in ("manifest", "mmsa") else "https://arxiv.org/abs/2408.12088",
             license=license_of.get(config.kind, "MIT License, Copyright (c) 2024 ShuyeIT"),
         )
 
@@ -414,6 +417,7 @@ class Builder(tfds.core.ShardBasedBuilder):
             "source_sha256": source.table_sha256(),
             "files_sha256": source.files_sha256(),
             "labels": list(config.labels),
+            "label_dtype": config.label_dtype,
             "modalities": self._modalities(),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},
@@ -429,7 +433,7 @@ class Builder(tfds.core.ShardBasedBuilder):
             notes = [{"participant": name, "note": note.replace(root, "")} for note, name in reports["notes"]]
             corpus["notes"] = notes
             if notes:
-                print(f"warning: {len(notes)} recordings are clipped or silent (see corpus.json)", file=sys.stderr)
+                print(f"warning: {len(notes)} recordings are odd (see the notes in corpus.json)", file=sys.stderr)
         for content, counts in corpus["duplicates"].items():
             if counts["across_splits"]:
                 print(

@@ -39,9 +39,9 @@ def load(
       group: name of the text feature that says who belongs together; None where everybody stands alone.
 
     Returns:
-      `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` i32 [N], -1 where missing; the
-      `COUNTS` columns [N]; `has_<modality>` bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid frames or
-      tokens of every window, one participant after the other.
+      `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` [N], i32 with -1 or f32 with NaN where
+      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid
+      frames or tokens of every window, one participant after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
@@ -88,7 +88,7 @@ def _scan(
     reader: RecordReader, labels: list[str], modalities: Mapping[str, Any], group: str | None
 ) -> dict[str, np.ndarray]:
     n = len(reader)
-    columns = {f"label_{name}": np.zeros(n, np.int32) for name in labels}
+    columns = {f"label_{name}": np.zeros(n, reader.fields[name].dtype) for name in labels}
     columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
     columns |= {f"has_{name}": np.zeros(n, bool) for name in modalities}
     participants, groups = [], []

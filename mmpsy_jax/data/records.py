@@ -131,8 +131,9 @@ def open_corpus(path: str | Path) -> Corpus:
     participants = tuple(columns["participant"].tolist())
     _check_participants(folder, participants, split)
     labels = {name: columns[f"label_{name}"].astype(np.float32) for name in card["labels"]}
-    for values in labels.values():
-        values[values < 0] = np.nan
+    for name, values in labels.items():
+        if columns[f"label_{name}"].dtype.kind == "i":  # ratings are float, NaN where missing, and may be negative
+            values[values < 0] = np.nan
     return Corpus(
         path=folder,
         card=card,

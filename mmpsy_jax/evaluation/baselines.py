@@ -56,7 +56,7 @@ class Covariates:
     Attributes:
       participant_id: ids, each once.
       split: "train", "validation" or "test" of each; "" for a participant that is in no split and stays unused.
-      scores: score per label name; NaN (or a negative number, as records have it) where missing.
+      scores: score per label name; NaN (or a number below the task's scale, as the -1 of records) where missing.
       n_characters: length of each transcript.
       texts: transcript per participant id, or None where text is not at hand; then the TF-IDF baselines are left out.
       n_answers: number of answers of each, or None; then `answers` is left out.
@@ -81,7 +81,7 @@ class Covariates:
         n_characters = np.asarray(self.n_characters, np.float64)
         object.__setattr__(self, "participant_id", ids)
         object.__setattr__(self, "split", np.asarray(self.split, np.str_))
-        object.__setattr__(self, "scores", {k: np.where(v < 0, np.nan, v) for k, v in scores.items()})
+        object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "n_characters", n_characters)
         given = {"split": self.split, "n_characters": n_characters, "n_answers": self.n_answers, "mel": self.mel}
         lengths = {k: len(v) for k, v in (given | scores).items() if v is not None}
@@ -131,6 +131,7 @@ def fit_predict(
             labels = ", ".join(sorted(covariates.scores))
             raise InputError(f"baselines: task {task.name!r} needs label {task.label!r}: the scores given are {labels}")
         scores = covariates.scores[task.label]
+        scores = np.where(scores < task.minimum, np.nan, scores)
         truth = np.asarray(task.targets(scores), np.float64)
         fit_on = np.flatnonzero((covariates.split == "train") & ~np.isnan(truth))
         if not len(fit_on):

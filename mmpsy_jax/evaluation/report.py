@@ -127,7 +127,8 @@ def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:
         if np.isnan(rows.y_prob[0]):
             known = rows.y_true[~np.isnan(rows.y_true)]
             maximum = max(1.0, float(known.max(initial=0.0)))
-            made.append(Task(name, name, "regression", maximum=maximum))
+            minimum = min(0.0, float(known.min(initial=0.0)))
+            made.append(Task(name, name, "regression", maximum=maximum, minimum=minimum))
         else:
             made.append(Task(name, name, "binary", (1.0,)))
     return tuple(made)

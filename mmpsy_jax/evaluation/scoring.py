@@ -24,6 +24,7 @@ from mmpsy_jax.evaluation import (
     metrics,
     multilabel,
     operating_points,
+    sentiment,
     weighted,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
@@ -246,6 +247,8 @@ def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals
         made["bands"] = metrics.bands(np.array(scored.confusion()))
     else:
         made["agreement"] = metrics.agreement(rows.y_true, scored.y)
+        if model.task.minimum < 0:
+            made["mmsa"] = sentiment.scores(rows.y_true, scored.y, model.task.maximum)
     return made
 
 

@@ -206,6 +206,11 @@ def _statements(task: Task, scored) -> Iterator[str]:
     if agreement := scored.get("agreement"):
         bias, low, high = (wording.number("mae", agreement[name]) for name in ("bias", "low", "high"))
         yield f"Bland-Altman: bias {bias} points, 95 % limits of agreement {low} to {high}."
+    if mmsa := scored.get("mmsa"):
+        values = ", ".join(
+            f"{name} {'undefined' if value is None else format(value, '.4f')}" for name, value in mmsa.items()
+        )
+        yield f"Under the names and by the definitions of MMSA: {values}."
     if conformal := scored.get("conformal"):
         if conformal["coverage"] is None:
             yield f"No conformal {'intervals' if task.kind == 'regression' else 'sets'}: {_why(conformal)}."

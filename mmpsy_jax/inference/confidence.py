@@ -49,7 +49,7 @@ class Confidence:
             sets = calibration.band_set(mean, entry["radius"], task.n_classes)
             return [{"y_set": " ".join(map(str, np.flatnonzero(row)))} for row in sets]
         # No score lies outside its questionnaire, so cutting the interval there costs no coverage.
-        ends = np.clip([mean - entry["radius"], mean + entry["radius"]], 0.0, task.maximum)
+        ends = np.clip([mean - entry["radius"], mean + entry["radius"]], task.minimum, task.maximum)
         return [{"y_low": repr(low), "y_high": repr(high)} for low, high in ends.T.tolist()]
 
     def _of(self, task: Task) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import flax.linen as nn
 
+from mmpsy_jax.models.sequences import SequenceModel
+
 # Files that hold blocks rather than a `Model`.
-BLOCKS = {"perceiver", "projection"}
+BLOCKS = {"perceiver", "projection", "sequences"}
 
 
 def names() -> list[str]:
@@ -20,16 +22,40 @@ def build(name: str, **arguments) -> nn.Module:
     """The network `mmpsy_jax/models/<name>.py`, built with plain arguments.
 
     Raises:
-      ValueError: there is no such model, or it has no such argument; the message lists what there is.
+      ValueError: there is no such model, it has no such argument, or it cannot read these modalities.
     """
+    known = fields(name)
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(f"model {name!r} has no argument {unknown[0]!r}: it takes {', '.join(sorted(known))}")
+    made = _find(name)(**arguments)
+    if isinstance(made, SequenceModel):
+        made.check()
+    return made
+
+
+def fields(name: str) -> list[str]:
+    """Arguments of a model.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    return [field for field in _find(name).__dataclass_fields__ if field not in ("parent", "name")]
+
+
+def scales_inputs(name: str) -> bool:
+    """Whether a model reads `fitted/<modality>_scale`: mean and deviation of its features in training.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    return issubclass(_find(name), SequenceModel) and _find(name).scales
+
+
+def _find(name: str) -> type[nn.Module]:
     if name not in names():
         raise ValueError(f"unknown model {name!r}: choose one of: {', '.join(names())}")
-    model = importlib.import_module(f"{__name__}.{name}").Model
-    fields = [f for f in model.__dataclass_fields__ if f not in ("parent", "name")]
-    unknown = sorted(set(arguments) - set(fields))
-    if unknown:
-        raise ValueError(f"model {name!r} has no argument {unknown[0]!r}: it takes {', '.join(sorted(fields))}")
-    return model(**arguments)
+    return importlib.import_module(f"{__name__}.{name}").Model
 
 
 def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

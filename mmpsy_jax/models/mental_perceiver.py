@@ -40,7 +40,7 @@ class Head(NamedTuple):
         start = np.asarray(start, np.float32)
         if self.kind != "ordinal":
             return {f"{self.name}_bias": start}
-        gaps = np.log(np.expm1(np.maximum(np.diff(start), 2e-3) - 1e-3))  # what `Model.cut_points` undoes
+        gaps = np.log(np.expm1(np.maximum(np.diff(start), 2e-3) - 1e-3))  # what `cut_points` undoes
         return {f"{self.name}_cuts": np.concatenate([start[:1], gaps])}
 
 
@@ -199,12 +199,13 @@ class Model(nn.Module):
         for head, count in zip(self.heads, counts, strict=True):
             value, start = values[:, start : start + count], start + count
             if head.kind == "ordinal":
-                outputs[head.name] = value - self.cut_points(head)
+                outputs[head.name] = value - cut_points(self, head)
             else:
                 outputs[head.name] = value + self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
         return outputs
 
-    def cut_points(self, head: Head) -> Float[Array, " cuts"]:
-        """Ascending cut points: the first one free, then positive gaps."""
-        raw = self.param(f"{head.name}_cuts", nn.initializers.zeros_init(), (head.n_classes - 1,))
-        return jnp.cumsum(jnp.concatenate([raw[:1], nn.softplus(raw[1:]) + 1e-3]))
+
+def cut_points(model: nn.Module, head: Head) -> Float[Array, " cuts"]:
+    """Ascending cut points of a head of a model, its parameters: the first one free, then positive gaps."""
+    raw = model.param(f"{head.name}_cuts", nn.initializers.zeros_init(), (head.n_classes - 1,))
+    return jnp.cumsum(jnp.concatenate([raw[:1], nn.softplus(raw[1:]) + 1e-3]))

@@ -132,7 +132,7 @@ def probabilities(
         return 1 / (1 + xp.exp(output[:, 0] - output[:, 1]))
     if task.kind == "ordinal":
         return (1 / (1 + xp.exp(-output))).sum(axis=1)  # E[band] = sum_k P(band > k)
-    return xp.clip(output[:, 0], 0.0, 1.0) * task.maximum
+    return xp.clip(output[:, 0] * task.maximum, task.minimum, task.maximum)
 
 
 def build(

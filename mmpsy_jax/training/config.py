@@ -82,11 +82,14 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"
 
     config.objective = ConfigDict()
+    config.objective.name = "multitask"  # or ulgm, of a model with a head per modality: then cutoff and scale count
     config.objective.weighting = "fixed"  # or uncertainty (Kendall 2018)
     config.objective.weights = ConfigDict()  # weight per task name; 1 where not given
     config.objective.class_weights = "none"  # or balanced, or positive (n_0 / n_1 for class 1), from the training split
     config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
     config.objective.delta = 4.0  # points at which Huber turns linear
+    config.objective.cutoff = 0.0  # ulgm: the score that is neither positive nor negative
+    config.objective.scale = 1.0  # ulgm: points that make one unit of the signed score
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3

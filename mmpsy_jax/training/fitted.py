@@ -9,10 +9,11 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import models
 from mmpsy_jax.data.frequencies import inverse_document_frequency
+from mmpsy_jax.data.moments import moments
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models.mental_perceiver import Head, Modality
-from mmpsy_jax.objectives import multitask
+from mmpsy_jax.objectives import multitask, ulgm
 from mmpsy_jax.tasks import Task
 
 
@@ -31,25 +32,27 @@ def fit(
     Returns:
       `bias`: initial parameters of the network by name (output biases, a pretrained encoder); `class_weights`
       [classes] by task but regression; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
-      of an encoder).
+      of an encoder, scales of features); `scores`, for an objective with a memory, by label: those of the training
+      participants, NaN for all others of the corpus.
 
     Raises:
       InputError: a task without a single training label.
     """
     scores = {name: column[members] for name, column in corpus.labels.items()}
     limit = config.data.max_windows or None
-    made = of_scores(tasks, scores, config.objective.class_weights)
-    parameters, frozen = models.pretrained(config.model.name, config.model.to_dict())
-    return {
-        **made,
-        "bias": made["bias"] | parameters,
-        "network": frozen
-        | {
-            f"{m.name}_adapter": {"idf": inverse_document_frequency(corpus, m.name, members, limit)}
-            for m in modalities
-            if m.kind == "ids"
-        },
+    parameters, network = models.pretrained(config.model.name, config.model.to_dict())
+    network = network | {
+        f"{m.name}_adapter": {"idf": inverse_document_frequency(corpus, m.name, members, limit)}
+        for m in modalities
+        if m.kind == "ids"
     }
+    if models.scales_inputs(config.model.name):
+        network |= {f"{m.name}_scale": moments(corpus, m.name, members, limit) for m in modalities}
+    made = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
+    made["bias"] = made["bias"] | parameters
+    if config.objective.name == "ulgm":
+        made["scores"] = ulgm.training_scores(corpus.labels, members)
+    return made
 
 
 def of_scores(

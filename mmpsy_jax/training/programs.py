@@ -7,11 +7,12 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 
 from mmpsy_jax import models
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
-from mmpsy_jax.objectives import multitask
+from mmpsy_jax.objectives import multitask, ulgm
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
+from mmpsy_jax.training.config import default
 from mmpsy_jax.training.fitted import head
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.step import Functions, Parts, make_functions
@@ -31,6 +32,9 @@ def network(
         raise InputError(f"config.tasks: the name {EMBEDDING!r} is taken by an output of the network: choose another")
     arguments = {k: v for k, v in config.model.items() if k != "name" and k not in RATES.values()}
     try:
+        # Fields of the default model that were left alone are no arguments of another model.
+        left, known = default().model, models.fields(config.model.name)
+        arguments = {k: v for k, v in arguments.items() if k in known or k not in left or v != left[k]}
         return models.build(
             config.model.name,
             modalities=tuple(modalities),
@@ -40,6 +44,25 @@ def network(
         )
     except ValueError as error:
         raise InputError(f"config.model: {error}") from error
+
+
+def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[str]) -> multitask.Multitask | ulgm.Ulgm:
+    """What `config.objective` stands for.
+
+    Raises:
+      InputError: an unknown name or weighting, or values that do not fit the tasks.
+    """
+    if config.name == "ulgm":
+        return ulgm.build(tasks, modalities, cutoff=config.cutoff, scale=config.scale)
+    if config.name != "multitask":
+        raise one_of("config.objective.name", config.name, ("multitask", "ulgm"))
+    return multitask.build(
+        tasks,
+        weighting=config.weighting,
+        weights=config.weights.to_dict(),
+        ccc=config.ccc,
+        delta=config.delta,
+    )
 
 
 def build(
@@ -70,13 +93,7 @@ def build(
         ours = overlay(config, values)
         return Parts(
             rates=Rates(**{name: ours.model.get(field, 0.0) for name, field in RATES.items()}),
-            objective=multitask.build(
-                tasks,
-                weighting=ours.objective.weighting,
-                weights=ours.objective.weights.to_dict(),
-                ccc=ours.objective.ccc,
-                delta=ours.objective.delta,
-            ),
+            objective=objective(ours.objective, tasks, [m.name for m in modalities]),
             optimizer=optimizer.build(ours.optimizer, total, steps_per_epoch, config.data.batch_size),
         )
 

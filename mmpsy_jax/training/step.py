@@ -1,8 +1,9 @@
 """Initialise, update, predict: pure functions of plain dictionaries, and the same compiled for a mesh.
 
 State: {"params": {"network", "objective"}, "fitted": {"network", "class_weights"}, "optimizer", "step", "rng", and
-"ema" where it is kept}. The random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout
-to go on exactly.
+"ema" and "memory" where they are kept}. Memory is what an objective keeps of earlier steps without training it
+(`objectives/ulgm.py`): `recall` adds labels of the batch from it, `remember` moves it on. The
+random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout to go on exactly.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from jaxtyping import PyTree
 
 from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Rates
 from mmpsy_jax.objectives.multitask import Multitask
+from mmpsy_jax.objectives.ulgm import Ulgm
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
@@ -26,7 +28,7 @@ class Parts(NamedTuple):
     """What hyperparameters decide: dropout, objective, optimizer."""
 
     rates: Rates
-    objective: Multitask
+    objective: Multitask | Ulgm
     optimizer: optax.GradientTransformation
 
 
@@ -69,6 +71,9 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         }
         if ema_decay:
             state["ema"] = network
+        if "scores" in fitted:
+            outputs = jax.eval_shape(lambda: apply(params, fitted, batch, NO_DROPOUT, None))
+            state["memory"] = chosen.objective.memory(fitted["scores"], outputs)
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
 
@@ -83,10 +88,15 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
 
     def loss_of(
-        params: PyTree, fitted: PyTree, batch: PyTree, chosen: Parts, rates: Rates, key: jax.Array | None
+        params: PyTree,
+        fitted: PyTree,
+        batch: PyTree,
+        labels: PyTree,
+        chosen: Parts,
+        rates: Rates,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, PyTree]:
         outputs = apply(params, fitted, batch, rates, key)
-        labels = {name: scores.reshape(-1) for name, scores in batch["labels"].items()}
         weights = fitted["class_weights"]
         loss, sums = chosen.objective(params["objective"], outputs, labels, batch["valid"].reshape(-1), weights)
         return loss, (outputs, sums)
@@ -94,11 +104,17 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
         key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
+        labels, index = labels_of(batch), batch["index"].reshape(-1)
+        if "memory" in state:
+            labels |= chosen.objective.recall(state["memory"], index)
         gradient = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, (_, sums)), gradients = gradient(state["params"], state["fitted"], batch, chosen, chosen.rates, key)
+        arguments = (batch, labels, chosen, chosen.rates, key)
+        (loss, (outputs, sums)), gradients = gradient(state["params"], state["fitted"], *arguments)
         updates, optimizer_state = chosen.optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
+        if "memory" in state:
+            new["memory"] = chosen.objective.remember(state["memory"], outputs, labels, index)
         if ema_decay:
             # The average forgets its start: early steps use a shorter memory (our choice).
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
@@ -106,10 +122,16 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
 
     def predict(evaluated: PyTree, batch: PyTree) -> PyTree:
-        _, (outputs, sums) = loss_of(evaluated["params"], evaluated["fitted"], batch, parts({}), NO_DROPOUT, None)
+        arguments = (batch, labels_of(batch), parts({}), NO_DROPOUT, None)
+        _, (outputs, sums) = loss_of(evaluated["params"], evaluated["fitted"], *arguments)
         return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
 
     return Functions(init, update, predict)
+
+
+def labels_of(batch: PyTree) -> dict[str, jax.Array]:
+    """Scores [G * B] by label name."""
+    return {name: scores.reshape(-1) for name, scores in batch["labels"].items()}
 
 
 def evaluated(state: PyTree) -> PyTree:

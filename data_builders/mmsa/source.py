@@ -1,0 +1,251 @@
+"""A feature file of MMSA on disk -> one record per clip, as `docs/architecture.md` lays records out.
+
+What is read is a folder of plain files, `<split>/<field>.npy` (never pickled objects) and `<split>/{id,raw_text}.json`
+with the splits train, valid and test:
+
+| field | shape | |
+|---|---|---|
+| `text`, `audio`, `vision` | [N, T, F] | features; a corpus may lack one of them |
+| `text_bert` | [N, 3, T] | ids, attention mask, types; only the mask is used: how long each text is |
+| `audio_lengths`, `vision_lengths` | [N] | valid frames; of aligned files, which lack them, the length of the text |
+| `regression_labels` | [N] | the sentiment |
+| `regression_labels_T`, `_A`, `_V` | [N] | of SIMS: what each modality alone says |
+| `id`, `raw_text` | N texts | |
+
+`safe_source` makes such a folder of MMSA's `.pkl` file, in a process of its own and with consent only.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from data_builders.mmpsy.source import Record, content_digests
+from data_builders.mmsa.unpickle import SPLITS
+from mmpsy_jax.errors import InputError
+
+MODALITIES = ("text", "audio", "vision")
+# Label of the records -> field of the file.
+LABELS = {
+    "sentiment": "regression_labels",
+    "sentiment_text": "regression_labels_T",
+    "sentiment_audio": "regression_labels_A",
+    "sentiment_vision": "regression_labels_V",
+}
+SPLIT_NAMES = {"train": "train", "valid": "validation", "test": "test"}
+# Clips are a few seconds long, and the files do not say how long.
+WINDOW_SECONDS = 10.0
+
+
+def safe_source(path: str | os.PathLike, kept: str | os.PathLike, *, unpickle: bool) -> Path:
+    """The folder that a feature file becomes, made now or before; a folder is returned as it is.
+
+    Args:
+      path: MMSA's `.pkl` file, or a folder as above.
+      kept: where folders made of pickles are kept, by the digest of the file.
+      unpickle: consent to load a pickle, which is done by a process that can make arrays only.
+
+    Raises:
+      InputError: no consent, or a file that holds anything but features.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: give MMSA's feature file (.pkl), or the folder made of it")
+    if not unpickle:
+        raise InputError(
+            f"{path}: a pickle can run code when it is loaded. Where you trust its origin, add --unpickle: it is then "
+            "loaded by a separate process that makes arrays, text and numbers only"
+        )
+    with path.open("rb") as file:
+        folder = Path(kept) / hashlib.file_digest(file, "sha256").hexdigest()
+    if folder.exists():
+        return folder
+    workplace = folder.with_name(f"incomplete.{folder.name}")
+    if workplace.exists():  # left over from a build that was killed
+        shutil.rmtree(workplace)
+    program = Path(__file__).with_name("unpickle.py")
+    made = subprocess.run(
+        [sys.executable, "-I", program, path.absolute(), workplace.absolute()], capture_output=True, text=True
+    )
+    if made.returncode:
+        shutil.rmtree(workplace, ignore_errors=True)
+        said = made.stderr.strip().splitlines()[-1:] or [f"the process ended with {made.returncode}"]
+        raise InputError(f"{path}: {said[0][:300]}: fetch the file again from where MMSA publishes it")
+    workplace.rename(folder)
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class MmsaSpec:
+    """Everything a worker process needs to open the same source.
+
+    Attributes:
+      path: the folder.
+      dtype: "float16" or "float32", of the features in the record.
+      include_text: whether records carry the words.
+      opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
+    """
+
+    path: str
+    dtype: str = "float32"
+    include_text: bool = False
+    opened: str = ""
+
+    @property
+    def root(self) -> Path:
+        """The folder that paths in messages are shown relative to."""
+        return Path(self.path)
+
+    def open(self) -> "MmsaSource":
+        """Opens the folder."""
+        return MmsaSource(self)
+
+
+class MmsaSource:
+    """An opened feature file; see `open_source`.
+
+    Attributes:
+      spec: how it was opened.
+      labels: names of the scores, in the order of `LABELS`.
+      modalities: {name: entry of `corpus.json`}.
+      window_seconds: length that a window is taken to have.
+      listed_splits: {clip: split}, as the file says.
+      groups, without_windows: none.
+    """
+
+    window_seconds = WINDOW_SECONDS
+    groups: tuple[str, ...] = ()
+    without_windows: tuple[str, ...] = ()
+
+    def __init__(self, spec: MmsaSpec):
+        self.spec = spec
+        self._ids = {split: self._texts(split, "id") for split in SPLITS}
+        self._place: dict[str, tuple[str, int]] = {}
+        for split, names in self._ids.items():
+            for position, name in enumerate(names):
+                if name in self._place:
+                    raise InputError(f"{spec.path}: clip {name!r} occurs more than once: each belongs into one split")
+                self._place[name] = (split, position)
+        self._fields = {split: self._open_fields(split, len(self._ids[split])) for split in SPLITS}
+        train = self._fields["train"]
+        self.labels = tuple(label for label, field in LABELS.items() if field in train)
+        if "sentiment" not in self.labels:
+            raise InputError(f"{spec.path}: train/{LABELS['sentiment']}.npy is missing: it is what is to be estimated")
+        self.modalities = {
+            name: {"kind": "features", "shape": list(train[name].shape[1:]), "time_axis": 0}
+            for name in MODALITIES
+            if name in train
+        }
+        if not self.modalities:
+            raise InputError(f"{spec.path}: none of {', '.join(MODALITIES)} is there: nothing to learn from")
+        self._words = {split: self._texts(split, "raw_text") for split in SPLITS}
+        self.listed_splits = {name: SPLIT_NAMES[split] for name, (split, _) in self._place.items()}
+
+    def _texts(self, split: str, field: str) -> list[str]:
+        path = self.spec.root / split / f"{field}.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({type(error).__name__}): make the folder again") from error
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise InputError(f"{path}: must be a list of texts: make the folder again")
+        return found
+
+    def _open_fields(self, split: str, n: int) -> dict[str, np.ndarray]:
+        """Arrays of a split by field, mapped into memory; each has a row per clip."""
+        fields = {}
+        for path in sorted((self.spec.root / split).glob("*.npy")):
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise InputError(f"{path}: cannot be read ({str(error)[:100]}): make the folder again") from error
+            if len(array) != n or (path.stem in MODALITIES and array.ndim != 3):
+                raise InputError(f"{path}: has shape {array.shape}, but {split} has {n} clips: make the folder again")
+            fields[path.stem] = array
+        return fields
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Names of the clips, in the order of the file."""
+        return tuple(self._place)
+
+    def n_windows(self, participants: Iterable[str] | None = None) -> int:
+        """Each clip is one window."""
+        return len(self._place if participants is None else tuple(participants))
+
+    def table_sha256(self) -> str:
+        """Digest of names and labels."""
+        digest = hashlib.sha256(json.dumps(self._ids).encode())
+        for split in SPLITS:
+            for label in self.labels:
+                digest.update(np.ascontiguousarray(self._fields[split][LABELS[label]], np.float32).tobytes())
+        return digest.hexdigest()
+
+    def files_sha256(self) -> str:
+        """Digest of the names, sizes and times of change of all files."""
+        lines = (f"{p.parent.name}/{p.name} {p.stat().st_size}\n" for p in sorted(self.spec.root.glob("*/*")))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
+        """Record of one clip, before any TFDS encoding; `content_digests` and "notes" about what was mended.
+
+        Raises:
+          InputError: features of another shape than in the training split.
+        """
+        split, row = self._place[participant]
+        words, fields = self._words[split][row], self._fields[split]
+        record: Record = {"participant": participant}
+        for label in self.labels:
+            record[label] = np.float32(fields[LABELS[label]][row].reshape(()))
+        record |= {"n_answers": np.int32(1), "n_characters": np.int32(len(words)), "duration_s": np.float32(0)}
+        record |= {"n_windows": np.int32(1), "window_start_s": np.zeros(1, np.float32)}
+        notes = []
+        for name, card in self.modalities.items():
+            values = fields.get(name)
+            if values is None or list(values.shape[1:]) != card["shape"]:
+                raise InputError(f"{self.spec.path}: {split}/{name} is not as in train, {card['shape']}")
+            window = np.array(values[row], np.float32)
+            broken = int((~np.isfinite(window)).sum())
+            if broken:
+                notes.append(f"{name}: {broken} values are not finite, taken for 0")
+                window[~np.isfinite(window)] = 0
+            length = self._length(fields, name, row, window)
+            window[length:] = 0
+            record[name] = window.astype(self.spec.dtype)[None]
+            record[f"{name}_length"] = np.array([length], np.int32)
+            record[f"has_{name}"] = length > 0
+        if self.spec.include_text:
+            record["transcript"] = words
+        return record, content_digests(record, words) | {"notes": notes}
+
+    def _length(self, fields: Mapping[str, np.ndarray], name: str, row: int, window: Float[np.ndarray, "t f"]) -> int:
+        """Valid steps: as the file says; of aligned features, those of the text; else up to the last that is not 0."""
+        if f"{name}_lengths" in fields:
+            known = fields[f"{name}_lengths"][row]
+        elif "text_bert" in fields and fields["text_bert"].shape[-1] == len(window):
+            known = fields["text_bert"][row, 1].sum()
+        else:
+            filled = np.flatnonzero(window.any(axis=1))
+            known = filled[-1] + 1 if len(filled) else 0
+        return int(np.clip(known, 0, len(window)))
+
+
+def open_source(path: str | os.PathLike, *, dtype: str = "float32", include_text: bool = False) -> MmsaSource:
+    """Opens a folder made of a feature file; arguments as in `MmsaSpec`.
+
+    Raises:
+      InputError: it is not such a folder.
+    """
+    spec = MmsaSpec(os.path.abspath(path), str(np.dtype(dtype)), include_text, secrets.token_hex(8))
+    return spec.open()

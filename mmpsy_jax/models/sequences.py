@@ -1,0 +1,219 @@
+"""What the models of MMSA share: packed pieces as padded sequences, LSTM and MLP of a modality, heads.
+
+MMSA (https://github.com/thuiar/MMSA) is the implementation that sizes and hyper-parameters are taken from. Where ours
+differs on purpose, for all these models:
+
+- Means and last states are over valid steps; there, audio and vision are averaged over the padded length.
+- Where it has a batch normalisation of inputs, features are scaled by mean and deviation of the training participants,
+  fitted beforehand, then by a trained weight and bias: as many parameters, and no participant depends on the others.
+- An LSTM has one bias per gate; PyTorch's has two, which are only ever added: 4 h fewer parameters, the same network.
+- Whoever lacks a modality has zeros for its features.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates, cut_points, drop_modalities
+from mmpsy_jax.models.perceiver import Dropout, Rate, off
+
+NAMES = ("text", "audio", "vision")
+
+
+class Padded(NamedTuple):
+    """One modality of b participants.
+
+    Attributes:
+      values: [b t f], zero where there is nothing.
+      length: valid steps of each.
+    """
+
+    values: Float[Array, "b t f"]
+    length: Int[Array, " b"]
+
+    @property
+    def mask(self) -> Bool[Array, "b t"]:
+        """Which steps are valid."""
+        return jnp.arange(self.values.shape[1]) < self.length[:, None]
+
+    @property
+    def present(self) -> Float[Array, "b 1"]:
+        """1 for who has the modality, else 0."""
+        return (self.length > 0).astype(jnp.float32)[:, None]
+
+    def mean(self) -> Float[Array, "b f"]:
+        """Over valid steps; 0 without any."""
+        return self.values.sum(axis=1) / jnp.maximum(self.length, 1)[:, None]
+
+
+def padded(
+    values: Float[Array, "s t f"], length: Int[Array, " s"], row: Int[Array, " s"], rows: int, pieces: int
+) -> Padded:
+    """The packed pieces of a modality (docs/architecture.md, "A batch") as one sequence per participant.
+
+    Valid steps follow each other without gaps; those beyond `pieces` pieces are left out.
+
+    Args:
+      row: of the participant of each piece, `rows` for an unused slot.
+    """
+    steps = values.shape[1]
+    before = jnp.cumsum(length) - length  # valid steps of all earlier pieces
+    own = jnp.zeros(rows + 1, length.dtype).at[row].add(length)
+    start = (before - (jnp.cumsum(own) - own)[row])[:, None] + jnp.arange(steps)
+    at = jnp.where(jnp.arange(steps) < length[:, None], start, pieces * steps)
+    made = jnp.zeros((rows, pieces * steps, values.shape[2]), jnp.float32)
+    made = made.at[row[:, None], at].set(values.astype(jnp.float32), mode="drop")
+    return Padded(made, jnp.minimum(own[:rows], pieces * steps))
+
+
+def lstm(hidden: int, sequence: Padded, name: str) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
+    """The states of an LSTM, and the last one of each participant; 0 for who has no step."""
+    rnn = nn.RNN(nn.OptimizedLSTMCell(hidden, name=name), return_carry=True)
+    (_, last), states = rnn(sequence.values, seq_lengths=jnp.maximum(sequence.length, 1))
+    return states, last * sequence.present
+
+
+def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]], Int[Array, " b"]]:
+    """All modalities at the steps of the first one, and how many of these each participant has.
+
+    With a step goes the frame at the same share of the length of its modality (our choice); 0 where that is absent. Who
+    lacks the first modality has as many steps as the longest of the others.
+    """
+    first, *_ = sequences.values()
+    steps = first.values.shape[1]
+    longest = jnp.max(jnp.stack([one.length for one in sequences.values()]), axis=0)
+    length = jnp.where(first.length > 0, first.length, jnp.minimum(longest, steps))
+    share = (jnp.arange(steps) + 0.5) / jnp.maximum(length, 1)[:, None]
+    made = []
+    for one in sequences.values():
+        frame = jnp.minimum((share * one.length[:, None]).astype(jnp.int32), one.values.shape[1] - 1)
+        made.append(jnp.take_along_axis(one.values, frame[..., None], axis=1))
+    return made, length
+
+
+def with_one(x: Float[Array, "b f"]) -> Float[Array, "b f+1"]:
+    """A one before the features, so that products of modalities hold those of fewer of them, too."""
+    return jnp.concatenate([jnp.ones((len(x), 1)), x], axis=-1)
+
+
+class Scale(nn.Module):
+    """(x - mean) / deviation of the training participants, then a trained weight and bias per feature."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b f"]) -> Float[Array, "*b f"]:
+        shape = x.shape[-1:]
+        mean = self.variable("fitted", "mean", jnp.zeros, shape).value
+        deviation = self.variable("fitted", "deviation", jnp.ones, shape).value
+        weight = self.param("weight", nn.initializers.ones_init(), shape)
+        return (x - mean) / deviation * weight + self.param("bias", nn.initializers.zeros_init(), shape)
+
+
+class SequenceModel(nn.Module):
+    """Base of the models: reads the batch as sequences, and turns features into outputs.
+
+    Attributes:
+      modalities: the inputs: features, named as in `NAMES`.
+      heads: the outputs.
+      window_seconds: unused: these models know no time.
+      pieces: pieces of windows per participant that are read, from the start.
+      scales: whether the class reads `fitted/<modality>_scale`.
+    """
+
+    modalities: tuple[Modality, ...]
+    heads: tuple[Head, ...]
+    window_seconds: float
+    pieces: int = 1
+    scales: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raises ValueError where the model cannot read its modalities."""
+        for modality in self.modalities:
+            if modality.kind != "features" or modality.name not in NAMES:
+                raise ValueError(
+                    f"this model reads features named {', '.join(NAMES)}, not {modality.kind} named "
+                    f"{modality.name!r}: set config.data.modalities, or build the corpus with features"
+                )
+
+    def of(self, what: str, name: str) -> int | float:
+        """The attribute `<modality>_<what>`."""
+        return getattr(self, f"{name}_{what}")
+
+    def drop(self, x: Float[Array, "*b f"], rate: Rate) -> Float[Array, "*b f"]:
+        """Dropout in training; nothing where the model is applied without random numbers."""
+        return Dropout()(x, rate if self.has_rng("dropout") else 0.0)
+
+    def sequences(self, batch: PyTree, rates: Rates) -> dict[str, Padded]:
+        """The modalities of a group of a batch, some of them hidden in training (`rates.modality`)."""
+        rows = batch["valid"].shape[0]
+        made = {}
+        for modality in self.modalities:
+            name = modality.name
+            made[name] = padded(batch[name], batch[f"{name}_length"], batch[f"{name}_row"], rows, self.pieces)
+        if not off(rates.modality) and len(made) > 1:
+            present = jnp.stack([one.length > 0 for one in made.values()], axis=1)
+            kept = drop_modalities(self.make_rng("dropout"), present, rates.modality)
+            made = {
+                name: Padded(one.values * kept[:, i, None, None], one.length * kept[:, i])
+                for i, (name, one) in enumerate(made.items())
+            }
+        return made
+
+    def feed_forward(self, x: Float[Array, "b f"], widths: Sequence[int], name: str) -> Float[Array, "b o"]:
+        """Dense layers with ReLU after each."""
+        for number, width in enumerate(widths, 1):
+            x = nn.relu(nn.Dense(width, name=f"{name}_{number}")(x))
+        return x
+
+    @property
+    def n_outputs(self) -> int:
+        """Values that `outputs` needs."""
+        return sum(head.n_classes if head.kind == "binary" else 1 for head in self.heads)
+
+    def outputs(self, values: Float[Array, "b o"]) -> dict[str, Float[Array, "b c"]]:
+        """Outputs per head, as `mental_perceiver.Model`, of `n_outputs` values without biases."""
+        made, start = {}, 0
+        for head in self.heads:
+            count = head.n_classes if head.kind == "binary" else 1
+            value, start = values[:, start : start + count], start + count
+            if head.kind == "ordinal":
+                made[head.name] = value - cut_points(self, head)
+            else:
+                made[head.name] = value + self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
+        return made
+
+    def read_out(self, features: Float[Array, "b f"]) -> dict[str, Float[Array, "b c"]]:
+        """Outputs per head, linear in the features."""
+        return self.outputs(nn.Dense(self.n_outputs, use_bias=False, name="readout")(features))
+
+
+class SubnetModel(SequenceModel):
+    """Base of LF-DNN, TFN and LMF: one vector per modality (MMSA's FeatureNets.py).
+
+    Attributes:
+      text_hidden, text_out: of the LSTM over the text, and of the dense layer after it.
+      audio_hidden, vision_hidden: of the three dense layers over the mean of the scaled features.
+      audio_dropout, vision_dropout: before these. That of the text is not applied there, nor here.
+    """
+
+    text_hidden: int = 128
+    text_out: int = 64
+    audio_hidden: int = 16
+    vision_hidden: int = 128
+    audio_dropout: float = 0.0
+    vision_dropout: float = 0.0
+    scales: ClassVar[bool] = True
+
+    def subnets(self, batch: PyTree, rates: Rates) -> dict[str, Float[Array, "b h"]]:
+        """The vector of each modality; 0 for who lacks it."""
+        made = {}
+        for name, sequence in self.sequences(batch, rates).items():
+            if name == "text":
+                vector = nn.Dense(self.text_out, name="text_dense")(lstm(self.text_hidden, sequence, "text_lstm")[1])
+            else:
+                scaled = self.drop(Scale(name=f"{name}_scale")(sequence.mean()), self.of("dropout", name))
+                vector = self.feed_forward(scaled, [self.of("hidden", name)] * 3, name)
+            made[name] = vector * sequence.present
+        return made

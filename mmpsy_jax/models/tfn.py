@@ -1,0 +1,36 @@
+"""TFN, tensor fusion network (Zadeh et al. 2017, arXiv 1707.07250): the outer product of all modalities.
+
+As MMSA's TFN.py. There the output is 6 sigmoid(x) - 3 for every corpus, though the labels of SIMS lie between -1 and 1;
+here a score is tanh(x / 2) of its maximum, which is the same for labels between -3 and 3 and right for others.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.models.sequences import SubnetModel, with_one
+
+
+class Model(SubnetModel):
+    """Participants' windows -> outputs per head.
+
+    Attributes:
+      fusion_width: of the layers after the fusion; the dropout before them is `rates.dropout`.
+    """
+
+    fusion_width: int = 64
+
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments and outputs as `mental_perceiver.Model`."""
+        product = None
+        for feature in self.subnets(batch, rates).values():
+            one = with_one(feature)
+            product = one if product is None else jnp.einsum("bi,bj->bij", product, one).reshape(len(one), -1)
+        widths = [self.fusion_width, self.fusion_width]
+        fused = self.feed_forward(self.drop(product, rates.dropout), widths, "fusion")
+        outputs = self.read_out(fused)
+        bounded = {head.name for head in self.heads if head.kind == "regression"}
+        outputs = {name: jnp.tanh(value / 2) if name in bounded else value for name, value in outputs.items()}
+        return {**outputs, EMBEDDING: fused}

@@ -1,0 +1,97 @@
+"""Self-MM from records to a report: memory in checkpoints and replicas, MMSA's metrics. SYNTHETIC."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from configs import msa
+from data_builders.mmpsy import cli
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.data.splits import by_name
+from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import fitted, loop, run
+from mmpsy_jax.training import mesh as meshes
+from tests.runs import final_state
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A small demo corpus (SYNTHETIC)."""
+    return cli.build("mmsa/demo", tmp_path_factory.mktemp("msa"), participants=64, workers=0)
+
+
+def small(clips, model="self_mm"):
+    config = msa.get_config(f"demo,{model}")
+    config.data.folder = str(clips)
+    config.data.batch_size = 16
+    config.optimizer.accumulate = 1
+    config.total = "3 epochs"
+    config.evaluation.baselines = config.evaluation.near_duplicates = False
+    config.evaluation.bootstrap = 50
+    config.compile_cache = ""
+    return config
+
+
+def one(config, clips, workdir, seed=1111):
+    corpus = open_corpus(clips)
+    return loop.Run(config, corpus, by_name(corpus), workdir, seed=seed)
+
+
+def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
+    config = run.with_groups(small(clips), tmp_path)
+    whole = one(config, clips, tmp_path / "whole")
+    expected = loop.train(whole)
+    step, state = final_state(whole.workdir)
+    labels = state["['memory']['label']['text']"]
+    train = whole.splits["train"]
+    assert np.abs(labels[train] - whole.corpus.labels["sentiment"][train]).max() > 0.01
+    assert np.isnan(labels[whole.splits["test"]]).all()
+    assert state["['memory']['seen']['fusion']"][train].tolist() == [3] * len(train)
+
+    half = dataclasses.replace(whole, workdir=tmp_path / "half")
+    stopped = loop.must_stop
+    asked = iter([False] * (step // 2 - 1) + [True] + [False] * step)
+    try:
+        loop.must_stop = lambda event: next(asked)
+        with pytest.raises(loop.Interrupted):
+            loop.train(half)
+    finally:
+        loop.must_stop = stopped
+    again = loop.train(half)
+    np.testing.assert_array_equal(again.y_pred, expected.y_pred)
+    same, restored = final_state(half.workdir)
+    assert same == step
+    assert restored.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(restored[name], value, err_msg=name)
+
+
+def test_seeds_train_as_replicas_and_the_report_has_the_metrics_of_mmsa(clips, tmp_path):
+    config = small(clips)
+    config.seeds = 2
+    report = run.run(config, clips, tmp_path / "run")
+    made = report["tasks"]["sentiment"]["splits"]["test"]["mmsa"]
+    assert list(made)[:4] == ["Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score"]
+    assert "Non0_acc_2" in (tmp_path / "run" / "report.html").read_text()
+    alone = loop.train(one(run.with_groups(config, tmp_path / "run"), clips, tmp_path / "alone", seed=1112))
+    together = read_csv(tmp_path / "run" / "predictions.csv").select(split="test")
+    mine = together.y_pred[together.seed == 1112]
+    np.testing.assert_allclose(mine, alone.select(split="test").y_pred, rtol=2e-3, atol=2e-3)
+    assert min(mine) < 0
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["synthetic"]
+
+
+def test_features_are_scaled_by_the_training_clips_alone(clips):
+    config, corpus = small(clips, "lmf"), open_corpus(clips)
+    members = by_name(corpus)["train"]
+    modalities = batching.of(config, corpus, meshes.make_mesh()).modalities
+    made = fitted.fit(config, from_config(config.tasks), modalities, corpus, members)
+    assert "scores" not in made
+    means = np.stack([r["audio"][0, : r["audio_length"][0]].mean(axis=0) for r in map(corpus.read, members.tolist())])
+    np.testing.assert_allclose(made["network"]["audio_scale"]["mean"], means.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(made["network"]["audio_scale"]["deviation"], means.std(axis=0), rtol=1e-4)
+    assert fitted.fit(small(clips), from_config(config.tasks), modalities, corpus, members)["network"] == {}
