@@ -40,10 +40,13 @@ def main(arguments: list[str]) -> int:
             return _train(rest)
         if verb == "ablate":
             return _train(rest, ablate=True)
-        if verb in ("build", "check"):
+        if verb == "build":
+            _builder(_given(rest, "dataset")).main_build(rest)
+            return 0
+        if verb == "check":
             from data_builders.mmpsy import cli
 
-            getattr(cli, f"main_{verb}")(rest)
+            cli.main_check(rest)
             return 0
         if verb == "evaluate":
             return _evaluate(rest)
@@ -173,19 +176,18 @@ def _dataset(config, main_process: bool):
     import jax
     from jax.experimental import multihost_utils
 
-    from data_builders.mmpsy import cli
-
     data = config.data
     if data.folder:
         return data.folder
+    cli = _builder(data.dataset)
     options = {
         "data_dir": data.data_dir,
         "source": data.source or None,
         "split_file": data.split_file or None,
-        "skip_bad": data.skip_bad,
-        "workers": data.workers or None,
         "participants": data.participants or None,
     }
+    if cli.DATASET == "mmpsy":
+        options |= {"skip_bad": data.skip_bad, "workers": data.workers or None}
     if main_process:
         folder = cli.build(data.dataset, **options)
     if jax.process_count() > 1:
@@ -193,6 +195,25 @@ def _dataset(config, main_process: bool):
         if not main_process:
             folder = cli.build(data.dataset, **options)  # it is there now: this only finds it
     return folder
+
+
+def _builder(dataset: str):
+    """The command line of the builder of a dataset, `<builder>/<config>`."""
+    if dataset.startswith("daily_mood/"):
+        from data_builders.daily_mood import cli
+    else:
+        from data_builders.mmpsy import cli
+    return cli
+
+
+def _given(arguments: list[str], option: str) -> str:
+    """Value of `--option=value` or `--option value`; empty where it is not there."""
+    for i, text in enumerate(arguments):
+        if text.startswith(f"--{option}="):
+            return text.split("=", 1)[1]
+        if text == f"--{option}":
+            return "".join(arguments[i + 1 : i + 2])
+    return ""
 
 
 def _explain_flags(argv: list[str], error: Exception) -> str:

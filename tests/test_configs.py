@@ -18,6 +18,10 @@ from mmpsy_jax.training.config import default, jsonable
 AUDIO = Modality("audio", "features", (1800, 80), True)
 TEXT = Modality("text", "features", (175, 768))
 IDS = Modality("text", "ids", (175, 4), vocabulary=65536)
+DAYS = (
+    *(Modality(name, "features", (1, size)) for name, size in (("zcm", 24), ("pim", 24), ("speech", 32))),
+    Modality("person", "ids", (1, 2), vocabulary=61),
+)
 
 # Parameters of the network per config and argument; docs/mental_perceiver.md shows the same table.
 PARAMETERS = {
@@ -31,6 +35,8 @@ PARAMETERS = {
     ("multitask", "released"): 360_589,
     ("multitask", "transcripts"): 4_346_509,
     ("smoke", None): 102_189,
+    ("daily_mood", "by_time"): 0,
+    ("daily_mood", "by_person"): 0,
     ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
 }
 
@@ -40,14 +46,21 @@ def load(name, argument):
     return module.get_config() if argument is None else module.get_config(argument)
 
 
-def batch(argument, groups=8, b=1, slots=4):
-    modalities = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS)}.get(argument, (AUDIO, TEXT))
+def fields(config, model):
+    """Names of all fields; those of another network than the default one are checked when it is built."""
+    found = {name for name in flatten(jsonable(config)) if name != "tasks"}
+    return found if model == default().model.name else {name for name in found if not name.startswith("model.")}
+
+
+def batch(argument, labels, groups=8, b=1, slots=4):
+    read = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS), **dict.fromkeys(("by_time", "by_person"), DAYS)}
+    modalities = read.get(argument, (AUDIO, TEXT))
     made = {}
     for m in modalities:
         made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), jnp.int32 if m.kind == "ids" else jnp.float16)
         made[f"{m.name}_start_s"] = jax.ShapeDtypeStruct((groups, slots), jnp.float32)
         made |= {f"{m.name}_{what}": jax.ShapeDtypeStruct((groups, slots), jnp.int32) for what in ("length", "row")}
-    made["labels"] = {name: jax.ShapeDtypeStruct((groups, b), jnp.float32) for name in ("phq9", "gad7")}
+    made["labels"] = {name: jax.ShapeDtypeStruct((groups, b), jnp.float32) for name in labels}
     made["valid"] = jax.ShapeDtypeStruct((groups, b), jnp.bool_)
     made["index"] = jax.ShapeDtypeStruct((groups, b), jnp.int32)
     return made, modalities
@@ -61,11 +74,12 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize(("name", "argument"), sorted(PARAMETERS, key=str))
 def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     config = load(name, argument)
-    assert flatten(jsonable(config)).keys() - {"tasks"} == flatten(jsonable(default())).keys() - {"tasks"}
+    assert fields(config, config.model.name) == fields(default(), config.model.name)
     tasks = from_config(config.tasks)
-    inputs, modalities = batch(argument)
+    labels = {task.label for task in tasks}
+    inputs, modalities = batch(argument, labels)
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
-    scores = {label: np.arange(20, dtype=np.float32) for label in ("phq9", "gad7")}
+    scores = {label: np.arange(20, dtype=np.float32) for label in labels}
     constants = {
         **fitted.of_scores(tasks, scores, "none"),
         "network": {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {},

@@ -40,7 +40,7 @@ class Head(NamedTuple):
         start = np.asarray(start, np.float32)
         if self.kind != "ordinal":
             return {f"{self.name}_bias": start}
-        gaps = np.log(np.expm1(np.maximum(np.diff(start), 2e-3) - 1e-3))  # what `Model.cut_points` undoes
+        gaps = np.log(np.expm1(np.maximum(np.diff(start), 2e-3) - 1e-3))  # what `outputs_of` undoes
         return {f"{self.name}_cuts": np.concatenate([start[:1], gaps])}
 
 
@@ -195,16 +195,21 @@ class Model(nn.Module):
             shape = (pooled.shape[1], *priors.shape)
             direct = self.param("pooled_readout", nn.initializers.zeros_init(), shape)
             values = values + jnp.einsum("bkd,kqd->bq", pooled, direct)
-        outputs, start = {}, 0
-        for head, count in zip(self.heads, counts, strict=True):
-            value, start = values[:, start : start + count], start + count
-            if head.kind == "ordinal":
-                outputs[head.name] = value - self.cut_points(head)
-            else:
-                outputs[head.name] = value + self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
-        return outputs
+        return outputs_of(self, self.heads, values)
 
-    def cut_points(self, head: Head) -> Float[Array, " cuts"]:
-        """Ascending cut points: the first one free, then positive gaps."""
-        raw = self.param(f"{head.name}_cuts", nn.initializers.zeros_init(), (head.n_classes - 1,))
-        return jnp.cumsum(jnp.concatenate([raw[:1], nn.softplus(raw[1:]) + 1e-3]))
+
+def outputs_of(
+    module: nn.Module, heads: tuple[Head, ...], values: Float[Array, "b q"]
+) -> dict[str, Float[Array, "b o"]]:
+    """Outputs per task from one number per class logit, or per ordinal or regression task; `module` gets the biases."""
+    outputs, start, zeros = {}, 0, nn.initializers.zeros_init()
+    for head in heads:
+        count = head.n_classes if head.kind == "binary" else 1
+        value, start = values[:, start : start + count], start + count
+        if head.kind == "ordinal":
+            # Ascending cut points: the first one free, then positive gaps.
+            raw = module.param(f"{head.name}_cuts", zeros, (head.n_classes - 1,))
+            outputs[head.name] = value - jnp.cumsum(jnp.concatenate([raw[:1], nn.softplus(raw[1:]) + 1e-3]))
+        else:
+            outputs[head.name] = value + module.param(f"{head.name}_bias", zeros, (count,))
+    return outputs

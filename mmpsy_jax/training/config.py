@@ -82,11 +82,14 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"
 
     config.objective = ConfigDict()
-    config.objective.weighting = "fixed"  # or uncertainty (Kendall 2018)
+    config.objective.weighting = "fixed"  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (weighting.py)
     config.objective.weights = ConfigDict()  # weight per task name; 1 where not given
     config.objective.class_weights = "none"  # or balanced, from the training split
     config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
     config.objective.delta = 4.0  # points at which Huber turns linear
+    config.objective.dwa_temperature = 10.0  # of dwa and druw: higher weighs tasks more alike
+    config.objective.gradnorm_alpha = 1.5  # how strongly gradnorm pushes tasks that lag behind
+    config.objective.gradnorm_layer = ""  # expression for paths of parameters that gradnorm measures; "" is all
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3
@@ -94,7 +97,7 @@ def default() -> ConfigDict:
     config.optimizer.warmup = "5 percent"
     config.optimizer.final_fraction = 0.0  # of the peak learning rate at the end
     config.optimizer.weight_decay = 1e-2
-    config.optimizer.decay_exclude = r"bias|scale|_cuts|_code|log_variance|latents|priors"  # paths without decay
+    config.optimizer.decay_exclude = r"bias|scale|_cuts|_code|log_variance|sigma|latents|priors"  # paths without decay
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.98
     config.optimizer.eps = 1e-8  # raise it, and parameters with small gradients (rare n-grams) move less

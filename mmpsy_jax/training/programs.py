@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
-from mmpsy_jax.objectives import multitask
+from mmpsy_jax.objectives import multitask, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
 from mmpsy_jax.training.fitted import head
@@ -70,12 +70,14 @@ def build(
         ours = overlay(config, values)
         return Parts(
             rates=Rates(**{name: ours.model[field] for name, field in RATES.items()}),
-            objective=multitask.build(
-                tasks,
-                weighting=ours.objective.weighting,
+            objective=multitask.build(tasks, ccc=ours.objective.ccc, delta=ours.objective.delta),
+            weighting=weighting.build(
+                ours.objective.weighting,
+                [task.name for task in tasks],
                 weights=ours.objective.weights.to_dict(),
-                ccc=ours.objective.ccc,
-                delta=ours.objective.delta,
+                temperature=ours.objective.dwa_temperature,
+                alpha=ours.objective.gradnorm_alpha,
+                layer=ours.objective.gradnorm_layer,
             ),
             optimizer=optimizer.build(ours.optimizer, total, steps_per_epoch, config.data.batch_size),
         )

@@ -1,8 +1,8 @@
 """Initialise, update, predict: pure functions of plain dictionaries, and the same compiled for a mesh.
 
 State: {"params": {"network", "objective"}, "fitted": {"network", "class_weights"}, "optimizer", "step", "rng", and
-"ema" where it is kept}. The random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout
-to go on exactly.
+where they are kept "ema" and "weighting" (what the weighting of tasks remembers)}. The random key of a step is
+`fold_in(rng, step)`, so nothing else has to be saved for dropout to go on exactly.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,16 +17,18 @@ from jaxtyping import PyTree
 
 from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Rates
 from mmpsy_jax.objectives.multitask import Multitask
+from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
 
 
 class Parts(NamedTuple):
-    """What hyperparameters decide: dropout, objective, optimizer."""
+    """What hyperparameters decide: dropout, losses, how tasks are weighted, optimizer."""
 
     rates: Rates
     objective: Multitask
+    weighting: Weighting
     optimizer: optax.GradientTransformation
 
 
@@ -59,7 +61,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         one = jax.tree.map(lambda x: x[0], batch)
         network = {**model.init(key, one)["params"], **fitted["bias"]}
         chosen = parts({})
-        params = {"network": network, "objective": chosen.objective.init()}
+        params = {"network": network, "objective": chosen.weighting.init()}
         state = {
             "params": params,
             "fitted": {name: fitted[name] for name in ("network", "class_weights")},
@@ -69,12 +71,14 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         }
         if ema_decay:
             state["ema"] = network
+        if chosen.weighting.memory():
+            state["weighting"] = chosen.weighting.memory()
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
 
-    def apply(params: PyTree, fitted: PyTree, batch: PyTree, rates: Rates, key: jax.Array | None) -> PyTree:
+    def apply(network: PyTree, fitted: PyTree, batch: PyTree, rates: Rates, key: jax.Array | None) -> PyTree:
         """Outputs [G * B, o] of all groups of a batch, each group by itself."""
-        variables = {"params": params["network"], "fitted": fitted["network"]}
+        variables = {"params": network, "fitted": fitted["network"]}
         run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
         groups = batch["valid"].shape[0]
         keys = None if key is None else jax.random.split(key, groups)
@@ -82,23 +86,30 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
         return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
 
-    def loss_of(
-        params: PyTree, fitted: PyTree, batch: PyTree, chosen: Parts, rates: Rates, key: jax.Array | None
+    def losses_of(
+        network: PyTree, fitted: PyTree, batch: PyTree, chosen: Parts, rates: Rates, key: jax.Array | None
     ) -> tuple[jax.Array, PyTree]:
-        outputs = apply(params, fitted, batch, rates, key)
+        """Losses of the tasks, and (which have labels, (outputs, sums))."""
+        outputs = apply(network, fitted, batch, rates, key)
         labels = {name: scores.reshape(-1) for name, scores in batch["labels"].items()}
-        weights = fitted["class_weights"]
-        loss, sums = chosen.objective(params["objective"], outputs, labels, batch["valid"].reshape(-1), weights)
-        return loss, (outputs, sums)
+        valid, weights = batch["valid"].reshape(-1), fitted["class_weights"]
+        losses, (present, sums) = chosen.objective(outputs, labels, valid, weights)
+        return losses, (present, (outputs, sums))
 
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
         key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
-        gradient = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, (_, sums)), gradients = gradient(state["params"], state["fitted"], batch, chosen, chosen.rates, key)
+        loss, gradients, memory, (_, sums) = chosen.weighting.gradients(
+            lambda network: losses_of(network, state["fitted"], batch, chosen, chosen.rates, key),
+            state["params"],
+            state.get("weighting", {}),
+            jax.random.fold_in(key, 1),
+        )
         updates, optimizer_state = chosen.optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
+        if memory:
+            new["weighting"] = memory
         if ema_decay:
             # The average forgets its start: early steps use a shorter memory (our choice).
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
@@ -106,7 +117,8 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
 
     def predict(evaluated: PyTree, batch: PyTree) -> PyTree:
-        _, (outputs, sums) = loss_of(evaluated["params"], evaluated["fitted"], batch, parts({}), NO_DROPOUT, None)
+        network, fitted = evaluated["params"]["network"], evaluated["fitted"]
+        _, (_, (outputs, sums)) = losses_of(network, fitted, batch, parts({}), NO_DROPOUT, None)
         return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
 
     return Functions(init, update, predict)

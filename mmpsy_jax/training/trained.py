@@ -207,7 +207,9 @@ def load(workdir: str | Path) -> Trained:
         card, saved = (json.loads((workdir / name).read_text()) for name in (CARD, "config.json"))
         if card["format"] != FORMAT:
             raise InputError(f"{workdir / CARD}: format {card['format']!r}, this version reads {FORMAT}: train again")
-        config = overlay(default(), flatten(saved))
+        config = default()
+        config.model = ConfigDict(saved["model"])  # another network than the default's has other fields
+        config = overlay(config, flatten(saved))
         modalities = {
             name: Modality(e["kind"], tuple(e["shape"]), e["time_axis"], e.get("vocabulary"), np.dtype(e["dtype"]))
             for name, e in card["modalities"].items()
