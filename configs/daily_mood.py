@@ -1,11 +1,11 @@
 """Nine mood ratings of a day from a wristband and speech: macro-micro personalisation with DRUW (JMIR e59512).
 
-python launch.py --config=configs/daily_mood.py                    the built-in demo (SYNTHETIC): coming days of known people
-python launch.py --config=configs/daily_mood.py:by_person          days of unknown people
+python launch.py --config=configs/daily_mood.py             the built-in demo (SYNTHETIC): coming days of known people
+python launch.py --config=configs/daily_mood.py:by_person   days of unknown people
 python launch.py --config=configs/daily_mood.py:by_time --config.data.dataset=daily_mood/table_by_time
   --config.data.source=TABLE.csv
 
---config.model.fusion=none|concat|max|attention|gated|self|cross, --config.model.micro=False for one layer of all people,
+--config.model.fusion=none|concat|max|attention|gated|self|cross; --config.model.micro=False: one layer for all;
 --config.objective.weighting=druw|dwa|restrained|... (mmpsy_jax/objectives/weighting.py). Best published mean CCC: 0.503
 (private data). docs/daily_mood.md tells which parts are our own choice.
 """

@@ -125,7 +125,7 @@ def _read_day(where: str, named: dict[str, str], cells: list[str], places: dict[
             numbers = np.array([np.nan])
         if not np.isfinite(numbers).all() or (name in COUNTS and numbers.min() < 0):
             least = " of 0 or more" if name in COUNTS else ""
-            raise InputError(f"{where}: a cell of {COLUMNS[name]}* is no finite number{least}: mend it, or leave it empty")
+            raise InputError(f"{where}: a cell of {COLUMNS[name]}* is no finite number{least}: mend or empty it")
         stored = np.log1p(numbers) if name in COUNTS else numbers
         values[name] = stored.astype(np.float32) if any(own) else None
     if not any(value is not None for value in values.values()):

@@ -6,9 +6,9 @@ layers, but no transformer over emotions: the macro part is made from the abstra
 there, attention runs over the modalities of one record and never over the records of a batch.
 
 macro: one query per emotion reads the tokens of the modalities (attention), the other emotions (attention), and an MLP.
-micro: y_q = h_q (r_q + R_pq) + b_q + B_pq with h the emotions [q d], and R, B the differences of person p from all. They
-start at zero and only days of p in training change them, so that somebody unknown has the shared layer; weight decay
-pulls them back to it.
+micro: y_q = h_q (r_q + R_pq) + b_q + B_pq with h the emotions [q d], and R, B the differences of person p from all.
+They start at zero and only days of p in training change them, so that somebody unknown has the shared layer; weight
+decay pulls them back to it.
 """
 
 import flax.linen as nn
@@ -43,8 +43,8 @@ class Fusion(nn.Module):
     """Tokens of the modalities of a record to what the emotions read: one token, or one per modality.
 
     none: as they are. concat: one layer of all. max: the largest value of each feature. attention: mean with weights
-    from a softmax over modalities. gated: sum with a sigmoid per feature. self: attention among them. cross: attention of
-    each to the others. An absent modality counts nowhere.
+    from a softmax over modalities. gated: sum with a sigmoid per feature. self: attention among them. cross: attention
+    of each to the others. An absent modality counts nowhere.
     """
 
     kind: str
@@ -55,8 +55,6 @@ class Fusion(nn.Module):
     def __call__(
         self, tokens: Float[Array, "b m d"], present: Bool[Array, "b m"]
     ) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
-        if self.kind not in FUSIONS:
-            raise ValueError(f"fusion {self.kind!r}: choose one of: {', '.join(sorted(FUSIONS))}")
         count, width = tokens.shape[1:]
         shown = jnp.where(present[..., None], tokens, 0)
         together = shown.reshape(len(tokens), count * width)
@@ -123,6 +121,14 @@ class Model(nn.Module):
     micro: bool = True
     dtype: str = "float32"
 
+    def __post_init__(self):
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion {self.fusion!r}: choose one of: {', '.join(sorted(FUSIONS))}")
+        unread = [m.name for m in self.modalities if m.kind != "features" and m.name != PERSON]
+        if unread:
+            raise ValueError(f"macro_micro reads features: leave {unread[0]!r} out of config.data.modalities")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
         """Outputs per task, and the embedding of each record: arguments and values as of `mental_perceiver.Model`."""
@@ -151,8 +157,6 @@ class Model(nn.Module):
         for modality in self.modalities:
             if modality.name == PERSON:
                 continue
-            if modality.kind != "features":
-                raise ValueError(f"model 'macro_micro' reads features, not modality {modality.name!r} of ids")
             length, row = batch[f"{modality.name}_length"], batch[f"{modality.name}_row"]
             adapter = perceiver.FeaturesAdapter(self.width, dtype, name=f"{modality.name}_adapter")
             tokens, mask = adapter(batch[modality.name], length)

@@ -39,7 +39,7 @@ def build(**options):
 
 
 def random_params(model, batch):
-    params = model.init(jax.random.key(0), batch)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     leaves, tree = jax.tree.flatten(params)
     rng = np.random.default_rng(1)
     return jax.tree.unflatten(tree, [x + jnp.asarray(0.3 * rng.normal(size=x.shape), jnp.float32) for x in leaves])
@@ -64,22 +64,23 @@ def test_a_record_depends_on_nothing_but_itself(fusion):
 def test_nobody_has_layers_before_training_and_only_those_seen_get_them():
     model, batch = build(), make_batch()
     shared = random_params(build(micro=False), batch)
-    params = {**model.init(jax.random.key(0), batch)["params"], **shared}
-    alone = build(micro=False).apply({"params": shared}, batch)
-    jax.tree.map(np.testing.assert_array_equal, model.apply({"params": params}, batch), alone)
-    gradient = jax.grad(lambda p: sum((v**2).sum() for v in model.apply({"params": p}, batch).values()))(params)
+    params = {**jax.jit(model.init)(jax.random.key(0), batch)["params"], **shared}
+    alone = jax.jit(build(micro=False).apply)({"params": shared}, batch)
+    run = jax.jit(lambda params, batch: model.apply({"params": params}, batch))
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, run(params, batch), alone)
+    gradient = jax.grad(lambda p: sum((v**2).sum() for v in run(p, batch).values()))(params)
     for name in ("micro_readout", "micro_level"):
         moved = np.abs(gradient[name]).reshape(PEOPLE + 1, -1).any(axis=1)
         assert np.flatnonzero(moved).tolist() == [1, 2, 3, 7]
     trained = {**params, "micro_level": params["micro_level"].at[3].set(2.0).at[0].set(9.0)}
-    made = model.apply({"params": trained}, make_batch(people=(3, 1, 7, 3, 0)))["happy"][:, 0]
+    made = run(trained, make_batch(people=(3, 1, 7, 3, 0)))["happy"][:, 0]
     np.testing.assert_allclose(made - alone["happy"][:, 0], [2, 0, 0, 2, 0], atol=1e-5)
 
 
 def fuse(kind, tokens, present):
-    module = Fusion(kind, 2, jnp.dtype("float32"))
-    params = module.init(jax.random.key(1), tokens, present)
-    made, there = module.apply(params, tokens, present)
+    module, inputs = Fusion(kind, 2, jnp.dtype("float32")), (jnp.asarray(tokens), jnp.asarray(present))
+    (made, there), params = jax.jit(module.init_with_output)(jax.random.key(1), *inputs)
     return np.asarray(made), np.asarray(there), jax.tree.map(np.asarray, params).get("params")
 
 
@@ -122,7 +123,8 @@ def test_dropout_and_wrong_arguments():
     model, batch = build(), make_batch()
     params = random_params(model, batch)
     key = {"dropout": jax.random.key(2)}
-    made = model.apply({"params": params}, batch, Rates(dropout=0.5, modality=0.5), rngs=key)
-    assert not np.allclose(made["happy"], model.apply({"params": params}, batch)["happy"])
+    dropped = jax.jit(lambda: model.apply({"params": params}, batch, Rates(dropout=0.5, modality=0.5), rngs=key))()
+    kept = jax.jit(lambda: model.apply({"params": params}, batch))()
+    assert not np.allclose(dropped["happy"], kept["happy"])
     with pytest.raises(ValueError, match="attention, concat, cross, gated, max, none, self"):
-        build(fusion="sum").init(jax.random.key(0), batch)
+        build(fusion="sum")

@@ -178,7 +178,7 @@ def test_a_task_without_a_label_takes_no_part(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "equal"}, "dwa, druw, fixed, gradnorm, pcgrad"),
+        ({"name": "equal"}, "druw, dwa, fixed, gradnorm, pcgrad"),
         ({"weights": {"d": 1.0}}, "a, b, c"),
         ({"temperature": 0.0}, "dwa_temperature"),
         ({"alpha": -1.0}, "gradnorm_alpha"),
