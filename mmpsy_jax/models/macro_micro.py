@@ -169,9 +169,7 @@ class Model(nn.Module):
             there = drop_modalities(self.make_rng("dropout"), there, rates.modality)
         return jnp.stack(made, axis=1), there
 
-    def of_person(
-        self, x: Float[Array, "b q d"], person: Int[Array, " b"], vocabulary: int
-    ) -> Float[Array, "b q"]:
+    def of_person(self, x: Float[Array, "b q d"], person: Int[Array, " b"], vocabulary: int) -> Float[Array, "b q"]:
         """What the person's own last layer adds; nothing for number 0."""
         zeros, queries = nn.initializers.zeros_init(), x.shape[1]
         slopes = self.param("micro_readout", zeros, (vocabulary, queries, self.width))

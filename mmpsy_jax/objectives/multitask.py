@@ -63,9 +63,7 @@ class Multitask:
           losses, sum of weights).
         """
         made = {
-            task.name: self.task_loss(
-                task, outputs[task.name], labels[task.label], valid, class_weights.get(task.name)
-            )
+            task.name: self.task_loss(task, outputs[task.name], labels[task.label], valid, class_weights.get(task.name))
             for task in self.tasks
         }
         each = jnp.stack([loss for loss, _, _ in made.values()])
@@ -115,9 +113,7 @@ def probabilities(
     return xp.clip(output[:, 0], 0.0, 1.0) * task.maximum
 
 
-def build(
-    tasks: Sequence[Task], *, ccc: float | Float[Array, ""], delta: float | Float[Array, ""]
-) -> Multitask:
+def build(tasks: Sequence[Task], *, ccc: float | Float[Array, ""], delta: float | Float[Array, ""]) -> Multitask:
     """The objective of a run; plain numbers become part of the program, arrays may differ between replicas.
 
     Raises:

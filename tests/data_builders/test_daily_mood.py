@@ -168,7 +168,5 @@ def test_a_table_of_ones_own(tmp_path):
     listed = tmp_path / "split.csv"
     listed.write_text("participant,split\np1,train\np2,validation\np3,test\n")
     people = write(tmp_path / "people.csv", *(changed("person", f"p{n}") for n in (1, 2, 3)))
-    corpus = open_corpus(
-        cli.build("daily_mood/table_by_person", tmp_path / "data", source=people, split_file=listed)
-    )
+    corpus = open_corpus(cli.build("daily_mood/table_by_person", tmp_path / "data", source=people, split_file=listed))
     assert corpus.participants == ("p1/3", "p2/3", "p3/3") and corpus.split == ("train", "validation", "test")
