@@ -10,7 +10,7 @@ import pytest
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten
-from mmpsy_jax.models.mental_perceiver import Modality
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import fitted, mesh, programs, step
 from mmpsy_jax.training.config import default, jsonable
@@ -35,8 +35,8 @@ PARAMETERS = {
     ("multitask", "released"): 360_589,
     ("multitask", "transcripts"): 4_346_509,
     ("smoke", None): 102_189,
-    ("daily_mood", "by_time"): 0,
-    ("daily_mood", "by_person"): 0,
+    ("daily_mood", "by_time"): 34_542,
+    ("daily_mood", "by_person"): 34_542,
     ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
 }
 
@@ -90,6 +90,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.keys() == {"loss", "grad_norm", *(task.name for task in tasks)}
     outputs = jax.eval_shape(made.predict, step.evaluated(state), inputs)["outputs"]
+    assert outputs.pop(EMBEDDING).shape == (8, config.model.width)
     width = {"binary": 2, "regression": 1}
     assert {k: v.shape for k, v in outputs.items()} == {t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks}
     count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))

@@ -60,7 +60,7 @@ class Tiny(nn.Module):
     """Two layers, the first of which all tasks share."""
 
     @nn.compact
-    def __call__(self, batch, rates):
+    def __call__(self, batch, rates=None):
         del rates
         x = nn.tanh(nn.Dense(4, name="shared")(batch["x"]))
         return {name: nn.Dense(1, name=name)(x) for name in NAMES}
