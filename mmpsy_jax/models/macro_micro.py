@@ -6,7 +6,7 @@ layers, but no transformer over emotions: the macro part is made from the abstra
 there, attention runs over the modalities of one record and never over the records of a batch.
 
 macro: one query per emotion reads the tokens of the modalities (attention), the other emotions (attention), and an MLP.
-micro: y_q = h_q (r_q + R_pq) + b_q + B_pq with h the emotions [q d], and R, B the differences of person p from all.
+micro: y_q = h_q (r_q + R_pq / d) + b_q + B_pq with h the emotions [q d], and R, B the differences of person p from all.
 They start at zero and only days of p in training change them, so that somebody unknown has the shared layer; weight
 decay pulls them back to it.
 """
@@ -164,6 +164,8 @@ class Model(nn.Module):
             code = self.param(f"{modality.name}_code", nn.initializers.normal(0.02), (self.width,))
             made.append(masked_mean(tokens, mask, row, rows).astype(dtype) + code.astype(dtype))
             present.append(merge_windows(mask.any(axis=1).astype(jnp.float32), row, rows) > 0)
+        if not made:  # of people alone: what their levels say
+            return jnp.zeros((rows, 1, self.width), dtype), jnp.zeros((rows, 1), bool)
         there = jnp.stack(present, axis=1)
         if not off(rates.modality) and len(made) > 1:
             there = drop_modalities(self.make_rng("dropout"), there, rates.modality)
@@ -174,7 +176,8 @@ class Model(nn.Module):
         zeros, queries = nn.initializers.zeros_init(), x.shape[1]
         slopes = self.param("micro_readout", zeros, (vocabulary, queries, self.width))
         levels = self.param("micro_level", zeros, (vocabulary, queries))
-        own = jnp.einsum("bqd,bqd->bq", x, slopes[person]) + levels[person]
+        # A mean over features: a step of the optimiser then moves what slopes say as far as a level, not `width` times.
+        own = jnp.einsum("bqd,bqd->bq", x, slopes[person]) / self.width + levels[person]
         return jnp.where((person > 0)[:, None], own, 0.0)
 
 
