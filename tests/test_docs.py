@@ -24,8 +24,8 @@ def test_every_config_is_in_the_readme():
         assert f"`{name}" in text, f"configs/{name}.py ({argument}) is not in the table of the README"
 
 
-def test_parameter_counts_are_in_the_model_document():
-    text = (ROOT / "docs" / "mental_perceiver.md").read_text()
+def test_parameter_counts_are_in_the_model_documents():
+    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("mental_perceiver", "daily_mood"))
     for (name, argument), count in PARAMETERS.items():
         title = name if argument is None else f"{name}:{argument}"
         assert f"| `{title}` | {count:,} |" in text, title
