@@ -211,6 +211,8 @@ def _builder(dataset: str):
     """The command line of the builder of a dataset, `<builder>/<config>`."""
     if dataset.startswith("hotline/"):
         from data_builders.hotline import cli
+    elif dataset.startswith("daily_mood/"):
+        from data_builders.daily_mood import cli
     else:
         from data_builders.mmpsy import cli
     return cli

@@ -26,6 +26,10 @@ MOSI = (
     Modality("audio", "features", (500, 5)),
     Modality("vision", "features", (375, 20)),
 )
+DAYS = (
+    *(Modality(name, "features", (1, size)) for name, size in (("zcm", 24), ("pim", 24), ("speech", 32))),
+    Modality("person", "ids", (1, 2), vocabulary=61),
+)
 
 # Parameters of the network per config and argument; docs/mental_perceiver.md and docs/hotline.md show the same tables.
 PARAMETERS = {
@@ -45,6 +49,8 @@ PARAMETERS = {
     ("hotline_emotions", "hubert"): 32_694,
     ("hotline_emotions", "wav2vec2"): 32_694,
     ("hotline_emotions", "whisper"): 38_326,
+    ("daily_mood", "by_time"): 34_542,
+    ("daily_mood", "by_person"): 34_542,
     ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
     ("msa", "mosi,ef_lstm"): 885_043,
     ("msa", "mosi,lf_dnn"): 596_659,
@@ -62,8 +68,9 @@ def load(name, argument):
 
 def batch(argument, labels, groups=8, b=1, slots=4):
     heard = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS), **dict.fromkeys(presets.FROZEN, (SAMPLES,))}
+    heard |= dict.fromkeys(("by_time", "by_person"), DAYS)
     modalities = MOSI if argument and argument.startswith("mosi,") else heard.get(argument, (AUDIO, TEXT))
-    dtypes = {IDS: jnp.int32, SAMPLES: jnp.int16}
+    dtypes = {m: jnp.int32 for m in modalities if m.kind == "ids"} | {SAMPLES: jnp.int16}
     made = {}
     for m in modalities:
         made[m.name] = jax.ShapeDtypeStruct((groups, slots, *m.shape), dtypes.get(m, jnp.float16))

@@ -25,7 +25,8 @@ def test_every_config_is_in_the_readme():
 
 
 def test_parameter_counts_are_in_the_documents_of_the_models():
-    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("mental_perceiver", "hotline", "msa"))
+    documents = ("mental_perceiver", "hotline", "msa", "daily_mood")
+    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in documents)
     for (name, argument), count in PARAMETERS.items():
         title = name if argument is None else f"{name}:{argument}"
         assert f"| `{title}` | {count:,} |" in text, title

@@ -195,14 +195,22 @@ class Model(nn.Module):
             shape = (pooled.shape[1], *priors.shape)
             direct = self.param("pooled_readout", nn.initializers.zeros_init(), shape)
             values = values + jnp.einsum("bkd,kqd->bq", pooled, direct)
-        outputs, start = {}, 0
-        for head, count in zip(self.heads, counts, strict=True):
-            value, start = values[:, start : start + count], start + count
-            if head.kind == "ordinal":
-                outputs[head.name] = value - cut_points(self, head)
-            else:
-                outputs[head.name] = value + self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
-        return outputs
+        return outputs_of(self, self.heads, values)
+
+
+def outputs_of(
+    model: nn.Module, heads: tuple[Head, ...], values: Float[Array, "b q"]
+) -> dict[str, Float[Array, "b o"]]:
+    """Outputs per task from one number per class logit, or per ordinal or regression task; `model` gets the biases."""
+    outputs, start = {}, 0
+    for head in heads:
+        count = head.n_classes if head.kind == "binary" else 1
+        value, start = values[:, start : start + count], start + count
+        if head.kind == "ordinal":
+            outputs[head.name] = value - cut_points(model, head)
+        else:
+            outputs[head.name] = value + model.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
+    return outputs
 
 
 def cut_points(model: nn.Module, head: Head) -> Float[Array, " cuts"]:

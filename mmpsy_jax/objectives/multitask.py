@@ -1,4 +1,4 @@
-"""Several tasks in one loss: fixed weights or learned uncertainty weights."""
+"""Losses of several tasks on one batch; `weighting.py` says how much each counts."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,12 @@ from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.objectives import losses
 from mmpsy_jax.tasks import Task
 
-WEIGHTINGS = ("fixed", "uncertainty")
 CLASS_WEIGHTS = ("none", "balanced", "positive")
 
 
@@ -38,59 +37,44 @@ def class_weights(task: Task, scores: Float[np.ndarray, " n"], kind: str) -> tup
 
 @dataclasses.dataclass(frozen=True)
 class Multitask:
-    """Weighted sum of task losses.
-
-    "fixed": L = sum_k w_k L_k. "uncertainty" (Kendall, Gal and Cipolla 2018, arXiv 1705.07115):
-    L = sum_k w_k (exp(-z_k) L_k + z_k) / 2 with learned z_k = ln sigma_k^2, starting at zero.
+    """The loss of each task.
 
     Attributes:
       tasks: the tasks, in the order of the network's heads.
-      weights: fixed weight per task, in the same order.
-      weighting: one of `WEIGHTINGS`.
       ccc: share of 1 - CCC of the batch in a regression task's loss; the rest is Huber.
       delta: points at which Huber turns linear.
     """
 
     tasks: tuple[Task, ...]
-    weights: tuple[float | Float[Array, ""], ...]
-    weighting: str = "fixed"
     ccc: float | Float[Array, ""] = 0.0
     delta: float | Float[Array, ""] = 4.0
 
-    def init(self) -> PyTree:
-        """The objective's own trainable state."""
-        if self.weighting not in WEIGHTINGS:
-            raise one_of("config.objective.weighting", self.weighting, WEIGHTINGS)
-        return {"log_variance": jnp.zeros(len(self.tasks))} if self.weighting == "uncertainty" else {}
-
     def __call__(
         self,
-        state: PyTree,
         outputs: Mapping[str, Float[Array, "b o"]],
         labels: Mapping[str, Float[Array, " b"]],
         valid: Bool[Array, " b"],
         class_weights: Mapping[str, Float[Array, " _"]],
-    ) -> tuple[Float[Array, ""], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
-        """The loss of a batch, and per task (sum of weighted losses, sum of weights) to be merged over batches.
+    ) -> tuple[Float[Array, " n"], tuple[Bool[Array, " n"], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]]:
+        """Losses of a batch, which tasks have a label in it, and what is merged over batches.
 
         Args:
-          state: what `init` gave, as trained so far.
           outputs: the network's outputs per task name.
           labels: scores per label name, NaN where missing.
           valid: False for padding rows.
           class_weights: one weight per class of each task but regression, see the function `class_weights`.
+
+        Returns:
+          losses in the order of the tasks, 0 without a label; whether there is one; per task name (sum of weighted
+          losses, sum of weights).
         """
-        total, sums = jnp.float32(0), {}
-        for i, task in enumerate(self.tasks):
-            loss, weighted_sum, weight = self.task_loss(
-                task, outputs[task.name], labels[task.label], valid, class_weights.get(task.name)
-            )
-            sums[task.name] = (weighted_sum, weight)
-            if self.weighting == "uncertainty":
-                z = state["log_variance"][i]
-                loss = 0.5 * (jnp.exp(-z) * loss + z)
-            total = total + self.weights[i] * loss
-        return total, sums
+        made = {
+            task.name: self.task_loss(task, outputs[task.name], labels[task.label], valid, class_weights.get(task.name))
+            for task in self.tasks
+        }
+        each = jnp.stack([loss for loss, _, _ in made.values()])
+        present = jnp.stack([weight > 0 for _, _, weight in made.values()])
+        return each, (present, {name: (weighted_sum, weight) for name, (_, weighted_sum, weight) in made.items()})
 
     def task_loss(
         self,
@@ -135,28 +119,12 @@ def probabilities(
     return xp.clip(output[:, 0] * task.maximum, task.minimum, task.maximum)
 
 
-def build(
-    tasks: Sequence[Task],
-    *,
-    weighting: str,
-    weights: Mapping[str, float | Float[Array, ""]],
-    ccc: float | Float[Array, ""],
-    delta: float | Float[Array, ""],
-) -> Multitask:
+def build(tasks: Sequence[Task], *, ccc: float | Float[Array, ""], delta: float | Float[Array, ""]) -> Multitask:
     """The objective of a run; plain numbers become part of the program, arrays may differ between replicas.
 
     Raises:
-      InputError: a weight for a task that is not trained, an unknown weighting, a share outside [0, 1].
+      InputError: a share outside [0, 1].
     """
-    unknown = sorted(set(weights) - {task.name for task in tasks})
-    if unknown:
-        raise one_of("task in config.objective.weights", unknown[0], [task.name for task in tasks])
     if isinstance(ccc, float | int) and not 0 <= ccc <= 1:
         raise InputError(f"config.objective.ccc = {ccc}: a share of the regression loss, between 0 and 1")
-    return Multitask(
-        tasks=tuple(tasks),
-        weights=tuple(weights.get(task.name, 1.0) for task in tasks),
-        weighting=weighting,
-        ccc=ccc,
-        delta=delta,
-    )
+    return Multitask(tuple(tasks), ccc=ccc, delta=delta)

@@ -50,10 +50,6 @@ class Ulgm:
     cutoff: float = 0.0
     scale: float = 1.0
 
-    def init(self) -> PyTree:
-        """Trainable parameters of its own: none."""
-        return {}
-
     def signed(self, scores: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """Scores in signed units."""
         return (scores.astype(jnp.float32) - self.cutoff) / self.scale
@@ -153,18 +149,17 @@ class Ulgm:
 
     def __call__(
         self,
-        state: PyTree,
         outputs: Mapping[str, Float[Array, "b o"]],
         labels: Mapping[str, Float[Array, " b"]],
         valid: Bool[Array, " b"],
         class_weights: Mapping[str, Float[Array, " _"]],
-    ) -> tuple[Float[Array, ""], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
-        """The loss of a batch, and (sum, count) of the absolute errors of the score, in signed units.
+    ) -> tuple[Float[Array, " 1"], tuple[Bool[Array, " 1"], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]]:
+        """The loss of a batch, whether it has a label, and (sum, count) of the absolute errors, in signed units.
 
         Args: as `multitask.Multitask`; where `labels` has no `<modality>_label` of `recall` (in evaluation), the loss
           is that of the score alone.
         """
-        del state, class_weights
+        del class_weights
         y = self.signed(labels[self.task.label])
         known = valid & ~jnp.isnan(y)
         y, weight = jnp.where(known, y, 0.0), known.astype(jnp.float32)
@@ -176,7 +171,8 @@ class Ulgm:
                 label = jnp.where(known, labels[f"{name}_label"], 0.0)
                 moved = weight * outputs[f"{name}_present"][:, 0] * jnp.tanh(jnp.abs(label - y))
                 error = error + moved * jnp.abs(value(f"{name}_value") - label)
-        return error.sum() / jnp.maximum(weight.sum(), 1.0), sums
+        count = weight.sum()
+        return (error.sum() / jnp.maximum(count, 1.0))[None], ((count > 0)[None], sums)
 
 
 def build(tasks: Sequence[Task], modalities: Sequence[str], *, cutoff: float, scale: float) -> Ulgm:

@@ -83,13 +83,16 @@ def default() -> ConfigDict:
 
     config.objective = ConfigDict()
     config.objective.name = "multitask"  # or ulgm, of a model with a head per modality: then cutoff and scale count
-    config.objective.weighting = "fixed"  # or uncertainty (Kendall 2018)
+    config.objective.weighting = "fixed"  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (weighting.py)
     config.objective.weights = ConfigDict()  # weight per task name; 1 where not given
     config.objective.class_weights = "none"  # or balanced, or positive (n_0 / n_1 for class 1), from the training split
     config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
     config.objective.delta = 4.0  # points at which Huber turns linear
     config.objective.cutoff = 0.0  # ulgm: the score that is neither positive nor negative
     config.objective.scale = 1.0  # ulgm: points that make one unit of the signed score
+    config.objective.dwa_temperature = 10.0  # of dwa and druw: higher weighs tasks more alike
+    config.objective.gradnorm_alpha = 1.5  # how strongly gradnorm pushes tasks that lag behind
+    config.objective.gradnorm_layer = ""  # expression for paths of parameters that gradnorm measures; "" is all
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3
@@ -97,7 +100,7 @@ def default() -> ConfigDict:
     config.optimizer.warmup = "5 percent"
     config.optimizer.final_fraction = 0.0  # of the peak learning rate at the end
     config.optimizer.weight_decay = 1e-2
-    config.optimizer.decay_exclude = r"bias|scale|_cuts|_code|log_variance|latents|priors"  # paths without decay
+    config.optimizer.decay_exclude = r"bias|scale|_cuts|_code|log_variance|sigma|latents|priors"  # paths without decay
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.98
     config.optimizer.eps = 1e-8  # raise it, and parameters with small gradients (rare n-grams) move less

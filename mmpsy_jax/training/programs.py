@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
-from mmpsy_jax.objectives import multitask, ulgm
+from mmpsy_jax.objectives import multitask, ulgm, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
 from mmpsy_jax.training.config import default
@@ -50,19 +50,13 @@ def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[st
     """What `config.objective` stands for.
 
     Raises:
-      InputError: an unknown name or weighting, or values that do not fit the tasks.
+      InputError: an unknown name, or values that do not fit the tasks.
     """
     if config.name == "ulgm":
         return ulgm.build(tasks, modalities, cutoff=config.cutoff, scale=config.scale)
     if config.name != "multitask":
         raise one_of("config.objective.name", config.name, ("multitask", "ulgm"))
-    return multitask.build(
-        tasks,
-        weighting=config.weighting,
-        weights=config.weights.to_dict(),
-        ccc=config.ccc,
-        delta=config.delta,
-    )
+    return multitask.build(tasks, ccc=config.ccc, delta=config.delta)
 
 
 def build(
@@ -94,6 +88,14 @@ def build(
         return Parts(
             rates=Rates(**{name: ours.model.get(field, 0.0) for name, field in RATES.items()}),
             objective=objective(ours.objective, tasks, [m.name for m in modalities]),
+            weighting=weighting.build(
+                ours.objective.weighting,
+                [task.name for task in tasks],
+                weights=ours.objective.weights.to_dict(),
+                temperature=ours.objective.dwa_temperature,
+                alpha=ours.objective.gradnorm_alpha,
+                layer=ours.objective.gradnorm_layer,
+            ),
             optimizer=optimizer.build(ours.optimizer, total, steps_per_epoch, config.data.batch_size),
         )
 

@@ -177,9 +177,8 @@ class _Group:
         batch = jax.eval_shape(gather, self.arrays, self.example)
         seed = jax.ShapeDtypeStruct((), jnp.int32)
         state = jax.eval_shape(self.functions.init, seed, batch, self.fitted[self.runs[0].fold])
-        estimate = memory.Estimate.of(
-            state, batch, self.shape.modalities, self.resident.nbytes, self.config.model.width, self.config.model.patch
-        )
+        sizes = self.config.model.width, self.config.model.get("patch", 1)
+        estimate = memory.Estimate.of(state, batch, self.shape.modalities, self.resident.nbytes, *sizes)
         parts = self.mesh.shape["replica"]
         budget, layout = memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout
         fitting = estimate.replicas(budget, layout, at_once())

@@ -99,6 +99,9 @@ def evaluate(
     if config.evaluation.near_duplicates:
         leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
         made["flags"] = flags.red_first([*leaks, *made["flags"]])
+    if corpus.card.get("split_rule") and not config.cv.folds:
+        note = flags.flag("split_rule", rule=corpus.card["split_rule"])
+        made["flags"] = flags.red_first([*made["flags"], note])
     curves = {
         f"fold {one.fold} seed {one.seed}": read_rows(one.workdir / "metrics.jsonl")
         for one in planned

@@ -1,9 +1,10 @@
 """Initialise, update, predict: pure functions of plain dictionaries, and the same compiled for a mesh.
 
 State: {"params": {"network", "objective"}, "fitted": {"network", "class_weights"}, "optimizer", "step", "rng", and
-"ema" and "memory" where they are kept}. Memory is what an objective keeps of earlier steps without training it
-(`objectives/ulgm.py`): `recall` adds labels of the batch from it, `remember` moves it on. The
-random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout to go on exactly.
+where they are kept "ema", "memory" (what an objective keeps of earlier steps without training it, `objectives/ulgm.py`:
+`recall` adds labels of the batch from it, `remember` moves it on) and "weighting" (what the weighting of tasks
+remembers)}. The random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout to go on
+exactly.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,16 +20,18 @@ from jaxtyping import PyTree
 from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Rates
 from mmpsy_jax.objectives.multitask import Multitask
 from mmpsy_jax.objectives.ulgm import Ulgm
+from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
 
 
 class Parts(NamedTuple):
-    """What hyperparameters decide: dropout, objective, optimizer."""
+    """What hyperparameters decide: dropout, losses, how tasks are weighted, optimizer."""
 
     rates: Rates
     objective: Multitask | Ulgm
+    weighting: Weighting
     optimizer: optax.GradientTransformation
 
 
@@ -61,7 +64,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         one = jax.tree.map(lambda x: x[0], batch)
         network = {**model.init(key, one)["params"], **fitted["bias"]}
         chosen = parts({})
-        params = {"network": network, "objective": chosen.objective.init()}
+        params = {"network": network, "objective": chosen.weighting.init()}
         state = {
             "params": params,
             "fitted": {name: fitted[name] for name in ("network", "class_weights")},
@@ -72,14 +75,16 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         if ema_decay:
             state["ema"] = network
         if "scores" in fitted:
-            outputs = jax.eval_shape(lambda: apply(params, fitted, batch, NO_DROPOUT, None))
+            outputs = jax.eval_shape(lambda: apply(network, fitted, batch, NO_DROPOUT, None))
             state["memory"] = chosen.objective.memory(fitted["scores"], outputs)
+        if chosen.weighting.memory():
+            state["weighting"] = chosen.weighting.memory()
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
 
-    def apply(params: PyTree, fitted: PyTree, batch: PyTree, rates: Rates, key: jax.Array | None) -> PyTree:
+    def apply(network: PyTree, fitted: PyTree, batch: PyTree, rates: Rates, key: jax.Array | None) -> PyTree:
         """Outputs [G * B, o] of all groups of a batch, each group by itself."""
-        variables = {"params": params["network"], "fitted": fitted["network"]}
+        variables = {"params": network, "fitted": fitted["network"]}
         run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
         groups = batch["valid"].shape[0]
         keys = None if key is None else jax.random.split(key, groups)
@@ -87,8 +92,8 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
         return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
 
-    def loss_of(
-        params: PyTree,
+    def losses_of(
+        network: PyTree,
         fitted: PyTree,
         batch: PyTree,
         labels: PyTree,
@@ -96,10 +101,11 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         rates: Rates,
         key: jax.Array | None,
     ) -> tuple[jax.Array, PyTree]:
-        outputs = apply(params, fitted, batch, rates, key)
+        """Losses of the tasks, and (which have labels, (outputs, sums))."""
+        outputs = apply(network, fitted, batch, rates, key)
         weights = fitted["class_weights"]
-        loss, sums = chosen.objective(params["objective"], outputs, labels, batch["valid"].reshape(-1), weights)
-        return loss, (outputs, sums)
+        losses, (present, sums) = chosen.objective(outputs, labels, batch["valid"].reshape(-1), weights)
+        return losses, (present, (outputs, sums))
 
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
@@ -107,12 +113,17 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         labels, index = labels_of(batch), batch["index"].reshape(-1)
         if "memory" in state:
             labels |= chosen.objective.recall(state["memory"], index)
-        gradient = jax.value_and_grad(loss_of, has_aux=True)
-        arguments = (batch, labels, chosen, chosen.rates, key)
-        (loss, (outputs, sums)), gradients = gradient(state["params"], state["fitted"], *arguments)
+        loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
+            lambda network: losses_of(network, state["fitted"], batch, labels, chosen, chosen.rates, key),
+            state["params"],
+            state.get("weighting", {}),
+            jax.random.fold_in(key, 1),
+        )
         updates, optimizer_state = chosen.optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
+        if remembered:
+            new["weighting"] = remembered
         if "memory" in state:
             new["memory"] = chosen.objective.remember(state["memory"], outputs, labels, index)
         if ema_decay:
@@ -122,8 +133,8 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
 
     def predict(evaluated: PyTree, batch: PyTree) -> PyTree:
-        arguments = (batch, labels_of(batch), parts({}), NO_DROPOUT, None)
-        _, (outputs, sums) = loss_of(evaluated["params"], evaluated["fitted"], *arguments)
+        network, fitted = evaluated["params"]["network"], evaluated["fitted"]
+        _, (_, (outputs, sums)) = losses_of(network, fitted, batch, labels_of(batch), parts({}), NO_DROPOUT, None)
         return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
 
     return Functions(init, update, predict)

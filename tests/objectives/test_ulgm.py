@@ -108,7 +108,7 @@ def test_memory_and_loss_follow_the_reference_over_five_epochs(objective, scores
             index = jnp.asarray([*rows, -1, -1])
             labels = {objective.task.label: jnp.asarray([*scores[rows], np.nan, np.nan], jnp.float32)}
             labels |= objective.recall(memory, index)
-            loss, sums = loss_of({}, outputs, labels, index >= 0, {})
+            (loss,), (_, sums) = loss_of(outputs, labels, index >= 0, {})
             values = {name: in_units(objective, outputs[f"{name}_value"]) for name in NAMES}
             value = in_units(objective, outputs[objective.task.name])
             np.testing.assert_allclose(loss, reference.loss(rows, value, values), rtol=1e-4)

@@ -1,0 +1,55 @@
+"""Nine mood ratings of a day from a wristband and speech: macro-micro personalisation with DRUW (JMIR e59512).
+
+python launch.py --config=configs/daily_mood.py             the built-in demo (SYNTHETIC): coming days of known people
+python launch.py --config=configs/daily_mood.py:by_person   days of unknown people
+python launch.py --config=configs/daily_mood.py:by_time --config.data.dataset=daily_mood/table_by_time
+  --config.data.source=TABLE.csv
+
+--config.model.fusion=none|concat|max|attention|gated|self|cross; --config.model.micro=False: one layer for all;
+--config.objective.weighting=druw|dwa|restrained|... (mmpsy_jax/objectives/weighting.py). Best published mean CCC: 0.503
+(private data). docs/daily_mood.md tells which parts are our own choice.
+"""
+
+from ml_collections import ConfigDict
+
+from data_builders.daily_mood.divide import RULES
+from data_builders.daily_mood.source import LABELS, MOODS
+from mmpsy_jax.errors import one_of
+from mmpsy_jax.tasks import Task, to_config
+from mmpsy_jax.training.config import default
+
+HIGHEST_RATING = 100.0  # of the demo; give a table's own as `maximum` of the tasks
+
+
+def get_config(rule: str = "by_time"):
+    """`rule` is "by_time" or "by_person"."""
+    if rule not in RULES:
+        raise one_of("argument of the config", rule, RULES)
+    config = default()
+    config.name = f"daily_mood_{rule}"
+    config.tasks = to_config(
+        Task(mood, label, "regression", maximum=HIGHEST_RATING) for mood, label in zip(MOODS, LABELS, strict=True)
+    )
+    config.data.dataset = f"daily_mood/demo_{rule}"
+    config.data.parts = 1  # a day is one step
+    config.model = ConfigDict(
+        {
+            "name": "macro_micro",
+            "width": 32,
+            "heads_attention": 4,
+            "layers": 1,
+            "expansion": 2,
+            "fusion": "none",  # emotions read the modalities as they are; or concat, max, attention, gated, self, cross
+            "micro": True,
+            "dropout": 0.1,
+            "token_dropout": 0.0,
+            "ngram_dropout": 0.0,
+            "modality_dropout": 0.0,
+            "dtype": "float32",
+        }
+    )
+    config.objective.update({"weighting": "druw", "ccc": 1.0})
+    config.optimizer.update({"learning_rate": 3e-3, "weight_decay": 1.0})
+    config.total = "40 epochs"
+    config.evaluation.near_duplicates = False  # there are neither transcripts nor recordings
+    return config.lock()

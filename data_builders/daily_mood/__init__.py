@@ -1,0 +1,1 @@
+"""Days of people with a wristband, a telephone and mood ratings, as a TFDS dataset."""

@@ -1,0 +1,105 @@
+"""Building the corpus of daily moods: what `launch.py build --dataset=daily_mood/...` calls."""
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_builders.mmpsy import place
+from mmpsy_jax.errors import InputError, one_of
+
+DATASET = "daily_mood"
+
+
+def build(
+    dataset: str = "daily_mood/demo_by_time",
+    data_dir: str | os.PathLike = "data",
+    *,
+    source: str | os.PathLike | None = None,
+    split_file: str | os.PathLike | None = None,
+    participants: int | None = None,
+    days: int | None = None,
+    seed: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Builds a dataset, or returns the one that is there if it was made from the same table in the same way.
+
+    Args:
+      dataset: "daily_mood/" and demo_by_time, demo_by_person, table_by_time or table_by_person.
+      data_dir: root; the dataset goes to `data_dir/daily_mood/<config>/<version>`.
+      source: the table (`source.py`); not for the demo.
+      split_file: CSV `participant,split`, one line per person; only where persons are divided.
+      participants, days, seed: of the demo: persons, days of each, seed.
+      overwrite: build again and replace what is there, once the new dataset is whole.
+
+    Returns:
+      the version folder.
+
+    Raises:
+      InputError: unknown dataset, unusable table, or a different dataset already in place.
+    """
+    from data_builders.daily_mood import daily_mood_dataset_builder as lib  # TFDS takes over half a second
+    from data_builders.daily_mood.source import read
+
+    name, _, config_name = dataset.partition("/")
+    if name != DATASET or config_name not in lib.CONFIGS:
+        raise one_of("dataset", dataset, [f"{DATASET}/{config}" for config in lib.CONFIGS])
+    config = lib.CONFIGS[config_name]
+    if config.is_demo == (source is not None):
+        raise InputError(f"{dataset}: --source=TABLE.csv belongs to daily_mood/table_..., and only to these")
+    if split_file is not None and config.rule != "by_person":
+        raise InputError(f"{dataset} is divided by time within each person: a split file belongs to ..._by_person")
+    given = {"people": participants, "days": days, "seed": seed}
+    if not config.is_demo and any(value is not None for value in given.values()):
+        raise InputError(f"{dataset}: participants, days and seed belong to the demo: leave them out")
+    changes = {key: value for key, value in given.items() if value is not None}
+    if config.is_demo:
+        changes["persons"] = changes.get("people", config.people)
+    else:
+        table = read(Path(source))
+        changes |= {"source": os.path.abspath(source), "sizes": table.sizes, "persons": len(table.people)}
+    config = dataclasses.replace(config, split_file=split_file and os.path.abspath(split_file), **changes)
+    folder = Path(data_dir).absolute() / DATASET / config_name / str(lib.Builder.VERSION)
+    with place.exclusive(folder):
+        if folder.exists() and not overwrite:
+            _require_same(folder, config.options() | ({} if config.is_demo else {"source_sha256": table.sha256}))
+            return folder
+        with place.replacing(folder):
+            builder = lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config)
+            builder.download_and_prepare(file_format="array_record")
+    return folder
+
+
+def _require_same(folder: Path, want: dict) -> None:
+    """Raises unless the dataset in `folder` was built in this way."""
+    path = folder / "corpus.json"
+    try:
+        card = json.loads(path.read_text())
+        have = {**card["options"], "source_sha256": card["source_sha256"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the card of a dataset built here: give --overwrite to replace it") from error
+    differing = [name for name, value in json.loads(json.dumps(want)).items() if have.get(name) != value]
+    if differing:
+        raise InputError(
+            f"{folder}: already holds a dataset that differs in {', '.join(differing)}: give --overwrite to replace "
+            "it, or another --data_dir"
+        )
+
+
+def main_build(argv: Sequence[str]) -> Path:
+    """`launch.py build --dataset=daily_mood/...`: parses the arguments after the verb, builds, prints where."""
+    parser = argparse.ArgumentParser(prog="launch.py build", description="Build daily mood ratings as TFDS records.")
+    datasets = "daily_mood/{demo,table}_{by_time,by_person}"
+    parser.add_argument("--dataset", default="daily_mood/demo_by_time", help=datasets)
+    parser.add_argument("--data_dir", default="data", help="root of all datasets")
+    parser.add_argument("--source", help="the table, one row per day of a person")
+    parser.add_argument("--split_file", help="by_person: CSV participant,split of persons; default: by a hash")
+    parser.add_argument("--participants", type=int, help="demo only: how many persons")
+    parser.add_argument("--days", type=int, help="demo only: of each person")
+    parser.add_argument("--seed", type=int, help="demo only")
+    parser.add_argument("--overwrite", action="store_true", help="replace the dataset that is there")
+    folder = build(**vars(parser.parse_args(argv)))
+    print(folder)
+    return folder

@@ -1,0 +1,215 @@
+"""TFDS builder of daily mood ratings: a table (`source.py`) or the synthetic demo, divided by time or by person.
+
+A record is one day; its feature `group` is the person. The number of the person, from 1 in natural order, is the
+modality `person` of kind "ids" (first of two columns, as everything that reads ids expects at least two): whoever gives
+a person layers of their own finds them by it. The numbers belong to this corpus and mean nothing in another.
+"""
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_builders.daily_mood import demo, divide, source
+from data_builders.daily_mood.source import COLUMNS, LABELS, Day
+from data_builders.mmpsy import splits, writer
+from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import write_json
+
+GROUP, PERSON = "group", "person"
+SECONDS_PER_DAY = 86_400.0
+DAYS_PER_SHARD = 4096
+
+
+@dataclasses.dataclass(eq=False)
+class DailyMoodConfig(tfds.core.BuilderConfig):
+    """One way of building the corpus.
+
+    Attributes:
+      rule: one of `divide.RULES`.
+      source: the table; None for the demo.
+      sizes: columns by modality; the table must agree.
+      persons: how many the table has.
+      fractions: shares of train, validation and test: of each person's days, or of the persons.
+      split_file: CSV `participant,split` of persons instead (`by_person`).
+      people, days, seed: of the demo.
+    """
+
+    rule: str = "by_time"
+    source: str | None = None
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict(demo.SIZES))
+    persons: int = demo.PEOPLE
+    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    split_file: str | None = None
+    people: int = demo.PEOPLE
+    days: int = demo.DAYS
+    seed: int = 0
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it writes its own table."""
+        return self.name.startswith("demo_")
+
+    def options(self) -> dict[str, Any]:
+        """What decides the content of the records beside the source; kept in `corpus.json`."""
+        listed = splits.read_split_file(self.split_file) if self.split_file else None
+        kept: dict[str, Any] = {"fractions": None if listed else list(self.fractions), "splits": listed}
+        return kept | ({"people": self.people, "days": self.days, "seed": self.seed} if self.is_demo else {})
+
+
+CONFIGS = {
+    name: DailyMoodConfig(name=name, description=f"{'Synthetic d' if demo_table else 'D'}ays, {said}.", rule=rule)
+    for rule, said in divide.RULES.items()
+    for name, demo_table in ((f"demo_{rule}", True), (f"table_{rule}", False))
+}
+
+
+class Builder(tfds.core.ShardBasedBuilder):
+    """Days with actigraphy, a speech embedding and nine mood ratings; one day per record."""
+
+    name = "daily_mood"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one day per record, grouped by person."}
+    BUILDER_CONFIGS: Sequence[DailyMoodConfig] = list(CONFIGS.values())
+
+    def _create_builder_config(self, builder_config, version=None):
+        # TFDS refuses a config object that bears the name of a listed one; here it says what is read.
+        if isinstance(builder_config, DailyMoodConfig):
+            return builder_config
+        return super()._create_builder_config(builder_config, version=version)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        tensor, scalar, text = tfds.features.Tensor, tfds.features.Scalar, tfds.features.Text
+        features = {
+            "participant": text(),
+            GROUP: text(),
+            **{label: scalar(np.int32) for label in LABELS},
+            "n_answers": scalar(np.int32),
+            "n_characters": scalar(np.int32),
+            "duration_s": scalar(np.float32),
+            "n_windows": scalar(np.int32),
+            "window_start_s": tensor(shape=(None,), dtype=np.float32),
+        }
+        for name, entry in modalities(self.builder_config).items():
+            dtype = np.int32 if entry["kind"] == "ids" else np.float32
+            features[f"has_{name}"] = scalar(np.bool_)
+            features[name] = tensor(shape=(None, *entry["shape"]), dtype=dtype, encoding="bytes")
+            features[f"{name}_length"] = tensor(shape=(None,), dtype=np.int32)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Days with actigraphy, a speech embedding and nine mood ratings.",
+            features=tfds.features.FeaturesDict(features),
+            homepage="https://doi.org/10.2196/59512",
+        )
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        # TFDS calls this inside its unfinished folder: what is written here is part of the final rename.
+        config, truth = self.builder_config, None
+        with tempfile.TemporaryDirectory() as made:
+            path = Path(config.source or Path(made) / "demo.csv")
+            if config.is_demo:
+                truth = demo.write_table(path, config.people, config.days, config.seed)
+            self._table = source.read(path)
+            if (self._table.sizes, len(self._table.people)) != (dict(config.sizes), config.persons):
+                raise InputError(
+                    f"{path}: has {len(self._table.people)} persons and columns {self._table.sizes}, this config says "
+                    f"{config.persons} and {dict(config.sizes)}: build with `launch.py build`, which reads them"
+                )
+            super()._download_and_prepare(dl_manager, download_config)
+            write_json(Path(self.data_path) / CORPUS_FILE, self._card(truth))
+
+    def _log_download_bytes(self) -> None:
+        """Silent: nothing is downloaded."""
+
+    def _log_download_done(self) -> None:
+        """Silent, as above."""
+
+    def _example_writer(self):
+        return writer.UncompressedWriter()
+
+    def _shard_iterators_per_split(self, dl_manager):
+        config, days = self.builder_config, self._table.days
+        self._split_of = divide.assign(days, config.rule, config.fractions, config.split_file)
+        number = {person: i for i, person in enumerate(self._table.people, 1)}
+        planned = {}
+        for name in splits.SPLITS:
+            own = [day for day in days if self._split_of[day.name] == name]
+            starts = range(0, len(own), DAYS_PER_SHARD)
+            planned[name] = [
+                functools.partial(_records, own[i : i + DAYS_PER_SHARD], number, dict(config.sizes)) for i in starts
+            ]
+        return planned
+
+    def _card(self, truth: Mapping[str, Any] | None) -> dict[str, Any]:
+        config, of_split = self.builder_config, list(self._split_of.values())
+        card = {
+            "format": FORMAT,
+            "dataset": self.name,
+            "config": config.name,
+            "version": str(self.version),
+            "synthetic": config.is_demo,
+            "source": config.source or "",
+            "source_sha256": self._table.sha256,
+            "labels": list(LABELS),
+            "split_rule": divide.RULES[config.rule],
+            "modalities": modalities(config),
+            "window_seconds": SECONDS_PER_DAY,
+            "participants": {name: of_split.count(name) for name in splits.SPLITS},
+            "skipped": [],
+            "options": config.options(),
+        }
+        if config.rule == "by_person":
+            card["group"] = GROUP
+        if truth is not None:
+            tested = [name for name, split in self._split_of.items() if split == "test"]
+            card["optimum"] = demo.optimum(truth, tested, config.seed)
+        return card
+
+
+def modalities(config: DailyMoodConfig) -> dict[str, dict[str, Any]]:
+    """The entry of `corpus.json`."""
+    made: dict[str, dict[str, Any]] = {
+        name: {"kind": "features", "shape": [1, config.sizes[name]], "time_axis": 0} for name in COLUMNS
+    }
+    return made | {PERSON: {"kind": "ids", "shape": [1, 2], "time_axis": 0, "vocabulary": config.persons + 1}}
+
+
+def _records(
+    days: Sequence[Day], number: Mapping[str, int], sizes: Mapping[str, int]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for day in days:
+        yield day.name, record(day, number[day.person], sizes)
+
+
+def record(day: Day, number: int, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The record of a day (docs/architecture.md, "A record").
+
+    Args:
+      day: of the table.
+      number: of its person.
+      sizes: columns by modality.
+    """
+    made: dict[str, Any] = {
+        "participant": day.name,
+        GROUP: day.person,
+        **day.ratings,
+        "n_answers": int(day.values["speech"] is not None),
+        "n_characters": 0,
+        "duration_s": 0.0,
+        "n_windows": 1,
+        "window_start_s": np.array([day.day * SECONDS_PER_DAY], np.float32),
+        f"has_{PERSON}": True,
+        PERSON: np.array([[[number, 0]]], np.int32),
+        f"{PERSON}_length": np.ones(1, np.int32),
+    }
+    for name, values in day.values.items():
+        made[f"has_{name}"] = values is not None
+        made[name] = np.zeros((1, 1, sizes[name]), np.float32) if values is None else values[None, None]
+        made[f"{name}_length"] = np.array([values is not None], np.int32)
+    return made

@@ -1,0 +1,187 @@
+"""Macro-micro personalisation: emotion queries shared by all people, and last layers of each person.
+
+After Song et al., "Empowering Mental Health Monitoring Using a Macro-Micro Personalization Framework" (JMIR Mental
+Health 2024, e59512). The published code (repo Meishu619/mental-health-monitoring) holds the fusion variants and private
+layers, but no transformer over emotions: the macro part is made from the abstract, and all sizes are our choice. Unlike
+there, attention runs over the modalities of one record and never over the records of a batch.
+
+macro: one query per emotion reads the tokens of the modalities (attention), the other emotions (attention), and an MLP.
+micro: y_q = h_q (r_q + R_pq / d) + b_q + B_pq with h the emotions [q d], and R, B the differences of person p from all.
+They start at zero and only days of p in training change them, so that somebody unknown has the shared layer; weight
+decay pulls them back to it.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from mmpsy_jax.models import perceiver
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
+from mmpsy_jax.models.perceiver import Rate, masked_mean, merge_windows, off
+
+FUSIONS = ("none", "concat", "max", "attention", "gated", "self", "cross")
+PERSON = "person"
+
+
+class MaskedAttention(nn.Module):
+    """Multi-head attention of queries over those inputs that are present; zero where there is none."""
+
+    heads: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, queries: Float[Array, "b n d"], inputs: Float[Array, "b m d"], may_see: Bool[Array, "b n m"]
+    ) -> Float[Array, "b n d"]:
+        attend = nn.MultiHeadDotProductAttention(self.heads, dtype=self.dtype, deterministic=True, name="attention")
+        read = attend(queries, inputs, inputs, mask=may_see[:, None])
+        return jnp.where(may_see.any(axis=-1, keepdims=True), read, 0)
+
+
+class Fusion(nn.Module):
+    """Tokens of the modalities of a record to what the emotions read: one token, or one per modality.
+
+    none: as they are. concat: one layer of all. max: the largest value of each feature. attention: mean with weights
+    from a softmax over modalities. gated: sum with a sigmoid per feature. self: attention among them. cross: attention
+    of each to the others. An absent modality counts nowhere.
+    """
+
+    kind: str
+    heads: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, tokens: Float[Array, "b m d"], present: Bool[Array, "b m"]
+    ) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
+        count, width = tokens.shape[1:]
+        shown = jnp.where(present[..., None], tokens, 0)
+        together = shown.reshape(len(tokens), count * width)
+        if self.kind == "none":
+            return tokens, present
+        if self.kind in ("self", "cross"):
+            others = jnp.ones((count, count), bool) if self.kind == "self" else ~jnp.eye(count, dtype=bool)
+            attend = MaskedAttention(self.heads, self.dtype, name="attend")
+            return tokens + attend(shown, shown, present[:, None] & others), present
+        if self.kind == "concat":
+            one = nn.Dense(width, dtype=self.dtype, name="dense")(together)
+        elif self.kind == "max":
+            one = jnp.where(present[..., None], tokens, -jnp.inf).max(axis=1)
+            one = jnp.where(present.any(axis=1, keepdims=True), one, 0)
+        elif self.kind == "attention":
+            scores = nn.Dense(count, dtype=self.dtype, name="gate")(together).astype(jnp.float32)
+            weights = jax.nn.softmax(jnp.where(present, scores, -1e9), axis=-1).astype(self.dtype)
+            one = jnp.einsum("bm,bmd->bd", weights, shown)
+        else:
+            gates = nn.sigmoid(nn.Dense(count * width, dtype=self.dtype, name="gate")(together))
+            one = (gates.reshape(shown.shape) * shown).sum(axis=1)
+        return one[:, None], present.any(axis=1, keepdims=True)
+
+
+class EmotionBlock(nn.Module):
+    """Pre-norm residual block: emotions read the tokens, then each other, then an MLP."""
+
+    heads: int
+    expansion: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b q d"], tokens: Float[Array, "b n d"], present: Bool[Array, "b n"], rate: Rate
+    ) -> Float[Array, "b q d"]:
+        norm = lambda name: nn.LayerNorm(dtype=self.dtype, name=name)  # noqa: E731
+        may_see = jnp.broadcast_to(present[:, None], (*x.shape[:2], tokens.shape[1]))
+        attend = MaskedAttention(self.heads, self.dtype, name="read")
+        x = x + perceiver.Dropout()(attend(norm("norm_query")(x), norm("norm_input")(tokens), may_see), rate)
+        return perceiver.AttentionBlock(self.heads, self.expansion, self.dtype, name="among")(x, None, rate)
+
+
+class Model(nn.Module):
+    """Days of people -> outputs per task.
+
+    Attributes:
+      modalities: the inputs; one of kind "ids" and name "person" holds the number of the person.
+      heads: the outputs, each with its emotion query.
+      window_seconds: not used: a token per modality and record is the mean over its windows.
+      width, heads_attention, layers, expansion: sizes of the transformer.
+      fusion: one of `FUSIONS`.
+      micro: whether people have layers of their own.
+      dtype: precision of the matrix products, "float32" or "bfloat16".
+    """
+
+    modalities: tuple[Modality, ...]
+    heads: tuple[Head, ...]
+    window_seconds: float
+    width: int = 32
+    heads_attention: int = 4
+    layers: int = 1
+    expansion: int = 2
+    fusion: str = "none"
+    micro: bool = True
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion {self.fusion!r}: choose one of: {', '.join(sorted(FUSIONS))}")
+        unread = [m.name for m in self.modalities if m.kind != "features" and m.name != PERSON]
+        if unread:
+            raise ValueError(f"macro_micro reads features: leave {unread[0]!r} out of config.data.modalities")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Outputs per task, and the embedding of each record: arguments and values as of `mental_perceiver.Model`."""
+        dtype, rows = jnp.dtype(self.dtype), batch["valid"].shape[0]
+        tokens, present = self.tokens(batch, rows, rates, dtype)
+        tokens, present = Fusion(self.fusion, self.heads_attention, dtype, name="fusion")(tokens, present)
+        counts = [head.n_classes if head.kind == "binary" else 1 for head in self.heads]
+        queries = self.param("emotion_queries", nn.initializers.normal(0.02), (sum(counts), self.width))
+        x = jnp.broadcast_to(queries.astype(dtype), (rows, *queries.shape))
+        for i in range(self.layers):
+            block = EmotionBlock(self.heads_attention, self.expansion, dtype, name=f"block_{i}")
+            x = block(x, tokens, present, rates.dropout)
+        x = nn.LayerNorm(dtype=dtype, name="norm_out")(x).astype(jnp.float32)
+        readout = self.param("readout", nn.initializers.normal(0.02), queries.shape)
+        values = jnp.einsum("bqd,qd->bq", x, readout)
+        person = next((m for m in self.modalities if m.name == PERSON), None)
+        if self.micro and person is not None:
+            values = values + self.of_person(x, person_of(batch, rows), person.vocabulary)
+        return {**outputs_of(self, self.heads, values), EMBEDDING: x.mean(axis=1)}
+
+    def tokens(
+        self, batch: PyTree, rows: int, rates: Rates, dtype: jnp.dtype
+    ) -> tuple[Float[Array, "b m d"], Bool[Array, "b m"]]:
+        """One token per modality, and whether the record has it."""
+        made, present = [], []
+        for modality in self.modalities:
+            if modality.name == PERSON:
+                continue
+            length, row = batch[f"{modality.name}_length"], batch[f"{modality.name}_row"]
+            adapter = perceiver.FeaturesAdapter(self.width, dtype, name=f"{modality.name}_adapter")
+            tokens, mask = adapter(batch[modality.name], length)
+            mask = mask & batch.get(f"{modality.name}_keep", True)
+            code = self.param(f"{modality.name}_code", nn.initializers.normal(0.02), (self.width,))
+            made.append(masked_mean(tokens, mask, row, rows).astype(dtype) + code.astype(dtype))
+            present.append(merge_windows(mask.any(axis=1).astype(jnp.float32), row, rows) > 0)
+        if not made:  # of people alone: what their levels say
+            return jnp.zeros((rows, 1, self.width), dtype), jnp.zeros((rows, 1), bool)
+        there = jnp.stack(present, axis=1)
+        if not off(rates.modality) and len(made) > 1:
+            there = drop_modalities(self.make_rng("dropout"), there, rates.modality)
+        return jnp.stack(made, axis=1), there
+
+    def of_person(self, x: Float[Array, "b q d"], person: Int[Array, " b"], vocabulary: int) -> Float[Array, "b q"]:
+        """What the person's own last layer adds; nothing for number 0."""
+        zeros, queries = nn.initializers.zeros_init(), x.shape[1]
+        slopes = self.param("micro_readout", zeros, (vocabulary, queries, self.width))
+        levels = self.param("micro_level", zeros, (vocabulary, queries))
+        # A mean over features: a step of the optimiser then moves what slopes say as far as a level, not `width` times.
+        own = jnp.einsum("bqd,bqd->bq", x, slopes[person]) / self.width + levels[person]
+        return jnp.where((person > 0)[:, None], own, 0.0)
+
+
+def person_of(batch: PyTree, rows: int) -> Int[Array, " b"]:
+    """Number of the person of each record, 0 where there is none."""
+    numbers = batch[PERSON][:, 0, 0] * (batch[f"{PERSON}_length"] > 0)
+    return jax.ops.segment_max(numbers, batch[f"{PERSON}_row"], rows + 1, indices_are_sorted=True)[:rows].clip(0)
