@@ -148,7 +148,7 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit"], "choose one of: ablate, build, check, evaluate, export, predict, report, train"),
+        (["fit"], "choose one of: ablate, build, check, evaluate, explain, export, predict, report, train"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
         (["--config=configs/none.py"], "configs/none.py"),

@@ -13,7 +13,6 @@ import jax
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
-from sklearn.covariance import LedoitWolf
 
 from mmpsy_jax.models.mental_perceiver import EMBEDDING
 from mmpsy_jax.tasks import from_config
@@ -39,6 +38,8 @@ def fit(train: Float[np.ndarray, "n d"], held_out: Float[np.ndarray, "m d"]) -> 
     the `QUANTILE` of the distances of `held_out`, or of `train` where that is larger: a few people say little about
     a tail.
     """
+    from sklearn.covariance import LedoitWolf  # takes seconds, and is needed when all training is over
+
     made = LedoitWolf().fit(train.astype(np.float64))
     factor = np.linalg.cholesky(made.covariance_ + LEAST_VARIANCE * np.eye(train.shape[1]))
     fitted = {"mean": made.location_, "factor": factor}

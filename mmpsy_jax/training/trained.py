@@ -27,7 +27,6 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import calibration
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import typical
 from mmpsy_jax.files import flatten, write_atomically, write_json
@@ -96,6 +95,8 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
       workdir: of the whole run.
       predictions: of all trainings.
     """
+    from mmpsy_jax.evaluation import calibration  # scikit-learn takes seconds, and all training is over by now
+
     ours = flatten(jsonable(config))
     members = np.unique(np.concatenate([one.splits["train"] for one in runs]))
     names = batching.names_of(config, corpus)
