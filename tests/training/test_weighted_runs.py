@@ -74,7 +74,7 @@ def test_stacked_trainings_have_the_numbers_of_each_alone(name):
     functions = step.make_functions(Tiny(), lambda values: parts)
     rng = np.random.default_rng(0)
     batch = {"x": rng.normal(size=(1, 6, 3)), "labels": {one: rng.normal(size=(1, 6)) for one in NAMES}}
-    batch = {**jax.tree.map(jnp.float32, batch), "valid": jnp.ones((1, 6), bool)}
+    batch = {**jax.tree.map(jnp.float32, batch), "valid": jnp.ones((1, 6), bool), "index": jnp.arange(6)[None]}
     nothing = {"bias": {}, "network": {}, "class_weights": {}}
 
     def train(seed):
