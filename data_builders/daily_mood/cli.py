@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,28 +63,13 @@ def build(
     folder = Path(data_dir).absolute() / DATASET / config_name / str(lib.Builder.VERSION)
     with place.exclusive(folder):
         if folder.exists() and not overwrite:
-            _require_same(folder, config.options() | ({} if config.is_demo else {"source_sha256": table.sha256}))
+            read_now = {} if config.is_demo else {"source_sha256": table.sha256}
+            place.require_same(folder, lambda: config.options() | read_now)
             return folder
         with place.replacing(folder):
             builder = lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config)
             builder.download_and_prepare(file_format="array_record")
     return folder
-
-
-def _require_same(folder: Path, want: dict) -> None:
-    """Raises unless the dataset in `folder` was built in this way."""
-    path = folder / "corpus.json"
-    try:
-        card = json.loads(path.read_text())
-        have = {**card["options"], "source_sha256": card["source_sha256"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the card of a dataset built here: give --overwrite to replace it") from error
-    differing = [name for name, value in json.loads(json.dumps(want)).items() if have.get(name) != value]
-    if differing:
-        raise InputError(
-            f"{folder}: already holds a dataset that differs in {', '.join(differing)}: give --overwrite to replace "
-            "it, or another --data_dir"
-        )
 
 
 def main_build(argv: Sequence[str]) -> Path:

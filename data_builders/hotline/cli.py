@@ -2,10 +2,10 @@
 
 import argparse
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_builders.mmpsy import place
 from mmpsy_jax.errors import InputError, one_of
@@ -63,7 +63,7 @@ def build(
     folder = Path(data_dir).absolute() / DATASET / config_name / str(lib.Builder.VERSION)
     with place.exclusive(folder):
         if folder.exists() and not overwrite:
-            _require_same(folder, config)
+            place.require_same(folder, lambda: _wanted(config))
             return folder
         with place.replacing(folder):
             builder = lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config)
@@ -71,26 +71,15 @@ def build(
     return folder
 
 
-def _require_same(folder: Path, config) -> None:
-    """Raises unless the dataset in `folder` is what `config` would build."""
+def _wanted(config) -> dict[str, Any]:
+    """What the card of the dataset that `config` would build says of how it was built."""
     from data_builders.hotline import hotline_dataset_builder as lib
     from data_builders.hotline.source import read_calls
 
-    path = folder / lib.CORPUS_FILE
-    try:
-        card = json.loads(path.read_text())
-        have = {**card["options"], "source_sha256": card["source_sha256"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the card of a dataset built here: give --overwrite to replace it") from error
     want = config.options()
     if config.source is not None:
         want["source_sha256"] = lib.digest(read_calls(Path(config.source)))
-    differing = [name for name, value in json.loads(json.dumps(want)).items() if have.get(name) != value]
-    if differing:
-        raise InputError(
-            f"{folder}: already holds a dataset that differs in {', '.join(differing)}: give --overwrite to replace "
-            "it, or another --data_dir"
-        )
+    return want
 
 
 def main_build(argv: Sequence[str]) -> Path:

@@ -120,7 +120,7 @@ def build(
     version_folder = Path(data_dir).absolute() / builder.name / config.name / str(builder.VERSION)
     with _disk_errors(version_folder), place.exclusive(version_folder):
         if version_folder.exists() and not overwrite:
-            _require_same(version_folder, config)
+            place.require_same(version_folder, lambda: _wanted(config), ("source_sha256", "files_sha256"))
             return version_folder
         if config.kind != "demo" and not config.download:
             config = _with_shapes(config)
@@ -204,26 +204,13 @@ def _with_shapes(config):
     return config if config.kind == "transcripts" else dataclasses.replace(config, **found)
 
 
-def _require_same(folder: Path, config) -> None:
-    """Raises unless the dataset in `folder` is what `config` would build."""
-    remedy = "give --overwrite to replace it, or another --data_dir"
-    path = folder / "corpus.json"
-    try:
-        card = json.loads(path.read_text())
-        have = {**card["options"], "source_sha256": card["source_sha256"], "files_sha256": card["files_sha256"]}
-        whole = all((folder / name).is_file() for name in ("dataset_info.json", "features.json"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the card of a dataset built here ({error!r}): {remedy}") from error
-    if not whole:
-        raise InputError(f"{folder}: dataset_info.json or features.json is missing: {remedy}")
+def _wanted(config) -> dict[str, Any]:
+    """What the card of the dataset that `config` would build says of how it was built."""
     want = config.options()
     if config.source is not None:
         source = _open(config)
         want |= {"source_sha256": source.table_sha256(), "files_sha256": source.files_sha256()}
-    # A JSON round trip, so that tuples and lists compare.
-    differing = [name for name, value in json.loads(json.dumps(want)).items() if have.get(name) != value]
-    if differing:
-        raise InputError(f"{folder}: already holds a dataset that differs in {', '.join(differing)}: {remedy}")
+    return want
 
 
 def _salt(salt_file: str | os.PathLike | None) -> str:

@@ -2,11 +2,13 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmpsy_jax.errors import InputError
 
@@ -89,3 +91,32 @@ def replacing(version_folder: Path) -> Iterator[None]:
             aside.rename(version_folder)
         raise
     shutil.rmtree(aside)
+
+
+def require_same(
+    version_folder: Path, want: Callable[[], Mapping[str, Any]], digests: Sequence[str] = ("source_sha256",)
+) -> None:
+    """Raises unless the dataset in a folder was built as is wanted now.
+
+    Args:
+      version_folder: of the dataset that is there.
+      want: gives the options and digests of the build; asked only where there is a card to compare them with.
+      digests: entries of the card that `want` may name beside its options.
+
+    Raises:
+      InputError: no card of ours, files of TFDS are missing, or something differs.
+    """
+    remedy = "give --overwrite to replace it, or another --data_dir"
+    path = version_folder / "corpus.json"
+    try:
+        card = json.loads(path.read_text())
+        have = {**card["options"], **{name: card[name] for name in digests}}
+        whole = all((version_folder / name).is_file() for name in ("dataset_info.json", "features.json"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the card of a dataset built here ({error!r}): {remedy}") from error
+    if not whole:
+        raise InputError(f"{version_folder}: dataset_info.json or features.json is missing: {remedy}")
+    # A JSON round trip, so that tuples and lists compare.
+    differing = [name for name, value in json.loads(json.dumps(want())).items() if have.get(name) != value]
+    if differing:
+        raise InputError(f"{version_folder}: already holds a dataset that differs in {', '.join(differing)}: {remedy}")

@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates, cut_points, drop_modalities
+from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Dropout, Rate, off
 
 NAMES = ("text", "audio", "vision")
@@ -173,16 +173,8 @@ class SequenceModel(nn.Module):
         return sum(head.n_classes if head.kind == "binary" else 1 for head in self.heads)
 
     def outputs(self, values: Float[Array, "b o"]) -> dict[str, Float[Array, "b c"]]:
-        """Outputs per head, as `mental_perceiver.Model`, of `n_outputs` values without biases."""
-        made, start = {}, 0
-        for head in self.heads:
-            count = head.n_classes if head.kind == "binary" else 1
-            value, start = values[:, start : start + count], start + count
-            if head.kind == "ordinal":
-                made[head.name] = value - cut_points(self, head)
-            else:
-                made[head.name] = value + self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
-        return made
+        """Outputs per head of `n_outputs` values without biases."""
+        return outputs_of(self, self.heads, values)
 
     def read_out(self, features: Float[Array, "b f"]) -> dict[str, Float[Array, "b c"]]:
         """Outputs per head, linear in the features."""
