@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.daily_mood import demo, divide, source
 from data_builders.daily_mood.source import COLUMNS, LABELS, Day
-from data_builders.mmpsy import splits, writer
+from data_builders.mmpsy import local, splits
 from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
@@ -70,7 +70,7 @@ CONFIGS = {
 }
 
 
-class Builder(tfds.core.ShardBasedBuilder):
+class Builder(local.LocalBuilder):
     """Days with actigraphy, a speech embedding and nine mood ratings; one day per record."""
 
     name = "daily_mood"
@@ -78,30 +78,9 @@ class Builder(tfds.core.ShardBasedBuilder):
     RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one day per record, grouped by person."}
     BUILDER_CONFIGS: Sequence[DailyMoodConfig] = list(CONFIGS.values())
 
-    def _create_builder_config(self, builder_config, version=None):
-        # TFDS refuses a config object that bears the name of a listed one; here it says what is read.
-        if isinstance(builder_config, DailyMoodConfig):
-            return builder_config
-        return super()._create_builder_config(builder_config, version=version)
-
     def _info(self) -> tfds.core.DatasetInfo:
-        tensor, scalar, text = tfds.features.Tensor, tfds.features.Scalar, tfds.features.Text
-        features = {
-            "participant": text(),
-            GROUP: text(),
-            **{label: scalar(np.int32) for label in LABELS},
-            "n_answers": scalar(np.int32),
-            "n_characters": scalar(np.int32),
-            "duration_s": scalar(np.float32),
-            "n_windows": scalar(np.int32),
-            "window_start_s": tensor(shape=(None,), dtype=np.float32),
-        }
-        for name, entry in modalities(self.builder_config).items():
-            dtype = np.int32 if entry["kind"] == "ids" else np.float32
-            features[f"has_{name}"] = scalar(np.bool_)
-            features[name] = tensor(shape=(None, *entry["shape"]), dtype=dtype, encoding="bytes")
-            features[f"{name}_length"] = tensor(shape=(None,), dtype=np.int32)
-        return tfds.core.DatasetInfo(
+        features = local.record_features(LABELS, modalities(self.builder_config), dtype=np.float32, group=GROUP)
+        return local.LocalInfo(
             builder=self,
             description="Days with actigraphy, a speech embedding and nine mood ratings.",
             features=tfds.features.FeaturesDict(features),
@@ -123,15 +102,6 @@ class Builder(tfds.core.ShardBasedBuilder):
                 )
             super()._download_and_prepare(dl_manager, download_config)
             write_json(Path(self.data_path) / CORPUS_FILE, self._card(truth))
-
-    def _log_download_bytes(self) -> None:
-        """Silent: nothing is downloaded."""
-
-    def _log_download_done(self) -> None:
-        """Silent, as above."""
-
-    def _example_writer(self):
-        return writer.UncompressedWriter()
 
     def _shard_iterators_per_split(self, dl_manager):
         config, days = self.builder_config, self._table.days

@@ -17,8 +17,8 @@ import tensorflow_datasets as tfds
 from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
 from data_builders.hotline.source import LABELS, SAMPLE_RATE, Segment
-from data_builders.mmpsy import splits, writer
-from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT, LocalInfo
+from data_builders.mmpsy import local, splits
+from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
 from mmpsy_jax.files import write_json
 
 GROUP = "caller"
@@ -78,7 +78,7 @@ CONFIGS = {
 }
 
 
-class Builder(tfds.core.ShardBasedBuilder):
+class Builder(local.LocalBuilder):
     """Turns of hotline callers with one binary label and eleven emotions; one segment per record."""
 
     name = "hotline"
@@ -86,28 +86,9 @@ class Builder(tfds.core.ShardBasedBuilder):
     RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one segment per record, grouped by caller."}
     BUILDER_CONFIGS: Sequence[HotlineConfig] = list(CONFIGS.values())
 
-    def _create_builder_config(self, builder_config, version=None):
-        # TFDS refuses a config object that bears the name of a listed one; here it says what is read.
-        if isinstance(builder_config, HotlineConfig):
-            return builder_config
-        return super()._create_builder_config(builder_config, version=version)
-
     def _info(self) -> tfds.core.DatasetInfo:
-        tensor, scalar, text = tfds.features.Tensor, tfds.features.Scalar, tfds.features.Text
-        features = {
-            "participant": text(),
-            GROUP: text(),
-            **{label: scalar(np.int32) for label in LABELS},
-            "n_answers": scalar(np.int32),
-            "n_characters": scalar(np.int32),
-            "duration_s": scalar(np.float32),
-            "n_windows": scalar(np.int32),
-            "window_start_s": tensor(shape=(None,), dtype=np.float32),
-            "has_audio": scalar(np.bool_),
-            "audio": tensor(shape=(None, self.builder_config.window_samples, 1), dtype=np.int16, encoding="bytes"),
-            "audio_length": tensor(shape=(None,), dtype=np.int32),
-        }
-        return LocalInfo(
+        features = local.record_features(LABELS, modalities(self.builder_config), dtype=np.int16, group=GROUP)
+        return local.LocalInfo(
             builder=self,
             description="Turns of hotline callers with emotion labels.",
             features=tfds.features.FeaturesDict(features),
@@ -125,15 +106,6 @@ class Builder(tfds.core.ShardBasedBuilder):
             self._calls = source_lib.read_calls(self._folder)
             super()._download_and_prepare(dl_manager, download_config)
             write_json(Path(self.data_path) / CORPUS_FILE, self._card())
-
-    def _log_download_bytes(self) -> None:
-        """Silent: nothing is downloaded."""
-
-    def _log_download_done(self) -> None:
-        """Silent, as above."""
-
-    def _example_writer(self):
-        return writer.UncompressedWriter()
 
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config
@@ -173,14 +145,17 @@ class Builder(tfds.core.ShardBasedBuilder):
             "source_sha256": digest(self._calls),
             "labels": list(LABELS),
             "group": GROUP,
-            "modalities": {
-                "audio": {"kind": "features", "shape": [config.window_samples, 1], "time_axis": 0},
-            },
+            "modalities": modalities(config),
             "window_seconds": config.window_seconds,
             "participants": counts,
             "skipped": [],
             "options": config.options(),
         }
+
+
+def modalities(config: HotlineConfig) -> dict[str, dict[str, Any]]:
+    """The entry of `corpus.json`."""
+    return {"audio": {"kind": "features", "shape": [config.window_samples, 1], "time_axis": 0}}
 
 
 def digest(calls: Mapping[str, Sequence[Segment]]) -> str:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data_builders.interviews.source import InterviewSource
 from data_builders.interviews.source import open_source as open_interviews
-from data_builders.mmpsy import card, demo, demo_truth, place, shards, splits, writer
+from data_builders.mmpsy import card, demo, demo_truth, local, place, shards, splits
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table as table_lib
@@ -137,14 +137,7 @@ CONFIGS = {
 }
 
 
-class LocalInfo(tfds.core.DatasetInfo):
-    """Never looks elsewhere for precomputed information: TFDS would leave an empty temporary folder each time."""
-
-    def initialize_from_bucket(self) -> None:
-        """Does nothing; there is no bucket for this corpus."""
-
-
-class Builder(tfds.core.ShardBasedBuilder):
+class Builder(local.LocalBuilder):
     """Interviews of Chinese middle-school students with PHQ-9 and GAD-7 scores; one participant per record."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -155,37 +148,19 @@ class Builder(tfds.core.ShardBasedBuilder):
         "--manual_dir, or give a config with `source` or `download`."
     )
 
-    def _create_builder_config(self, builder_config, version=None):
-        # TFDS refuses a config object that bears the name of a listed one. Ours may: what it changes is what is read,
-        # not what the dataset is, and `corpus.json` records it.
-        if isinstance(builder_config, MmpsyConfig) and builder_config.name in CONFIGS:
-            return builder_config
-        return super()._create_builder_config(builder_config, version=version)
-
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        tensor, scalar, integer = tfds.features.Tensor, tfds.features.Scalar, np.int32
-        features: dict[str, Any] = {
-            "participant": tfds.features.Text(),
-            **{label: scalar(np.dtype(config.label_dtype).type) for label in config.labels},
-            "n_answers": scalar(integer),
-            "n_characters": scalar(integer),
-            "duration_s": scalar(np.float32),
-            "n_windows": scalar(integer),
-            "window_start_s": tensor(shape=(None,), dtype=np.float32),
-        }
-        for modality, entry in self._modalities().items():
-            dtype = integer if entry["kind"] == "ids" else np.dtype(config.dtype).type
-            features |= {
-                f"has_{modality}": scalar(np.bool_),
-                modality: tensor(shape=(None, *entry["shape"]), dtype=dtype, encoding="bytes"),
-                f"{modality}_length": tensor(shape=(None,), dtype=integer),
-            }
+        features = local.record_features(
+            config.labels,
+            self._modalities(),
+            dtype=np.dtype(config.dtype).type,
+            label_dtype=np.dtype(config.label_dtype).type,
+        )
         if config.include_text:
             features["transcript"] = tfds.features.Text()
         metadata = self.get_metadata()  # README.md and CITATIONS.bib beside this file
         license_of = {"demo": "Apache-2.0", "recordings": None, "manifest": None, "mmsa": None}
-        return LocalInfo(
+        return local.LocalInfo(
             builder=self,
             description=metadata.description,
             citation=metadata.citation,
@@ -247,15 +222,6 @@ class Builder(tfds.core.ShardBasedBuilder):
         card.write_card(folder, corpus)
         if self.builder_config.kind == "demo":
             self._keep_demo_source()
-
-    def _log_download_bytes(self) -> None:
-        """Silent: TFDS would print "Unknown size"; the progress line says what happens."""
-
-    def _log_download_done(self) -> None:
-        """Silent, as above."""
-
-    def _example_writer(self):
-        return writer.UncompressedWriter()
 
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config
