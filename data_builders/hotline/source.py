@@ -12,16 +12,10 @@ import csv
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-import soundfile
-import soxr
-from jaxtyping import Int16
-
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.table import natural_key
 
 AUDIO_FOLDER = "original_audio_data"
-SAMPLE_RATE = 16_000
 CALLER_ROLE = 1
 # In the order of the published heads.
 EMOTIONS = (
@@ -142,21 +136,3 @@ def _seconds(path: Path, line: int, text: str) -> float:
     if not 0 <= value < float("inf"):
         raise InputError(f"{path}: line {line}: start_s must be seconds, 0 or more: mend the cell")
     return value
-
-
-def read_samples(path: Path) -> Int16[np.ndarray, " n"]:
-    """A recording as 16-bit samples at 16 kHz; channels are averaged.
-
-    Raises:
-      InputError: no recording, an empty one, or one with samples that are not finite.
-    """
-    try:
-        values, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:  # what soundfile makes of a damaged file
-        raise InputError(f"{path}: cannot be read as a recording: give a wav file") from error
-    if not len(values) or not np.isfinite(values).all():
-        raise InputError(f"{path}: is empty or holds samples that are not finite: export the recording again")
-    mono = values.mean(axis=1)
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)

@@ -10,14 +10,18 @@ from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.features.windows import Windows
 
-Extractor = LogMel | NGrams
-_KNOWN: dict[str, Callable[..., Extractor]] = {
-    LogMel.name: lambda **settings: LogMel(MelSettings(**settings)),
-    NGrams.name: lambda **settings: NGrams(TextSettings(**settings)),
+Extractor = LogMel | Waveform | NGrams
+# By modality; the first is the default.
+_KNOWN: dict[str, dict[str, Callable[..., Extractor]]] = {
+    "audio": {
+        LogMel.name: lambda **settings: LogMel(MelSettings(**settings)),
+        Waveform.name: lambda **settings: Waveform(WaveformSettings(**settings)),
+    },
+    "text": {NGrams.name: lambda **settings: NGrams(TextSettings(**settings))},
 }
-_DEFAULT = {"audio": LogMel, "text": NGrams}
 
 
 def make_extractor(modality: str, settings: Mapping[str, Any] | None) -> Extractor:
@@ -25,21 +29,22 @@ def make_extractor(modality: str, settings: Mapping[str, Any] | None) -> Extract
 
     Args:
       modality: "audio" or "text".
-      settings: fields of `MelSettings` or `TextSettings` that differ from the defaults, and `name` of the extractor.
+      settings: `name` of the extractor (default: log-mel, and character n-grams), and those fields of its settings
+        that differ from the defaults.
 
     Raises:
       InputError: an unknown name or field, or a value that cannot be.
     """
-    if modality not in _DEFAULT:
-        raise one_of("modality", modality, _DEFAULT)
-    settings = dict(settings or {})
-    name = settings.pop("name", _DEFAULT[modality].name)
-    if name not in _KNOWN:
-        raise one_of(f"extractor of {modality}", name, _KNOWN)
+    if modality not in _KNOWN:
+        raise one_of("modality", modality, _KNOWN)
+    settings, makers = dict(settings or {}), _KNOWN[modality]
+    name = settings.pop("name", next(iter(makers)))
+    if name not in makers:
+        raise one_of(f"extractor of {modality}", name, makers)
     try:
-        return _KNOWN[name](**settings)
+        return makers[name](**settings)
     except TypeError:
-        known = make_extractor(modality, None).card()["extractor"]
+        known = makers[name]().card()["extractor"]
         wrong = next(field for field in settings if field not in known)
         raise one_of(f"setting of {modality}", wrong, known) from None
 
@@ -52,11 +57,21 @@ def extractor_of(modality: str, entry: Mapping[str, Any]) -> Extractor | None:
       entry: of the modality in `corpus.json`. Without `extractor` (corpora of released features, or of transcripts
         alone) it is the default one if that makes windows of the same kind and shape.
     """
-    if modality not in _DEFAULT:
+    if modality not in _KNOWN:
         return None
     made = make_extractor(modality, entry.get("extractor"))
     card = made.card()
     return made if all(card[key] == entry[key] for key in ("kind", "shape", "time_axis")) else None
+
+
+def dtype_of(entry: Mapping[str, Any], floats: Any) -> np.dtype:
+    """The type of a modality's windows in records.
+
+    Args:
+      entry: of the modality in `corpus.json`.
+      floats: type of features that have none of their own.
+    """
+    return np.dtype(entry.get("dtype", np.int32 if entry["kind"] == "ids" else floats))
 
 
 def record(

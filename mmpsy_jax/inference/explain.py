@@ -103,7 +103,7 @@ def read_one(
         i = choose(given, participant, corpus.participants)
         return corpus_of([corpus.participants[i]], [corpus.read(i)], model.modalities, model.card), []
     wanted = tuple(modalities or model.modalities)
-    found, failures = interviews.find(given)
+    found, failures = interviews.find(given, apart=bool(model.card.get("group")))
     if not found:
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]

@@ -58,10 +58,14 @@ class Failure:
     reason: str
 
 
-def find(path: str | Path) -> tuple[list[Interview], list[Failure]]:
+def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], list[Failure]]:
     """All interviews of a folder, or of one file, in natural order of their ids.
 
     Recordings are only listed here; transcripts are read.
+
+    Args:
+      path: see above.
+      apart: recordings in a folder in the folder are not joined: each is a participant of its own, `folder/name`.
 
     Raises:
       InputError: nothing there, or not one file of a kind that is known.
@@ -79,7 +83,7 @@ def find(path: str | Path) -> tuple[list[Interview], list[Failure]]:
         return _read_manifest(path)
     for file in files:
         try:
-            parts = list(_read(file, path))
+            parts = list(_read(file, path, apart))
         except InputError as error:
             failures.append(Failure(str(file), _reason(file, error)))
             continue
@@ -123,7 +127,7 @@ def _merge(whole: Interview, part: Interview, file: Path, failures: list[Failure
     whole.recordings += part.recordings
 
 
-def _read(file: Path, top: Path) -> Iterator[Interview]:
+def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
     kind = file.suffix.lower()
     if kind == ".json":
         for one in table.read_table(file, scored=False):
@@ -135,12 +139,12 @@ def _read(file: Path, top: Path) -> Iterator[Interview]:
         yield from _read_csv(file)
         return
     inside = file.parent != top and top.is_dir()
-    name = file.parent.name if inside and kind in AUDIO else file.stem
     if kind in AUDIO:
-        yield Interview(name, recordings=[file])
+        name = file.parent.name if inside else file.stem
+        yield Interview(f"{name}/{file.stem}" if inside and apart else name, recordings=[file])
         return
     answers = [line for line in read_text(file).splitlines() if line.strip()]
-    yield Interview(name, list(range(1, len(answers) + 1)), answers)
+    yield Interview(file.stem, list(range(1, len(answers) + 1)), answers)
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:

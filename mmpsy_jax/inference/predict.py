@@ -108,7 +108,7 @@ def _interview_chunks(
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     wanted = tuple(modalities or model.modalities)
-    found, failed = interviews.find(given)
+    found, failed = interviews.find(given, apart=bool(model.card.get("group")))
     failures += failed
     extractors = extractors_for(model, wanted, found, given)
     ids, records = [], []

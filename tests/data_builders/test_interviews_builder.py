@@ -80,6 +80,14 @@ def test_a_recording_gives_the_bits_of_its_record(manifest, built):
     assert corpus.has["text"].tolist() == [True, True, True, True, False, True]
 
 
+def test_samples_for_speech_encoders_instead_of_log_mel(manifest, tmp_path):
+    (tmp_path / "samples.json").write_text(json.dumps({"audio": {"name": "waveform", "window_seconds": 1.0}}))
+    corpus = open_corpus(build(manifest, tmp_path / "data", settings=tmp_path / "samples.json"))
+    assert corpus.modalities["audio"].dtype == np.int16 and corpus.modalities["audio"].shape == (16000, 1)
+    record = corpus.read(0)
+    assert record["audio_length"].tolist() == [16000, 9600] and np.abs(record["audio"]).max() > 1000
+
+
 def test_labels_groups_splits_and_card(manifest, built):
     corpus = open_corpus(built)
     assert corpus.split == SPLITS and corpus.card["labels"] == ["phq9"] and corpus.card["synthetic"] is False
