@@ -20,7 +20,7 @@ ROOMS = {
     "objectives": set(),
     "training": {"models", "objectives", "data", "features", "evaluation"},
     "evaluation": set(),
-    "inference": {"models", "objectives", "data", "features", "training", "evaluation"},
+    "inference": {"models", "objectives", "data", "features", "encoders", "training", "evaluation"},
 }
 NEVER = {"features": {"jax", "flax", "tensorflow"}, "evaluation": {"jax", "flax"}, "data_builders": {"jax", "flax"}}
 

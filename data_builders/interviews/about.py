@@ -17,7 +17,13 @@ _TEXT = (
     "`text` is no secret: its ids are hashes of one to three neighbouring characters without a key, so the words can "
     "be recovered by trying all characters. Handle these records like the transcripts themselves."
 )
+_EMBEDDED = (
+    "`text` is no secret: token embeddings can be turned back into words by whoever has the network that made them. "
+    "Handle these records like the transcripts themselves."
+)
 _SCORES = "Scores of questionnaires are no diagnoses. How long people speak often follows them: compare with lengths."
+_SAMPLES = "Records hold the recordings themselves: treat them, and anything trained on them, as personal data."
+_CAVEATS = {"log_mel": _SOUND, "waveform": _SAMPLES, "character_ngrams": _TEXT, "token_embeddings": _EMBEDDED}
 _SYNTHETIC = "No person stands behind these records: a result on them says nothing about people."
 
 
@@ -31,7 +37,7 @@ def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
     synthetic = bool(corpus["synthetic"])
     caveats = [_SYNTHETIC] if synthetic else [_SCORES]
     if not synthetic:
-        caveats += [said for name, said in (("audio", _SOUND), ("text", _TEXT)) if name in corpus["modalities"]]
+        caveats += [_CAVEATS[entry["extractor"]["name"]] for entry in corpus["modalities"].values()]
     made = [
         f"`{name}` was extracted by {entry['extractor']['name']} of mmpsy_jax {mmpsy_jax.__version__}: "
         + ", ".join(f"{key} {value}" for key, value in entry["extractor"].items() if key != "name")

@@ -1,26 +1,25 @@
 """One participant's recordings and transcript -> the inputs of a record: the code that builders and `predict` share."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features.embeddings import EmbeddingSettings, TokenEmbeddings
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.features.windows import Windows
 
-Extractor = LogMel | Waveform | NGrams
-# By modality; the first is the default.
-_KNOWN: dict[str, dict[str, Callable[..., Extractor]]] = {
-    "audio": {
-        LogMel.name: lambda **settings: LogMel(MelSettings(**settings)),
-        Waveform.name: lambda **settings: Waveform(WaveformSettings(**settings)),
-    },
-    "text": {NGrams.name: lambda **settings: NGrams(TextSettings(**settings))},
+Extractor = LogMel | Waveform | NGrams | TokenEmbeddings
+# By modality, extractors and their settings by name; the first is the default.
+_KNOWN: dict[str, dict[str, tuple[type[Extractor], type]]] = {
+    "audio": {LogMel.name: (LogMel, MelSettings), Waveform.name: (Waveform, WaveformSettings)},
+    "text": {NGrams.name: (NGrams, TextSettings), TokenEmbeddings.name: (TokenEmbeddings, EmbeddingSettings)},
 }
 
 
@@ -37,16 +36,16 @@ def make_extractor(modality: str, settings: Mapping[str, Any] | None) -> Extract
     """
     if modality not in _KNOWN:
         raise one_of("modality", modality, _KNOWN)
-    settings, makers = dict(settings or {}), _KNOWN[modality]
-    name = settings.pop("name", next(iter(makers)))
-    if name not in makers:
-        raise one_of(f"extractor of {modality}", name, makers)
-    try:
-        return makers[name](**settings)
-    except TypeError:
-        known = makers[name]().card()["extractor"]
-        wrong = next(field for field in settings if field not in known)
-        raise one_of(f"setting of {modality}", wrong, known) from None
+    settings, known = dict(settings or {}), _KNOWN[modality]
+    name = settings.pop("name", next(iter(known)))
+    if name not in known:
+        raise one_of(f"extractor of {modality}", name, known)
+    extractor, kind = known[name]
+    fields = [field.name for field in dataclasses.fields(kind)]
+    for field in settings:
+        if field not in fields:
+            raise one_of(f"setting of {modality}", field, ["name", *fields])
+    return extractor(kind(**settings))
 
 
 def extractor_of(modality: str, entry: Mapping[str, Any]) -> Extractor | None:
@@ -150,7 +149,7 @@ def features(
             windows = Windows(empty, np.zeros(count, np.int32), start_s)
         record |= {
             f"has_{name}": bool(windows.lengths.any()),
-            name: windows.values,
+            name: windows.values.astype(dtypes[name], copy=False),
             f"{name}_length": windows.lengths,
         }
     return record

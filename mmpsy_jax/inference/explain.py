@@ -5,6 +5,7 @@ Everything written is about one person: it belongs into the user's folder, and n
 
 import csv
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def explain(
     participant: str | None = None,
     task: str | None = None,
     modalities: Sequence[str] | None = None,
+    encoder: str | Path | None = None,
     show_text: bool = False,
 ) -> None:
     """Explains what a run says about one interview, in the mean over its folds and seeds.
@@ -52,6 +54,7 @@ def explain(
       participant: id; None where there is one only.
       task: name; None for the first of the run.
       modalities: those that are read; None for all of the run.
+      encoder: as of `predict`.
       show_text: the page shows the transcript; without it, numbers of characters alone.
 
     Raises:
@@ -71,7 +74,7 @@ def explain(
     chosen = {one.name: one for one in ensemble.tasks}.get(task) if task else ensemble.tasks[0]
     if chosen is None:
         raise one_of("task", task, [one.name for one in ensemble.tasks])
-    corpus, answers = read_one(ensemble, Path(given), participant, modalities)
+    corpus, answers = read_one(ensemble, Path(given), participant, modalities, encoder)
     if show_text and not answers:
         raise InputError(f"{given}: no transcript is read from it: leave --show_text out, or give a transcript")
     report, units, attributions = report_of(ensemble, corpus, chosen, modalities or tuple(model.modalities))
@@ -88,7 +91,11 @@ def explain(
 
 
 def read_one(
-    ensemble: Ensemble, given: Path, participant: str | None, modalities: Sequence[str] | None
+    ensemble: Ensemble,
+    given: Path,
+    participant: str | None,
+    modalities: Sequence[str] | None,
+    encoder: str | Path | None = None,
 ) -> tuple[Corpus, list[str]]:
     """One interview as a corpus of its own, and the answers of its transcript where that is what is read.
 
@@ -107,7 +114,9 @@ def read_one(
     if not found:
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]
-    record = record_of(one, model.modalities, extractors_for(model, wanted, [one], given))
+    with tempfile.TemporaryDirectory() as workplace:
+        extractors = extractors_for(model, wanted, [one], given, encoder, Path(workplace))
+        record = record_of(one, model.modalities, extractors)
     return corpus_of([one.participant], [record], model.modalities, model.card), one.answers if "text" in record else []
 
 
