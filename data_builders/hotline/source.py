@@ -8,10 +8,10 @@ a segment is negative where any emotion is, our choice) and `start_s`, the start
 (otherwise the caller's kept segments lie one behind the other). A column `text` is never read.
 """
 
-import csv
 import dataclasses
 from pathlib import Path
 
+from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.table import natural_key
 
@@ -75,7 +75,7 @@ def read_calls(folder: Path) -> dict[str, list[Segment]]:
 
 
 def _read_call(path: Path) -> list[Segment]:
-    header, rows = _read_table(path)
+    header, rows = read_table(path)
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}: needed are {', '.join(REQUIRED)}")
@@ -99,21 +99,6 @@ def _read_call(path: Path) -> list[Segment]:
     if not made:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
     return [made[index] for index in sorted(made)]
-
-
-def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Header, and (line, cells by column) of every row."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, restval="", restkey="")
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: no CSV file in UTF-8 ({type(error).__name__}): save it as one") from error
-    if len(set(header)) < len(header) or any("" in row for _, row in rows):
-        raise InputError(f"{path}: a column is there twice, or a row is longer than the header: mend the table")
-    return header, [(line, {name: cell.strip() for name, cell in row.items()}) for line, row in rows]
 
 
 def _whole(path: Path, line: int, name: str, text: str) -> int:

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 import mmpsy_jax
+from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.files import write_atomically, write_json
 from mmpsy_jax.inference import explain_page, interviews
 from mmpsy_jax.inference.abstention import Usual

@@ -12,12 +12,11 @@ A manifest is given by itself, as the input. A folder in the folder is one parti
 natural order (`wav_10` after `wav_9`).
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features.manifest import AUDIO
@@ -148,28 +147,21 @@ def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:
-    rows = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    header, rows = read_table(file)
     found: dict[str, Interview] = {}
-    try:
-        header = rows.fieldnames or []
-        if "participant_id" not in header or not {"text", "audio"} & set(header):
-            raise InputError(
-                f"{file}: the header must name participant_id and text or audio (question is optional): add it"
-            )
-        for row in rows:
-            where = f"{file}: line {rows.line_num}"
-            if None in row or None in row.values():
-                raise InputError(f"{where} has not as many cells as the header: quote cells that contain commas")
-            name = row["participant_id"].strip()
-            if not name:
-                raise InputError(f"{where}: participant_id is empty: every line needs one")
-            one = found.setdefault(name, Interview(name))
-            if row.get("audio"):
-                one.recordings.append(file.parent / row["audio"])
-            if row.get("text"):
-                question = question_number(where, row.get("question", ""))
-                one.answers.append(row["text"])
-                one.questions.append(len(one.answers) if question is None else question)
-    except csv.Error as error:
-        raise InputError(f"{file}: line {rows.line_num}: not CSV ({error}): save it as comma-separated text") from None
+    if "participant_id" not in header or not {"text", "audio"} & set(header):
+        raise InputError(
+            f"{file}: the header must name participant_id and text or audio (question is optional): add it"
+        )
+    for line, row in rows:
+        where, name = f"{file}: line {line}", row["participant_id"]
+        if not name:
+            raise InputError(f"{where}: participant_id is empty: every line needs one")
+        one = found.setdefault(name, Interview(name))
+        if row.get("audio"):
+            one.recordings.append(file.parent / row["audio"])
+        if row.get("text"):
+            question = question_number(where, row.get("question", ""))
+            one.answers.append(row["text"])
+            one.questions.append(len(one.answers) if question is None else question)
     yield from found.values()

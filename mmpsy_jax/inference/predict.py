@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
 from mmpsy_jax.data.records import Corpus, Modality, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.evaluation.predictions import COLUMNS
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.interview import Extractor

@@ -80,7 +80,7 @@ def faults():
     yield "twice", [good, good], HEADER, "line 3: index 3"
     yield "nobody", [[3, 0, *NONE]], HEADER, "no row with role 1"
     yield "no recording", [[4, 1, *NONE]], HEADER, "4.wav: missing"
-    yield "a row too long", [[*good, 1]], HEADER, "longer than the header"
+    yield "a row too long", [[*good, 1]], HEADER, "line 2 has 14 cells, the header 13"
     yield "no time", [[*good, -1]], [*HEADER, "start_s"], "line 2: start_s"
 
 

@@ -21,6 +21,17 @@ def unescape(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Header, and line number and cells by column, without blanks around them, of each row.
+
+    Raises:
+      InputError: as `read_rows`.
+    """
+    header, lines, rows = read_rows(path)
+    named = (dict(zip(header, map(str.strip, row), strict=True)) for row in rows)
+    return header, list(zip(lines, named, strict=True))
+
+
 def read_rows(path: Path, columns: Collection[str] | None = None) -> tuple[list[str], list[int], list[list[str]]]:
     """Header, line number of each row, and the rows.
 
