@@ -70,7 +70,7 @@ def test_threshold_comes_from_validation_and_is_carried_to_test():
 def test_operating_points_are_chosen_on_validation_and_carried_to_test():
     made = cross_validation()
     entry = evaluate(made, TASKS[:1], **FAST)["tasks"]["phq_screen"]["splits"]["test"]
-    rows = made.select(task="phq_screen").mean_over_seeds()
+    rows = made.select(task="phq_screen").over_seeds("binary")
     assert list(entry["operating_points"]) == ["youden", "f1", "sensitivity_80", "sensitivity_90"]
     for rule, point in entry["operating_points"].items():
         called, truth = [], []
@@ -166,7 +166,7 @@ def test_folds_are_pooled_and_seeds_averaged():
     assert report["folds"] == [0, 1, 2] and report["seeds"] == [0, 1]
     entry = report["tasks"]["phq_screen"]["splits"]["test"]
     rows = made.select(task="phq_screen", split="test")
-    ensemble = rows.mean_over_seeds()
+    ensemble = rows.over_seeds("binary")
     assert entry["n_participants"] == entry["n_rows"] == 150
     assert entry["model"]["auroc"]["value"] == pytest.approx(roc_auc_score(ensemble.y_true, ensemble.y_prob))
     per_fold = [roc_auc_score(one.y_true, one.y_prob) for one in (ensemble.select(fold=f) for f in range(3))]
