@@ -1,7 +1,7 @@
 """What is predicted: a task is a label column, a kind, and the cut-offs that turn scores into classes.
 
 Heads, losses and metrics follow `kind`; nothing else in the code base asks which questionnaire a task is about.
-Classes are always derived from scores by the cut-offs given here, never from the `level` strings of a corpus, which
+Bands are always derived from scores by the cut-offs given here, never from the `level` strings of a corpus, which
 disagree with its own documentation (`docs/mmpsy.md`).
 """
 
@@ -14,8 +14,9 @@ from jaxtyping import Float
 
 from mmpsy_jax.errors import InputError, one_of
 
-Kind = Literal["binary", "ordinal", "regression"]
-KINDS: tuple[Kind, ...] = ("binary", "ordinal", "regression")
+Kind = Literal["binary", "ordinal", "regression", "nominal"]
+KINDS: tuple[Kind, ...] = ("binary", "ordinal", "regression", "nominal")
+LOGITS: tuple[Kind, ...] = ("binary", "nominal")  # a logit per class and a softmax over them
 
 # Highest possible total of each questionnaire: nine and seven items, each 0 to 3.
 SCORE_MAXIMUM = {"phq9": 27.0, "gad7": 21.0}
@@ -31,10 +32,12 @@ class Task:
     Attributes:
       name: unique name; column `task` of `predictions.csv`.
       label: name of the score column of the records.
-      kind: "binary" (score >= cut-off), "ordinal" (band between ascending cut-offs) or "regression" (the score).
-      cutoffs: one for binary, ascending for ordinal, none for regression.
+      kind: "binary" (score >= cut-off), "ordinal" (band between ascending cut-offs), "regression" (the score) or
+        "nominal" (one of several classes without an order; the score is the index of the class).
+      cutoffs: one for binary, ascending for ordinal, none for the others.
       maximum: highest possible score; regression predicts `score / maximum` inside the network.
       minimum: lowest possible score, below zero for a rating of sentiment.
+      classes: names of the classes 0, 1, ... of a nominal task, two or more; none for the others.
     """
 
     name: str
@@ -43,16 +46,23 @@ class Task:
     cutoffs: tuple[float, ...] = ()
     maximum: float = 1.0
     minimum: float = 0.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise one_of(f"kind of task {self.name!r}", self.kind, KINDS)
         ascending = all(a < b for a, b in zip(self.cutoffs, self.cutoffs[1:], strict=False))
-        wanted = {"binary": len(self.cutoffs) == 1, "ordinal": len(self.cutoffs) >= 2, "regression": not self.cutoffs}
-        if not wanted[self.kind] or not ascending:
+        wanted = {"binary": len(self.cutoffs) == 1, "ordinal": len(self.cutoffs) >= 2}
+        if not wanted.get(self.kind, not self.cutoffs) or not ascending:
             raise InputError(
                 f"task {self.name!r}: cut-offs {self.cutoffs} do not fit kind {self.kind!r}: give one for binary, two "
-                "or more in ascending order for ordinal, none for regression"
+                "or more in ascending order for ordinal, none for regression and nominal"
+            )
+        fitting = len(self.classes) >= 2 if self.kind == "nominal" else not self.classes
+        if not fitting or len(set(self.classes)) != len(self.classes):
+            raise InputError(
+                f"task {self.name!r}: classes {self.classes} do not fit kind {self.kind!r}: give two or more different "
+                "names for nominal, none for the others"
             )
         if self.maximum <= 0:
             raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")
@@ -62,18 +72,32 @@ class Task:
     @property
     def n_classes(self) -> int:
         """Number of classes; 0 for regression."""
+        if self.kind == "nominal":
+            return len(self.classes)
         return 0 if self.kind == "regression" else len(self.cutoffs) + 1
 
     def targets(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Scores to targets: class index for binary and ordinal, the score itself for regression; NaN stays NaN."""
+        """Scores to targets: class index for binary and ordinal, the score itself for the others; NaN stays NaN.
+
+        Raises:
+          InputError: a score of a nominal task that is neither the index of a class nor -1, which means missing.
+        """
         scores = np.asarray(scores, np.float32)
+        if self.kind == "nominal":
+            scores = np.where(scores == -1, np.float32(np.nan), scores)
+            if not np.isin(scores[~np.isnan(scores)], np.arange(self.n_classes)).all():
+                raise InputError(
+                    f"task {self.name!r}: a value of {self.label!r} is not the index of a class: give whole numbers "
+                    f"from 0 to {self.n_classes - 1}, -1 where it is missing"
+                )
+            return scores
         if self.kind == "regression":
             return scores
         classes = np.digitize(np.nan_to_num(scores), self.cutoffs).astype(np.float32)
         return np.where(np.isnan(scores), np.float32(np.nan), classes)
 
 
-def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[Kind] = KINDS) -> tuple[Task, ...]:
+def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[Kind] = KINDS[:3]) -> tuple[Task, ...]:
     """The usual tasks of one questionnaire: `<name>_screen`, `<name>_bands`, `<name>_score`."""
     if label not in SCORE_MAXIMUM:
         raise one_of("questionnaire", label, SCORE_MAXIMUM)
@@ -87,7 +111,8 @@ def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[Kin
 
 def from_config(entries: Iterable[Mapping[str, Any]]) -> tuple[Task, ...]:
     """Tasks from a config's list of plain dictionaries, as `to_config` writes them."""
-    tasks = tuple(Task(**{**entry, "cutoffs": tuple(entry.get("cutoffs", ()))}) for entry in entries)
+    lists = ("cutoffs", "classes")
+    tasks = tuple(Task(**{**entry, **{name: tuple(entry.get(name, ())) for name in lists}}) for entry in entries)
     names = [task.name for task in tasks]
     if not tasks:
         raise InputError("config.tasks is empty: give at least one task")

@@ -11,8 +11,10 @@ from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.evaluation.report import evaluate_file
+from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.predict import predict
-from mmpsy_jax.training import loop, run, step
+from mmpsy_jax.training import loop, run, step, trained
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import ROOT, command, environment, losses, small
@@ -67,6 +69,29 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
     card = (workdir / "README.md").read_text()
     assert "SYNTHETIC" in card and f"`{on_disk['context']['environment']['revision']}`" in card
     assert report["tasks"]["phq_screen"]["splits"]["test"]
+
+
+def test_a_nominal_task_goes_all_the_way(dataset, tmp_path):
+    config = small(dataset)
+    names = tuple(f"class_{k}" for k in range(22))  # a class per score
+    config.tasks = [{"name": "which", "label": "gad7", "kind": "nominal", "classes": names}]
+    config.selection.metric, config.seeds, config.data.modalities = "which/balanced_accuracy", 2, ("text",)
+    config.replicas.layout, config.total = "sequence", "1 epochs"
+    report = run.run(config, dataset, tmp_path / "run")
+    entry = report["tasks"]["which"]["splits"]["test"]
+    assert np.shape(entry["confusion"]) == (22, 22) and [one["class"] for one in entry["per_class"]] == [*range(22)]
+    assert {"prior", "tfidf_logistic"} <= set(entry["baselines"]) and "probabilities" in entry["conformal"]["reason"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Each class" in page and "class_21" in page and "No conformal sets: predictions.csv" in page
+    again = evaluate_file(tmp_path / "run" / "predictions.csv", n_bootstrap=50)
+    assert again["tasks"]["which"]["splits"]["test"]["model"] == entry["model"]
+    predict(tmp_path / "run", dataset, tmp_path / "out.csv", abstain=False)
+    made = read_csv(tmp_path / "out.csv")
+    ensemble = Ensemble(trained.load(tmp_path / "run"))
+    said, _ = ensemble.predict(ensemble.fitting(open_corpus(dataset)), np.arange(len(made)))
+    assert said["which"].shape == (2, len(made), 22)
+    np.testing.assert_allclose(said["which"].sum(axis=2), 1)
+    np.testing.assert_array_equal(made.y_pred, said["which"].mean(axis=0).argmax(axis=1))
 
 
 def test_the_model_that_is_left_gives_the_predictions_of_the_run(finished, dataset, tmp_path):

@@ -134,6 +134,7 @@ def _strata(
             raise one_of("label to stratify by", label, corpus.labels)
         scores = corpus.labels[label][members]
         codes = codes * 3 + np.where(np.isnan(scores), 2, np.nan_to_num(scores) >= cutoff).astype(np.int32)
+        codes = np.unique(codes, return_inverse=True)[1].astype(np.int32)  # small, however many the pairs are
     values, counts = np.unique(codes, return_counts=True)
     rare = np.isin(codes, values[counts < at_least])
     if rare.sum() < at_least:

@@ -9,6 +9,9 @@
 | `tfidf_logistic` | logistic regression on character n-grams | - |
 | `tfidf_ridge` | ridge regression of the score, as a probability | ridge regression on character n-grams |
 
+Of a nominal task `prior` says the most frequent class of the training split, and the logistic regressions, which are
+multinomial, the most probable one; `tfidf_ridge` is left out.
+
 Character 1-3-grams need no word segmentation, which suits Chinese transcripts. The hyper-parameters below are fixed, so
 that a baseline cannot profit from a validation or test split of the run that it stands beside. They were chosen once,
 by cross-validation on the 1,020 released transcripts, to be hard to beat there (`docs/evaluation.md`); there the choice
@@ -27,7 +30,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, Ri
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
-from mmpsy_jax.tasks import Task
+from mmpsy_jax.tasks import LOGITS, Task
 
 NGRAMS = (1, 3)
 MINIMUM_DOCUMENTS = 2  # an n-gram of a single transcript teaches nothing about others
@@ -157,16 +160,21 @@ def fit_predict(
 
 def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[np.ndarray, " n"]]:
     """Predictions of every baseline for every participant, fitted on the rows `fit_on`."""
-    target = truth[fit_on]
-    made = {"prior": np.full(len(truth), target.mean())}
+    target, nominal = truth[fit_on], task.kind == "nominal"
+    prior = np.bincount(target.astype(int)).argmax() if nominal else target.mean()
+    made = {"prior": np.full(len(truth), float(prior))}
     numbers = _numbers(covariates, fit_on)
-    if task.kind == "binary":
+    if task.kind in LOGITS:
         # Nothing but the prior can be fitted to one class.
         one_class = len(np.unique(target)) == 1
         for name, (x, c, _) in numbers.items():
-            made[name] = made["prior"] if one_class else _logistic(x[fit_on], target, x, c)
+            made[name] = made["prior"] if one_class else _logistic(x, fit_on, target, c, nominal)
         if texts is not None:
-            made["tfidf_logistic"] = made["prior"] if one_class else texts.logistic(fit_on, target)
+            matrix = texts.matrix(fit_on)
+            made["tfidf_logistic"] = (
+                made["prior"] if one_class else _logistic(matrix, fit_on, target, LOGISTIC_C, nominal)
+            )
+        if texts is not None and not nominal:
             made["tfidf_ridge"] = texts.ridge_probability(fit_on, scores[fit_on], task)
     else:
         for name, (x, _, linear) in numbers.items():
@@ -192,8 +200,10 @@ def _standardised(x: Float[np.ndarray, "n f"], fit_on: Int[np.ndarray, " m"]) ->
     return np.nan_to_num((x - mean) / np.where(deviation > 0, deviation, 1.0))
 
 
-def _logistic(x, y, x_all, c) -> Float[np.ndarray, " n"]:
-    return LogisticRegression(C=c, max_iter=MAX_ITERATIONS).fit(x, y).predict_proba(x_all)[:, 1]
+def _logistic(x, fit_on, target, c, nominal) -> Float[np.ndarray, " n"]:
+    """Of every row, the probability of class 1, or the most probable class of a nominal task."""
+    model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS).fit(x[fit_on], target)
+    return model.predict(x) if nominal else model.predict_proba(x)[:, 1]
 
 
 class _Texts:
@@ -204,7 +214,8 @@ class _Texts:
         self._matrices = {}
         self._ridges = {}
 
-    def _matrix(self, fit_on):
+    def matrix(self, fit_on):
+        """Of all transcripts [n v]."""
         key = fit_on.tobytes()
         if key not in self._matrices:
             minimum = min(MINIMUM_DOCUMENTS, len(fit_on))
@@ -219,15 +230,11 @@ class _Texts:
             self._matrices[key] = vectorizer.transform(self._texts)
         return self._matrices[key]
 
-    def logistic(self, fit_on, target) -> Float[np.ndarray, " n"]:
-        matrix = self._matrix(fit_on)
-        return _logistic(matrix[fit_on], target, matrix, LOGISTIC_C)
-
     def ridge(self, fit_on, target) -> tuple[Float[np.ndarray, " n"], float]:
         """Predicted targets, and the root mean square of the leave-one-out residuals on the training rows."""
         key = (fit_on.tobytes(), target.tobytes())
         if key not in self._ridges:
-            matrix = self._matrix(fit_on)
+            matrix = self.matrix(fit_on)
             # RidgeCV with a single alpha: nothing is selected, but it yields leave-one-out residuals in closed form.
             model = RidgeCV(alphas=[RIDGE_ALPHA], store_cv_results=True).fit(matrix[fit_on], target)
             self._ridges[key] = model.predict(matrix), float(np.sqrt(np.mean(model.cv_results_)))

@@ -25,6 +25,13 @@ LEVEL = 0.9
 # Bounds of the logarithm of a temperature: beyond them the probabilities are all alike, or all 0 or 1.
 _LOG_TEMPERATURES = (-5.0, 5.0)
 
+# The entry "conformal" of a nominal task.
+NOMINAL = {
+    "level": LEVEL,
+    "coverage": math.nan,
+    "reason": "predictions.csv holds the class of a nominal task, not the probabilities that sets are made from",
+}
+
 # Probabilities to recalibrated ones.
 Map = Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]]
 
@@ -162,11 +169,10 @@ def of_run(predictions: Predictions, tasks: Sequence[Task]) -> dict[str, Any]:
       {"level", "tasks": {TASK: {"temperatures": {FOLD: T}} | {"radius", "n_calibration", "coverage"} | {"reason"}}};
       `coverage` is that of each fold's own radius on its test rows, None where it is undefined.
     """
-    rows = predictions.mean_over_seeds().known()
-    parts = {split: rows.select(split=split) for split in ("validation", "test")}
     made: dict[str, Any] = {}
     for task in tasks:
-        validation, test = (part.select(task=task.name) for part in parts.values())
+        rows = predictions.select(task=task.name).over_seeds(task.kind).known()
+        validation, test = (rows.select(split=split) for split in ("validation", "test"))
         made[task.name] = _of_task(task, np.unique(predictions.fold).tolist(), validation, test)
     return {"level": LEVEL, "tasks": made}
 
@@ -178,6 +184,8 @@ def _of_task(task: Task, folds: Sequence[int], validation: Predictions, test: Pr
             return {"reason": lacking}
         pairs = zip(folds, fitted_on, strict=True)
         return {"temperatures": {str(fold): fit_temperature(part.y_true, part.y_prob) for fold, part in pairs}}
+    if task.kind == "nominal":
+        return {"reason": NOMINAL["reason"]}
     radius = conformal_quantile(validation.y_true - validation.y_pred)
     if math.isinf(radius):
         return {"reason": f"{len(validation)} validation rows are too few for level {LEVEL}"}

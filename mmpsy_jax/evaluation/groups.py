@@ -35,6 +35,7 @@ METRICS = {
     "binary": ("auroc", "brier", "sensitivity", "specificity"),
     "ordinal": ("qwk",),
     "regression": ("mae", "ccc"),
+    "nominal": ("balanced_accuracy", "f1_macro"),
 }
 NOT_ASSESSABLE = {"reason": "not assessable: no groups file was given (--groups=FILE.csv, config.evaluation.groups)"}
 
@@ -122,7 +123,8 @@ def evaluate(
         return dict(NOT_ASSESSABLE)
     columns: dict[str, Any] = {name: {} for name in groups.columns}
     for task in tasks:
-        predictor = scoring.Predictor(task, scoring.rows_of(task, predictions).mean_over_seeds(), threshold_rule)
+        rows = scoring.rows_of(task, predictions).over_seeds(task.kind)
+        predictor = scoring.Predictor(task, rows, threshold_rule)
         for split in SPLITS:
             rows, scored = predictor.split(split)
             if not len(rows):

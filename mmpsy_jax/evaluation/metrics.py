@@ -43,6 +43,7 @@ NAMES: Mapping[str, Mapping[str, int]] = {
     },
     "ordinal": {"qwk": 1, "macro_mae": -1, "accuracy": 1},
     "regression": {"mae": -1, "rmse": -1, "ccc": 1, "pearson": 1, "spearman": 1},
+    "nominal": {"balanced_accuracy": 1, "f1_macro": 1, "f1_weighted": 1, "accuracy": 1, "kappa": 1},
 }
 # Metrics of a binary task that need a threshold.
 AT_THRESHOLD = (
@@ -181,6 +182,47 @@ def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], cl
         "accuracy": float(np.trace(counts) / counts.sum()),
     }
     return Scores(values, {"qwk": CONSTANT} if same else {})
+
+
+def nominal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Scores:
+    """Metrics of a task of classes without an order, from the confusion matrix: see `from_confusion`."""
+    if not len(y_true):
+        return _undefined("nominal", EMPTY)
+    values = {name: float(value) for name, value in from_confusion(confusion(y_true, y_pred, classes)).items()}
+    return Scores(values, {name: CONSTANT for name, value in values.items() if math.isnan(value)})
+
+
+def from_confusion(counts: Int[np.ndarray, "*r k k"] | Float[np.ndarray, "*r k k"]) -> dict[str, np.ndarray]:
+    """The metrics of a nominal task from confusion matrices, truth in rows.
+
+    Balanced accuracy is the mean recall of the classes that occur (in speech, unweighted average recall); the F1 of
+    classes that neither occur nor are predicted are left out of their means. Kappa is Cohen's (1960), NaN where truth
+    and prediction are one and the same class.
+    """
+    hits, occur, called = _margins(counts)
+    total = occur.sum(-1)
+    _, means = of_labels(hits, called - hits, occur - hits)
+    agreed, by_chance = ratio(hits.sum(-1), total), ratio((occur * called).sum(-1), total**2)
+    return {
+        "balanced_accuracy": ratio(np.nansum(ratio(hits, occur), axis=-1), (occur > 0).sum(-1)),
+        "f1_macro": means["f1_macro"],
+        "f1_weighted": means["f1_weighted"],
+        "accuracy": agreed,
+        "kappa": ratio(agreed - by_chance, 1 - by_chance),
+    }
+
+
+def per_class(counts: Int[np.ndarray, "k k"]) -> list[dict[str, float]]:
+    """Per class of a confusion matrix: class, n, precision, recall and F1, NaN as in `of_labels`."""
+    hits, occur, called = _margins(counts)
+    each, _ = of_labels(hits, called - hits, occur - hits)
+    return [{"class": k, "n": int(occur[k]), **{name: each[name][k] for name in each}} for k in range(len(counts))]
+
+
+def _margins(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each class: how often it is hit, occurs, and is predicted."""
+    counts = np.asarray(counts, np.float64)
+    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)
 
 
 def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> Scores:

@@ -50,17 +50,24 @@ def _sections(report: Mapping[str, Any], predictions: Predictions) -> Iterator[S
     """A table per task, of the split that the report shows first, one row per participant and fold."""
     split = wording.headline_split(report)
     for name, entry in report["tasks"].items():
-        rows = predictions.select(task=name, split=split).mean_over_seeds()
+        rows = predictions.select(task=name, split=split).over_seeds(entry["kind"])
         who = [rows.participant_id.tolist(), rows.fold.tolist()]
         if entry["kind"] == "binary":
             called = decide(rows, entry["thresholds"]["model"])
             titles = ["class", "probability", "called"]
             cells = [_texts(rows.y_true, "g"), _texts(rows.y_prob, ".3f"), _texts(called.astype(float), "g")]
+        elif entry["kind"] == "nominal":
+            titles, names = ["true", "predicted"], entry["classes"]
+            cells = [_names(rows.y_true, names), _names(rows.y_pred, names)]
         else:
             titles = ["true", "predicted", "error"]
             cells = [_texts(rows.y_true, "g"), _texts(rows.y_pred, ".3f"), _texts(rows.y_pred - rows.y_true, ".3f")]
         body = [list(map(str, row)) for row in zip(*who, *cells, strict=True)]
         yield section(f"{name}, {split}", ["participant", "fold", *titles], body)
+
+
+def _names(values: Float[np.ndarray, " n"], names: list[str]) -> list[str]:
+    return ["not known" if value != value else names[int(value)] for value in values.tolist()]
 
 
 def _texts(values: Float[np.ndarray, " n"], form: str) -> list[str]:

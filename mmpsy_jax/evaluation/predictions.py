@@ -37,11 +37,11 @@ class Predictions:
       participant_id: ids, the unit of splitting and of resampling where there are no clusters.
       split: "train", "validation" or "test".
       fold: number of the cross-validation fold, 0 without one.
-      seed: seed of the run; -1 after `mean_over_seeds`.
+      seed: seed of the run; -1 after `over_seeds`.
       task: name of the task.
-      y_true: target: 0 or 1 (binary), band (ordinal), score (regression); NaN where the label is missing.
+      y_true: target: 0 or 1 (binary), band (ordinal), score (regression), class (nominal); NaN where it is missing.
       y_prob: probability of class 1, binary tasks only.
-      y_pred: expected band or score, the other tasks.
+      y_pred: expected band, score or index of the class, the other tasks.
       cluster: of the participant: who stays together in splits and resamples (the caller of a segment); None makes
         everybody a cluster of their own.
 
@@ -110,10 +110,14 @@ class Predictions:
         """Rows whose truth is known."""
         return self.take(~np.isnan(self.y_true))
 
-    def mean_over_seeds(self) -> "Predictions":
-        """Averages y_prob and y_pred over the seeds of a participant, split, fold and task; `seed` becomes -1.
+    def over_seeds(self, kind: str) -> "Predictions":
+        """One row for all seeds of a participant, split, fold and task; `seed` becomes -1.
 
-        The mean of probabilities is the usual ensemble of several runs.
+        The mean of probabilities, or scores, is the usual ensemble of several runs. Of classes without an order the
+        one that most seeds name counts; of several such the one that comes first in the table (our choice).
+
+        Args:
+          kind: of the tasks.
         """
         if not len(self):
             return self
@@ -122,6 +126,13 @@ class Predictions:
         counts = np.bincount(group)
         for name in ("y_prob", "y_pred"):
             columns[name] = np.bincount(group, weights=getattr(self, name)) / counts
+        if kind == "nominal":
+            votes, _ = groups(group, self.y_pred)
+            of_row = np.bincount(votes)[votes]
+            most = np.zeros(len(first), np.int64)
+            np.maximum.at(most, group, of_row)
+            winning = np.flatnonzero(of_row == most[group])
+            columns["y_pred"] = self.y_pred[winning[np.unique(group[winning], return_index=True)[1]]]
         columns["seed"] = np.full(len(first), -1)
         # In the order of first appearance, so that the result does not depend on how ids sort.
         order = np.argsort(first, kind="stable")

@@ -89,9 +89,11 @@ def evaluate(
     for task in tasks:
         rows = rows_of(task, predictions)
         beside = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
-        model = Predictor(task, rows.mean_over_seeds(), threshold_rule)
-        others = {name: Predictor(task, table.mean_over_seeds(), threshold_rule) for name, table in beside.items()}
+        model = Predictor(task, rows.over_seeds(task.kind), threshold_rule)
+        others = {k: Predictor(task, table.over_seeds(task.kind), threshold_rule) for k, table in beside.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}
+        if task.kind == "nominal":
+            entry["classes"] = list(task.classes)
         if task.kind == "binary":
             binary[task.name] = model
             entry["threshold_rule"] = threshold_rule
@@ -128,11 +130,13 @@ def rows_of(task: Task, table: Predictions) -> Predictions:
             f"task {task.name!r} is {task.kind}, but the predictions fill {filled}: fill y_prob for binary tasks and "
             "y_pred for the others, or give the task its real kind"
         )
-    known = rows.y_true[~np.isnan(rows.y_true)]
-    if task.kind == "ordinal" and not np.isin(known, np.arange(task.n_classes)).all():
+    known, indices = rows.y_true[~np.isnan(rows.y_true)], np.arange(task.n_classes)
+    if task.kind == "ordinal" and not np.isin(known, indices).all():
         raise InputError(
             f"task {task.name!r}: y_true must be a band from 0 to {task.n_classes - 1}, not a score: apply the cut-offs"
         )
+    if task.kind == "nominal" and not (np.isin(known, indices).all() and np.isin(rows.y_pred, indices).all()):
+        raise InputError(f"task {task.name!r}: y_true and y_pred must be indices of classes, 0 to {task.n_classes - 1}")
     return rows
 
 
@@ -150,6 +154,8 @@ class Scored:
             return metrics.binary(self.y_true, self.y, self.positive)
         if self.task.kind == "ordinal":
             return metrics.ordinal(self.y_true, self.y, self.task.n_classes)
+        if self.task.kind == "nominal":
+            return metrics.nominal(self.y_true, self.y, self.task.n_classes)
         return metrics.regression(self.y_true, self.y)
 
     def statistic(self) -> weighted.Statistic:
@@ -157,6 +163,8 @@ class Scored:
             return weighted.binary(self.y_true, self.y, self.positive)
         if self.task.kind == "ordinal":
             return weighted.ordinal(self.y_true, self.y, self.task.n_classes)
+        if self.task.kind == "nominal":
+            return weighted.nominal(self.y_true, self.y, self.task.n_classes)
         return weighted.regression(self.y_true, self.y)
 
     def confusion(self) -> list[list[int]] | None:
@@ -229,6 +237,8 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
     if split == "test" and model.task.kind == "binary":
         own = {name: intervals.get(("recalibrated", name)) for name in recalibrated}
         entry["recalibration"] = calibration.recalibration(rows.y_true, recalibrated, lacking, own)
+    elif split == "test" and model.task.kind == "nominal":
+        entry["conformal"] = calibration.NOMINAL
     elif split == "test":
         entry["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
     return entry
@@ -245,6 +255,8 @@ def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals
         made["decision_curve"] = decision.entry(rows.y_true, scored.y, intervals["decision_curve"], beside)
     elif model.task.kind == "ordinal":
         made["bands"] = metrics.bands(np.array(scored.confusion()))
+    elif model.task.kind == "nominal":
+        made["per_class"] = metrics.per_class(np.array(scored.confusion()))
     else:
         made["agreement"] = metrics.agreement(rows.y_true, scored.y)
         if model.task.minimum < 0:

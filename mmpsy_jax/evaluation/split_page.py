@@ -51,6 +51,7 @@ def split(
         *_operating_points(scored),
         *_recalibration(scored),
         *_bands(task, scored),
+        *_classes(task, scored),
         *_spreads(task, scored),
     ]
     return {
@@ -188,6 +189,16 @@ def _bands(task: Task, scored) -> Iterator[Section]:
         yield section("Each band", [f"{task.label}", "participants", "recall", "MAE"], rows, note)
 
 
+def _classes(task: Task, scored) -> Iterator[Section]:
+    if each := scored.get("per_class"):
+        names = ("precision", "recall", "f1")
+        rows = [
+            [task.classes[one["class"]], str(one["n"]), *(wording.number(metric, one[metric]) for metric in names)]
+            for one in each
+        ]
+        yield section("Each class", [task.label, "participants", "precision", "recall", "F1"], rows, opened=True)
+
+
 def _spreads(task: Task, scored) -> Iterator[Section]:
     for unit in ("fold", "seed"):
         spread = scored[f"{unit}s"]
@@ -228,7 +239,7 @@ def _why(entry: Mapping[str, Any]) -> str:
 
 
 def _pictures(task: Task, name: str, scored, report, predictions, baselines, model: str) -> Iterator[tuple[str, str]]:
-    rows = predictions.select(task=task.name, split=name).known().mean_over_seeds()
+    rows = predictions.select(task=task.name, split=name).known().over_seeds(task.kind)
     if not len(rows):
         return
     seed = report["bootstrap"]["seed"]
@@ -237,6 +248,8 @@ def _pictures(task: Task, name: str, scored, report, predictions, baselines, mod
         yield "Bland-Altman", plots.bland_altman(rows.y_true, rows.y_pred)
     elif task.kind == "ordinal":
         yield "Bands", plots.confusion(np.array(scored["confusion"]), band_names(task))
+    elif task.kind == "nominal":
+        yield "Confusion matrix", plots.confusion(np.array(scored["confusion"]), task.classes)
     else:
         if len(np.unique(rows.y_true)) == 2:
             drawn = {"baselines": dict(_baseline_columns(task, name, baselines)), "seed": seed, "model": model}
@@ -265,7 +278,7 @@ def _tested(scored, name: str) -> str:
 def _baseline_columns(task: Task, name: str, baselines) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
     """Truth and probability of the baselines that rank participants: a constant has no curve."""
     for baseline, table in baselines.items():
-        rows = table.select(task=task.name, split=name).known().mean_over_seeds()
+        rows = table.select(task=task.name, split=name).known().over_seeds(task.kind)
         if baseline != "prior" and len(np.unique(rows.y_true)) == 2:
             yield baseline, (rows.y_true, rows.y_prob)
 

@@ -123,7 +123,8 @@ def _output(report: Report) -> str:
             limits = ", ".join(f"{one['value']:.3f} ({one['source']})" for one in entry["thresholds"]["model"])
             texts.append(f"{name}: probability, called positive from {limits}")
         else:
-            texts.append(f"{name}: {'expected band' if entry['kind'] == 'ordinal' else 'score'}")
+            what = {"ordinal": "expected band", "regression": "score", "nominal": "most probable class"}[entry["kind"]]
+            texts.append(f"{name}: {what}")
     return "; ".join(texts) + "."
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from mmpsy_jax.evaluation import logistic
 from mmpsy_jax.evaluation.logistic import MARGIN, ratio
-from mmpsy_jax.evaluation.metrics import AT_THRESHOLD, ECE_BINS, NAMES, from_counts, rounded_band
+from mmpsy_jax.evaluation.metrics import AT_THRESHOLD, ECE_BINS, NAMES, from_confusion, from_counts, rounded_band
 
 # Columns are picked by np.take: indexing as in weights[:, order] would lay the samples out interleaved, which doubles
 # the time of all that follows.
@@ -204,12 +204,11 @@ def _dot(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "r n"]) -> Float[np.n
 
 def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Statistic:
     """Statistic of `metrics.ordinal`."""
-    cells = (y_true * classes + rounded_band(y_pred, classes)).astype(int)
-    indicator = np.eye(classes**2)[cells]
+    confusions = _confusions(y_true, rounded_band(y_pred, classes), classes)
     distance = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes))).astype(float)
 
     def statistic(weights):
-        counts = (weights @ indicator).reshape(len(weights), classes, classes)
+        counts = confusions(weights)
         total = counts.sum((1, 2))
         in_band, called = counts.sum(2), counts.sum(1)
         expected = np.einsum("ri,rj,ij->r", in_band, called, distance**2) / total
@@ -222,6 +221,20 @@ def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], cl
         )
 
     return statistic
+
+
+def nominal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Statistic:
+    """Statistic of `metrics.nominal`."""
+    confusions = _confusions(y_true, y_pred, classes)
+    return lambda weights: np.stack(list(from_confusion(confusions(weights)).values()), axis=1)
+
+
+def _confusions(
+    y_true: Float[np.ndarray, " n"], y_class: Float[np.ndarray, " n"], classes: int
+) -> Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, "r k k"]]:
+    """Confusion matrices of weighted samples."""
+    indicator = np.eye(classes**2)[(y_true * classes + y_class).astype(int)]
+    return lambda weights: (weights @ indicator).reshape(len(weights), classes, classes)
 
 
 def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> Statistic:

@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-HEADLINE = {"binary": ("auroc", "auprc"), "ordinal": ("qwk", "macro_mae"), "regression": ("mae", "ccc")}
+HEADLINE = {
+    "binary": ("auroc", "auprc"),
+    "ordinal": ("qwk", "macro_mae"),
+    "regression": ("mae", "ccc"),
+    "nominal": ("balanced_accuracy", "f1_macro"),
+}
 LABELS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -24,6 +29,7 @@ LABELS = {
     "ccc": "CCC",
     "pearson": "Pearson r",
     "spearman": "Spearman rho",
+    "kappa": "Cohen's kappa",
 }
 SPLIT_ORDER = ("test", "validation", "train")
 _POINTS = ("mae", "rmse")  # in points of the questionnaire: two decimals say enough
@@ -116,6 +122,7 @@ def target(entry: Mapping[str, Any]) -> str:
         "binary": f"screening: {entry['label']} >= {cutoffs}",
         "ordinal": f"bands of {entry['label']} from {cutoffs}",
         "regression": f"score of {entry['label']}",
+        "nominal": f"{entry['label']}: {', '.join(entry.get('classes', ()))}",
     }[entry["kind"]]
 
 

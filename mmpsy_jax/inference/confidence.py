@@ -33,11 +33,11 @@ class Confidence:
                 what = "y_set" if task.n_classes else "y_low to y_high"
                 yield f"{task.name}: {what} has the nominal coverage {self._card['level']:.0%}, {measured}"
 
-    def cells(self, task: Task, said: Float[np.ndarray, "t m"]) -> list[dict[str, str]]:
+    def cells(self, task: Task, said: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
         """The columns of `COLUMNS` that the task fills, per participant; none where nothing was fitted.
 
         Args:
-          said: by each training: probability, expected band or score.
+          said: by each training, as of `ensemble.Ensemble.predict`.
         """
         entry, mean = self._of(task), said.mean(axis=0)
         if "reason" in entry:

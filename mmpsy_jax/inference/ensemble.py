@@ -67,7 +67,7 @@ class Ensemble:
 
     def predict(
         self, corpus: Corpus, members: Int[np.ndarray, " m"]
-    ) -> tuple[dict[str, Float[np.ndarray, "t m"]], Float[np.ndarray, "k m"]]:
+    ) -> tuple[dict[str, Float[np.ndarray, "t m ..."]], Float[np.ndarray, "k m"]]:
         """What each training says about each member.
 
         Args:
@@ -75,7 +75,8 @@ class Ensemble:
           members: positions in the corpus, ascending.
 
         Returns:
-          Per task the probability, expected band or score; and how far the member's embedding lies from those of the
+          Per task the probability, expected band or score [t m], of a nominal task the probabilities of the classes
+          [t m c] (`multitask.averageable`); and how far the member's embedding lies from those of the
           training participants, as a fraction of the training's limit, by each of the k trainings that know
           (`training/embedding.py`).
         """
@@ -95,7 +96,7 @@ class Ensemble:
             order = order[np.argsort(index[order])]
             outputs = {k: np.concatenate([part["outputs"][k] for part in made])[order] for k in made[0]["outputs"]}
             for task in self.tasks:
-                said[task.name].append(multitask.probabilities(task, outputs[task.name]))
+                said[task.name].append(multitask.averageable(task, outputs[task.name]))
             if training.embedding is not None:
                 far = embedding.distance(training.embedding, outputs[EMBEDDING])
                 distances.append(far / training.embedding["limit"])

@@ -58,8 +58,8 @@ def explain(
       show_text: the page shows the transcript; without it, numbers of characters alone.
 
     Raises:
-      InputError: no finished run, or one of another network; an unknown participant, task or modality; several
-        participants to choose from; an interview that cannot be read; words asked for where there are none.
+      InputError: no finished run, or one of another network; an unknown participant, task or modality; a nominal task;
+        several participants to choose from; an interview that cannot be read; words asked for where there are none.
     """
     model, folder = trained.load(workdir), Path(output)
     for name in modalities or ():
@@ -74,6 +74,8 @@ def explain(
     chosen = {one.name: one for one in ensemble.tasks}.get(task) if task else ensemble.tasks[0]
     if chosen is None:
         raise one_of("task", task, [one.name for one in ensemble.tasks])
+    if chosen.kind == "nominal":
+        raise InputError(f"task {chosen.name!r} is nominal, which cannot be explained: name another task")
     corpus, answers = read_one(ensemble, Path(given), participant, modalities, encoder)
     if show_text and not answers:
         raise InputError(f"{given}: no transcript is read from it: leave --show_text out, or give a transcript")

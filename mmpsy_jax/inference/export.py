@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `program_<k>.stablehlo` | serialised `jax.export` program for cpu and cuda: (parameters, batch) -> value per task |
+| `program_<k>.stablehlo` | serialised `jax.export` program for cpu and cuda: (parameters, batch) -> value(s) per task |
 | `weights_<i>.safetensors` | parameters of one training |
 | `config.json` | inputs, tasks, which program and weights belong together, and what the model is for |
 | `load_model.py` | loads and averages them with numpy and jax; a copy of a file of this folder |
@@ -85,13 +85,13 @@ def export(workdir: str | Path, output: str | Path) -> None:
     )
 
 
-def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree], dict[str, Float[Array, " b"]]]:
-    """From parameters and one group of a batch to what `predictions.csv` would say, in float32."""
+def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree], dict[str, Float[Array, "b ..."]]]:
+    """From parameters and one group of a batch to what trainings are averaged in, in float32."""
 
-    def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, " b"]]:
+    def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, "b ..."]]:
         variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
         outputs = network.apply(variables, batch)
-        return {task.name: multitask.probabilities(task, outputs[task.name], jnp) for task in tasks}
+        return {task.name: multitask.averageable(task, outputs[task.name], jnp) for task in tasks}
 
     return values
 

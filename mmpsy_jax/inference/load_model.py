@@ -90,7 +90,8 @@ class Model:
             self.weights.append(nested(read_safetensors(folder / one["weights"])))
 
     def predict(self, interviews):
-        """{task: [len(interviews)]}, the mean over all trainings; interviews of new lengths are compiled anew."""
+        """{task: [len(interviews)]}, the mean over all trainings, or the index of the class of the greatest mean
+        probability; interviews of new lengths are compiled anew."""
         said = []
         for one, weights in zip(self.config["trainings"], self.weights, strict=True):
             batch = batch_of(
@@ -101,4 +102,5 @@ class Model:
                 self.config["window_seconds"],
             )
             said.append(jax.device_get(self.programs[one["program"]](weights, batch)))
-        return {name: np.mean([part[name] for part in said], axis=0) for name in said[0]}
+        means = {name: np.mean([part[name] for part in said], axis=0) for name in said[0]}
+        return {name: mean if mean.ndim == 1 else mean.argmax(axis=1) for name, mean in means.items()}

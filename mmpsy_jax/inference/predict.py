@@ -195,11 +195,13 @@ def record_of(
     return record
 
 
-def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m"]) -> list[dict[str, str]]:
+def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
     """Per participant, the cells that hold numbers."""
     column = "y_prob" if task.kind == "binary" else "y_pred"
-    means = said.mean(axis=0).tolist()
-    return [{column: repr(mean), **more} for mean, more in zip(means, sure.cells(task, said), strict=True)]
+    means = said.mean(axis=0)
+    if task.kind == "nominal":
+        means = means.argmax(axis=1).astype(float)
+    return [{column: repr(mean), **more} for mean, more in zip(means.tolist(), sure.cells(task, said), strict=True)]
 
 
 def _row(participant: str, task: str, numbers: Mapping[str, str], reason: str) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ class Model(nn.Module):
         dtype, rows = jnp.dtype(self.dtype), batch["valid"].shape[0]
         tokens, present = self.tokens(batch, rows, rates, dtype)
         tokens, present = Fusion(self.fusion, self.heads_attention, dtype, name="fusion")(tokens, present)
-        counts = [head.n_classes if head.kind == "binary" else 1 for head in self.heads]
+        counts = [head.n_values for head in self.heads]
         queries = self.param("emotion_queries", nn.initializers.normal(0.02), (sum(counts), self.width))
         x = jnp.broadcast_to(queries.astype(dtype), (rows, *queries.shape))
         for i in range(self.layers):

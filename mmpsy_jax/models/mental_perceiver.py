@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.perceiver import Packed, Rate, merge_windows, off
+from mmpsy_jax.tasks import LOGITS
 
 
 class Head(NamedTuple):
@@ -23,19 +24,24 @@ class Head(NamedTuple):
 
     Attributes:
       name: task name, key of the outputs.
-      kind: "binary", "ordinal" or "regression".
-      n_classes: classes of a binary or ordinal task.
+      kind: "binary", "ordinal", "regression" or "nominal".
+      n_classes: classes; 0 for regression.
     """
 
     name: str
     kind: str
     n_classes: int
 
+    @property
+    def n_values(self) -> int:
+        """Values that are read out of the network: a logit per class, or one place of the score or on the bands."""
+        return self.n_classes if self.kind in LOGITS else 1
+
     def bias(self, start: Float[np.ndarray, " k"]) -> dict[str, Float[np.ndarray, " k"]]:
         """The parameter that holds the output biases, by name, such that they start at these values.
 
         Args:
-          start: one per class logit (binary), ascending cut points (ordinal), one value (regression).
+          start: one per class logit (binary, nominal), ascending cut points (ordinal), one value (regression).
         """
         start = np.asarray(start, np.float32)
         if self.kind != "ordinal":
@@ -184,7 +190,7 @@ class Model(nn.Module):
         self, latents: Float[Array, "b n d"], pooled: Float[Array, "b k d"], rate: Rate, dtype: jnp.dtype
     ) -> dict[str, Float[Array, "b o"]]:
         """Category priors (and one query per ordinal or regression task) read the latents; each gives one number."""
-        counts = [head.n_classes if head.kind == "binary" else 1 for head in self.heads]
+        counts = [head.n_values for head in self.heads]
         priors = self.param("priors", nn.initializers.normal(0.02), (sum(counts), self.width))
         queries = jnp.broadcast_to(priors.astype(dtype), (latents.shape[0], *priors.shape))
         decoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, dtype, name="decoder")
@@ -204,12 +210,12 @@ def outputs_of(
     """Outputs per task from one number per class logit, or per ordinal or regression task; `model` gets the biases."""
     outputs, start = {}, 0
     for head in heads:
-        count = head.n_classes if head.kind == "binary" else 1
-        value, start = values[:, start : start + count], start + count
+        value, start = values[:, start : start + head.n_values], start + head.n_values
         if head.kind == "ordinal":
             outputs[head.name] = value - cut_points(model, head)
         else:
-            outputs[head.name] = value + model.param(f"{head.name}_bias", nn.initializers.zeros_init(), (count,))
+            shape = (head.n_values,)
+            outputs[head.name] = value + model.param(f"{head.name}_bias", nn.initializers.zeros_init(), shape)
     return outputs
 
 

@@ -170,7 +170,7 @@ class SequenceModel(nn.Module):
     @property
     def n_outputs(self) -> int:
         """Values that `outputs` needs."""
-        return sum(head.n_classes if head.kind == "binary" else 1 for head in self.heads)
+        return sum(head.n_values for head in self.heads)
 
     def outputs(self, values: Float[Array, "b o"]) -> dict[str, Float[Array, "b c"]]:
         """Outputs per head of `n_outputs` values without biases."""

@@ -24,6 +24,7 @@ from mmpsy_jax.encoders.config import build
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Head, Modality, Rates
+from mmpsy_jax.tasks import LOGITS
 
 SAMPLE_RATE = 16_000
 _SCALE = 32768.0  # of the records' 16-bit samples
@@ -78,11 +79,11 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 class Model(nn.Module):
-    """Segments' windows of samples -> two logits per emotion.
+    """Segments' windows of samples -> a logit per class of each task.
 
     Attributes:
       modalities: one, of 16-bit samples at 16 kHz.
-      heads: the outputs, all binary.
+      heads: the outputs, binary or nominal.
       window_seconds: of the records; not needed, since nothing here knows of time beyond a window.
       encoder: one of `TINY`; decides the family.
       folder: of Hugging Face, for pretrained weights; "" is a tiny random one.
@@ -108,7 +109,7 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b _"]]:
-        """One logit per class of each task [b 2], and the embedding of each participant [b d].
+        """One logit per class of each task [b c], and the embedding of each participant [b d].
 
         Args:
           batch: one group of a packed batch (docs/architecture.md).
@@ -116,13 +117,13 @@ class Model(nn.Module):
             "dropout" rng is given.
 
         Raises:
-          InputError: several modalities, one that is no samples, a task that is not binary, or an unknown encoder.
+          InputError: several modalities, one that is no samples, an ordinal task or a score, or an unknown encoder.
         """
         if len(self.modalities) != 1 or self.modalities[0].shape[1] != 1:
             raise InputError("speech_emotion hears samples: give one modality with windows of shape [samples, 1]")
-        other = [head.name for head in self.heads if head.kind != "binary"]
+        other = [head.name for head in self.heads if head.kind not in LOGITS]
         if other:
-            raise InputError(f"speech_emotion has binary tasks only, not {', '.join(other)}: leave them out")
+            raise InputError(f"speech_emotion tells classes without an order, not {', '.join(other)}: leave them out")
         name = self.modalities[0].name
         length, row, rows = batch[f"{name}_length"], batch[f"{name}_row"], batch["valid"].shape[0]
         samples = batch[name][..., 0].astype(jnp.float32) / _SCALE
@@ -133,8 +134,8 @@ class Model(nn.Module):
             x = perceiver.Dropout()(pooled, rates.dropout)
             x = jnp.tanh(nn.Dense(pooled.shape[-1], name=f"{head.name}_dense")(x))
             x = perceiver.Dropout()(x, rates.dropout)
-            bias = self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (2,))
-            outputs[head.name] = nn.Dense(2, use_bias=False, name=f"{head.name}_out")(x) + bias
+            bias = self.param(f"{head.name}_bias", nn.initializers.zeros_init(), (head.n_classes,))
+            outputs[head.name] = nn.Dense(head.n_classes, use_bias=False, name=f"{head.name}_out")(x) + bias
         return outputs
 
     def encode(

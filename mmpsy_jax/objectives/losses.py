@@ -9,10 +9,10 @@ import optax
 from jaxtyping import Array, Float
 
 
-def binary(
+def cross_entropy(
     logits: Float[Array, "b c"], targets: Float[Array, " b"], class_weights: Float[Array, " c"]
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """Softmax cross-entropy over the category logits; returns losses and weights (class weight, 0 where missing)."""
+    """Softmax cross-entropy over the logits of classes; returns losses and weights (class weight, 0 where missing)."""
     present = ~jnp.isnan(targets)
     classes = jnp.where(present, targets, 0).astype(jnp.int32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, classes)

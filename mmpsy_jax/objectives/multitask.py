@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.objectives import losses
-from mmpsy_jax.tasks import Task
+from mmpsy_jax.tasks import LOGITS, Task
 
 CLASS_WEIGHTS = ("none", "balanced", "positive")
 
@@ -89,9 +89,11 @@ class Multitask:
         if task.kind == "regression":
             each, weights = losses.regression(output, scores, task.maximum, self.delta)
         else:
-            bands = jnp.digitize(jnp.nan_to_num(scores), jnp.asarray(task.cutoffs, jnp.float32)).astype(jnp.float32)
-            targets = jnp.where(jnp.isnan(scores), jnp.nan, bands)
-            loss = losses.binary if task.kind == "binary" else losses.ordinal
+            targets = scores
+            if task.kind != "nominal":
+                bands = jnp.digitize(jnp.nan_to_num(scores), jnp.asarray(task.cutoffs, jnp.float32))
+                targets = jnp.where(jnp.isnan(scores), jnp.nan, bands.astype(jnp.float32))
+            loss = losses.cross_entropy if task.kind in LOGITS else losses.ordinal
             each, weights = loss(output, targets, class_weights)
         weighted_sum, weight = (each * weights).sum(), weights.sum()
         mean = weighted_sum / jnp.maximum(weight, 1e-9)
@@ -104,7 +106,7 @@ class Multitask:
 def probabilities(
     task: Task, output: Float[np.ndarray, "n o"] | Float[Array, "n o"], xp: ModuleType = np
 ) -> Float[np.ndarray, " n"] | Float[Array, " n"]:
-    """What is written to `predictions.csv`: P(score >= cut-off), the expected band, or the score in points.
+    """What is written to `predictions.csv`: P(score >= cut-off), the expected band, the score, or the likeliest class.
 
     Args:
       output: of the network for this task.
@@ -116,7 +118,25 @@ def probabilities(
         return 1 / (1 + xp.exp(output[:, 0] - output[:, 1]))
     if task.kind == "ordinal":
         return (1 / (1 + xp.exp(-output))).sum(axis=1)  # E[band] = sum_k P(band > k)
+    if task.kind == "nominal":
+        return output.argmax(axis=1).astype(output.dtype)
     return xp.clip(output[:, 0] * task.maximum, task.minimum, task.maximum)
+
+
+def averageable(
+    task: Task, output: Float[np.ndarray, "n o"] | Float[Array, "n o"], xp: ModuleType = np
+) -> Float[np.ndarray, "n ..."] | Float[Array, "n ..."]:
+    """What trainings are averaged in: class probabilities [n c] of a nominal task, `probabilities` [n] of the others.
+
+    Args:
+      output, xp: as `probabilities`.
+    """
+    if task.kind != "nominal":
+        return probabilities(task, output, xp)
+    if xp is np:
+        output = np.asarray(output, np.float64)
+    odds = xp.exp(output - output.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
 
 
 def build(tasks: Sequence[Task], *, ccc: float | Float[Array, ""], delta: float | Float[Array, ""]) -> Multitask:

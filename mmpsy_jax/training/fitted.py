@@ -14,7 +14,7 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models.mental_perceiver import Head, Modality
 from mmpsy_jax.objectives import multitask, ulgm
-from mmpsy_jax.tasks import Task
+from mmpsy_jax.tasks import LOGITS, Task
 
 
 def fit(
@@ -86,7 +86,7 @@ def start(task: Task, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"
     # One is added to each class so that an empty class has a finite bias.
     counts = np.bincount(known.astype(int), minlength=task.n_classes) + 1.0
     share = counts / counts.sum()
-    if task.kind == "binary":
+    if task.kind in LOGITS:
         return np.log(share)
     below = np.cumsum(share)[:-1]
     return np.log(below / (1 - below))

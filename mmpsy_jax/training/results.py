@@ -117,7 +117,7 @@ def evaluate(
     }
     over_calls = {}
     if corpus.card.get("group"):
-        tested = predictions.select(split="test").mean_over_seeds()
+        tested = predictions.select(split="test").over_seeds("binary")
         times = start_times(corpus, set(tested.participant_id.tolist()))
         thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items()}
         calls.write_csv(workdir / calls.FILE, tested, times, thresholds)

@@ -85,6 +85,7 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
     for task in tasks:
         if task.label not in corpus.labels:
             raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)
+        task.targets(corpus.labels[task.label])  # a wrong class is said now, not after the training
     for name in config.data.modalities:
         if name not in corpus.modalities:
             raise one_of("modality in config.data.modalities", name, corpus.modalities)

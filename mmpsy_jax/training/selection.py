@@ -24,6 +24,8 @@ def quick_metrics(task: Task, rows: Predictions) -> dict[str, float]:
         return {name: value for name, value in values.items() if name not in metrics.AT_THRESHOLD}
     if task.kind == "ordinal":
         return metrics.ordinal(rows.y_true, rows.y_pred, task.n_classes).values
+    if task.kind == "nominal":
+        return metrics.nominal(rows.y_true, rows.y_pred, task.n_classes).values
     return metrics.regression(rows.y_true, rows.y_pred).values
 
 

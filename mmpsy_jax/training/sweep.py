@@ -31,7 +31,7 @@ from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 METHODS = ("grid", "random")
 DRAWS = ("choice", "log_uniform", "uniform")
 # What decides where the file names nothing, by the kind of the first task.
-METRIC = {"binary": "auroc", "ordinal": "qwk", "regression": "ccc"}
+METRIC = {"binary": "auroc", "ordinal": "qwk", "regression": "ccc", "nominal": "balanced_accuracy"}
 FIXED = ("cv", "data.data_dir", "data.dataset", "data.folder", "data.source", "distributed", "name", "seed", "seeds",
          "tasks", "mesh", "replicas", "sweep")  # fmt: skip
 

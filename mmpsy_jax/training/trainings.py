@@ -87,9 +87,14 @@ def folds(config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> list[Spl
 
 
 def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
-    """(label, cut-off) pairs that folds are stratified by: of the binary tasks, or the middle of the others' bands."""
-    binary = [(task.label, task.cutoffs[0]) for task in tasks if task.kind == "binary"]
-    return binary or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
+    """(label, cut-off) pairs that folds are stratified by.
+
+    They are those of the binary tasks and all that tell the classes of nominal ones apart; where there are neither, the
+    middle of the bands.
+    """
+    named = [(task.label, task.cutoffs[0]) for task in tasks if task.kind == "binary"]
+    named += [(task.label, float(k)) for task in tasks for k in range(1, len(task.classes))]
+    return named or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
 
 
 def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:

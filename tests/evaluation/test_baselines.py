@@ -1,5 +1,6 @@
 """Baselines: what they predict, and that nothing but the training split reaches them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_names_rows_and_columns():
         assert len(table.select(task="phq_screen")) == 60, name
     without = fit_predict(covariates(texts=None), TASKS)
     assert list(without) == ["prior", "length"]
+
+
+def test_baselines_of_a_nominal_task_name_classes():
+    given = covariates()
+    task = Task("emotion", "emotion", "nominal", classes=("joy", "fear", "anger"))
+    classes = np.minimum(given.scores["phq9"] // 6, 2)  # most are of class 2
+    made = fit_predict(dataclasses.replace(given, scores={"emotion": classes}), [task])
+    assert list(made) == ["prior", "length", "tfidf_logistic"]
+    assert set(made["prior"].y_pred) == {2.0}
+    train, rest = given.split == "train", given.split != "train"
+    x = np.log1p(given.n_characters)[:, None]
+    x = (x - x[train].mean()) / x[train].std()
+    expected = LogisticRegression().fit(x[train], classes[train]).predict(x[rest])
+    np.testing.assert_array_equal(made["length"].y_pred, expected)
+    right = {name: np.mean(table.y_pred == table.y_true) for name, table in made.items()}
+    assert right["tfidf_logistic"] > right["prior"]
 
 
 def test_prior_is_the_training_mean():
@@ -113,7 +130,7 @@ def test_ridge_is_ridge_and_its_ranking_is_the_binary_score():
     given = covariates()
     texts = baselines._Texts(given)
     fit_on = np.flatnonzero(given.split == "train")
-    matrix = texts._matrix(fit_on)
+    matrix = texts.matrix(fit_on)
     expected = Ridge(alpha=baselines.RIDGE_ALPHA, tol=1e-10).fit(matrix[fit_on], given.scores["phq9"][fit_on])
     rows = fit_predict(given, TASKS)["tfidf_ridge"]
     score, screen = rows.select(task="phq_score", split="test"), rows.select(task="phq_screen", split="test")
@@ -127,7 +144,7 @@ def test_ridge_error_is_the_leave_one_out_error():
     given = covariates(40)
     texts = baselines._Texts(given)
     fit_on = np.flatnonzero(given.split == "train")
-    matrix, y = texts._matrix(fit_on)[fit_on].toarray(), given.scores["phq9"][fit_on]
+    matrix, y = texts.matrix(fit_on)[fit_on].toarray(), given.scores["phq9"][fit_on]
     residuals = []
     for i in range(len(y)):
         rest = np.arange(len(y)) != i

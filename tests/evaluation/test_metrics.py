@@ -15,21 +15,19 @@ def sample(kind, n=150, seed=0, decimals=2):
         y = (rng.random(n) < 0.25).astype(float)
         prob = np.round(1 / (1 + np.exp(-(1.5 * y - 1 + rng.normal(size=n)))), decimals)
         return y, prob, prob >= 0.4
-    top = 5 if kind == "ordinal" else 28
+    top = 28 if kind == "regression" else 5
     y = rng.integers(0, top, n).astype(float)
+    if kind == "nominal":  # class 4 is never predicted
+        return y, np.where(rng.random(n) < 0.6, np.minimum(y, 3), rng.integers(0, 4, n))
     return y, np.round(0.6 * y + rng.normal(size=n) * top / 6, decimals)
 
 
 def point(kind, columns):
-    if kind == "ordinal":
-        return metrics.ordinal(*columns, classes=5)
-    return getattr(metrics, kind)(*columns)
+    return getattr(metrics, kind)(*columns, **({"classes": 5} if kind in ("ordinal", "nominal") else {}))
 
 
 def statistic(kind, columns):
-    if kind == "ordinal":
-        return weighted.ordinal(*columns, classes=5)
-    return getattr(weighted, kind)(*columns)
+    return getattr(weighted, kind)(*columns, **({"classes": 5} if kind in ("ordinal", "nominal") else {}))
 
 
 @pytest.mark.parametrize("kind", metrics.NAMES)
@@ -111,6 +109,31 @@ def test_regression_and_ordinal_by_hand():
     bands = metrics.ordinal(np.array([0.0, 0, 0, 1, 2]), np.array([0.4, 0.5, -3.0, 1.2, 9.0]), 3)
     assert bands.values["accuracy"] == 0.8
     assert bands.values["macro_mae"] == pytest.approx((1 / 3 + 0 + 0) / 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nominal_equals_scikit_learn(seed):
+    y, called = sample("nominal", seed=seed)
+    made = metrics.nominal(y, called, 6)  # class 5 does not occur at all
+    expected = {
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "f1_macro": sk.f1_score(y, called, average="macro"),
+        "f1_weighted": sk.f1_score(y, called, average="weighted"),
+        "accuracy": sk.accuracy_score(y, called),
+        "kappa": sk.cohen_kappa_score(y, called),
+    }
+    assert not made.reasons and made.values == pytest.approx(expected)
+    each = metrics.per_class(metrics.confusion(y, called, 6))
+    columns = sk.precision_recall_fscore_support(y, called, labels=range(5), zero_division=0)
+    for name, column in zip(("precision", "recall", "f1", "n"), columns, strict=True):
+        np.testing.assert_allclose([one[name] for one in each[:5]], column)
+    assert each[5]["n"] == 0 and np.isnan(each[5]["f1"])
+
+
+def test_one_class_everywhere_has_no_kappa():
+    scores = metrics.nominal(np.ones(4), np.ones(4), 3)
+    assert np.isnan(scores.values["kappa"]) and scores.reasons == {"kappa": metrics.CONSTANT}
+    assert [scores.values[name] for name in ("balanced_accuracy", "f1_macro", "accuracy")] == [1, 1, 1]
 
 
 def test_calibration_error_does_not_depend_on_row_order_and_keeps_ties_together():

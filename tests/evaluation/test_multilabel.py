@@ -75,7 +75,7 @@ def test_argmax_looks_at_no_validation_row(table):
 def test_clusters_travel_with_the_table_and_alone_are_not_written(table, tmp_path):
     write_csv(tmp_path / "with.csv", table)
     assert read_csv(tmp_path / "with.csv").cluster.tolist() == table.cluster.tolist()
-    assert table.mean_over_seeds().select(task="fear").cluster.tolist() == table.select(task="fear").cluster.tolist()
+    assert table.over_seeds("binary").select(task="fear").cluster.tolist() == table.select(task="fear").cluster.tolist()
     write_csv(tmp_path / "alone.csv", Predictions.build(["a", "b"], "fear", [0, 1], y_prob=0.5))
     assert "cluster" not in (tmp_path / "alone.csv").read_text()
     assert read_csv(tmp_path / "alone.csv").cluster.tolist() == ["a", "b"]

@@ -132,11 +132,22 @@ def test_mean_over_seeds_is_the_plain_mean():
     made = Predictions.concatenate([table(5, seed=seed, y_prob=probs[seed]) for seed in range(3)])
     shuffled = made.take(rng.permutation(len(made)))
     for given in (made, shuffled):
-        mean = given.mean_over_seeds()
+        mean = given.over_seeds("binary")
         order = np.argsort(mean.participant_id)
         np.testing.assert_allclose(mean.y_prob[order], probs.mean(0))
         assert set(mean.seed.tolist()) == {-1}
         assert np.isnan(mean.y_pred).all()
+
+
+def test_seeds_vote_on_classes_and_the_first_of_equals_counts():
+    said = np.array([[0, 3, 2, 1], [1, 3, 0, 0], [1, 0, 2, 2]], float)  # by seed
+    made = Predictions.concatenate(
+        [Predictions.build(list("abcd"), "emotion", np.ones(4), seed=seed, y_pred=one) for seed, one in enumerate(said)]
+    )
+    voted = made.over_seeds("nominal")
+    assert voted.participant_id.tolist() == list("abcd")
+    np.testing.assert_array_equal(voted.y_pred, [1, 3, 2, 1])
+    np.testing.assert_array_equal(made.take(np.arange(12)[::-1]).over_seeds("nominal").y_pred, [2, 2, 3, 1])
 
 
 def test_columns_are_checked_when_built_in_memory_too():

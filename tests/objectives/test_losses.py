@@ -10,6 +10,7 @@ import scipy.stats
 from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.objectives import losses, multitask
+from mmpsy_jax.training import fitted
 
 NAN = float("nan")
 TASKS = tasks.questionnaire("phq9", "phq")
@@ -22,7 +23,7 @@ def rng():
 
 def test_binary_is_weighted_cross_entropy(rng):
     logits, targets = rng.normal(size=(6, 2)).astype(np.float32), np.array([0, 1, 1, 0, 1, NAN], np.float32)
-    each, weights = losses.binary(jnp.asarray(logits), jnp.asarray(targets), jnp.array([0.5, 2.0]))
+    each, weights = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(targets), jnp.array([0.5, 2.0]))
     log_p = scipy.special.log_softmax(logits, axis=1)
     np.testing.assert_allclose(each[:5], -log_p[np.arange(5), targets[:5].astype(int)], rtol=1e-5)
     np.testing.assert_array_equal(weights, [0.5, 2, 2, 0.5, 2, 0])
@@ -138,6 +139,27 @@ def test_probabilities(rng):
     np.testing.assert_allclose(multitask.probabilities(TASKS[2], np.array([[0.5], [1.2], [-1]])), [13.5, 27, 0])
 
 
+def test_a_nominal_task_is_a_weighted_softmax_over_its_classes(rng):
+    task = tasks.Task("emotion", "emotion", "nominal", classes=tuple("abcd"))
+    logits = rng.normal(size=(7, 4)).astype(np.float32)
+    scores = np.array([0, 3, 3, 1, NAN, 2, 0], np.float32)
+    valid = np.arange(7) < 6
+    weights = multitask.class_weights(task, scores[:6], "balanced")
+    np.testing.assert_allclose(weights, 5 / (4 * np.array([1, 1, 1, 2])))
+    given = {"emotion": jnp.asarray(logits)}, {"emotion": jnp.asarray(scores)}, jnp.asarray(valid)
+    (each,), (_, sums) = multitask.build([task], ccc=0.0, delta=1.0)(*given, {"emotion": jnp.array(weights)})
+    rows = np.flatnonzero(valid & ~np.isnan(scores))
+    classes = scores[rows].astype(int)
+    weight = np.array(weights)[classes]
+    losses_of_rows = -scipy.special.log_softmax(logits, axis=1)[rows, classes]
+    np.testing.assert_allclose(each, (losses_of_rows * weight).sum() / weight.sum(), rtol=1e-5)
+    np.testing.assert_allclose(sums["emotion"][1], weight.sum(), rtol=1e-6)
+    np.testing.assert_array_equal(multitask.probabilities(task, logits), logits.argmax(axis=1))
+    np.testing.assert_allclose(multitask.averageable(task, logits), scipy.special.softmax(logits, axis=1), rtol=1e-5)
+    started = fitted.start(task, scores)
+    np.testing.assert_allclose(scipy.special.softmax(started), np.array([3, 2, 2, 3]) / 10)
+
+
 def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="balanced, none"):
         multitask.class_weights(TASKS[0], np.array([2.0, 12.0], np.float32), "inverse")
@@ -151,7 +173,7 @@ def test_two_way_softmax_with_positive_weights_is_binary_cross_entropy_with_them
     weights = multitask.class_weights(task, scores, "positive")
     assert weights == (1.0, 5 / 2)
     logits = rng.normal(size=(8, 2)).astype(np.float32)
-    each, weight = losses.binary(jnp.asarray(logits), jnp.asarray(scores), jnp.array(weights))
+    each, weight = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(scores), jnp.array(weights))
     p = scipy.special.expit(logits[:7, 1] - logits[:7, 0])
     wanted = -(2.5 * scores[:7] * np.log(p) + (1 - scores[:7]) * np.log(1 - p))
     np.testing.assert_allclose((each * weight)[:7], wanted, rtol=1e-5)
