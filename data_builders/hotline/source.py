@@ -11,7 +11,7 @@ a segment is negative where any emotion is, our choice) and `start_s`, the start
 import dataclasses
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import read_table
+from mmpsy_jax.csv_rows import read_table, whole
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.table import natural_key
 
@@ -75,18 +75,15 @@ def read_calls(folder: Path) -> dict[str, list[Segment]]:
 
 
 def _read_call(path: Path) -> list[Segment]:
-    header, rows = read_table(path)
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}: needed are {', '.join(REQUIRED)}")
+    header, rows = read_table(path, REQUIRED)
     for name in header:
         if name not in (*REQUIRED, *OPTIONAL):
             raise one_of(f"column of {path}", name, (*REQUIRED, *OPTIONAL))
     made: dict[int, Segment] = {}
     for line, row in rows:
-        if _whole(path, line, "role", row["role"]) != CALLER_ROLE:
+        if whole(path, line, "role", row["role"]) != CALLER_ROLE:
             continue
-        index = _whole(path, line, "index", row["index"])
+        index = whole(path, line, "index", row["index"])
         if index in made:
             raise InputError(f"{path}: line {line}: index {index} is there twice: keep one row per segment")
         labels = {name: _flag(path, line, name, row[name]) for name in EMOTIONS}
@@ -99,12 +96,6 @@ def _read_call(path: Path) -> list[Segment]:
     if not made:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
     return [made[index] for index in sorted(made)]
-
-
-def _whole(path: Path, line: int, name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise InputError(f"{path}: line {line}: {name} is no whole number of 0 or more: mend the cell")
-    return int(text)
 
 
 def _flag(path: Path, line: int, name: str, text: str) -> int:
