@@ -127,6 +127,8 @@ class Builder(local.LocalBuilder):
             "source": config.source or "",
             "source_sha256": self._table.sha256,
             "labels": list(LABELS),
+            "group": GROUP,
+            "within_groups": config.rule == "by_time",
             "split_rule": divide.RULES[config.rule],
             "modalities": modalities(config),
             "window_seconds": SECONDS_PER_DAY,
@@ -134,8 +136,6 @@ class Builder(local.LocalBuilder):
             "skipped": [],
             "options": config.options(),
         }
-        if config.rule == "by_person":
-            card["group"] = GROUP
         if truth is not None:
             tested = [name for name, split in self._split_of.items() if split == "test"]
             card["optimum"] = demo.optimum(truth, tested, config.seed)
