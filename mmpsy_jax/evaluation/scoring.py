@@ -117,7 +117,8 @@ def evaluate(
         thresholds = {name: model.thresholds for name, model in binary.items()}
         report["multilabel"] = {s: multilabel.entry(rows, thresholds, options) for s, rows in _by_split(binary)}
     if together.of_one_set(tasks):
-        report["together"] = {s: together.entry(rows, options) for s, rows in _by_split(models)}
+        aligned = ((s, rows) for s, rows in _by_split(models) if together.aligned(rows))
+        report["together"] = {s: together.entry(rows, options) for s, rows in aligned}
     report["flags"] = sorted(found, key=lambda flag: flag["level"] != "red")
     return finite(report)
 

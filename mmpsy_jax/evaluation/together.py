@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, metrics, weighted, wording
 from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
@@ -26,22 +25,25 @@ def of_one_set(tasks: Sequence[Task]) -> bool:
     }
 
 
+def aligned(rows: Mapping[str, Predictions]) -> bool:
+    """Whether all tasks are predicted for the same participants in the same order; only then is there an `entry`."""
+    first = next(iter(rows.values()))
+    return all(
+        np.array_equal(part.participant_id, first.participant_id) and np.array_equal(part.fold, first.fold)
+        for part in rows.values()
+    )
+
+
 def entry(rows: Mapping[str, Predictions], options: Mapping[str, Any]) -> dict[str, Any]:
     """What a report says of one split: `n_tasks`, and `overall` with intervals over clusters.
 
     A task counts by the rows whose label is known; a metric that is undefined for one task is undefined here.
 
     Args:
-      rows: of the split by task, seeds averaged.
+      rows: of the split by task, seeds averaged; `aligned`.
       options: of `bootstrap.bootstrap`.
-
-    Raises:
-      InputError: tasks with different participants.
     """
     first = next(iter(rows.values()))
-    for name, part in rows.items():
-        if not (np.array_equal(part.participant_id, first.participant_id) and np.array_equal(part.fold, first.fold)):
-            raise InputError(f"task {name!r} has other participants than the first one: predict all tasks of everybody")
     points = [metrics.regression(part.known().y_true, part.known().y_pred) for part in rows.values()]
     values = {name: float(np.mean([point.values[name] for point in points])) for name in NAMES}
     undefined = {name: "undefined for one of the tasks" for name, value in values.items() if np.isnan(value)}

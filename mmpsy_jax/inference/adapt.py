@@ -4,8 +4,8 @@ Of somebody with layers R and B of their own the network says y_q = m_q + h_q R_
 the d features h_q are shared (`models/macro_micro.py`) and stay as they are. The rest is linear in R and B, so nothing
 is trained: for normal R, B and errors with variances d s_R, s_B and s_e, the rated days of a person have the covariance
 C = s_R h h' / d + s_B + s_e I, and with a = C^-1 (y - m) the expected layers are R = s_R h' a and B = s_B sum(a):
-random slopes and intercepts (Laird and Ware 1982). The three variances, the same for all people and moods, are those under
-which the ratings of the given days are most probable; no other day is looked at. Weight decay pulls the layers of
+random slopes and intercepts (Laird and Ware 1982). The three variances, the same for all people and moods, are those
+under which the ratings of the given days are most probable; no other day is looked at. Weight decay pulls the layers of
 trained people to zero too; that variances are estimated instead is our choice.
 """
 
@@ -92,8 +92,11 @@ def adapt(
         days, or nobody with a day left.
     """
     numbers = sorted({0, *days})
-    if numbers[0] < 0 or len(numbers) < 2:
-        raise InputError(f"--days={','.join(map(str, days))}: give one or more numbers of days, 1 or greater")
+    if len(numbers) < 2 or min(numbers[1:]) < 2 or numbers[0] < 0:
+        shown = ",".join(map(str, days))
+        raise InputError(
+            f"--days={shown}: give numbers of 2 or more: one day does not tell a person's level from chance"
+        )
     model = trained.load(workdir)
     _check(model, workdir)
     ensemble = Ensemble(model)
@@ -182,7 +185,7 @@ def _days(ensemble: Ensemble, training: Training, corpus: Corpus, members: Int[n
 def look(
     ensemble: Ensemble, training: Training, corpus: Corpus, members: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "n q"], Float[np.ndarray, "n q d"]]:
-    """What the shared layers of a training say of the members, as shares of the maxima, and the features of each mood."""
+    """What the shared layers of a training say of the members, as shares of the maxima, and the features."""
     shape = ensemble.shape(training.config, corpus)
     inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
     network = programs.network(training.config, ensemble.tasks, **inputs)
