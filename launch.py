@@ -10,6 +10,7 @@
     python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
     python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
+    python launch.py adapt --workdir=RUN --input=RECORDS --output=DIR --days=7            layers of new people
     python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
 
@@ -18,7 +19,7 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "export")
+VERBS = ("train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "adapt", "export")
 # Builders with a command line of their own, by the first part of a dataset's name; that of mmpsy serves all others.
 BUILDERS = {
     "affect_video": "data_builders.affect_video.cli",
@@ -65,6 +66,8 @@ def main(arguments: list[str]) -> int:
             return _embed(rest)
         if verb == "explain":
             return _explain(rest)
+        if verb == "adapt":
+            return _adapt(rest)
         if verb == "export":
             return _export(rest)
         raise one_of("verb", verb, VERBS)
@@ -357,6 +360,29 @@ def _explain(arguments: list[str]) -> int:
         show_text=options.show_text,
     )
     print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    return 0
+
+
+def _adapt(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.errors import InputError
+    from mmpsy_jax.inference.adapt import adapt, summary
+
+    parser = argparse.ArgumentParser(prog="launch.py adapt", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run of a macro_micro config, without folds")
+    parser.add_argument("--input", required=True, help="folder of built records of days")
+    parser.add_argument("--output", required=True, help="folder for predictions and adaptation.json")
+    parser.add_argument("--days", required=True, help="rated days of each person to adapt to; several with commas")
+    parser.add_argument("--split", default="test", help="of the records; all for everybody; default: test")
+    options = parser.parse_args(arguments)
+    try:
+        days = [int(text) for text in options.days.split(",")]
+    except ValueError as error:
+        raise InputError(f"--days={options.days}: give whole numbers with commas, for example 3,7") from error
+    print(summary(adapt(options.workdir, options.input, options.output, days=days, split=options.split)))
+    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
     return 0
 
 

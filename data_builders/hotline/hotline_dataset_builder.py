@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
 from data_builders.hotline.source import LABELS, Segment
-from data_builders.mmpsy import local, splits
+from data_builders.mmpsy import card, local, splits
 from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
@@ -116,7 +116,9 @@ class Builder(local.LocalBuilder):
             self._calls = source_lib.read_calls(self._folder)
             self._skipped, self._notes = [], []
             super()._download_and_prepare(dl_manager, download_config)
-            write_json(Path(self.data_path) / CORPUS_FILE, self._card())
+            corpus = self._card()
+            write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+            card.write_card(self.data_path, corpus)
 
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config
