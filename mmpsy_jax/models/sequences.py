@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates, drop_modalities, outputs_of
+from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Dropout, Rate, off
 
 NAMES = ("text", "audio", "vision")
@@ -69,9 +69,16 @@ def padded(
     return Padded(made, jnp.minimum(own[:rows], pieces * steps))
 
 
-def lstm(hidden: int, sequence: Padded, name: str) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
-    """The states of an LSTM, and the last one of each participant; 0 for who has no step."""
-    rnn = nn.RNN(nn.OptimizedLSTMCell(hidden, name=name), return_carry=True)
+def lstm(
+    hidden: int, sequence: Padded, name: str, reverse: bool = False
+) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
+    """The states of an LSTM, and the last one of each participant; 0 for who has no step.
+
+    Args:
+      reverse: read from the last valid step to the first; states stay at their steps.
+    """
+    cell = nn.OptimizedLSTMCell(hidden, name=name)
+    rnn = nn.RNN(cell, return_carry=True, reverse=reverse, keep_order=reverse)
     (_, last), states = rnn(sequence.values, seq_lengths=jnp.maximum(sequence.length, 1))
     return states, last * sequence.present
 
@@ -109,6 +116,11 @@ class Scale(nn.Module):
         deviation = self.variable("fitted", "deviation", jnp.ones, shape).value
         weight = self.param("weight", nn.initializers.ones_init(), shape)
         return (x - mean) / deviation * weight + self.param("bias", nn.initializers.zeros_init(), shape)
+
+
+def values_of(heads: Sequence[Head]) -> int:
+    """Numbers that the outputs of heads are made of."""
+    return sum(head.n_classes if head.kind == "binary" else 1 for head in heads)
 
 
 class SequenceModel(nn.Module):
@@ -168,21 +180,26 @@ class SequenceModel(nn.Module):
         return x
 
     @property
+    def joint_heads(self) -> tuple[Head, ...]:
+        """The heads that read all modalities."""
+        return self.heads
+
+    @property
     def n_outputs(self) -> int:
         """Values that `outputs` needs."""
-        return sum(head.n_classes if head.kind == "binary" else 1 for head in self.heads)
+        return values_of(self.joint_heads)
 
     def outputs(self, values: Float[Array, "b o"]) -> dict[str, Float[Array, "b c"]]:
-        """Outputs per head of `n_outputs` values without biases."""
-        return outputs_of(self, self.heads, values)
+        """Outputs per joint head of `n_outputs` values without biases."""
+        return outputs_of(self, self.joint_heads, values)
 
     def read_out(self, features: Float[Array, "b f"]) -> dict[str, Float[Array, "b c"]]:
-        """Outputs per head, linear in the features."""
+        """Outputs per joint head, linear in the features."""
         return self.outputs(nn.Dense(self.n_outputs, use_bias=False, name="readout")(features))
 
 
 class SubnetModel(SequenceModel):
-    """Base of LF-DNN, TFN and LMF: one vector per modality (MMSA's FeatureNets.py).
+    """Base of LF-DNN, TFN and LMF: one vector per modality (MMSA's FeatureNets.py), which `fuse` makes outputs of.
 
     Attributes:
       text_hidden, text_out: of the LSTM over the text, and of the dense layer after it.
@@ -198,6 +215,15 @@ class SubnetModel(SequenceModel):
     vision_dropout: float = 0.0
     scales: ClassVar[bool] = True
 
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments and outputs as `mental_perceiver.Model`."""
+        return self.fuse(self.subnets(batch, rates), rates)
+
+    def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
+        """Outputs per joint head, and the embedding, of a vector per modality."""
+        raise NotImplementedError
+
     def subnets(self, batch: PyTree, rates: Rates) -> dict[str, Float[Array, "b h"]]:
         """The vector of each modality; 0 for who lacks it."""
         made = {}
@@ -209,3 +235,50 @@ class SubnetModel(SequenceModel):
                 vector = self.feed_forward(scaled, [self.of("hidden", name)] * 3, name)
             made[name] = vector * sequence.present
         return made
+
+
+class WithOwnHeads(SubnetModel):
+    """Mix-in for MTFN, MLMF and MLF-DNN (Yu et al. 2020, ACL, CH-SIMS): heads that read one modality alone.
+
+    They are trained on what people said of that modality alone, each a task; how much it counts is its weight.
+
+    Attributes:
+      text_head, audio_head, vision_head: names of these heads; of a modality without one, "".
+      text_width, audio_width, vision_width: of their two layers; the dropout before them is `rates.dropout`.
+    """
+
+    text_head: str = ""
+    audio_head: str = ""
+    vision_head: str = ""
+    text_width: int = 64
+    audio_width: int = 4
+    vision_width: int = 8
+
+    @property
+    def joint_heads(self) -> tuple[Head, ...]:
+        own = {self.of("head", modality.name) for modality in self.modalities}
+        return tuple(head for head in self.heads if head.name not in own)
+
+    def check(self) -> None:
+        super().check()
+        known = {head.name for head in self.heads}
+        for modality in self.modalities:
+            name = self.of("head", modality.name)
+            if name and name not in known:
+                raise ValueError(f"{modality.name}_head = {name!r} is none of the tasks: {', '.join(sorted(known))}")
+        if not self.joint_heads:
+            raise ValueError("every task is of one modality alone: add one that reads all of them to config.tasks")
+
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments and outputs as `mental_perceiver.Model`."""
+        features = self.subnets(batch, rates)
+        outputs = self.fuse(features, rates)
+        for name, feature in features.items():
+            own = tuple(head for head in self.heads if head.name == self.of("head", name))
+            if own:
+                widths = [self.of("width", name)] * 2
+                hidden = self.feed_forward(self.drop(feature, rates.dropout), widths, f"{name}_own")
+                values = nn.Dense(values_of(own), use_bias=False, name=f"{name}_readout")(hidden)
+                outputs |= outputs_of(self, own, values)
+        return outputs
