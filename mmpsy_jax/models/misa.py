@@ -53,7 +53,7 @@ class Model(SequenceModel):
         hidden = nn.relu(self.drop(hidden, rates.dropout))
         return {**self.read_out(hidden), **made, EMBEDDING: hidden}
 
-    def recurrent(self, name: str, sequence: Padded) -> Float[Array, "b 4f"]:
+    def recurrent(self, name: str, sequence: Padded) -> Float[Array, "b _"]:
         """The last states of two LSTMs of both directions, as wide as the features, normalised between them."""
         size, last = sequence.values.shape[-1], []
         for number in (1, 2):

@@ -149,7 +149,7 @@ class SequenceModel(nn.Module):
                     f"{modality.name!r}: set config.data.modalities, or build the corpus with features"
                 )
 
-    def of(self, what: str, name: str) -> int | float:
+    def of(self, what: str, name: str) -> int | float | str:
         """The attribute `<modality>_<what>`."""
         return getattr(self, f"{name}_{what}")
 

@@ -95,7 +95,7 @@ class Misa:
         apart += [difference(code(s, "private"), code(t, "private"), rows[s] * rows[t]) for s, t in pairs]
         alike = [central_moments(code(s, "shared"), code(t, "shared"), rows[s], rows[t]) for s, t in pairs]
         remade = [mean((code(s, "remade") - code(s, "given")) ** 2, rows[s]).mean() for s in self.modalities]
-        return sum(apart), sum(alike) / max(len(pairs), 1), sum(remade) / len(remade)
+        return sum(apart), sum(alike, jnp.float32(0)) / max(len(pairs), 1), sum(remade) / len(remade)
 
     def __call__(
         self,
