@@ -55,6 +55,13 @@ def random_batch(rng, rows=4, shapes=SMALL, without=()):
     return made
 
 
+def drawn(model, batch):
+    """Random variables of a model; its own initialisation takes longer to compile than all the rest."""
+    rng = np.random.default_rng(5)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
+    return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), x.dtype), shapes)
+
+
 def test_pieces_become_sequences_without_gaps():
     values = jnp.arange(1.0, 13.0).reshape(4, 3, 1)
     made = padded(values, jnp.array([3, 2, 1, 0]), jnp.array([0, 0, 2, 3]), rows=3, pieces=2)
@@ -141,7 +148,7 @@ def test_participants_do_not_depend_on_each_other_and_may_lack_modalities(name, 
     model = make(name, heads=heads, **SIZES[name])
     lacks = {("audio", 1), ("text", 2), *((modality, 3) for modality in SMALL)}
     batch = random_batch(np.random.default_rng(1), without=lacks)
-    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    variables = drawn(model, batch)
     outputs = jax.jit(model.apply)(variables, batch)
     assert {head.name: outputs[head.name].shape for head in heads} == {
         "sentiment": (4, 1), "screen": (4, 2), "bands": (4, 3),
@@ -159,7 +166,7 @@ def test_two_modalities_and_dropout(name, few_layers):
     shapes = {modality: SMALL[modality] for modality in ("audio", "text")}
     model = make(name, shapes, **SIZES[name])
     batch = random_batch(np.random.default_rng(2), shapes=shapes)
-    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    variables = drawn(model, batch)
     plain = jax.jit(model.apply)(variables, batch)["sentiment"]
     rates = Rates(dropout=0.5, modality=0.5)
     noisy = jax.jit(lambda v, b: model.apply(v, b, rates, rngs={"dropout": jax.random.key(1)}))(variables, batch)[
@@ -172,7 +179,7 @@ def test_two_modalities_and_dropout(name, few_layers):
 def test_tfn_stays_within_the_range():
     model = make("tfn", **SIZES["tfn"])
     batch = random_batch(np.random.default_rng(3))
-    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    variables = drawn(model, batch)
     large = jax.tree.map(lambda x: 50 * x, variables["params"])
     assert np.abs(jax.jit(model.apply)({**variables, "params": large}, batch)["sentiment"]).max() <= 1
 
@@ -186,7 +193,7 @@ def test_inputs_that_cannot_be_read():
 def test_a_head_of_one_modality_reads_nothing_else():
     model = make("mlf_dnn", heads=OWN_SCORES, **SIZES["lf_dnn"], **OWN)
     batch = random_batch(np.random.default_rng(4))
-    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    variables = drawn(model, batch)
     outputs = jax.jit(model.apply)(variables, batch)
     changed = jax.jit(model.apply)(variables, {**batch, "text": batch["text"] + 1.0})
     same = {name: np.allclose(outputs[name], changed[name]) for name in ("sentiment", *OWN.values())}
