@@ -12,6 +12,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import by_name
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.files import read_rows
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import fitted, loop, run
@@ -43,6 +44,10 @@ def one(config, clips, workdir, seed=1111):
     return loop.Run(config, corpus, by_name(corpus), workdir, seed=seed)
 
 
+def histograms(workdir):
+    return [row for row in read_rows(workdir / "metrics.jsonl") if "labels/text" in row]
+
+
 def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
     config = run.with_groups(small(clips), tmp_path)
     whole = one(config, clips, tmp_path / "whole")
@@ -65,6 +70,8 @@ def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
         loop.must_stop = stopped
     again = loop.train(half)
     np.testing.assert_array_equal(again.y_pred, expected.y_pred)
+    assert histograms(half.workdir) == histograms(whole.workdir)
+    assert [row["step"] for row in histograms(whole.workdir)] == [step // 3, 2 * step // 3, step]
     same, restored = final_state(half.workdir)
     assert same == step
     assert restored.keys() == state.keys()
@@ -78,7 +85,10 @@ def test_seeds_train_as_replicas_and_the_report_has_the_metrics_of_mmsa(clips, t
     report = run.run(config, clips, tmp_path / "run")
     made = report["tasks"]["sentiment"]["splits"]["test"]["mmsa"]
     assert list(made)[:4] == ["Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score"]
-    assert "Non0_acc_2" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Non0_acc_2" in page and "Generated labels: vision" in page
+    counted = [sum(row["changes/text"]) for row in histograms(tmp_path / "run" / "fold_0" / "seed_1120")]
+    assert counted == [len(by_name(open_corpus(clips))["train"])] * 3
     alone = loop.train(one(run.with_groups(config, tmp_path / "run"), clips, tmp_path / "alone", seed=1120))
     together = read_csv(tmp_path / "run" / "predictions.csv").select(split="test")
     mine = together.y_pred[together.seed == 1120]
