@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models.crossmodal import EPSILON, MaskedAttention
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.models.sequences import Padded, SequenceModel, lstm
+from mmpsy_jax.models.sequences import Lstm, Padded, SequenceModel
 
 # Of the transformer over the six codes: PyTorch's defaults, which MMSA leaves alone.
 HIDDEN, TRANSFORMER_DROPOUT, HEADS = 2048, 0.1, 2
@@ -57,8 +57,8 @@ class Model(SequenceModel):
         """The last states of two LSTMs of both directions, as wide as the features, normalised between them."""
         size, last = sequence.values.shape[-1], []
         for number in (1, 2):
-            forward, ended = lstm(size, sequence, f"{name}_lstm_{number}")
-            backward, began = lstm(size, sequence, f"{name}_lstm_{number}_backward", reverse=True)
+            forward, ended = Lstm(size, name=f"{name}_lstm_{number}")(sequence)
+            backward, began = Lstm(size, reverse=True, name=f"{name}_lstm_{number}_backward")(sequence)
             last.append([ended, began])
             if number == 1:
                 joined = jnp.concatenate([forward, backward], axis=-1)

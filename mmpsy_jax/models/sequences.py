@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
@@ -69,18 +70,41 @@ def padded(
     return Padded(made, jnp.minimum(own[:rows], pieces * steps))
 
 
-def lstm(
-    hidden: int, sequence: Padded, name: str, reverse: bool = False
-) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
-    """The states of an LSTM, and the last one of each participant; 0 for who has no step.
+class Lstm(nn.Module):
+    """An LSTM. The inputs of all steps are multiplied at once, which takes less time than step by step.
 
-    Args:
+    Attributes:
+      hidden: size of the state.
       reverse: read from the last valid step to the first; states stay at their steps.
     """
-    cell = nn.OptimizedLSTMCell(hidden, name=name)
-    rnn = nn.RNN(cell, return_carry=True, reverse=reverse, keep_order=reverse)
-    (_, last), states = rnn(sequence.values, seq_lengths=jnp.maximum(sequence.length, 1))
-    return states, last * sequence.present
+
+    hidden: int
+    reverse: bool = False
+
+    @nn.compact
+    def __call__(self, sequence: Padded) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
+        """The states, and the last one of each participant; 0 for who has no step."""
+        start = as_pytorch(self.hidden)
+        inputs = nn.Dense(4 * self.hidden, kernel_init=start, bias_init=start, name="input")(sequence.values)
+        recurrent = self.param("recurrent", start, (self.hidden, 4 * self.hidden))
+
+        def step(before: PyTree, at: PyTree) -> tuple[PyTree, Float[Array, "b h"]]:
+            (cell, state), (x, valid) = before, at
+            i, f, g, o = jnp.split(x + state @ recurrent, 4, axis=-1)
+            cell_after = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+            after = cell_after, nn.sigmoid(o) * jnp.tanh(cell_after)
+            return jax.tree.map(lambda new, old: jnp.where(valid[:, None], new, old), after, before), after[1]
+
+        zeros = jnp.zeros((len(inputs), self.hidden))
+        over_time = jnp.moveaxis(inputs, 1, 0), sequence.mask.T
+        (_, last), states = jax.lax.scan(step, (zeros, zeros), over_time, reverse=self.reverse)
+        return jnp.moveaxis(states, 0, 1), last
+
+
+def as_pytorch(hidden: int) -> nn.initializers.Initializer:
+    """What PyTorch starts an LSTM with: evenly between -1 / sqrt(hidden) and 1 / sqrt(hidden)."""
+    end = hidden**-0.5
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -end, end)
 
 
 def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]], Int[Array, " b"]]:
@@ -229,7 +253,9 @@ class SubnetModel(SequenceModel):
         made = {}
         for name, sequence in self.sequences(batch, rates).items():
             if name == "text":
-                vector = nn.Dense(self.text_out, name="text_dense")(lstm(self.text_hidden, sequence, "text_lstm")[1])
+                vector = nn.Dense(self.text_out, name="text_dense")(
+                    Lstm(self.text_hidden, name="text_lstm")(sequence)[1]
+                )
             else:
                 scaled = self.drop(Scale(name=f"{name}_scale")(sequence.mean()), self.of("dropout", name))
                 vector = self.feed_forward(scaled, [self.of("hidden", name)] * 3, name)

@@ -82,13 +82,21 @@ def norm(layer):
     return {"scale": layer.weight, "bias": layer.bias}
 
 
-def cell(layer, suffix=""):
-    """Gates of an LSTM by our names: PyTorch's order is input, forget, cell, output; its two biases are added."""
-    part = lambda kind: getattr(layer, f"{kind}{suffix}").chunk(4)  # noqa: E731
-    inner, outer = part("weight_ih"), part("weight_hh")
-    biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
-    made = {f"i{gate}": {"kernel": inner[i].T} for i, gate in enumerate("ifgo")}
-    return made | {f"h{gate}": {"kernel": outer[i].T, "bias": biases[i]} for i, gate in enumerate("ifgo")}
+def lstm(layer, suffix="_l0"):
+    """PyTorch's two biases are only ever added."""
+    part = lambda kind: getattr(layer, f"{kind}{suffix}")  # noqa: E731
+    inputs = {"kernel": part("weight_ih").T, "bias": part("bias_ih") + part("bias_hh")}
+    return {"input": inputs, "recurrent": part("weight_hh").T}
+
+
+def cell(layer):
+    """A cell of Flax, which has a layer per gate; PyTorch's order is input, forget, cell, output."""
+    made = lstm(layer, "")
+    gates = zip("ifgo", *(x.chunk(4, dim=-1) for x in (*made["input"].values(), made["recurrent"])), strict=True)
+    parts = {}
+    for gate, kernel, bias, recurrent in gates:
+        parts |= {f"i{gate}": {"kernel": kernel}, f"h{gate}": {"kernel": recurrent, "bias": bias}}
+    return parts
 
 
 def attention(weight, bias, out, heads):
@@ -103,7 +111,7 @@ def attention(weight, bias, out, heads):
 
 def subnets(model):
     """LSTM of the text; normalisation and layers of the others."""
-    made = {"text_lstm": cell(model.text_subnet.rnn, "_l0"), "text_dense": dense(model.text_subnet.linear_1)}
+    made = {"text_lstm": lstm(model.text_subnet.rnn), "text_dense": dense(model.text_subnet.linear_1)}
     fitted = {}
     for ours, theirs in (("audio", model.audio_subnet), ("vision", model.video_subnet)):
         made[f"{ours}_scale"] = {"weight": theirs.norm.weight, "bias": theirs.norm.bias}
@@ -164,7 +172,7 @@ def self_mm(model):
         made |= {f"{ours}_1": dense(layers[0]), f"{ours}_head_1": dense(layers[1]), f"{ours}_readout": dense(layers[2])}
         if ours != "text":
             net = getattr(model, f"{theirs}_model")
-            made |= {f"{ours}_lstm": cell(net.rnn, "_l0"), f"{ours}_dense": dense(net.linear_1)}
+            made |= {f"{ours}_lstm": lstm(net.rnn), f"{ours}_dense": dense(net.linear_1)}
     layers = [getattr(model, f"post_fusion_layer_{i}") for i in (1, 2, 3)]
     kernel = layers[0].weight.T  # of text, audio and vision, as here
     made["fusion_1"] = {"kernel": kernel, "bias": layers[0].bias}
@@ -203,7 +211,7 @@ def misa(model):
             made[f"{ours}_lstm_norm"] = norm(getattr(model, f"{letter}layer_norm"))
             for i in (1, 2):
                 rnn = getattr(model, f"{letter}rnn{i}")
-                made |= {f"{ours}_lstm_{i}": cell(rnn, "_l0"), f"{ours}_lstm_{i}_backward": cell(rnn, "_l0_reverse")}
+                made |= {f"{ours}_lstm_{i}": lstm(rnn), f"{ours}_lstm_{i}_backward": lstm(rnn, "_l0_reverse")}
     layer = model.transformer_encoder.layers[0]
     own = layer.self_attn
     made["attention"] = attention(own.in_proj_weight, own.in_proj_bias, own.out_proj, 2)

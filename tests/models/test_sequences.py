@@ -12,7 +12,7 @@ from configs import msa
 from mmpsy_jax import models
 from mmpsy_jax.models import crossmodal, mult
 from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates
-from mmpsy_jax.models.sequences import Padded, lstm, padded
+from mmpsy_jax.models.sequences import Lstm, Padded, padded
 
 MOSI = {"text": (50, 768), "audio": (500, 5), "vision": (375, 20)}
 MOSEI = {"text": (50, 768), "audio": (500, 74), "vision": (375, 35)}
@@ -77,28 +77,24 @@ def test_steps_beyond_the_pieces_are_left_out():
     assert made.values.shape == (1, 4, 1)
 
 
-def test_lstm_ends_with_the_last_valid_step():
-    import flax.linen as nn
-
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, sequence):
-            return lstm(4, sequence, "cell")[1]
-
+@pytest.mark.parametrize("reverse", [False, True])
+def test_lstm_reads_valid_steps_alone(reverse):
     rng = np.random.default_rng(0)
     x, length = rng.normal(size=(3, 5, 2)).astype(np.float32), np.array([5, 2, 0])
-    net = Net()
-    variables = jax.jit(net.init)(jax.random.key(0), Padded(jnp.asarray(x), jnp.asarray(length)))
-    found = jax.jit(net.apply)(variables, Padded(jnp.asarray(x), jnp.asarray(length)))
-    p = jax.tree.map(np.asarray, variables["params"]["cell"])
+    net = Lstm(4, reverse=reverse)
+    sequence = Padded(jnp.asarray(x), jnp.asarray(length))
+    variables = drawn(net, sequence)
+    states, last = jax.jit(net.apply)(variables, sequence)
+    p = jax.tree.map(np.asarray, variables["params"])
     sigmoid = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
     for row in range(3):
         c, h = np.zeros(4), np.zeros(4)
-        for step in x[row, : length[row]]:
-            gate = {g: step @ p[f"i{g}"]["kernel"] + h @ p[f"h{g}"]["kernel"] + p[f"h{g}"]["bias"] for g in "ifgo"}
-            c = sigmoid(gate["f"]) * c + sigmoid(gate["i"]) * np.tanh(gate["g"])
-            h = sigmoid(gate["o"]) * np.tanh(c)
-        np.testing.assert_allclose(found[row], h, atol=1e-6)
+        for at in range(length[row])[:: -1 if reverse else 1]:
+            i, f, g, o = np.split(x[row, at] @ p["input"]["kernel"] + p["input"]["bias"] + h @ p["recurrent"], 4)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+            np.testing.assert_allclose(states[row, at], h, atol=1e-6)
+        np.testing.assert_allclose(last[row], h, atol=1e-6)
 
 
 def more(name, shapes, s):
