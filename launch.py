@@ -1,6 +1,7 @@
 """The command line of mmpsy_jax.
 
     python launch.py --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE ...]   train, evaluate, report
+    python launch.py --config=configs/msa.py:mosi,lmf --seeds=1111,1112                   with these seeds
     python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR           build TFDS records
     python launch.py check --source=DIR                                                   what is in a source
     python launch.py embed --input=SOURCE --encoder=HF_FOLDER --output=DIR                texts or sound as embeddings
@@ -95,6 +96,7 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
     workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
     if ablate:
         minutes_flag = flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
+    seeds_flag = flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
     sweep_flag = flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
 
     def parse(argv: list[str]) -> list[str]:
@@ -112,6 +114,8 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
             raise InputError(f"argument {left[1]!r}: every option is written --name=value")
         if config_flag.value is None:
             raise InputError("no config: give --config=configs/phq.py (see configs/)")
+        if seeds_flag.value is not None and any(a.startswith("--config.seed") for a in argv):
+            raise InputError("--seeds says all about seeds: leave out --config.seed and --config.seeds")
         return left
 
     def start(_: list[str]) -> int:
@@ -123,8 +127,11 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
         import jax
 
         from mmpsy_jax.training import mesh, run, sweep
+        from mmpsy_jax.training.config import set_seeds
         from mmpsy_jax.training.loop import Interrupted, TrainingDiverged
 
+        if seeds_flag.value is not None:
+            set_seeds(config, seeds_flag.value)
         if sweep_flag.value:
             with config.unlocked():
                 config.sweep = sweep.read(sweep_flag.value)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
-from mmpsy_jax.objectives import multitask, ulgm, weighting
+from mmpsy_jax.objectives import misa, multitask, ulgm, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
 from mmpsy_jax.training.config import default
@@ -46,7 +46,9 @@ def network(
         raise InputError(f"config.model: {error}") from error
 
 
-def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[str]) -> multitask.Multitask | ulgm.Ulgm:
+def objective(
+    config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[str]
+) -> multitask.Multitask | ulgm.Ulgm | misa.Misa:
     """What `config.objective` stands for.
 
     Raises:
@@ -54,8 +56,11 @@ def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[st
     """
     if config.name == "ulgm":
         return ulgm.build(tasks, modalities, cutoff=config.cutoff, scale=config.scale)
+    if config.name == "misa":
+        names = ("difference", "similarity", "reconstruction")
+        return misa.build(tasks, modalities, **{name: config[name] for name in names})
     if config.name != "multitask":
-        raise one_of("config.objective.name", config.name, ("multitask", "ulgm"))
+        raise one_of("config.objective.name", config.name, ("multitask", "ulgm", "misa"))
     return multitask.build(tasks, ccc=config.ccc, delta=config.delta)
 
 

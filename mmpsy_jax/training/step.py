@@ -42,16 +42,18 @@ class Functions(NamedTuple):
       init: (seed, batch, fitted) -> state; of the batch only shapes count.
       update: (state, batch, values) -> (state, metrics); `values` are config fields of this replica (`hyper.py`).
         Metrics: "loss", "grad_norm", and per task the (weighted sum, weight) of its loss.
+      histograms: state -> counts by name of what the objective remembers; empty where it remembers nothing.
       predict: (evaluated, batch) -> outputs, "index", and "sums" per task; `evaluated` from `evaluated(state)`.
     """
 
     init: Callable[[jax.Array, PyTree, PyTree], PyTree]
     update: Callable[[PyTree, PyTree, Values], tuple[PyTree, PyTree]]
+    histograms: Callable[[PyTree], PyTree]
     predict: Callable[[PyTree, PyTree], PyTree]
 
 
 def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay: float = 0.0) -> Functions:
-    """Builds the three functions.
+    """Builds the functions.
 
     Args:
       parts: from the fields that may differ between replicas to what they decide.
@@ -137,7 +139,10 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         _, (_, (outputs, sums)) = losses_of(network, fitted, batch, labels_of(batch), parts({}), NO_DROPOUT, None)
         return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
 
-    return Functions(init, update, predict)
+    def histograms(state: PyTree) -> PyTree:
+        return parts({}).objective.histograms(state["memory"]) if "memory" in state else {}
+
+    return Functions(init, update, histograms, predict)
 
 
 def labels_of(batch: PyTree) -> dict[str, jax.Array]:
@@ -152,10 +157,11 @@ def evaluated(state: PyTree) -> PyTree:
 
 
 class Programs(NamedTuple):
-    """`Functions` compiled for a mesh; `update` donates the state, `predict` replicates its results."""
+    """`Functions` compiled for a mesh; `update` donates the state, the last two replicate their results."""
 
     init: Callable[[jax.Array, PyTree, PyTree], PyTree]
     update: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+    histograms: Callable[[PyTree], PyTree]
     predict: Callable[[PyTree, PyTree], PyTree]
 
 
@@ -174,5 +180,6 @@ def compile_for(functions: Functions, mesh: Mesh, batch: PyTree, fitted: PyTree,
         update=jax.jit(
             lambda state, batch: functions.update(state, batch, {}), donate_argnums=0, out_shardings=(kept, everywhere)
         ),
+        histograms=jax.jit(functions.histograms, out_shardings=everywhere),
         predict=jax.jit(functions.predict, out_shardings=everywhere),
     )
