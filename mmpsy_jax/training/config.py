@@ -82,14 +82,16 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"
 
     config.objective = ConfigDict()
-    config.objective.name = "multitask"  # or ulgm, of a model with a head per modality: then cutoff and scale count
+    # Or ulgm, of a model with a head per modality (then cutoff and scale count); or distillation, of one with a teacher.
+    config.objective.name = "multitask"
     config.objective.weighting = "fixed"  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (weighting.py)
-    config.objective.weights = ConfigDict()  # weight per task name; 1 where not given
+    config.objective.weights = ConfigDict()  # weight per task, or loss of distillation; 1 where not given
     config.objective.class_weights = "none"  # or balanced, or positive (n_0 / n_1 for class 1), from the training split
     config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
     config.objective.delta = 4.0  # points at which Huber turns linear
     config.objective.cutoff = 0.0  # ulgm: the score that is neither positive nor negative
     config.objective.scale = 1.0  # ulgm: points that make one unit of the signed score
+    config.objective.temperature = 2.0  # distillation: of the softmax over classes
     config.objective.dwa_temperature = 10.0  # of dwa and druw: higher weighs tasks more alike
     config.objective.gradnorm_alpha = 1.5  # how strongly gradnorm pushes tasks that lag behind
     config.objective.gradnorm_layer = ""  # expression for paths of parameters that gradnorm measures; "" is all
