@@ -9,6 +9,7 @@
     python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
     python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
+    python launch.py discrepancy --workdir=RUN --input=RECORDS --output=DIR               where face and voice disagree
     python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
 
@@ -17,7 +18,7 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "explain", "export")
+VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "explain", "discrepancy", "export")
 
 
 def main(arguments: list[str]) -> int:
@@ -56,6 +57,8 @@ def main(arguments: list[str]) -> int:
             return _predict(rest)
         if verb == "explain":
             return _explain(rest)
+        if verb == "discrepancy":
+            return _discrepancy(rest)
         if verb == "export":
             return _export(rest)
         raise one_of("verb", verb, VERBS)
@@ -320,6 +323,24 @@ def _explain(arguments: list[str]) -> int:
         modalities=options.modalities.split(",") if options.modalities else None,
         show_text=options.show_text,
     )
+    print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    return 0
+
+
+def _discrepancy(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.discrepancy import PAGE, discrepancy
+
+    parser = argparse.ArgumentParser(prog="launch.py discrepancy", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run with a teacher beside the student")
+    parser.add_argument("--input", required=True, help="folder of built records with validation and test clips")
+    parser.add_argument("--output", required=True, help="folder for page, tables and JSON file; the tables name clips")
+    options = parser.parse_args(arguments)
+    report = discrepancy(options.workdir, options.input, options.output)
+    if found := report["mismatch"].get("gap"):
+        print(f"AUROC of planted disagreements: {found['value']:.3f}")
     print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
     return 0
 

@@ -1,12 +1,12 @@
 """Seven emotions, valence and arousal of speech alone, learned from a teacher that sees the face (seed 001).
 
-python launch.py --config=configs/affect_student.py:joint     teacher and student trained together, the demo (SYNTHETIC)
-python launch.py --config=configs/affect_teacher.py; python launch.py --config=configs/affect_student.py:frozen
+python launch.py --config=configs/affect_student.py:frozen    after configs/affect_teacher.py; the demo (SYNTHETIC)
+python launch.py --config=configs/affect_student.py:joint     teacher and student trained together
 python launch.py --config=configs/affect_student.py:alone     no teacher, for comparison
 python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/affect_video/demo --output=DIR
 
 The frozen teacher is the run in `runs/affect_teacher`, another one by --config.model.teacher=DIR. It must be of the same
-corpus, splits and folds (same --config.cv... and --config.seed): a teacher that has seen held-out clips is refused.
+corpus and division (same --config.cv... and --config.seed): a teacher that has seen held-out clips is refused.
 Weights of the losses: --config.objective.weights.soft_targets=... (mmpsy_jax/objectives/distillation.py). The seed gives
 no result of a student; all numbers here are our choice.
 """

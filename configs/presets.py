@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from data_builders.affect_video.source import EMOTIONS
 from ml_collections import ConfigDict
 
-from data_builders.affect_video.source import EMOTIONS
 from mmpsy_jax.errors import one_of
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import default

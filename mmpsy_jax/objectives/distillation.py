@@ -4,13 +4,13 @@ Of the clips that have both, with z the logits, y' the scores and e the embeddin
 
 | name | loss |
 |---|---|
-| `soft_targets` | t^2 KL(softmax(z_T / t), softmax(z_S / t)), summed over tasks of classes: Hinton, Vinyals and Dean 2015 |
-| `concordance` | 1 - CCC(y'_T, y'_S), the mean over tasks of scores: Lin 1989 |
+| `soft_targets` | t^2 KL(softmax(z_T / t), softmax(z_S / t)), the sum over tasks of classes |
+| `concordance` | 1 - CCC(y'_T, y'_S), the mean over tasks of scores (Lin 1989) |
 | `alignment` | 1 - cos(e_T, e_S) |
 
-(arXiv 1503.02531.) The seed asks for agreement in emotions, valence and arousal, and embeddings without saying how; the
-second and the third are our choice. No gradient of these reaches the teacher, trained along or not, so that it is never
-moved towards the student (our choice): the gap between them is what is looked at later.
+The first is that of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531). The seed asks for a loss that aligns the two
+without saying which; the others are our choice. No gradient of these reaches the teacher, trained along or not, so that
+it is never moved towards the student (our choice): the gap between them is what is looked at later.
 """
 
 import dataclasses

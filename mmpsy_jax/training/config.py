@@ -82,7 +82,7 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"
 
     config.objective = ConfigDict()
-    # Or ulgm, of a model with a head per modality (then cutoff and scale count); or distillation, of one with a teacher.
+    # Or ulgm, for a model with a head per modality (then cutoff and scale count), or distillation, with a teacher.
     config.objective.name = "multitask"
     config.objective.weighting = "fixed"  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (weighting.py)
     config.objective.weights = ConfigDict()  # weight per task, or loss of distillation; 1 where not given

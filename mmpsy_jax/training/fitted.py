@@ -33,8 +33,8 @@ def fit(
     Returns:
       `bias`: initial parameters of the network by name (output biases, a pretrained encoder); `class_weights`
       [classes] by task but regression; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
-      of an encoder, a teacher, scales of features); `scores`, for an objective with a memory, by label: those of the training
-      participants, NaN for all others of the corpus.
+      of an encoder, a frozen teacher, scales of features); `scores`, for an objective with a memory, by label: those of
+      the training participants, NaN for all others of the corpus.
 
     Raises:
       InputError: a task without a single training label.

@@ -45,8 +45,8 @@ def parameters(
         if set(read_csv(workdir / one["folder"] / "predictions.csv").participant_id.tolist()) == held_out:
             return training.evaluated["params"]["network"]
     raise InputError(
-        f"{workdir}: no training of this run was trained on the same {len(members)} clips as the student, so that it may "
-        "know the answers of held-out ones: train the teacher with the same config.seed, config.cv and split file"
+        f"{workdir}: no training of this run was trained on the same {len(members)} clips as the student, so that it "
+        "may know held-out ones by heart: train the teacher with the same config.seed, config.cv and split file"
     )
 
 
@@ -54,8 +54,8 @@ def _check(workdir: Path, run: trained.Trained, config: ConfigDict, tasks: Seque
     theirs = run.config.model
     if theirs.name != config.model.name or theirs.get("part") != "teacher":
         raise InputError(
-            f"config.model.teacher = {workdir}: a run of {theirs.name!r}, part {theirs.get('part')!r}: give the workdir "
-            "of a run of configs/affect_teacher.py"
+            f"config.model.teacher = {workdir}: a run of {theirs.name!r}, part {theirs.get('part')!r}: give one "
+            "of configs/affect_teacher.py"
         )
     for name in SHAPING:
         ours, wanted = (tuple(np.ravel(model[name]).tolist()) for model in (config.model, theirs))
