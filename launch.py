@@ -19,6 +19,8 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 import sys
 
 VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "explain", "discrepancy", "export")
+# Builders with a command line of their own, by the first part of a dataset's name; that of mmpsy serves all others.
+BUILDERS = {"hotline": "hotline", "daily_mood": "daily_mood", "affect_video": "affect_video"}
 
 
 def main(arguments: list[str]) -> int:
@@ -212,13 +214,9 @@ def _dataset(config, main_process: bool):
 
 def _builder(dataset: str):
     """The command line of the builder of a dataset, `<builder>/<config>`."""
-    if dataset.startswith("hotline/"):
-        from data_builders.hotline import cli
-    elif dataset.startswith("daily_mood/"):
-        from data_builders.daily_mood import cli
-    else:
-        from data_builders.mmpsy import cli
-    return cli
+    import importlib
+
+    return importlib.import_module(f"data_builders.{BUILDERS.get(dataset.partition('/')[0], 'mmpsy')}.cli")
 
 
 def _explain_flags(argv: list[str], error: Exception) -> str:

@@ -5,10 +5,10 @@ python launch.py --config=configs/affect_student.py:joint     teacher and studen
 python launch.py --config=configs/affect_student.py:alone     no teacher, for comparison
 python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/affect_video/demo --output=DIR
 
-The frozen teacher is the run in `runs/affect_teacher`, another one by --config.model.teacher=DIR. It must be of the same
-corpus and division (same --config.cv... and --config.seed): a teacher that has seen held-out clips is refused.
-Weights of the losses: --config.objective.weights.soft_targets=... (mmpsy_jax/objectives/distillation.py). The seed gives
-no result of a student; all numbers here are our choice.
+The frozen teacher is the run in `runs/affect_teacher`, or --config.model.teacher=DIR. It must be of the same corpus and
+division (same --config.cv... and --config.seed): a teacher that has seen held-out clips is refused. Weights of losses:
+--config.objective.weights.soft_targets=... (mmpsy_jax/objectives/distillation.py). The seed gives no result of a
+student; all numbers here are our choice.
 """
 
 from configs import presets

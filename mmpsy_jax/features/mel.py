@@ -279,17 +279,33 @@ class LogMel:
         """
         settings = self.settings
         levels = [Level() for _ in recordings]
-        sources = (samples(path, settings, level) for path, level in zip(recordings, levels, strict=True))
+        made = self.extract_samples(
+            (samples(path, settings, level) for path, level in zip(recordings, levels, strict=True)), dtype
+        )
+        notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
+        if made is None:
+            raise InputError(f"{recordings[0]}: is silent throughout: a recording must hold some sound")
+        return dataclasses.replace(made, parts_s=tuple(level.seconds for level in levels), notes=tuple(notes))
+
+    def extract_samples(
+        self, sources: Iterable[Iterable[Float32[np.ndarray, " n"]]], dtype: np.dtype
+    ) -> Windows | None:
+        """Windows of sounds, one behind the other; None where they are silent throughout.
+
+        Args:
+          sources: blocks of samples of each at the sample rate of the settings, between -1 and 1.
+          dtype: of the windows.
+        """
+        settings = self.settings
         with tempfile.TemporaryFile() as spool:
             loudest, frames = -np.inf, 0
             for block in self._transform(padded(sources, settings), settings):
                 loudest, frames = max(loudest, float(block.max())), frames + len(block)
                 spool.write(np.ascontiguousarray(block, np.float32))
-            notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
             floor = np.float32(loudest - settings.top_db)
             mean, deviation = _moments(spool, frames, floor, settings)
             if deviation < 1e-6:
-                raise InputError(f"{recordings[0]}: is silent throughout: a recording must hold some sound")
+                return None
             length, step, rate = settings.window_frames, settings.step_frames, settings.frames_per_second
             count = 1 + max(0, -(-(frames - length) // step))
             values = np.zeros((count, *self.shape), dtype)
@@ -299,14 +315,7 @@ class LogMel:
                 above = np.maximum(_read(spool, start, valid, settings), floor).astype(np.float64)
                 window[:, :valid] = ((above - mean) / deviation).T
         start_s = (starts / rate).astype(np.float32)
-        return Windows(
-            values=values,
-            lengths=lengths,
-            start_s=start_s,
-            duration_s=float(start_s[-1] + lengths[-1] / rate),
-            parts_s=tuple(level.seconds for level in levels),
-            notes=tuple(notes),
-        )
+        return Windows(values, lengths, start_s, duration_s=float(start_s[-1] + lengths[-1] / rate))
 
 
 def _read(spool: IO[bytes], start: int, frames: int, settings: MelSettings) -> Shaped[np.ndarray, "f bands"]:

@@ -1,0 +1,89 @@
+"""A clip -> its record: windows of sound and faces side by side."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from data_builders.affect_video.source import Clip
+from mmpsy_jax.features import faces
+from mmpsy_jax.features.mel import LogMel, MelSettings
+from mmpsy_jax.features.windows import Windows
+
+FRAMES_PER_SECOND = 10
+# Sound and picture seldom end together, and log-mel frames are centred: what is shorter begins no window (our choice).
+_SHORTEST_TAIL_S = 0.1
+DTYPE = np.float16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Content:
+    """What was seen and heard in a clip.
+
+    Attributes:
+      sound: log-mel windows; None where the clip has no sound.
+      faces: of the speaker, and the largest of each frame; None where there is no face.
+      sound_s, picture_s: seconds of each.
+      notes: what is odd about it but no error.
+    """
+
+    sound: Windows | None
+    faces: dict[str, UInt8[np.ndarray, "t 2304"]] | None
+    sound_s: float
+    picture_s: float
+    notes: tuple[str, ...] = ()
+
+
+def log_mel(window_seconds: float) -> LogMel:
+    """The extractor of sound: the house's settings, in windows of their own without overlap."""
+    return LogMel(MelSettings(window_seconds=window_seconds, overlap_seconds=0.0))
+
+
+def modalities(window_seconds: float) -> dict[str, dict[str, Any]]:
+    """The entry of `corpus.json`."""
+    frames = round(window_seconds * FRAMES_PER_SECOND)
+    face = {
+        "kind": "features",
+        "shape": [frames, faces.SIZE**2],
+        "time_axis": 0,
+        "extractor": faces.card() | {"frames_per_second": FRAMES_PER_SECOND},
+    }
+    return {"audio": log_mel(window_seconds).card(), "face": face, "any_face": face}
+
+
+def record(clip: Clip, content: Content, group: str, window_seconds: float) -> dict[str, Any]:
+    """The record of a clip (docs/architecture.md, "A record").
+
+    Args:
+      clip: id, group and labels.
+      content: of the clip.
+      group: name of the feature that holds the clip's group.
+      window_seconds: of a window.
+    """
+    longest = max(content.sound_s, content.picture_s)
+    count = max(1, math.ceil((longest - _SHORTEST_TAIL_S) / window_seconds))
+    made: dict[str, Any] = {
+        "participant": clip.name,
+        group: clip.group,
+        **{name: np.float32(value) for name, value in clip.labels.items()},
+        "n_answers": 1,
+        "n_characters": 0,
+        "duration_s": content.sound_s,
+        "n_windows": count,
+        "window_start_s": (window_seconds * np.arange(count)).astype(np.float32),
+    }
+    for name, entry in modalities(window_seconds).items():
+        values, lengths = np.zeros((count, *entry["shape"]), DTYPE), np.zeros(count, np.int32)
+        if name == "audio":
+            if content.sound is not None:
+                heard = min(count, len(content.sound.values))
+                values[:heard], lengths[:heard] = content.sound.values[:heard], content.sound.lengths[:heard]
+        elif content.faces is not None:
+            steps = entry["shape"][0]
+            shown = content.faces[name][: count * steps] / 255.0
+            values.reshape(count * steps, -1)[: len(shown)] = shown
+            lengths[:] = np.clip(len(shown) - steps * np.arange(count), 0, steps)
+        made |= {f"has_{name}": bool(lengths.any()), name: values, f"{name}_length": lengths}
+    return made
