@@ -75,7 +75,8 @@ def test_a_nominal_task_goes_all_the_way(dataset, tmp_path):
     config = small(dataset)
     names = tuple(f"class_{k}" for k in range(22))  # a class per score
     config.tasks = [{"name": "which", "label": "gad7", "kind": "nominal", "classes": names}]
-    config.selection.metric, config.seeds = "which/balanced_accuracy", 2
+    config.selection.metric, config.seeds, config.data.modalities = "which/balanced_accuracy", 2, ("text",)
+    config.replicas.layout, config.total = "sequence", "1 epochs"
     report = run.run(config, dataset, tmp_path / "run")
     entry = report["tasks"]["which"]["splits"]["test"]
     assert np.shape(entry["confusion"]) == (22, 22) and [one["class"] for one in entry["per_class"]] == [*range(22)]

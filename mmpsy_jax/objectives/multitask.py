@@ -138,6 +138,8 @@ def averageable(
     """
     if task.kind != "nominal":
         return probabilities(task, output, xp)
+    if xp is np:
+        output = np.asarray(output, np.float64)
     odds = xp.exp(output - output.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmpsy_jax.evaluation.audit_page import QUANTILES
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.tasks import questionnaire
+from mmpsy_jax.tasks import Task, questionnaire
 
 TASKS = questionnaire("phq9", "phq")
 
@@ -51,6 +51,22 @@ def cross_validation(folds=3, seeds=2, noise=5.0):
             other = slice((fold + 1) % folds * 50, (fold + 1) % folds * 50 + 50)
             parts.append(run(scores[test], noise, fold=fold, seed=seed, first=test.start))
             parts.append(run(scores[other], noise, split="validation", fold=fold, seed=seed, first=other.start))
+    return Predictions.concatenate(parts)
+
+
+EMOTION = Task("emotion", "emotion", "nominal", classes=("joy", "<fear>", "anger"))
+
+
+def emotions(right=0.7, seeds=(0,)):
+    """Predictions of a nominal task for 60 participants on validation and 90 on test."""
+    parts = []
+    for seed in seeds:
+        rng = np.random.default_rng([seed, int(100 * right)])
+        truth = np.random.default_rng(0).integers(0, 3, 150).astype(float)
+        called = np.where(rng.random(150) < right, truth, rng.integers(0, 3, 150))
+        split = np.where(np.arange(150) < 60, "validation", "test")
+        ids = [f"p{i}" for i in range(150)]
+        parts.append(Predictions.build(ids, "emotion", truth, y_pred=called, split=split, seed=seed))
     return Predictions.concatenate(parts)
 
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from evaluation_samples import TASKS, cross_validation
+from evaluation_samples import EMOTION, TASKS, cross_validation, emotions
 
 import launch
 from mmpsy_jax.errors import InputError
@@ -47,6 +47,16 @@ def test_each_participant_has_a_row_per_task(workdir, capsys):
             truth, said, _ = found[rows.participant_id[i], rows.fold[i]]
             assert said == f"{value[i]:.3f}"
             assert truth == ("not known" if np.isnan(rows.y_true[i]) else f"{rows.y_true[i]:g}")
+
+
+def test_classes_are_named(tmp_path):
+    made = emotions()
+    write_csv(tmp_path / "predictions.csv", made)
+    reports.write_report(tmp_path, reports.evaluate(made, [EMOTION], n_bootstrap=50), made, [EMOTION])
+    html = persons.write(tmp_path).read_text()
+    rows, names = made.select(split="test"), ("joy", "&lt;fear&gt;", "anger")
+    for who, true, said in zip(rows.participant_id, rows.y_true.astype(int), rows.y_pred.astype(int), strict=True):
+        assert f"{who}</th><td>0</td><td>{names[true]}</td><td>{names[said]}</td></tr>" in html
 
 
 def test_it_is_of_one_finished_run(workdir, tmp_path, capsys):

@@ -1,11 +1,12 @@
 """The content of `report.json`: folds, seeds, thresholds, baselines, differences and red flags."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from evaluation_samples import TASKS, cross_validation, one_run, people, run
-from sklearn.metrics import f1_score, roc_auc_score
+from evaluation_samples import EMOTION, TASKS, cross_validation, emotions, one_run, people, run
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import comparison, flags, metrics
@@ -47,6 +48,29 @@ def test_single_split():
             sign = metrics.NAMES[kind][first]
             gap = scored["differences"]["worse"][first]
             assert min(sign * gap["low"], sign * gap["high"]) > 0, "a clearly better model is told apart"
+
+
+def test_a_nominal_task_is_scored_by_the_votes_of_the_seeds():
+    made = emotions(seeds=(0, 1, 2))
+    report = evaluate(made, [EMOTION], baselines={"worse": emotions(right=0.1)}, **FAST)
+    json.dumps(report, allow_nan=False)
+    entry = report["tasks"]["emotion"]
+    assert entry["classes"] == list(EMOTION.classes)
+    scored = entry["splits"]["test"]
+    voted = made.select(split="test").over_seeds("nominal")
+    assert scored["model"]["balanced_accuracy"]["value"] == pytest.approx(
+        balanced_accuracy_score(voted.y_true, voted.y_pred)
+    )
+    assert scored["seeds"]["model"]["accuracy"]["mean"] < scored["model"]["accuracy"]["value"]
+    for name, cell in scored["model"].items():
+        assert cell["low"] < cell["value"] < cell["high"]
+        assert scored["differences"]["worse"][name]["low"] > 0
+    assert scored["comparisons"]["worse"]["metric"] == "balanced_accuracy"
+    assert [one["n"] for one in scored["per_class"]] == np.sum(scored["confusion"], axis=1).tolist()
+    assert scored["conformal"]["coverage"] is None and "probabilities" in scored["conformal"]["reason"]
+    for column, wrong in (("y_true", 3.0), ("y_pred", 0.5)):
+        with pytest.raises(InputError, match="indices of classes, 0 to 2"):
+            evaluate(dataclasses.replace(made, **{column: np.full(len(made), wrong)}), [EMOTION], **FAST)
 
 
 def test_threshold_comes_from_validation_and_is_carried_to_test():

@@ -82,3 +82,12 @@ def test_a_folder_in_use_is_left_alone(texts, tmp_path):
     with pytest.raises(InputError, match="not an empty folder"):
         export(texts[2], tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_loader_averages_class_probabilities_before_it_names_a_class():
+    said = [{"score": np.array([1.0]), "emotion": np.array([p])} for p in ([0.5, 0.4, 0.1], [0.3, 0.45, 0.25])]
+    model = object.__new__(load_model.Model)
+    one = {"program": "p", "parts": 1, "max_windows": None}
+    model.config = {"trainings": [one, one], "modalities": {}, "window_seconds": 60.0}
+    model.programs, model.weights = {"p": lambda weights, _: weights}, said
+    assert {name: value.tolist() for name, value in model.predict([{}]).items()} == {"score": [1.0], "emotion": [1]}
