@@ -116,10 +116,12 @@ def evaluate(
         "sweep": chosen,
     }
     over_calls = {}
-    if corpus.card.get("group"):
-        tested = predictions.select(split="test").over_seeds("binary")
+    labels = [task.name for task in tasks if task.kind == "binary"]
+    if corpus.card.get("group") and labels:
+        tested = predictions.select(split="test")
+        tested = tested.take(np.isin(tested.task, labels)).over_seeds("binary")
         times = start_times(corpus, set(tested.participant_id.tolist()))
-        thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items()}
+        thresholds = {name: made["tasks"][name]["thresholds"]["model"] for name in labels}
         calls.write_csv(workdir / calls.FILE, tested, times, thresholds)
         over_calls = calls.pictures(tested, times)
     shown = {"curves": curves, "context": context, "baselines": known.baselines, "calls": over_calls}
