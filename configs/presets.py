@@ -105,6 +105,7 @@ def affect(name: str, modalities: tuple[str, ...]) -> ConfigDict:
             "teacher": "",  # workdir of a run of affect_teacher, which then stands frozen beside a student; "" for none
             "width": 64,
             "face_channels": (16, 32, 32),
+            "stride": 4,  # a teacher in training looks at every so many-th frame
             "speech_channels": (16, 32),
             "dropout": 0.1,
         }

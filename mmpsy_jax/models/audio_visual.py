@@ -27,6 +27,8 @@ from mmpsy_jax.models.perceiver import Rate
 
 FACE, AUDIO = "face", "audio"
 PARTS = ("teacher", "student", "joint")
+# Pixels by which crops are moved in training.
+SHIFT = 2
 # Before the name of an output of the teacher, where the student has one of that name.
 OF_TEACHER = "teacher_"
 # Outputs [b 1]: whether there is a face, whether there is speech.
@@ -71,7 +73,11 @@ class FaceNetwork(nn.Module):
         self, crops: Float[Array, "s n p"], mask: Bool[Array, "s n"], rate: Rate
     ) -> tuple[Float[Array, "s n d"], Float[Array, "s d"]]:
         side = math.isqrt(crops.shape[-1])
-        x = crops.reshape(-1, side, side, 1) - 0.5
+        crops = jax.nn.standardize(crops, axis=-1)
+        x = crops.reshape(*crops.shape[:2], side, side)
+        if self.has_rng("dropout"):
+            x = moved(self.make_rng("dropout"), x)
+        x = x.reshape(-1, side, side, 1)
         for number, size in enumerate(self.channels):
             # The first layer is of patches: as many channels as pixels lose nothing, and it is by far the largest.
             kernel, stride = (4, 4) if number == 0 else (3, 2)
@@ -79,6 +85,14 @@ class FaceNetwork(nn.Module):
         frames = nn.LayerNorm(name="norm")(nn.Dense(self.width, name="dense")(x.reshape(*crops.shape[:2], -1)))
         frames = perceiver.Dropout()(nn.relu(frames), rate)
         return frames, Pooling(name="pooling")(frames, mask)
+
+
+def moved(key: jax.Array, crops: Float[Array, "s n h w"]) -> Float[Array, "s n h w"]:
+    """Crops of which each segment is mirrored by chance, and all are moved by the same up to `SHIFT` pixels."""
+    mirror, shift = jax.random.split(key)
+    mirrored = jax.random.bernoulli(mirror, shape=(len(crops), 1, 1, 1))
+    down, right = jax.random.randint(shift, (2,), -SHIFT, SHIFT + 1)
+    return jnp.roll(jnp.where(mirrored, crops[..., ::-1], crops), (down, right), axis=(2, 3))
 
 
 class SpeechNetwork(nn.Module):
@@ -112,6 +126,8 @@ class Model(nn.Module):
         (`training/teacher.py`); "" for none.
       width: of the embeddings.
       face_channels, speech_channels: of the convolutions.
+      stride: a teacher in training looks at every so many-th frame of a segment, from a start by chance: neighbours are
+        alike, and the time goes into frames.
     """
 
     modalities: tuple[Modality, ...]
@@ -121,6 +137,7 @@ class Model(nn.Module):
     teacher: str = ""
     width: int = 64
     face_channels: tuple[int, ...] = (16, 32, 32)
+    stride: int = 4
     speech_channels: tuple[int, ...] = (16, 32)
 
     def __post_init__(self):
@@ -139,6 +156,8 @@ class Model(nn.Module):
         for m in self.modalities:
             if m.name == FACE and math.isqrt(m.shape[1]) ** 2 != m.shape[1]:
                 raise ValueError(f"crops of {m.shape[1]} pixels are no squares: build the corpus anew")
+        # A config that was read again has lists, and a network with lists cannot be a static argument of a program.
+        self.face_channels, self.speech_channels = tuple(self.face_channels), tuple(self.speech_channels)
         super().__post_init__()
 
     @nn.compact
@@ -170,9 +189,13 @@ class Model(nn.Module):
 
     def watch(self, batch: PyTree, rate: Rate, prefix: str) -> dict[str, Float[Array, "b _"]]:
         """The teacher."""
-        mask = present_faces(batch)
+        crops, mask = batch[FACE].astype(jnp.float32), present_faces(batch)
+        if self.has_rng("dropout"):
+            start = jax.random.randint(self.make_rng("dropout"), (), 0, self.stride)
+            looked_at = start + jnp.arange(0, crops.shape[1] - self.stride + 1, self.stride)
+            crops, mask = crops[:, looked_at], mask[:, looked_at]
         network = FaceNetwork(self.width, self.face_channels, name="teacher")
-        frames, segments = network(batch[FACE].astype(jnp.float32), mask, rate)
+        frames, segments = network(crops, mask, rate)
         clips = clips_of(segments, mask.any(axis=1), batch, FACE)
         of_clips, of_segments, of_frames = self.read_out(prefix, clips, segments, frames.reshape(-1, self.width))
         self.sow("intermediates", "faces", mask)
@@ -184,7 +207,13 @@ class Model(nn.Module):
         """The teacher of another run."""
         faces = tuple(m for m in self.modalities if m.name == FACE)
         teacher = Model(
-            faces, self.heads, self.window_seconds, "teacher", "", self.width, self.face_channels, parent=None
+            faces,
+            self.heads,
+            self.window_seconds,
+            "teacher",
+            width=self.width,
+            face_channels=self.face_channels,
+            parent=None,
         )
         params = self.variable("fitted", "teacher", lambda: teacher.init(jax.random.key(0), batch)["params"]).value
         outputs, kept = teacher.apply({"params": params}, batch, mutable=["intermediates"])
