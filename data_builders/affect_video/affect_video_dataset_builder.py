@@ -3,6 +3,8 @@
 A record is one clip; its feature `speaker` (`dialogue` for MELD) names the group that stays together in splits.
 """
 
+import collections
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -16,9 +18,9 @@ from tqdm import tqdm
 
 from data_builders.affect_video import demo, demo_truth
 from data_builders.affect_video import source as source_lib
-from data_builders.affect_video.records import DTYPE, Content, modalities, record
+from data_builders.affect_video.records import DTYPE, modalities, outcome, read_clip, record
 from data_builders.affect_video.source import EMOTIONS, LABELS, Clip
-from data_builders.mmpsy import local, splits
+from data_builders.mmpsy import local, shards, splits
 from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
@@ -38,6 +40,7 @@ class AffectVideoConfig(tfds.core.BuilderConfig):
       fractions: shares of speakers in train, validation and test.
       split_file: CSV `participant,split` instead, whose participants are speakers.
       skip_bad: leave out clips that cannot be used, listed in `corpus.json`, instead of failing at the first.
+      workers: processes that read clips; None decides by their number, 0 is this process alone.
       speakers, seed: of the demo.
       seconds: shortest and longest clip of the demo.
     """
@@ -48,6 +51,7 @@ class AffectVideoConfig(tfds.core.BuilderConfig):
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
     skip_bad: bool = False
+    workers: int | None = None
     speakers: int = demo.SPEAKERS
     seed: int = 0
     seconds: tuple[float, float] = demo.SECONDS
@@ -108,39 +112,75 @@ class Builder(local.LocalBuilder):
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         # TFDS calls this inside its unfinished folder: what is written here is part of the final rename.
+        config = self.builder_config
         self._written = dict.fromkeys(splits.SPLITS, 0)
         self._skipped: list[dict[str, str]] = []
         self._notes: list[dict[str, str]] = []
-        with tqdm(
-            desc=f"{self.name}/{self.builder_config.name}", unit=" clips", leave=False, file=sys.stderr
-        ) as self._progress:
+        self._open()
+        workers = config.workers
+        if workers is None:
+            workers = 0 if config.name == "demo" else shards.default_workers(len(self._clips), few=50)
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(shards.make_pool(workers)) if workers else None
+            self._map = pool.map if pool else map
+            self._progress = stack.enter_context(
+                tqdm(
+                    total=len(self._clips),
+                    desc=f"{self.name}/{config.name}",
+                    unit=" clips",
+                    mininterval=1 if sys.stderr.isatty() else 10,
+                    leave=False,
+                )
+            )
             super()._download_and_prepare(dl_manager, download_config)
+        self._require_all_splits(self._written)
         write_json(Path(self.data_path) / CORPUS_FILE, self._card())
 
-    def _shard_iterators_per_split(self, dl_manager):
+    def _open(self) -> None:
+        """The clips with their splits, and what makes their contents."""
         config = self.builder_config
         if config.name == "demo":
             split_of = splits.assign(demo.speakers(config.speakers), config.fractions, split_file=config.split_file)
             self._clips, self._tested = demo.draw(split_of, config.seed)
+            self._read = functools.partial(
+                demo.content, window_seconds=config.window_seconds, seconds=tuple(config.seconds)
+            )
+            return
+        clips, self._skipped = source_lib.read(config.name, Path(config.source), config.skip_bad)
+        if config.name == "clips":
+            groups = dict.fromkeys(clip.group for clip in clips)
+            split_of = splits.assign(groups, config.fractions, split_file=config.split_file, may_rank=True)
+            clips = [dataclasses.replace(clip, split=split_of[clip.group]) for clip in clips]
+        self._clips = clips
+        self._require_all_splits(collections.Counter(clip.split for clip in clips))
+        self._read = functools.partial(read_clip, window_seconds=config.window_seconds)
+
+    def _require_all_splits(self, count: Mapping[str, int]) -> None:
+        empty = [name for name in splits.SPLITS if not count[name]]
+        if empty:
+            raise InputError(f"{self.builder_config.source}: no clip is in {', '.join(empty)}: every split needs one")
+
+    def _shard_iterators_per_split(self, dl_manager):
         planned = {}
         for name in splits.SPLITS:
             own = [clip for clip in self._clips if clip.split == name]
             starts = range(0, len(own), CLIPS_PER_SHARD)
             planned[name] = [functools.partial(self._records, own[i : i + CLIPS_PER_SHARD]) for i in starts]
-        self._progress.reset(len(self._clips))
         return planned
 
     def _records(self, clips: Sequence[Clip]) -> Iterator[tuple[str, dict[str, Any]]]:
         config = self.builder_config
-        for clip in clips:
-            content = self._content(clip)
+        outcomes = self._map(functools.partial(outcome, self._read), clips)
+        for clip, content in zip(clips, outcomes, strict=True):
             self._progress.update()
+            if isinstance(content, InputError):
+                if not config.skip_bad:
+                    raise content
+                self._skipped.append({"participant": clip.name, "reason": str(content)})
+                continue
+            self._notes += [{"participant": clip.name, "note": note} for note in content.notes]
             self._written[clip.split] += 1
             yield clip.name, record(clip, content, config.group, config.window_seconds)
-
-    def _content(self, clip: Clip) -> Content:
-        config = self.builder_config
-        return demo.content(clip, config.window_seconds, config.seconds)
 
     def _card(self) -> dict[str, Any]:
         config = self.builder_config
@@ -163,6 +203,8 @@ class Builder(local.LocalBuilder):
             "notes": self._notes,
             "options": config.options(),
         }
+        if config.name == "meld":
+            card["split_rule"] = "as published: train, dev and test of MELD; leading actors are in all three"
         if config.name == "demo":
             card["optimum"] = demo_truth.optimum(self._tested, config.seed)
         return card

@@ -21,6 +21,7 @@ def build(
     split_file: str | os.PathLike | None = None,
     window_seconds: float | None = None,
     skip_bad: bool = False,
+    workers: int | None = None,
     participants: int | None = None,
     seed: int | None = None,
     seconds: tuple[float, float] | None = None,
@@ -36,6 +37,7 @@ def build(
         speaker. Not for MELD, whose division is published.
       window_seconds: longer clips become several windows.
       skip_bad: leave out clips that cannot be used, listed in `corpus.json`, instead of failing at the first.
+      workers: processes that read clips; 0 is this process alone.
       participants, seed, seconds: of the demo: speakers, seed, shortest and longest clip.
       overwrite: build again and replace what is there, once the new dataset is whole.
 
@@ -64,6 +66,7 @@ def build(
         "split_file": None if split_file is None else os.path.abspath(split_file),
         "window_seconds": window_seconds,
         "skip_bad": skip_bad or None,
+        "workers": workers,
         "speakers": participants,
         "seed": seed,
         "seconds": seconds,
@@ -82,7 +85,12 @@ def build(
 
 def _wanted(config) -> dict[str, Any]:
     """What the card of the dataset that `config` would build says of how it was built."""
-    return config.options()
+    from data_builders.affect_video import source
+
+    if config.source is None:
+        return config.options()
+    clips, _ = source.read(config.name, Path(config.source), config.skip_bad)
+    return config.options() | {"source_sha256": source.digest(clips)}
 
 
 def main_build(argv: Sequence[str]) -> Path:
@@ -94,6 +102,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--split_file", help="CSV participant,split, one line per speaker; default: by a hash")
     parser.add_argument("--window_seconds", type=float, help="longer clips become several windows (default 4)")
     parser.add_argument("--skip_bad", action="store_true", help="leave out clips that cannot be used")
+    parser.add_argument("--workers", type=int, help="processes that read clips; 0 for none")
     parser.add_argument("--participants", type=int, help="demo only: how many speakers")
     parser.add_argument("--seed", type=int, help="demo only")
     parser.add_argument("--overwrite", action="store_true", help="replace the dataset that is there")

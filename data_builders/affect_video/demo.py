@@ -1,9 +1,9 @@
 """The demo's clips: drawn faces and a synthetic voice, made as arrays without any video. SYNTHETIC.
 
-What is planted and how well it can be found stands in `demo_truth.py`; how it looks and sounds in `drawing.py` and `voice.py`.
-Cues come and go: the intensity of face and voice rises and falls between 0.4 and 1. A head moves a little and pixels are
-noisy. In two fifths of the clips a second person is seen in 20 to 40 % of the frames, with an emotion of their own:
-beside the speaker and nearer to the camera, or alone. In 2 % of the frames nobody is found. All our choice.
+What is planted and how well it can be found stands in `demo_truth.py`; how it looks and sounds in `drawing.py` and
+`voice.py`. Cues come and go: the intensity of face and voice rises and falls between 0.4 and 1. A head moves a little,
+and pixels are noisy. In two fifths of the clips a second person is seen in 20 to 40 % of the frames, with an emotion of
+their own: beside the speaker and nearer to the camera, or alone. In 2 % of the frames nobody is found. All our choice.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """What is planted in the demo's clips, and how well anybody can find it. SYNTHETIC.
 
-A clip has an emotion e, uniform over the seven, and ratings (v, a) = centre_e + d with d ~ N(0, s^2 I). Its face shows six
-cues and its voice five,
+A clip has an emotion e, uniform over the seven, and ratings (v, a) = centre_e + d with d ~ N(0, s^2 I). Its face shows
+six cues and its voice five,
 
     f = F_e + A d + N(0, s_f^2 I),    w = W_e + B d + N(0, s_w^2 I),
 

@@ -2,14 +2,16 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from data_builders.affect_video.source import Clip
-from mmpsy_jax.features import faces
-from mmpsy_jax.features.mel import LogMel, MelSettings
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import faces, video
+from mmpsy_jax.features.mel import Level, LogMel, MelSettings
 from mmpsy_jax.features.windows import Windows
 
 FRAMES_PER_SECOND = 10
@@ -51,6 +53,44 @@ def modalities(window_seconds: float) -> dict[str, dict[str, Any]]:
         "extractor": faces.card() | {"frames_per_second": FRAMES_PER_SECOND},
     }
     return {"audio": log_mel(window_seconds).card(), "face": face, "any_face": face}
+
+
+def read_clip(clip: Clip, window_seconds: float) -> Content:
+    """Faces and sound of a video.
+
+    Args:
+      clip: with a path.
+      window_seconds: of its record.
+
+    Raises:
+      InputError: no video, a damaged one, one with clipped sound, or with neither sound nor a face.
+    """
+    tracked = faces.track(video.frames(clip.path, FRAMES_PER_SECOND))
+    mel = log_mel(window_seconds)
+    rate = mel.settings.sample_rate
+    samples = video.sound(clip.path, rate)
+    sound, notes = None, []
+    if len(samples):
+        level = Level()
+        level.add(samples[:, None])
+        notes.append(level.note(clip.path))
+        sound = None if level.silent else mel.extract_samples([[samples]], DTYPE)
+    else:
+        notes.append("has no sound")
+    if not tracked.persons:
+        notes.append("shows no face")
+    if sound is None and not tracked.persons:
+        raise InputError(f"{clip.path}: {' and '.join(notes)}: nothing is left to read; leave the clip out")
+    shown = {"face": tracked.face, "any_face": tracked.any_face} if tracked.persons else None
+    return Content(sound, shown, len(samples) / rate, len(tracked.face) / FRAMES_PER_SECOND, tuple(filter(None, notes)))
+
+
+def outcome(read: Callable[[Clip], Content], clip: Clip) -> Content | InputError:
+    """What `read` gives, or what is wrong with the clip, so that other clips of a worker are not lost with it."""
+    try:
+        return read(clip)
+    except InputError as error:
+        return error
 
 
 def record(clip: Clip, content: Content, group: str, window_seconds: float) -> dict[str, Any]:

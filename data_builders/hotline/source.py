@@ -8,7 +8,6 @@ a segment is negative where any emotion is, our choice) and `start_s`, the start
 (otherwise the caller's kept segments lie one behind the other). A column `text` is never read.
 """
 
-import csv
 import dataclasses
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import soundfile
 import soxr
 from jaxtyping import Int16
 
+from data_builders.mmpsy import csv_table
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.table import natural_key
 
@@ -81,18 +81,15 @@ def read_calls(folder: Path) -> dict[str, list[Segment]]:
 
 
 def _read_call(path: Path) -> list[Segment]:
-    header, rows = _read_table(path)
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}: needed are {', '.join(REQUIRED)}")
+    header, rows = csv_table.read(path, REQUIRED)
     for name in header:
         if name not in (*REQUIRED, *OPTIONAL):
             raise one_of(f"column of {path}", name, (*REQUIRED, *OPTIONAL))
     made: dict[int, Segment] = {}
     for line, row in rows:
-        if _whole(path, line, "role", row["role"]) != CALLER_ROLE:
+        if csv_table.whole(path, line, "role", row["role"]) != CALLER_ROLE:
             continue
-        index = _whole(path, line, "index", row["index"])
+        index = csv_table.whole(path, line, "index", row["index"])
         if index in made:
             raise InputError(f"{path}: line {line}: index {index} is there twice: keep one row per segment")
         labels = {name: _flag(path, line, name, row[name]) for name in EMOTIONS}
@@ -105,27 +102,6 @@ def _read_call(path: Path) -> list[Segment]:
     if not made:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
     return [made[index] for index in sorted(made)]
-
-
-def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Header, and (line, cells by column) of every row."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, restval="", restkey="")
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: no CSV file in UTF-8 ({type(error).__name__}): save it as one") from error
-    if len(set(header)) < len(header) or any("" in row for _, row in rows):
-        raise InputError(f"{path}: a column is there twice, or a row is longer than the header: mend the table")
-    return header, [(line, {name: cell.strip() for name, cell in row.items()}) for line, row in rows]
-
-
-def _whole(path: Path, line: int, name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise InputError(f"{path}: line {line}: {name} is no whole number of 0 or more: mend the cell")
-    return int(text)
 
 
 def _flag(path: Path, line: int, name: str, text: str) -> int:
