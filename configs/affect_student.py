@@ -16,7 +16,8 @@ from mmpsy_jax.errors import one_of
 
 KINDS = ("frozen", "joint", "alone")
 # a T^2 KL + (1 - a) CE with a = 0.5, after Hinton et al. 2015.
-WEIGHTS = {"emotion": 0.5, "soft_targets": 0.5, "concordance": 0.5, "alignment": 0.5}
+WEIGHTS = {"emotion": 0.5, "valence": 1.0, "arousal": 1.0, "soft_targets": 0.5, "concordance": 0.5, "alignment": 0.5}
+OF_TEACHER = {"teacher_emotion": 1.0, "teacher_valence": 1.0, "teacher_arousal": 1.0}
 
 
 def get_config(kind: str = "frozen"):
@@ -27,7 +28,7 @@ def get_config(kind: str = "frozen"):
     config.model.part = "joint" if kind == "joint" else "student"
     if kind != "alone":
         config.objective.name = "distillation"
-        config.objective.weights = WEIGHTS
+        config.objective.weights = WEIGHTS | (OF_TEACHER if kind == "joint" else {})
     if kind == "frozen":
         config.model.teacher = "runs/affect_teacher"
     return config.lock()

@@ -156,8 +156,6 @@ class Model(nn.Module):
         for m in self.modalities:
             if m.name == FACE and math.isqrt(m.shape[1]) ** 2 != m.shape[1]:
                 raise ValueError(f"crops of {m.shape[1]} pixels are no squares: build the corpus anew")
-        # A config that was read again has lists, and a network with lists cannot be a static argument of a program.
-        self.face_channels, self.speech_channels = tuple(self.face_channels), tuple(self.speech_channels)
         super().__post_init__()
 
     @nn.compact

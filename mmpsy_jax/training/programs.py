@@ -35,6 +35,8 @@ def network(
         # Fields of the default model that were left alone are no arguments of another model.
         left, known = default().model, models.fields(config.model.name)
         arguments = {k: v for k, v in arguments.items() if k in known or k not in left or v != left[k]}
+        # A config that was read from its file has lists, with which a network could not be hashed.
+        arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
         return models.build(
             config.model.name,
             modalities=tuple(modalities),

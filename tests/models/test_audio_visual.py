@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.models import audio_visual, build
-from mmpsy_jax.models.audio_visual import HEARD, SEEN, Model, traces
+from mmpsy_jax.models.audio_visual import HEARD, SEEN, SHIFT, Model, traces
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Head, Modality
 
 B, N, T = 3, 5, 12
 HEADS = (Head("emotion", "nominal", 7), Head("valence", "regression", 0))
 FACE, AUDIO = Modality("face", "features", (N, 144)), Modality("audio", "features", (T, 8), True)
-SIZES = {"width": 8, "face_channels": (4, 4), "speech_channels": (4, 4)}
+SIZES = {"width": 8, "stride": 2, "face_channels": (4, 4), "speech_channels": (4, 4)}
 ROWS = {"face": [0, 0, 2, B], "audio": [0, 0, 1, 2]}  # clip 1 has no face
 LENGTHS = {"face": [5, 3, 5, 0], "audio": [12, 7, 12, 9]}
+
+
+jitted = jax.jit(traces, static_argnums=0)
 
 
 def make_batch(seed=0):
@@ -80,7 +83,7 @@ def test_padding_and_frames_without_a_face_count_nowhere(joint):
 
 def test_a_clip_is_the_mean_of_its_segments_and_these_of_their_frames(joint):
     model, params, batch, run = joint
-    made, outputs = traces(model, {"params": params}, batch), run(batch)
+    made, outputs = jitted(model, {"params": params}, batch), run(batch)
     np.testing.assert_array_equal(made.faces.sum(axis=1), [4, 3, 5, 0])
     for name in ("emotion", "valence"):
         close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
@@ -91,7 +94,7 @@ def test_a_clip_is_the_mean_of_its_segments_and_these_of_their_frames(joint):
         assert np.all(low < made.watched[name][2]) and np.all(made.watched[name][2] < high)
     # A frame alone in its segment is the segment.
     alone = {**batch, "face": batch["face"].at[2, 1:].set(0.0)}
-    single = traces(model, {"params": params}, alone)
+    single = jitted(model, {"params": params}, alone)
     np.testing.assert_allclose(single.watched["emotion"][2], made.frames["emotion"][2, 0], rtol=1e-4, atol=1e-5)
 
 
@@ -100,14 +103,39 @@ def test_a_frozen_teacher_is_the_network_of_its_run():
     frozen = random_params(teacher, batch)
     params = random_params(student, batch)
     variables = {"params": params, "fitted": {"teacher": frozen}}
-    assert jax.tree.structure(params) == jax.tree.structure(random_params(make("student"), batch))
-    outputs, theirs = student.apply(variables, batch), teacher.apply({"params": frozen}, batch)
-    alone = make("student").apply({"params": params}, batch)
+    assert jax.tree.structure(params) == jax.tree.structure(
+        jax.eval_shape(make("student").init, jax.random.key(0), batch)["params"]
+    )
+    run = lambda model, variables: jax.jit(model.apply)(variables, batch)  # noqa: E731
+    outputs, theirs = run(student, variables), run(teacher, {"params": frozen})
+    alone = run(make("student"), {"params": params})
     for name in ("emotion", "valence", EMBEDDING):
         np.testing.assert_allclose(outputs[f"teacher_{name}"], theirs[name], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(outputs[name], alone[name], rtol=1e-5, atol=1e-6)
-    kept = teacher.apply({"params": frozen}, batch, mutable=["intermediates"])[1]["intermediates"]
-    np.testing.assert_allclose(traces(student, variables, batch).frames["valence"], kept["frames"][0]["valence"])
+    keep = jax.jit(lambda frozen: teacher.apply({"params": frozen}, batch, mutable=["intermediates"])[1])
+    frames = keep(frozen)["intermediates"]["frames"][0]["valence"]
+    np.testing.assert_allclose(jitted(student, variables, batch).frames["valence"], frames, rtol=1e-5, atol=1e-6)
+
+
+def test_in_training_crops_are_mirrored_and_moved_and_frames_left_out(joint):
+    model, params, batch, _ = joint
+    crops = jnp.asarray(np.random.default_rng(2).uniform(size=(4, 2, 12, 12)), jnp.float32)
+    mirrored = set()
+    for key in jax.random.split(jax.random.key(0), 6):
+        made = np.asarray(audio_visual.moved(key, crops))
+        found = [
+            (flip, down, right)
+            for flip in (1, -1)
+            for down in range(-SHIFT, SHIFT + 1)
+            for right in range(-SHIFT, SHIFT + 1)
+            if np.array_equal(made[0], np.roll(crops[0, ..., ::flip], (down, right), axis=(1, 2)))
+        ]
+        assert len(found) == 1  # nothing but this happens to them
+        mirrored.add(found[0])
+    assert len({flip for flip, *_ in mirrored}) == 2 and len(mirrored) > 3
+    run = jax.jit(lambda key: model.apply({"params": params}, batch, rngs={"dropout": key}, mutable=["intermediates"]))
+    outputs, kept = run(jax.random.key(0))
+    assert kept["intermediates"]["faces"][0].shape == (4, 2) and outputs["teacher_valence"].shape == (B, 1)
 
 
 @pytest.mark.parametrize(
