@@ -26,7 +26,7 @@ _TWO_PERSONS, _UNSEEN = 0.4, 0.02
 _FLOOR = 0.4  # lowest intensity
 # A crop of the cascade around a drawn head: pixels of half the head's width, and middle between the eyes.
 _HALF, _EYES = faces.SIZE / 2.57, np.array([23.5, 18.5])
-_PIXEL_NOISE = 0.04
+_PIXEL_NOISE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def content(clip: DemoClip, window_seconds: float, seconds: tuple[float, float] 
             "any_face": np.where(unseen[:, None], 0, largest).astype(np.uint8),
         },
         sound_s=duration,
-        picture_s=duration,
+        frames=frames,
     )
 
 

@@ -15,7 +15,7 @@ from mmpsy_jax.features.mel import Level, LogMel, MelSettings
 from mmpsy_jax.features.windows import Windows
 
 FRAMES_PER_SECOND = 10
-# Sound and picture seldom end together, and log-mel frames are centred: what is shorter begins no window (our choice).
+# Sound seldom ends with the picture, and log-mel frames are centred: a shorter rest begins no window (our choice).
 _SHORTEST_TAIL_S = 0.1
 DTYPE = np.float16
 
@@ -27,14 +27,15 @@ class Content:
     Attributes:
       sound: log-mel windows; None where the clip has no sound.
       faces: of the speaker, and the largest of each frame; None where there is no face.
-      sound_s, picture_s: seconds of each.
+      sound_s: seconds of sound.
+      frames: number of frames.
       notes: what is odd about it but no error.
     """
 
     sound: Windows | None
     faces: dict[str, UInt8[np.ndarray, "t 2304"]] | None
     sound_s: float
-    picture_s: float
+    frames: int
     notes: tuple[str, ...] = ()
 
 
@@ -82,7 +83,7 @@ def read_clip(clip: Clip, window_seconds: float) -> Content:
     if sound is None and not tracked.persons:
         raise InputError(f"{clip.path}: {' and '.join(notes)}: nothing is left to read; leave the clip out")
     shown = {"face": tracked.face, "any_face": tracked.any_face} if tracked.persons else None
-    return Content(sound, shown, len(samples) / rate, len(tracked.face) / FRAMES_PER_SECOND, tuple(filter(None, notes)))
+    return Content(sound, shown, len(samples) / rate, len(tracked.face), tuple(filter(None, notes)))
 
 
 def outcome(read: Callable[[Clip], Content], clip: Clip) -> Content | InputError:
@@ -102,8 +103,8 @@ def record(clip: Clip, content: Content, group: str, window_seconds: float) -> d
       group: name of the feature that holds the clip's group.
       window_seconds: of a window.
     """
-    longest = max(content.sound_s, content.picture_s)
-    count = max(1, math.ceil((longest - _SHORTEST_TAIL_S) / window_seconds))
+    heard = math.ceil((content.sound_s - _SHORTEST_TAIL_S) / window_seconds)
+    count = max(1, heard, math.ceil(content.frames / (window_seconds * FRAMES_PER_SECOND)))
     made: dict[str, Any] = {
         "participant": clip.name,
         group: clip.group,
@@ -118,8 +119,8 @@ def record(clip: Clip, content: Content, group: str, window_seconds: float) -> d
         values, lengths = np.zeros((count, *entry["shape"]), DTYPE), np.zeros(count, np.int32)
         if name == "audio":
             if content.sound is not None:
-                heard = min(count, len(content.sound.values))
-                values[:heard], lengths[:heard] = content.sound.values[:heard], content.sound.lengths[:heard]
+                kept = min(count, len(content.sound.values))
+                values[:kept], lengths[:kept] = content.sound.values[:kept], content.sound.lengths[:kept]
         elif content.faces is not None:
             steps = entry["shape"][0]
             shown = content.faces[name][: count * steps] / 255.0

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32
 
 _HARMONICS = 20
 _TABLE = 512  # samples of a period
-_NOISE = 0.005  # background, the same for all: energy is heard against it
+_NOISE = 0.002  # background, the same for all: energy is heard against it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def speak(
     wave = strength * ((1 - share) * dark[place] + share * bright[place])
     for formant in voice.formants:
         b, a = signal.iirpeak(formant, 4, fs=sample_rate)
-        wave = wave + 2 * signal.lfilter(b, a, wave)
+        wave = wave + signal.lfilter(b, a, wave)
     return (0.02 * wave + _NOISE * rng.normal(size=n)).astype(np.float32)
 
 
@@ -79,4 +79,4 @@ def _periods() -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
     """One period of a dark and of a bright voice."""
     k = np.arange(1, _HARMONICS + 1)
     waves = np.sin(2 * np.pi * np.outer(np.arange(_TABLE) / _TABLE, k))
-    return waves @ k**-2.0, waves @ k**-0.8
+    return waves @ k**-2.5, 0.5 * waves @ k**-0.3

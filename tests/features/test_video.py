@@ -1,0 +1,98 @@
+"""Frames and sound of video files, against what was encoded."""
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from data_builders.affect_video.demo_video import write_video
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import video
+
+
+def flat(greys):
+    """A frame of one grey value for each."""
+    return np.repeat(np.asarray(greys, np.uint8), 48 * 64).reshape(-1, 48, 64)
+
+
+@pytest.fixture
+def samples():
+    time = np.arange(24000) / 16000
+    return (0.3 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4"])
+@pytest.mark.parametrize(("rate", "count"), [(10, 15), (25, 30), (5, 8)])
+def test_the_frame_shown_at_each_tenth_of_a_second_is_given(tmp_path, ending, rate, count):
+    greys = 20 + 7 * np.arange(count)
+    write_video(tmp_path / f"a.{ending}", flat(greys), rate, None, 16000)
+    got = np.array(list(video.frames(tmp_path / f"a.{ending}", 10)))
+    wanted = greys[[tenth * rate // 10 for tenth in range(count * 10 // rate)]]
+    assert got.shape == (len(wanted), 48, 64) and got.dtype == np.uint8
+    assert np.abs(got.mean(axis=(1, 2)) - wanted).max() < 3
+
+
+def test_large_frames_are_shrunk(tmp_path):
+    write_video(tmp_path / "a.mp4", np.full((2, 1080, 1920), 90, np.uint8), 10, None, 16000)
+    assert next(iter(video.frames(tmp_path / "a.mp4", 10))).shape == (720, 1280)
+
+
+def test_a_telephone_held_upright_is_turned(tmp_path):
+    frame = np.zeros((48, 64), np.uint8)
+    frame[:24, :32] = 200  # bright at the upper left
+    path = tmp_path / "a.mp4"
+    write_video(path, frame[None], 10, None, 16000)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # the matrix of the track: here a quarter turn clockwise
+    matrix = [0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30]
+    content[at : at + 36] = b"".join(number.to_bytes(4, "big", signed=True) for number in matrix)
+    path.write_bytes(content)
+    (turned,) = video.frames(path, 10)
+    assert turned.shape == (64, 48)
+    assert turned[:28, 28:].min() > 150 and turned[36:].max() < 50 and turned[:, :20].max() < 50
+
+
+def test_sound_without_loss_is_what_was_encoded(tmp_path, samples):
+    write_video(tmp_path / "a.mkv", flat([50] * 15), 10, samples, 16000)
+    np.testing.assert_allclose(video.sound(tmp_path / "a.mkv", 16000), samples, atol=4e-5)
+
+
+def test_sound_is_resampled_as_recordings_are(tmp_path, samples):
+    write_video(tmp_path / "a.mkv", flat([50] * 15), 10, samples, 32000)
+    soundfile.write(tmp_path / "a.wav", samples, 32000, subtype="FLOAT")
+    wanted = soxr.resample(soundfile.read(tmp_path / "a.wav", dtype="float32")[0], 32000, 16000)
+    np.testing.assert_allclose(video.sound(tmp_path / "a.mkv", 16000), wanted, atol=1e-4)
+
+
+def test_no_sound_is_an_empty_array(tmp_path):
+    write_video(tmp_path / "a.mkv", flat([50]), 10, None, 16000)
+    assert video.sound(tmp_path / "a.mkv", 16000).shape == (0,)
+
+
+def test_files_that_are_no_videos_are_refused(tmp_path, samples):
+    (tmp_path / "a.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    soundfile.write(tmp_path / "b.wav", samples, 16000)
+    write_video(tmp_path / "c.mp4", flat([50] * 15), 10, samples, 16000)
+    (tmp_path / "c.mp4").write_bytes((tmp_path / "c.mp4").read_bytes()[:800])
+    for name, message in (("a.mp4", "cannot be read"), ("b.wav", "no pictures"), ("c.mp4", "c.mp4"), ("d", "d: ")):
+        with pytest.raises(InputError, match=message):
+            list(video.frames(tmp_path / name, 10))
+    with pytest.raises(InputError, match="cannot be read"):
+        video.sound(tmp_path / "a.mp4", 16000)
+
+
+def test_sound_that_starts_late_stays_late(tmp_path, samples):
+    write_video(tmp_path / "a.mkv", flat([50] * 15), 10, samples, 16000)
+    with av.open(tmp_path / "a.mkv") as given, av.open(tmp_path / "late.mkv", "w") as made:
+        copied = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio":
+                packet.pts, packet.dts = packet.pts + 500, packet.dts + 500  # in milliseconds
+            packet.stream = copied[packet.stream.index]
+            made.mux(packet)
+    late = video.sound(tmp_path / "late.mkv", 16000)
+    assert not late[:8000].any()
+    np.testing.assert_allclose(late[8000:], samples, atol=4e-5)
