@@ -20,7 +20,11 @@ import sys
 
 VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "explain", "discrepancy", "export")
 # Builders with a command line of their own, by the first part of a dataset's name; that of mmpsy serves all others.
-BUILDERS = {"hotline": "hotline", "daily_mood": "daily_mood", "affect_video": "affect_video"}
+BUILDERS = {
+    "affect_video": "data_builders.affect_video.cli",
+    "daily_mood": "data_builders.daily_mood.cli",
+    "hotline": "data_builders.hotline.cli",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -216,7 +220,7 @@ def _builder(dataset: str):
     """The command line of the builder of a dataset, `<builder>/<config>`."""
     import importlib
 
-    return importlib.import_module(f"data_builders.{BUILDERS.get(dataset.partition('/')[0], 'mmpsy')}.cli")
+    return importlib.import_module(BUILDERS.get(dataset.partition("/")[0], "data_builders.mmpsy.cli"))
 
 
 def _explain_flags(argv: list[str], error: Exception) -> str:

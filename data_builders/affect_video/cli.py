@@ -57,8 +57,10 @@ def build(
             f"{dataset}: --source=DIR (clips and table) belongs to affect_video/clips and affect_video/meld, and only "
             "to these"
         )
-    if window_seconds is not None and not 1 <= window_seconds <= 60:
-        raise InputError(f"window_seconds {window_seconds}: at least 1 and at most 60")
+    if window_seconds is not None and (not 1 <= window_seconds <= 60 or round(window_seconds, 1) != window_seconds):
+        raise InputError(
+            f"window_seconds {window_seconds}: must be 1 to 60, in tenths, as there are 10 frames a second"
+        )
     if split_file is not None and config_name == "meld":
         raise InputError(f"{dataset}: keeps the published division: leave the split file out")
     given = {

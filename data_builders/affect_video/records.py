@@ -1,7 +1,6 @@
 """A clip -> its record: windows of sound and faces side by side."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,8 @@ from mmpsy_jax.features.mel import Level, LogMel, MelSettings
 from mmpsy_jax.features.windows import Windows
 
 FRAMES_PER_SECOND = 10
-# Sound seldom ends with the picture, and log-mel frames are centred: a shorter rest begins no window (our choice).
-_SHORTEST_TAIL_S = 0.1
+# Sound seldom ends with the picture, and log-mel frames are centred: up to so many frames begin no window (our choice).
+_SHORTEST_REST = 3
 DTYPE = np.float16
 
 
@@ -103,8 +102,10 @@ def record(clip: Clip, content: Content, group: str, window_seconds: float) -> d
       group: name of the feature that holds the clip's group.
       window_seconds: of a window.
     """
-    heard = math.ceil((content.sound_s - _SHORTEST_TAIL_S) / window_seconds)
-    count = max(1, heard, math.ceil(content.frames / (window_seconds * FRAMES_PER_SECOND)))
+    entries = modalities(window_seconds)
+    shown, heard = entries["face"]["shape"][0], entries["audio"]["shape"][1]
+    sounding = 0 if content.sound is None else int(content.sound.lengths.sum()) - _SHORTEST_REST
+    count = max(1, -(-content.frames // shown), -(-sounding // heard))
     made: dict[str, Any] = {
         "participant": clip.name,
         group: clip.group,
@@ -115,16 +116,14 @@ def record(clip: Clip, content: Content, group: str, window_seconds: float) -> d
         "n_windows": count,
         "window_start_s": (window_seconds * np.arange(count)).astype(np.float32),
     }
-    for name, entry in modalities(window_seconds).items():
+    for name, entry in entries.items():
         values, lengths = np.zeros((count, *entry["shape"]), DTYPE), np.zeros(count, np.int32)
         if name == "audio":
             if content.sound is not None:
                 kept = min(count, len(content.sound.values))
                 values[:kept], lengths[:kept] = content.sound.values[:kept], content.sound.lengths[:kept]
         elif content.faces is not None:
-            steps = entry["shape"][0]
-            shown = content.faces[name][: count * steps] / 255.0
-            values.reshape(count * steps, -1)[: len(shown)] = shown
-            lengths[:] = np.clip(len(shown) - steps * np.arange(count), 0, steps)
+            values.reshape(count * shown, -1)[: content.frames] = content.faces[name] / 255.0
+            lengths[:] = np.clip(content.frames - shown * np.arange(count), 0, shown)
         made |= {f"has_{name}": bool(lengths.any()), name: values, f"{name}_length": lengths}
     return made

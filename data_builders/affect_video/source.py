@@ -36,7 +36,7 @@ MELD_EMOTIONS = {
     "sadness": "sad",
     "surprise": "surprise",
 }
-_MELD_COLUMNS = ("Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+_MELD_COLUMNS = ("Emotion", "Dialogue_ID", "Utterance_ID")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -185,8 +185,10 @@ def _optimum(optimum: Mapping[str, Any]) -> dict[str, Any]:
         by_label = {k: v for k, v in value.items() if isinstance(v, Mapping)} if isinstance(value, Mapping) else {}
         rows = [(k, m, v) for k, v in by_label.items() for m, v in v.items() if isinstance(v, Mapping)]
         if rows:
-            metrics = list(rows[0][2])
-            body = [[k, m, *(wording.number(c, values.get(c)) for c in metrics)] for k, m, values in rows]
+            metrics = list(dict.fromkeys(metric for *_, values in rows for metric in values))
+            body = [
+                [k, m, *(wording.number(c, values[c]) if c in values else "" for c in metrics)] for k, m, values in rows
+            ]
             tables.append(section(name, ["label", "from", *map(wording.label, metrics)], body))
         else:
             texts.append(f"{name}: {value}")

@@ -9,6 +9,7 @@ who speaks, and a group may mix persons who look alike.
 
 import dataclasses
 import functools
+import multiprocessing
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,6 +60,8 @@ def card() -> dict[str, Any]:
 def _cascade() -> Any:
     import cv2
 
+    if multiprocessing.parent_process() is not None:
+        cv2.setNumThreads(1)  # a worker among others, one for each core
     return cv2.CascadeClassifier(cv2.data.haarcascades + _CASCADE)
 
 

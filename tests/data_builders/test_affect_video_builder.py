@@ -3,10 +3,12 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import launch
 from data_builders.affect_video import cli, records, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
@@ -212,14 +214,30 @@ def test_arguments_that_cannot_be_are_refused(tmp_path):
         cli.build("affect_video/clips", tmp_path)
     with pytest.raises(InputError, match="--source"):
         cli.build("affect_video/demo", tmp_path, source=tmp_path)
-    with pytest.raises(InputError, match="window_seconds"):
-        cli.build("affect_video/demo", tmp_path, window_seconds=0.5)
+    for seconds in (0.5, 61, 1.25):
+        with pytest.raises(InputError, match="window_seconds"):
+            cli.build("affect_video/demo", tmp_path, window_seconds=seconds)
     with pytest.raises(InputError, match="at least 3"):
         cli.build("affect_video/demo", tmp_path, participants=2)
 
 
 def test_the_command_line_builds(clips, tmp_path, capsys):
     arguments = ["--dataset=affect_video/clips", f"--source={clips}", f"--data_dir={tmp_path}", "--workers=0"]
-    folder = cli.main_build([*arguments, f"--split_file={clips / 'split.csv'}"])
-    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    assert launch.main(["build", *arguments, f"--split_file={clips / 'split.csv'}"]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    assert folder == tmp_path / "affect_video" / "clips" / "1.0.0"
     assert json.loads((folder / "corpus.json").read_text())["participants"] == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_windows_hold_all_frames_and_no_crumbs_of_sound():
+    clip = source.Clip("a", "b", dict.fromkeys(source.LABELS, 0.0))
+    mel = records.log_mel(WINDOW)
+    for frames, samples, windows in ((10, 16000, 1), (11, 0, 2), (10, 17000, 1), (10, 20000, 2), (0, 40000, 3)):
+        sound = mel.extract_samples([[drawn_clips.speech(samples / 16000)]], np.float16) if samples else None
+        shown = np.arange(frames * 2304, dtype=np.uint32).reshape(frames, 2304) % 255 + 1
+        pictures = {"face": shown.astype(np.uint8), "any_face": shown.astype(np.uint8)} if frames else None
+        content = records.Content(sound, pictures, samples / 16000, frames)
+        made = records.record(clip, content, "speaker", WINDOW)
+        assert made["n_windows"] == windows and made["face_length"].sum() == frames
+        assert made["audio_length"].sum() >= (sound.lengths.sum() - 3 if samples else 0)
+        np.testing.assert_array_equal(np.rint(255 * made["face"].reshape(-1, 2304)[:frames].astype(float)), shown)
