@@ -21,7 +21,7 @@ NOTES = (
     "listener fills the picture.",
     "A face that is turned, covered, dark or badly cropped; a person or culture unlike those of the training clips.",
     "The networks themselves: a student of speech is a weak judge of the emotions that a teacher sees (Albanie et al. "
-    "2018, arXiv 1808.05561, call the signal very noisy), and both are wrong on many clips that are not unusual at all.",
+    "2018, arXiv 1808.05561, call the signal very noisy), and both are wrong about many clips that are not unusual.",
     "By construction about one in twenty segments of normal validation clips lies above the limit.",
     "No study at hand shows that such a gap goes with a disorder. The seed proposes to look at it; this page does "
     "nothing more.",

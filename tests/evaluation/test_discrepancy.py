@@ -145,6 +145,10 @@ def test_tables_and_page(clips, tmp_path):
 
     report = discrepancy.summary(tested, limits, resamples=50)
     assert (report["clips"], report["clips_with_both"], report["segments"]) == (9, 8, 16)
+    changes = [c.before.changes() for c in tested if c.before is not None]
+    assert report["changes_per_step"]["before"] == pytest.approx(np.mean(changes))
+    above = [(c.gap > limits[0]).mean() for c in tested if len(c.start_s)]
+    assert report["share_above"] == pytest.approx(np.mean(above))
     report |= {"synthetic": True, "trainings": 2, "optimum": {"population": 0.96, "test": 0.97}}
     page = discrepancy_page.render(report, clips, limits, emotions=NAMES, ratings=("valence", "arousal"))
     assert DISCLAIMER in page and "SYNTHETIC" in page and "0.970" in page and "acting" in page.lower()
