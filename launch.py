@@ -3,6 +3,7 @@
     python launch.py --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE ...]   train, evaluate, report
     python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR           build TFDS records
     python launch.py check --source=DIR                                                   what is in a source
+    python launch.py embed --input=SOURCE --encoder=HF_FOLDER --output=DIR                transcripts as embeddings
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
     python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
     python launch.py report --workdirs RUN --person-level                                 its predictions by person
@@ -10,6 +11,7 @@
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
     python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
     python launch.py discrepancy --workdir=RUN --input=RECORDS --output=DIR               where face and voice disagree
+    python launch.py adapt --workdir=RUN --input=RECORDS --output=DIR --days=7            layers of new people
     python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
 
@@ -18,7 +20,10 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "evaluate", "report", "ablate", "predict", "explain", "discrepancy", "export")
+VERBS = (
+    "train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "adapt", "discrepancy",
+    "export",
+)  # fmt: skip
 # Builders with a command line of their own, by the first part of a dataset's name; that of mmpsy serves all others.
 BUILDERS = {
     "affect_video": "data_builders.affect_video.cli",
@@ -61,10 +66,14 @@ def main(arguments: list[str]) -> int:
             return _report(rest)
         if verb == "predict":
             return _predict(rest)
+        if verb == "embed":
+            return _embed(rest)
         if verb == "explain":
             return _explain(rest)
         if verb == "discrepancy":
             return _discrepancy(rest)
+        if verb == "adapt":
+            return _adapt(rest)
         if verb == "export":
             return _export(rest)
         raise one_of("verb", verb, VERBS)
@@ -291,13 +300,41 @@ def _predict(arguments: list[str]) -> int:
     parser.add_argument("--input", required=True, help="folder or file of interviews, or a folder of built records")
     parser.add_argument("--output", required=True, help="csv to write")
     parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
+    parser.add_argument("--encoder", default=None, help="folder of the network that embeds transcripts")
     parser.add_argument("--no-abstain", action="store_true", help="a number also where there is a reason against it")
     options = parser.parse_args(arguments)
     names = options.modalities.split(",") if options.modalities else None
-    failures = predict(options.workdir, options.input, options.output, modalities=names, abstain=not options.no_abstain)
+    more = {"modalities": names, "encoder": options.encoder, "abstain": not options.no_abstain}
+    failures = predict(options.workdir, options.input, options.output, **more)
+    _list(failures)
+    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+    return 3 if failures else 0
+
+
+def _list(failures) -> None:
     for one in failures:
         print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
-    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+
+
+def _embed(arguments: list[str]) -> int:
+    import argparse
+
+    from mmpsy_jax.inference.embed import DTYPES, PRECISIONS, embed
+
+    parser = argparse.ArgumentParser(prog="launch.py embed", description="Transcripts to token embeddings.")
+    parser.add_argument("--input", required=True, help="manifest, wav_select.json, or other file or folder of texts")
+    parser.add_argument("--encoder", required=True, help="Hugging Face folder of a BERT or RoBERTa")
+    parser.add_argument("--output", required=True, help="folder to fill; one left half-done is completed")
+    parser.add_argument("--whole", action="store_true", help="all tokens, not the first 512 alone")
+    parser.add_argument("--layers", type=int, nargs="+", help="hidden states to average; default: the last")
+    parser.add_argument("--dtype", default="float16", choices=DTYPES, help="of the stored states")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the computation")
+    parser.add_argument("--batch_size", type=int, default=16)
+    options = vars(parser.parse_args(arguments))
+    given, encoder, output = (options.pop(name) for name in ("input", "encoder", "output"))
+    failures = embed(given, encoder, output, **options)
+    _list(failures)
+    print(output)
     return 3 if failures else 0
 
 
@@ -314,6 +351,7 @@ def _explain(arguments: list[str]) -> int:
     parser.add_argument("--participant", default=None, help="id; needed where the input holds several")
     parser.add_argument("--task", default=None, help="default: the first task of the run")
     parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
+    parser.add_argument("--encoder", default=None, help="folder of the network that embeds transcripts")
     parser.add_argument("--show_text", action="store_true", help="the page shows the words of the transcript")
     options = parser.parse_args(arguments)
     explain(
@@ -323,6 +361,7 @@ def _explain(arguments: list[str]) -> int:
         participant=options.participant,
         task=options.task,
         modalities=options.modalities.split(",") if options.modalities else None,
+        encoder=options.encoder,
         show_text=options.show_text,
     )
     print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
@@ -344,6 +383,29 @@ def _discrepancy(arguments: list[str]) -> int:
     if found := report["mismatch"].get("gap"):
         print(f"AUROC of planted disagreements: {found['value']:.3f}")
     print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    return 0
+
+
+def _adapt(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.errors import InputError
+    from mmpsy_jax.inference.adapt import adapt, summary
+
+    parser = argparse.ArgumentParser(prog="launch.py adapt", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run of a macro_micro config, without folds")
+    parser.add_argument("--input", required=True, help="folder of built records of days")
+    parser.add_argument("--output", required=True, help="folder for predictions and adaptation.json")
+    parser.add_argument("--days", required=True, help="rated days of each person to adapt to; several with commas")
+    parser.add_argument("--split", default="test", help="of the records; all for everybody; default: test")
+    options = parser.parse_args(arguments)
+    try:
+        days = [int(text) for text in options.days.split(",")]
+    except ValueError as error:
+        raise InputError(f"--days={options.days}: give whole numbers with commas, for example 3,7") from error
+    print(summary(adapt(options.workdir, options.input, options.output, days=days, split=options.split)))
+    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
     return 0
 
 

@@ -49,7 +49,7 @@ def get_config(rule: str = "by_time"):
         }
     )
     config.objective.update({"weighting": "druw", "ccc": 1.0})
-    config.optimizer.update({"learning_rate": 3e-3, "weight_decay": 1.0})
+    config.optimizer.update({"learning_rate": 3e-3, "weight_decay": 0.3})
     config.total = "40 epochs"
     config.evaluation.near_duplicates = False  # there are neither transcripts nor recordings
     return config.lock()

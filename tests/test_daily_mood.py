@@ -22,6 +22,10 @@ def test_a_run_names_its_splits_and_leaves_a_model(tmp_path):
         "the records are divided by time within each person: the first days train, the last ones test; every person is "
         "in every split."
     ]
+    codes = {one["code"] for one in report["flags"]}
+    assert report["within_clusters"] and not codes & {"participant_in_two_splits", "threshold_on_test"}
+    together = report["together"]["test"]
+    assert (together["n_tasks"], together["n_clusters"], together["n_participants"]) == (9, 12, 24)
     _, state = final_state(tmp_path / "run")
     assert len({*state["['params']['objective']['sigma']"].tolist()}) == 9 and state["['weighting']['previous']"].all()
     level = state["['params']['network']['micro_level']"]

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType
 
 import launch
-from data_builders.hotline import cli
+from data_builders.hotline import cli, demo
 from data_builders.hotline.source import EMOTIONS
 from mmpsy_jax import models
 from mmpsy_jax.data import splits
@@ -110,6 +110,20 @@ def test_a_finished_run_predicts_built_records(finished, calls, tmp_path):
         again = {row["participant_id"]: row for row in csv.DictReader(file) if row["task"] == EMOTIONS[0]}
     wanted = [float(again[name]["y_prob"]) for name in made.participant_id]
     np.testing.assert_allclose(made.y_prob, wanted, atol=1e-5)
+
+
+def test_a_folder_of_recordings_gives_what_their_records_give(finished, calls, tmp_path):
+    workdir, _ = finished
+    demo.write_source(tmp_path, 10, seconds=(0.3, 0.5))
+    (tmp_path / "original_audio_data/caller_0/empty.wav").write_bytes(b"")
+    (failure,) = predict(workdir, tmp_path / "original_audio_data", tmp_path / "heard.csv")
+    assert failure.what == "caller_0/empty"
+    predict(workdir, calls, tmp_path / "read.csv")
+    tables = []
+    for name in ("heard.csv", "read.csv"):
+        with (tmp_path / name).open(newline="") as file:
+            tables.append({(row["participant_id"], row["task"]): float(row["y_prob"]) for row in csv.DictReader(file)})
+    assert len(tables[0]) == 10 * 12 * 2 and tables[0] == pytest.approx(tables[1], abs=1e-5)
 
 
 def test_folds_share_no_caller(calls):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_builders.mmpsy import csv_table
+from mmpsy_jax.csv_rows import read_table, whole
 from mmpsy_jax.errors import InputError, one_of
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -65,7 +65,7 @@ def read_clips(folder: Path) -> list[Clip]:
       InputError: no table, a missing or unknown column, a cell that is not what its column holds, a clip twice.
     """
     path = folder / TABLE
-    header, rows = csv_table.read(path, REQUIRED)
+    header, rows = read_table(path, REQUIRED)
     for name in header:
         if name not in (*REQUIRED, *OPTIONAL):
             raise one_of(f"column of {path}", name, (*REQUIRED, *OPTIONAL))
@@ -95,11 +95,9 @@ def read_meld(folder: Path) -> list[Clip]:
     made = {}
     for published, (split, clips) in MELD_SPLITS.items():
         path = folder / f"{published}_sent_emo.csv"
-        _, rows = csv_table.read(path, _MELD_COLUMNS)
+        _, rows = read_table(path, _MELD_COLUMNS)
         for line, row in rows:
-            dialogue, utterance = (
-                csv_table.whole(path, line, name, row[name]) for name in ("Dialogue_ID", "Utterance_ID")
-            )
+            dialogue, utterance = (whole(path, line, name, row[name]) for name in ("Dialogue_ID", "Utterance_ID"))
             name = f"{published}/dia{dialogue}_utt{utterance}"
             if name in made:
                 raise InputError(f"{path}: line {line}: dia{dialogue}_utt{utterance} is there twice: keep one row")

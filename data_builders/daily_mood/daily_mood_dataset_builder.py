@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.daily_mood import demo, divide, source
 from data_builders.daily_mood.source import COLUMNS, LABELS, Day
-from data_builders.mmpsy import local, splits
+from data_builders.mmpsy import card, local, splits
 from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
@@ -101,7 +101,9 @@ class Builder(local.LocalBuilder):
                     f"{config.persons} and {dict(config.sizes)}: build with `launch.py build`, which reads them"
                 )
             super()._download_and_prepare(dl_manager, download_config)
-            write_json(Path(self.data_path) / CORPUS_FILE, self._card(truth))
+            corpus = self._card(truth)
+            write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+            card.write_card(self.data_path, corpus)
 
     def _shard_iterators_per_split(self, dl_manager):
         config, days = self.builder_config, self._table.days
@@ -118,7 +120,7 @@ class Builder(local.LocalBuilder):
 
     def _card(self, truth: Mapping[str, Any] | None) -> dict[str, Any]:
         config, of_split = self.builder_config, list(self._split_of.values())
-        card = {
+        made = {
             "format": FORMAT,
             "dataset": self.name,
             "config": config.name,
@@ -127,6 +129,8 @@ class Builder(local.LocalBuilder):
             "source": config.source or "",
             "source_sha256": self._table.sha256,
             "labels": list(LABELS),
+            "group": GROUP,
+            "within_groups": config.rule == "by_time",
             "split_rule": divide.RULES[config.rule],
             "modalities": modalities(config),
             "window_seconds": SECONDS_PER_DAY,
@@ -134,18 +138,17 @@ class Builder(local.LocalBuilder):
             "skipped": [],
             "options": config.options(),
         }
-        if config.rule == "by_person":
-            card["group"] = GROUP
         if truth is not None:
             tested = [name for name, split in self._split_of.items() if split == "test"]
-            card["optimum"] = demo.optimum(truth, tested, config.seed)
-        return card
+            made["optimum"] = demo.optimum(truth, tested, config.seed)
+        return made
 
 
 def modalities(config: DailyMoodConfig) -> dict[str, dict[str, Any]]:
     """The entry of `corpus.json`."""
     made: dict[str, dict[str, Any]] = {
-        name: {"kind": "features", "shape": [1, config.sizes[name]], "time_axis": 0} for name in COLUMNS
+        name: {"kind": "features", "shape": [1, config.sizes[name]], "time_axis": 0, "dtype": "float32"}
+        for name in COLUMNS
     }
     return made | {PERSON: {"kind": "ids", "shape": [1, 2], "time_axis": 0, "vocabulary": config.persons + 1}}
 

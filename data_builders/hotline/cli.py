@@ -19,6 +19,7 @@ def build(
     *,
     source: str | os.PathLike | None = None,
     split_file: str | os.PathLike | None = None,
+    skip_bad: bool = False,
     window_seconds: float | None = None,
     participants: int | None = None,
     seed: int | None = None,
@@ -32,6 +33,7 @@ def build(
       data_dir: root; the dataset goes to `data_dir/hotline/<config>/<version>`.
       source: folder of the tables (`source.py`); not for the demo.
       split_file: CSV `participant,split`, one line per caller; by default the split follows from a hash of the caller.
+      skip_bad: leave out segments whose recording cannot be used, listed in `corpus.json`, instead of failing.
       window_seconds: longer segments become several windows.
       participants, seed, seconds: of the demo: callers, seed, shortest and longest segment.
       overwrite: build again and replace what is there, once the new dataset is whole.
@@ -49,17 +51,17 @@ def build(
         raise one_of("dataset", dataset, [f"{DATASET}/{config}" for config in lib.CONFIGS])
     if (config_name == "demo") == (source is not None):
         raise InputError(f"{dataset}: --source=DIR (tables and wav files) belongs to hotline/calls, and only to it")
-    if window_seconds is not None and not 0 < window_seconds <= 30:
-        raise InputError(f"window_seconds {window_seconds}: more than 0 and at most 30, which is what Whisper hears")
     given = {
         "source": None if source is None else os.path.abspath(source),
         "split_file": None if split_file is None else os.path.abspath(split_file),
+        "skip_bad": skip_bad,
         "window_seconds": window_seconds,
         "callers": participants,
         "seed": seed,
         "seconds": seconds,
     }
     config = dataclasses.replace(lib.CONFIGS[config_name], **{k: v for k, v in given.items() if v is not None})
+    _ = config.extractor  # refuses windows that cannot be
     folder = Path(data_dir).absolute() / DATASET / config_name / str(lib.Builder.VERSION)
     with place.exclusive(folder):
         if folder.exists() and not overwrite:
@@ -89,6 +91,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--data_dir", default="data", help="root of all datasets")
     parser.add_argument("--source", help="folder of <caller>.csv and original_audio_data/")
     parser.add_argument("--split_file", help="CSV participant,split, one line per caller; default: by a hash")
+    parser.add_argument("--skip_bad", action="store_true", help="leave out segments that cannot be read")
     parser.add_argument("--window_seconds", type=float, help="longer segments become several windows (default 10)")
     parser.add_argument("--participants", type=int, help="demo only: how many callers")
     parser.add_argument("--seed", type=int, help="demo only")

@@ -14,11 +14,12 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from data_builders.hotline.source import AUDIO_FOLDER, CALLER_ROLE, EMOTIONS, NEGATIVE, SAMPLE_RATE
+from data_builders.hotline.source import AUDIO_FOLDER, CALLER_ROLE, EMOTIONS, NEGATIVE
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_atomically
 
 CALLERS, SEGMENTS = 24, 12
+SAMPLE_RATE = 16_000
 SECONDS = (1.0, 3.0)
 _OPERATOR_ROLE = 0
 _LOWEST_TONE, _STEP = 400.0, 1.22  # Hz, ratio of neighbouring tones

@@ -3,22 +3,29 @@
 A record is one segment; its feature `caller` names the group that stays together in splits and folds.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import tensorflow_datasets as tfds
 
 from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
-from data_builders.hotline.source import LABELS, SAMPLE_RATE, Segment
-from data_builders.mmpsy import local, splits
+from data_builders.hotline.source import LABELS, Segment
+from data_builders.mmpsy import card, local, splits
 from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import interview
+from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.files import write_json
 
 GROUP = "caller"
@@ -35,6 +42,7 @@ class HotlineConfig(tfds.core.BuilderConfig):
       window_seconds: longer segments become several windows.
       fractions: shares of callers in train, validation and test.
       split_file: CSV `participant,split` instead, whose participants are callers.
+      skip_bad: leave out segments whose recording cannot be used, listed in `corpus.json`.
       callers, seed: of the demo.
       seconds: shortest and longest segment of the demo.
     """
@@ -43,14 +51,15 @@ class HotlineConfig(tfds.core.BuilderConfig):
     window_seconds: float = 10.0
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
+    skip_bad: bool = False
     callers: int = demo.CALLERS
     seed: int = 0
     seconds: tuple[float, float] = demo.SECONDS
 
     @property
-    def window_samples(self) -> int:
-        """Samples of a window."""
-        return round(self.window_seconds * SAMPLE_RATE)
+    def extractor(self) -> Waveform:
+        """What makes windows of segments."""
+        return Waveform(WaveformSettings(window_seconds=self.window_seconds))
 
     def options(self) -> dict[str, Any]:
         """What decides the content of the records beside the source; kept in `corpus.json`."""
@@ -58,6 +67,7 @@ class HotlineConfig(tfds.core.BuilderConfig):
             "window_seconds": self.window_seconds,
             "fractions": None if self.split_file else list(self.fractions),
             "splits": splits.read_split_file(self.split_file) if self.split_file else None,
+            "skip_bad": self.skip_bad,
         }
         if self.name == "demo":
             kept |= {"callers": self.callers, "seed": self.seed, "seconds": list(self.seconds)}
@@ -87,7 +97,7 @@ class Builder(local.LocalBuilder):
     BUILDER_CONFIGS: Sequence[HotlineConfig] = list(CONFIGS.values())
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = local.record_features(LABELS, modalities(self.builder_config), dtype=np.int16, group=GROUP)
+        features = local.record_features(LABELS, modalities(self.builder_config), dtype=np.float16, group=GROUP)
         return local.LocalInfo(
             builder=self,
             description="Turns of hotline callers with emotion labels.",
@@ -104,8 +114,11 @@ class Builder(local.LocalBuilder):
                     self._folder, self.builder_config.callers, self.builder_config.seed, self.builder_config.seconds
                 )
             self._calls = source_lib.read_calls(self._folder)
+            self._skipped, self._notes = [], []
             super()._download_and_prepare(dl_manager, download_config)
-            write_json(Path(self.data_path) / CORPUS_FILE, self._card())
+            corpus = self._card()
+            write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+            card.write_card(self.data_path, corpus)
 
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config
@@ -119,7 +132,18 @@ class Builder(local.LocalBuilder):
 
     def _records(self, segments: Sequence[Segment]) -> Iterator[tuple[str, dict[str, Any]]]:
         for segment in segments:
-            yield segment.name, record(segment, self._starts(segment.caller)[segment.index], self.builder_config)
+            try:
+                made, notes = record(segment, self._starts(segment.caller)[segment.index], self.builder_config)
+            except InputError as error:
+                if not self.builder_config.skip_bad:
+                    raise
+                self._skipped.append({"participant": segment.name, "reason": self._without_folder(str(error))})
+                continue
+            self._notes += [{"participant": segment.name, "note": self._without_folder(note)} for note in notes]
+            yield segment.name, made
+
+    def _without_folder(self, message: str) -> str:
+        return message.replace(f"{self._folder}{os.sep}", "")
 
     @functools.cache  # noqa: B019  a builder lives as long as a build
     def _starts(self, caller: str) -> dict[int, float]:
@@ -128,13 +152,15 @@ class Builder(local.LocalBuilder):
         for segment in self._calls[caller]:
             starts[segment.index] = clock if segment.start_s is None else segment.start_s
             if segment.start_s is None:
-                clock += len(source_lib.read_samples(segment.wav)) / SAMPLE_RATE
+                with contextlib.suppress(OSError, RuntimeError):  # said when the segment is read
+                    clock += soundfile.info(segment.wav).duration
         return starts
 
     def _card(self) -> dict[str, Any]:
         config, counts = self.builder_config, dict.fromkeys(splits.SPLITS, 0)
+        skipped = {one["participant"] for one in self._skipped}
         for caller, call in self._calls.items():
-            counts[self._split_of[caller]] += len(call)
+            counts[self._split_of[caller]] += sum(segment.name not in skipped for segment in call)
         return {
             "format": FORMAT,
             "dataset": self.name,
@@ -148,14 +174,15 @@ class Builder(local.LocalBuilder):
             "modalities": modalities(config),
             "window_seconds": config.window_seconds,
             "participants": counts,
-            "skipped": [],
+            "skipped": self._skipped,
+            "notes": self._notes,
             "options": config.options(),
         }
 
 
 def modalities(config: HotlineConfig) -> dict[str, dict[str, Any]]:
     """The entry of `corpus.json`."""
-    return {"audio": {"kind": "features", "shape": [config.window_samples, 1], "time_axis": 0}}
+    return {"audio": config.extractor.card()}
 
 
 def digest(calls: Mapping[str, Sequence[Segment]]) -> str:
@@ -167,25 +194,21 @@ def digest(calls: Mapping[str, Sequence[Segment]]) -> str:
     return made.hexdigest()
 
 
-def record(segment: Segment, start_s: float, config: HotlineConfig) -> dict[str, Any]:
-    """The record of a segment (docs/architecture.md, "A record").
+def record(segment: Segment, start_s: float, config: HotlineConfig) -> tuple[dict[str, Any], list[str]]:
+    """The record of a segment (docs/architecture.md, "A record"), and notes about what is odd but no error.
 
     Raises:
-      InputError: its recording cannot be read.
+      InputError: its recording cannot be used.
     """
-    samples, size = source_lib.read_samples(segment.wav), config.window_samples
-    windows = -(-len(samples) // size)
-    starts = size * np.arange(windows)
+    extractors = {"audio": config.extractor}
+    dtypes = {name: interview.dtype_of(one.card(), None) for name, one in extractors.items()}
+    made, notes = interview.record([segment.wav], Transcript(), extractors, dtypes)
     return {
         "participant": segment.name,
         GROUP: segment.caller,
         **segment.labels,
         "n_answers": 1,
         "n_characters": 0,
-        "duration_s": len(samples) / SAMPLE_RATE,
-        "n_windows": windows,
-        "window_start_s": (start_s + starts / SAMPLE_RATE).astype(np.float32),
-        "has_audio": True,
-        "audio": np.pad(samples, (0, windows * size - len(samples))).reshape(windows, size, 1),
-        "audio_length": np.minimum(len(samples) - starts, size).astype(np.int32),
-    }
+        **made,
+        "window_start_s": np.float32(start_s) + made["window_start_s"],
+    }, notes

@@ -11,17 +11,11 @@ a segment is negative where any emotion is, our choice) and `start_s`, the start
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-import soundfile
-import soxr
-from jaxtyping import Int16
-
-from data_builders.mmpsy import csv_table
+from mmpsy_jax.csv_rows import read_table, whole
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.table import natural_key
 
 AUDIO_FOLDER = "original_audio_data"
-SAMPLE_RATE = 16_000
 CALLER_ROLE = 1
 # In the order of the published heads.
 EMOTIONS = (
@@ -81,15 +75,15 @@ def read_calls(folder: Path) -> dict[str, list[Segment]]:
 
 
 def _read_call(path: Path) -> list[Segment]:
-    header, rows = csv_table.read(path, REQUIRED)
+    header, rows = read_table(path, REQUIRED)
     for name in header:
         if name not in (*REQUIRED, *OPTIONAL):
             raise one_of(f"column of {path}", name, (*REQUIRED, *OPTIONAL))
     made: dict[int, Segment] = {}
     for line, row in rows:
-        if csv_table.whole(path, line, "role", row["role"]) != CALLER_ROLE:
+        if whole(path, line, "role", row["role"]) != CALLER_ROLE:
             continue
-        index = csv_table.whole(path, line, "index", row["index"])
+        index = whole(path, line, "index", row["index"])
         if index in made:
             raise InputError(f"{path}: line {line}: index {index} is there twice: keep one row per segment")
         labels = {name: _flag(path, line, name, row[name]) for name in EMOTIONS}
@@ -118,21 +112,3 @@ def _seconds(path: Path, line: int, text: str) -> float:
     if not 0 <= value < float("inf"):
         raise InputError(f"{path}: line {line}: start_s must be seconds, 0 or more: mend the cell")
     return value
-
-
-def read_samples(path: Path) -> Int16[np.ndarray, " n"]:
-    """A recording as 16-bit samples at 16 kHz; channels are averaged.
-
-    Raises:
-      InputError: no recording, an empty one, or one with samples that are not finite.
-    """
-    try:
-        values, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:  # what soundfile makes of a damaged file
-        raise InputError(f"{path}: cannot be read as a recording: give a wav file") from error
-    if not len(values) or not np.isfinite(values).all():
-        raise InputError(f"{path}: is empty or holds samples that are not finite: export the recording again")
-    mono = values.mean(axis=1)
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)

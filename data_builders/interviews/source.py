@@ -174,9 +174,7 @@ class InterviewSource:
     def n_windows(self, participants: Iterable[str] | None = None) -> int:
         """About how many windows these (default: all) participants have, from the headers of the recordings alone."""
         audio = self.extractors.get("audio")
-        seconds = (
-            self.window_seconds if audio is None else audio.settings.step_frames / audio.settings.frames_per_second
-        )
+        seconds = self.window_seconds if audio is None else audio.settings.step_seconds
         lengths = (_seconds(self._entry[p]) for p in (self.participants if participants is None else participants))
         return sum(1 + int(length / seconds) for length in lengths)
 
@@ -210,8 +208,8 @@ class InterviewSource:
         try:
             words = entry.words()
             recordings = entry.recordings()
-            dtypes = {"audio": np.dtype(self.spec.dtype), "text": np.dtype(np.int32)}
-            sound = self._sound(recordings) if recordings else None
+            dtypes = {name: interview.dtype_of(entry, self.spec.dtype) for name, entry in self.modalities.items()}
+            sound = self._sound(recordings, dtypes["audio"]) if recordings else None
             features, notes = interview.record(recordings, words, self.extractors, dtypes, sound)
         except InputError as error:
             raise InputError(self._without_names(str(error), entry, recordings)) from error
@@ -234,12 +232,12 @@ class InterviewSource:
             message = message.replace(str(path), name) if path else message
         return message
 
-    def _sound(self, recordings: Sequence[Path]) -> Windows:
+    def _sound(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
         """Windows of recordings, extracted now or before."""
-        audio, dtype = self.extractors["audio"], np.dtype(self.spec.dtype)
+        audio = self.extractors["audio"]
         if not self.spec.kept:
             return audio.extract(recordings, dtype)
-        key = {"extraction": _EXTRACTION, "dtype": self.spec.dtype, **audio.card()["extractor"]}
+        key = {"extraction": _EXTRACTION, "dtype": str(dtype), **audio.card()["extractor"]}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
         for path in recordings:
             digest.update(_file_sha256(path))

@@ -149,12 +149,14 @@ def record_features(corpus: Mapping[str, Any]) -> dict[str, Feature]:
         "n_windows": Feature("int32", (), "number of windows, W"),
         "window_start_s": Feature("float32", (None,), "start of each window in seconds"),
     }
+    if corpus.get("group"):
+        features[corpus["group"]] = Feature("text", (), "who belongs together: stays in one piece when resampled")
     for label in corpus["labels"]:
         dtype = corpus.get("label_dtype", "int32")
         missing = "-1" if dtype == "int32" else "NaN"
         features[label] = Feature(dtype, (), f"total score of the questionnaire, or rating; {missing} where missing")
     for name, modality in corpus["modalities"].items():
-        dtype = "int32" if modality["kind"] == "ids" else options.get("dtype", "float16")
+        dtype = "int32" if modality["kind"] == "ids" else modality.get("dtype") or options.get("dtype", "float16")
         features[f"has_{name}"] = Feature("bool", (), f"whether the participant has {name}")
         features[name] = Feature(dtype, (None, *modality["shape"]), "windows, zero-padded")
         features[f"{name}_length"] = Feature("int32", (None,), "valid steps of each window; 0 where it is absent")
@@ -199,7 +201,7 @@ def render(corpus: Mapping[str, Any], features: Mapping[str, Feature]) -> str:
 
 def _header(said: Mapping[str, Any], total: int) -> str:
     size = "n<1K" if total < 1000 else "1K<n<10K" if total < 10_000 else "10K<n<100K"
-    tags = ["speech", "interviews", *(["phq-9", "gad-7"] if said["license"] else []), "tfds"]
+    tags = ["speech", *(["interviews", "phq-9", "gad-7"] if said["license"] else []), "tfds"]
     tags += ["synthetic"] * said["synthetic"]
     known = f"license: {said['license'].lower()}\nlanguage:\n- {said['language']}\n" if said["license"] else ""
     return (
@@ -244,18 +246,17 @@ def _quality(corpus: Mapping[str, Any]) -> str:
 
 def _optimum(optimum: Mapping[str, Any]) -> str:
     where = "test" if "test" in optimum else "population"
-    rows = []
-    for scale, modalities in optimum[where].items():
-        if isinstance(modalities, Mapping):
-            rows += [
-                f"| {scale} | {modality} | {values['auroc']:.3f} | {values['auprc']:.3f} | {values['ccc']:.3f} "
-                f"| {values['mae']:.2f} |"
-                for modality, values in modalities.items()
-            ]
+    by_scale = {scale: known for scale, known in optimum[where].items() if isinstance(known, Mapping)}
+    names = list(next(iter(next(iter(by_scale.values())).values())))
+    rows = [
+        f"| {scale} | {who} | " + " | ".join(f"{values[name]:.3f}" for name in names) + " |"
+        for scale, known in by_scale.items()
+        for who, values in known.items()
+    ]
+    said = f"AUROC and AUPRC of score >= {optimum['cutoff']}.\n\n" if "cutoff" in optimum else ""
     return (
-        f"## Best possible results ({where})\n\n{optimum['how']}\n\n"
-        f"AUROC and AUPRC of score >= {optimum['cutoff']}:\n\n"
-        "| scale | from | AUROC | AUPRC | CCC | MAE |\n|---|---|---|---|---|---|\n" + "\n".join(rows)
+        f"## Best possible results ({where})\n\n{optimum['how']}\n\n{said}"
+        f"| scale | from | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}\n" + "\n".join(rows)
     )
 
 

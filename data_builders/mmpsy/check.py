@@ -25,6 +25,7 @@ BAND_NAMES = {
 CUTOFFS = {"phq9": (5, 10, 15, 20), "gad7": (5, 10, 15)}
 
 Report = dict[str, Any]
+LISTED = 20  # problems on a terminal
 
 
 def check(source: str | os.PathLike, *, deep: bool = False) -> Report:
@@ -52,7 +53,8 @@ def check(source: str | os.PathLike, *, deep: bool = False) -> Report:
     return report
 
 
-def _summary(values: Sequence[float]) -> dict[str, float]:
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Least, median and most of some numbers; zeros where there is none."""
     quantiles = np.quantile(np.asarray(values, np.float64), (0, 0.5, 1)) if len(values) else (0, 0, 0)
     return {name: round(float(value), 2) for name, value in zip(("least", "median", "most"), quantiles, strict=True)}
 
@@ -66,9 +68,9 @@ def _describe_table(interviews: Sequence[table_lib.Interview]) -> Report:
         "answers": {
             "total": len(answers),
             "empty": sum(not answer.strip() for answer in answers),
-            "per_participant": _summary([len(i.answers) for i in interviews]),
+            "per_participant": summary([len(i.answers) for i in interviews]),
         },
-        "characters": _summary([sum(map(len, i.answers)) for i in interviews]),
+        "characters": summary([sum(map(len, i.answers)) for i in interviews]),
         "transcripts": {
             "empty": transcripts.pop("", 0),
             "shared_by_several": sum(count > 1 for count in transcripts.values()),
@@ -91,7 +93,7 @@ def _describe_label(label: str, interviews: Sequence[table_lib.Interview]) -> Re
         disagree += level.casefold() != names[int(np.digitize(score, BANDS[label]))].casefold()
     return {
         "missing": len(interviews) - len(scores),
-        "scores": _summary(scores),
+        "scores": summary(scores),
         "at_least": {
             str(cutoff): {"count": int((scores >= cutoff).sum()), "share": round(float((scores >= cutoff).mean()), 4)}
             for cutoff in CUTOFFS[label]
@@ -149,8 +151,8 @@ def _describe_features(source: source_lib.Source) -> tuple[Report, list[str]]:
         "place": source.arrays.name,
         "participants_without": len(source.without_windows),
         "not_in_table": len(set(index) - table),
-        "windows": {"total": sum(counts), "per_participant": _summary(counts)},
-        "duration_s": _summary(durations) | {"hours": round(sum(durations) / 3600, 2)},
+        "windows": {"total": sum(counts), "per_participant": summary(counts)},
+        "duration_s": summary(durations) | {"hours": round(sum(durations) / 3600, 2)},
         "modalities": modalities,
     }
     return report, _unique(problems)
@@ -192,12 +194,12 @@ def render(report: Report) -> str:
     lines = [
         f"table         {report['table']}",
         f"participants  {report['participants']:,}",
-        f"answers       {answers['total']:,}, {_range(answers['per_participant'])} each; {answers['empty']} empty",
-        f"characters    {_range(report['characters'])} per participant",
+        f"answers       {answers['total']:,}, {spread(answers['per_participant'])} each; {answers['empty']} empty",
+        f"characters    {spread(report['characters'])} per participant",
         f"transcripts   {transcripts['empty']} empty, {transcripts['shared_by_several']} said by several people",
     ]
     for label, entry in report["labels"].items():
-        lines.append(f"{label:<13} scores {_range(entry['scores'])}; {entry['missing']} missing")
+        lines.append(f"{label:<13} scores {spread(entry['scores'])}; {entry['missing']} missing")
         for cutoff, at_least in entry["at_least"].items():
             lines.append(f"              >= {cutoff:<3} {at_least['count']:>6,}  {at_least['share']:.1%}")
         ranges = ", ".join(f"{level} {low}-{high}" for level, (low, high) in entry["levels"]["ranges"].items())
@@ -207,15 +209,20 @@ def render(report: Report) -> str:
         )
     lines.append(f"correlation   {report['correlation']} between the scales")
     lines += _render_features(report["features"])
-    lines.append(f"problems      {len(report['problems'])}")
-    lines += [f"  - {problem}" for problem in report["problems"][:20]]
-    if len(report["problems"]) > 20:
-        lines.append(f"  ... and {len(report['problems']) - 20} more (all with --json)")
-    return "\n".join(lines)
+    return "\n".join(lines + list_problems(report["problems"]))
 
 
-def _range(summary: dict[str, float]) -> str:
-    return f"{summary['least']:g} to {summary['most']:g} (median {summary['median']:g})"
+def list_problems(problems: Sequence[str]) -> list[str]:
+    """Lines that say what would stop a build, the first of it word for word."""
+    lines = [f"problems      {len(problems)}", *(f"  - {problem}" for problem in problems[:LISTED])]
+    if len(problems) > LISTED:
+        lines.append(f"  ... and {len(problems) - LISTED} more (all with --json)")
+    return lines
+
+
+def spread(found: dict[str, float]) -> str:
+    """A `summary` in words."""
+    return f"{found['least']:g} to {found['most']:g} (median {found['median']:g})"
 
 
 def _render_features(features: Report | None) -> list[str]:
@@ -226,8 +233,8 @@ def _render_features(features: Report | None) -> list[str]:
         f"features      {features['place']}",
         f"              {features['participants_without']} of the table have none, {features['not_in_table']} are not "
         "in the table",
-        f"windows       {windows['total']:,}, {_range(windows['per_participant'])} each",
-        f"sound         {duration['hours']:g} hours, {_range(duration)} s per participant",
+        f"windows       {windows['total']:,}, {spread(windows['per_participant'])} each",
+        f"sound         {duration['hours']:g} hours, {spread(duration)} s per participant",
     ]
     for modality, entry in features["modalities"].items():
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in (entry["types"] | entry["shapes"]).items())

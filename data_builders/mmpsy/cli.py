@@ -262,15 +262,19 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
       argv: arguments after the verb.
 
     Returns:
-      the report of `check.check`.
+      the report of `check.check`, of this builder or of interviews.
     """
+    from data_builders.interviews import check as interviews_check
     from data_builders.mmpsy import check
+    from mmpsy_jax.features import manifest
 
     parser = argparse.ArgumentParser(prog="launch.py check", description="Look at a source before building it.")
-    parser.add_argument("--source", required=True, help="folder with wav_select.json")
+    parser.add_argument("--source", required=True, help="folder with wav_select.json, or a manifest")
     parser.add_argument("--deep", action="store_true", help="read every window as the build would")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args(argv)
-    report = check.check(arguments.source, deep=arguments.deep)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else check.render(report))
+    source = Path(arguments.source)
+    lib = interviews_check if source.is_file() and manifest.is_manifest(source) else check
+    report = lib.check(source, deep=arguments.deep)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else lib.render(report))
     return report

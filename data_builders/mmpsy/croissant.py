@@ -24,7 +24,7 @@ class Feature:
     """One feature of the records.
 
     Attributes:
-      dtype: "text", "bool", "int32", "float16" or "float32".
+      dtype: "text", "bool", "int16", "int32", "float16" or "float32".
       shape: None is the ragged number of windows.
       meaning: a phrase for people.
     """
@@ -60,6 +60,7 @@ def describe(
     types = {
         "bool": mlc.DataType.BOOL,
         "text": mlc.DataType.TEXT,
+        "int16": mlc.DataType.INT16,
         "int32": mlc.DataType.INT32,
         "float16": mlc.DataType.FLOAT16,
         "float32": mlc.DataType.FLOAT32,
@@ -152,8 +153,9 @@ def _responsible(
         "data_limitations": list(about["caveats"]),
         "data_collection": " ".join(about["provenance"]),
         "data_manipulation_protocol": (
-            "Windows stored as they are in the source except for a cast of the float type; splits by a hash of the "
-            f"participant id or a split file; {len(corpus['skipped'])} participants left out for damaged files."
+            "Windows stored as they are in the source except for a cast of the float type; splits "
+            f"{corpus.get('split_rule', 'by a hash of the participant id or a split file')}; "
+            f"{len(corpus['skipped'])} participants left out for damaged files."
         ),
     }
     if about["synthetic"]:

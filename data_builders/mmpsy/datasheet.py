@@ -60,10 +60,24 @@ def _contents(corpus: Corpus) -> str:
 
 
 def _labels(corpus: Corpus) -> str:
-    return f"Totals of {' and '.join(corpus['labels'])}; -1 where a total is missing."
+    missing = "-1" if corpus.get("label_dtype", "int32") == "int32" else "NaN"
+    return f"{', '.join(corpus['labels'])}; {missing} where one is missing."
+
+
+def _instance(corpus: Corpus) -> str:
+    made_up = "made-up " if corpus["synthetic"] else ""
+    return f"One {made_up}{corpus.get('record', 'interview of a participant')}."
+
+
+def _related(corpus: Corpus) -> str:
+    if "group" in corpus:
+        return f"Yes: records with the same `{corpus['group']}` belong together."
+    return "There are none." if corpus["synthetic"] else BLANK
 
 
 def _splits(corpus: Corpus) -> str:
+    if "split_rule" in corpus:
+        return f"Yes, {corpus['split_rule']}."
     return f"Yes, by participant: {', '.join(corpus['participants'])}. They follow from the id or a split file alone."
 
 
@@ -113,25 +127,25 @@ _SECTIONS: dict[str, tuple[tuple[str, Fill | None], ...]] = {
     "Motivation": (
         (
             "What was it made for?",
-            _of_people("For research on estimating questionnaire totals from interviews.", "For testing software."),
+            _of("For research on estimating questionnaire totals from interviews.", "For testing software."),
         ),
         ("Who made it, on whose behalf?", _of(BLANK, "A seeded generator of software.")),
         ("Who paid for it?", None),
     ),
     "Composition": (
-        ("What is one instance?", _of_people("One participant's interview.", "One made-up interview.")),
+        ("What is one instance?", _instance),
         ("How many are there?", _count),
         ("All there are, or a sample of which larger set?", _of(BLANK, "All that the generator was asked for.")),
         ("What does an instance hold?", _contents),
         ("What are the labels?", _labels),
         ("Is anything missing?", _left_out),
-        ("Are relations between instances known?", _of(BLANK, "There are none.")),
+        ("Are relations between instances known?", _related),
         ("Are there recommended splits?", _splits),
         ("Are there errors, noise or duplicates?", _duplicates),
         ("Does it depend on anything outside?", lambda _: "No: the folder is complete."),
         (
             "Does it hold what is confidential or could distress?",
-            _of_people("Yes: answers about mental health.", "No."),
+            _of_people("Yes: what people say or rate about how they feel.", "No."),
         ),
         ("Does it tell subpopulations apart?", _of("No: no sex, age, school or class.", _NOBODY)),
         (

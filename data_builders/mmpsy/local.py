@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.mmpsy import writer
+from mmpsy_jax.features import interview
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -48,8 +49,8 @@ def record_features(
 
     Args:
       labels: score columns.
-      modalities: entries of `corpus.json` by name; those of kind "ids" are int32.
-      dtype: of all other modalities.
+      modalities: entries of `corpus.json` by name.
+      dtype: of features that have none of their own.
       label_dtype: of the labels.
       group: name of the feature that says who belongs together, where there is one.
     """
@@ -67,9 +68,7 @@ def record_features(
     for name, entry in modalities.items():
         features |= {
             f"has_{name}": scalar(np.bool_),
-            name: tensor(
-                shape=(None, *entry["shape"]), dtype=np.int32 if entry["kind"] == "ids" else dtype, encoding="bytes"
-            ),
+            name: tensor(shape=(None, *entry["shape"]), dtype=interview.dtype_of(entry, dtype).type, encoding="bytes"),
             f"{name}_length": tensor(shape=(None,), dtype=np.int32),
         }
     return features

@@ -25,6 +25,7 @@ from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import card, demo, demo_truth, local, place, shards, splits
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.files import write_atomically, write_json
 
@@ -351,9 +352,11 @@ class Builder(local.LocalBuilder):
 
     def _needed_bytes(self) -> int:
         """Size of the dataset, after checking that there is room for it."""
-        item_bytes = {"ids": 4, "features": np.dtype(self.builder_config.dtype).itemsize}
-        modalities = self._modalities().values()
-        window_bytes = sum(int(np.prod(entry["shape"])) * item_bytes[entry["kind"]] for entry in modalities)
+        floats = self.builder_config.dtype
+        window_bytes = sum(
+            int(np.prod(entry["shape"])) * interview.dtype_of(entry, floats).itemsize
+            for entry in self._modalities().values()
+        )
         needed = self._source.n_windows() * window_bytes
         free = shutil.disk_usage(self.data_path).free
         if needed > free:

@@ -172,7 +172,7 @@ class Source:
         if self.arrays is None:
             encoder = text.NGrams()
             made = {"text": encoder.extract(Transcript(interview.answers, interview.questions))}
-            record |= interview_lib.features(made, {"text": encoder}, {}, duration_s=0)
+            record |= interview_lib.features(made, {"text": encoder}, {"text": np.dtype(np.int32)}, duration_s=0)
         else:
             record |= self._read_windows(participant)
         if self.spec.include_text:

@@ -3,11 +3,12 @@
 A hash of the id needs no list and no random state: adding participants moves nobody.
 """
 
-import csv
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError, one_of
 
 SPLITS = ("train", "validation", "test")
@@ -92,27 +93,16 @@ def read_split_file(path: str | os.PathLike) -> dict[str, str]:
     Raises:
       InputError: unreadable, wrong columns, an unknown split, a participant listed twice.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except OSError as error:
-        raise InputError(f"{path}: split file cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
+    header, rows = read_table(Path(path))
     if header != ["participant", "split"]:
         raise InputError(f"{path}: the first line is {','.join(header)[:80]!r}, must be 'participant,split'")
     listed: dict[str, str] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != 2:
-            raise InputError(f"{path}: line {number} has {len(row)} cells, must have 2: participant,split")
-        participant, split = (cell.strip() for cell in row)
+    for line, row in rows:
+        participant, split = row.values()
         if split not in SPLITS:
-            raise one_of(f"split in line {number} of {path}", split, SPLITS)
+            raise one_of(f"split in line {line} of {path}", split, SPLITS)
         if participant in listed:
-            raise InputError(f"{path}: line {number} lists {participant!r} again: one person must be in one split")
+            raise InputError(f"{path}: line {line} lists {participant!r} again: one person must be in one split")
         listed[participant] = split
     return listed
 

@@ -58,8 +58,9 @@ class Corpus:
       card: `corpus.json`.
       participants: ids.
       split: of each participant.
-      group: of each participant: who stays together in splits, folds and resamples. The text feature that the card
-        names as `group` (the caller of a segment), or the participants themselves.
+      group: of each participant: who stays together in resamples and, unless the splits are `within_groups`, in splits
+        and folds. The text feature that the card names as `group` (the caller of a segment), or the participants
+        themselves.
       labels: score columns, NaN where missing.
       columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]).
       modalities: by name, in the order of the card.
@@ -83,6 +84,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.participants)
+
+    @property
+    def within_groups(self) -> bool:
+        """Whether the splits divide the records of each group (days of a person, by time) instead of the groups."""
+        return bool(self.card.get("within_groups"))
 
     @property
     def n_windows(self) -> Int32[np.ndarray, " n"]:

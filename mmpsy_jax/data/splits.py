@@ -18,7 +18,7 @@ def by_name(corpus: Corpus) -> Split:
     """The splits that the corpus was built with: positions of the participants by `train`, `validation`, `test`."""
     names = np.array(corpus.split)
     split = {name: np.flatnonzero(names == name).astype(np.int32) for name in SPLITS}
-    check(split, corpus.group)
+    check(split, corpus.participants if corpus.within_groups else corpus.group)
     return split
 
 
@@ -42,8 +42,9 @@ def folds(
         nearest to one over the fraction.
 
     Raises:
-      InputError: an unknown label, or too few participants for the folds or the stratification.
+      InputError: an unknown label, too few participants for the folds or the stratification, or splits within groups.
     """
+    _need_whole_groups(corpus)
     n, group = len(corpus), np.asarray(corpus.group)
     grouped = len(np.unique(group)) < n
     most = len(np.unique(group)) // 2
@@ -93,8 +94,9 @@ def inner(
       per fold `train` and `validation`, which together are the members; `test` is empty.
 
     Raises:
-      InputError: an unknown label, or too few participants.
+      InputError: an unknown label, too few participants, or splits within groups.
     """
+    _need_whole_groups(corpus)
     members = np.sort(np.asarray(members, np.int32))
     group = np.asarray(corpus.group)[members]
     most = len(np.unique(group)) // 2
@@ -112,6 +114,15 @@ def _divided(k: int, seed: int, strata: np.ndarray, group: np.ndarray) -> Iterat
     if len(np.unique(group)) == len(group):
         return StratifiedKFold(k, shuffle=True, random_state=seed).split(strata, strata)
     return StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(strata, strata, group)
+
+
+def _need_whole_groups(corpus: Corpus) -> None:
+    """Folds keep groups whole: of a corpus that is divided within them they would answer another question unasked."""
+    if corpus.within_groups:
+        raise InputError(
+            f"{corpus.path}: its splits divide each group ({corpus.card.get('split_rule')}), folds keep groups whole: "
+            "set config.cv.folds = 0 and config.cv.inner = 0, or build the corpus divided by group"
+        )
 
 
 def check(split: Split, group: Sequence[str]) -> None:

@@ -5,14 +5,27 @@ The release joins all answers, cuts the text after 512 tokens and keeps the last
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from mmpsy_jax.encoders import Encoder
 from mmpsy_jax.encoders.encode import Layers, encode
 
 OVERLAP = 128  # tokens that two windows share, so that every token is seen with 64 tokens on either side
+
+
+class Embedded(NamedTuple):
+    """Tokens of a text.
+
+    Attributes:
+      states: of each, the first for [CLS] and the last for [SEP].
+      characters: where in the text each begins; [CLS] at the first character, [SEP] with the last token.
+    """
+
+    states: Float[np.ndarray, "n d"]
+    characters: Int[np.ndarray, " n"]
 
 
 def token_embeddings(
@@ -23,7 +36,7 @@ def token_embeddings(
     whole: bool = False,
     layers: Layers = None,
     batch_size: int = 16,
-) -> list[np.ndarray]:
+) -> list[Embedded]:
     """Embeddings of every token of every text.
 
     Args:
@@ -36,18 +49,22 @@ def token_embeddings(
       layers, batch_size: as in `encode`.
 
     Returns:
-      f32 [tokens, width] for each text, the first and the last row for [CLS] and [SEP].
+      for each text f32 states of its tokens, and where these begin.
     """
     room = encoder.module.longest - 2
     overlap = min(OVERLAP, room // 2)
-    windows, places = [], []
+    windows, places, characters = [], [], []
     for text in texts:
-        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ids, begins = read["input_ids"], [begin for begin, _ in read["offset_mapping"]]
+        begins = begins if whole else begins[:room]
+        characters.append(np.array([0, *begins, begins[-1] if begins else 0], np.int32))
         starts = range(0, max(len(ids) - overlap, 1), room - overlap) if whole else range(1)
         places.append(range(len(windows), len(windows) + len(starts)))
         windows += [_special(tokenizer, ids[start : start + room]) for start in starts]
     states = encode(encoder, windows, layers=layers, batch_size=batch_size)
-    return [_join([states[place] for place in part], overlap) for part in places]
+    joined = (_join([states[place] for place in part], overlap) for part in places)
+    return [Embedded(*one) for one in zip(joined, characters, strict=True)]
 
 
 def _special(tokenizer: Any, ids: list[int]) -> np.ndarray:

@@ -18,10 +18,10 @@ from jaxtyping import Float
 from scipy.spatial import distance
 from scipy.stats import rankdata
 
+from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import weighted
 from mmpsy_jax.evaluation.bootstrap import bootstrap
-from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.files import write_atomically
 
 PERCENTILE = 95.0

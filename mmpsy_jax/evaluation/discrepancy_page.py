@@ -122,7 +122,7 @@ def _trace(clip: Clip, rank: int, emotions: Sequence[str], ratings: Sequence[str
             top.plot(frames.seconds, frames.emotions.argmax(axis=1), ".", color=plots.COLOURS[0], markersize=4)
             top.set(title=when, yticks=np.arange(len(emotions)), yticklabels=emotions, ylim=(-0.5, len(emotions) - 0.5))
             for name, values, colour in zip(ratings, frames.ratings.T, plots.COLOURS, strict=False):
-                below.plot(frames.seconds, values, ".-", color=colour, markersize=3, linewidth=0.8, label=name)
+                below.plot(frames.seconds, values, ".", color=colour, markersize=3, label=name)
             below.set(xlabel="seconds", ylim=(-1.05, 1.05))
         if ratings:
             drawing.axes[1, 0].legend(loc="best")

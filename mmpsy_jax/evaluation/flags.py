@@ -81,17 +81,23 @@ def red_first(found: Iterable[Flag]) -> list[Flag]:
     return sorted(found, key=lambda one: one["level"] != "red")
 
 
-def of_table(predictions: Predictions) -> list[Flag]:
-    """Flags of the table as a whole: people shared between splits, decisions, folds or seeds that are missing."""
+def of_table(predictions: Predictions, within_clusters: bool = False) -> list[Flag]:
+    """Flags of the table as a whole: people shared between splits, decisions, folds or seeds that are missing.
+
+    Args:
+      predictions: all rows.
+      within_clusters: splits divide the rows of a cluster on purpose: it may be in several.
+    """
     found = []
-    _, first = groups(predictions.cluster, predictions.fold, predictions.split)
-    places = predictions.take(first)  # one row per person, fold and split
-    person, _ = groups(places.cluster, places.fold)
+    owner = predictions.participant_id if within_clusters else predictions.cluster
+    _, first = groups(owner, predictions.fold, predictions.split)
+    places, owner = predictions.take(first), owner[first]  # one row per person, fold and split
+    person, _ = groups(owner, places.fold)
     shared = int((np.bincount(person) > 1).sum())
     if shared:
         found.append(flag("participant_in_two_splits", n=shared))
     chosen_on = np.bincount(person[places.split == "validation"], minlength=len(np.unique(person))) > 0
-    tested_too = np.unique(places.cluster[(places.split == "test") & chosen_on[person]])
+    tested_too = np.unique(owner[(places.split == "test") & chosen_on[person]])
     if len(tested_too):
         found.append(flag("threshold_on_test", n=len(tested_too)))
     for task in np.unique(predictions.task).tolist():

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from mmpsy_jax.csv_rows import read_rows, unescape
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, scoring
-from mmpsy_jax.evaluation.csv_rows import read_rows, unescape
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.tasks import Task
 

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from mmpsy_jax import DISCLAIMER
-from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, sweep_page, tripod, wording
+from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, sweep_page, together, tripod, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import Predictions
@@ -81,6 +81,7 @@ def render(
         optimum=_optimum(optimum) if optimum else None,
         interval_note=f"{wording.interval_note(report)} {wording.spread_note(report)}",
         multilabel=multilabel.sections(report),
+        together=together.sections(report),
         calls={title: Markup(svg) for title, svg in (calls or {}).items()},
         curves=_curves(curves),
         sweep=_sweep(context.get("sweep")),

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from mmpsy_jax.csv_rows import escape, read_rows, unescape
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation.csv_rows import escape, read_rows, unescape
 from mmpsy_jax.files import write_atomically
 
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")

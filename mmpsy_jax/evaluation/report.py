@@ -10,7 +10,7 @@ import numpy as np
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import bootstrap, page, tables, wording
+from mmpsy_jax.evaluation import bootstrap, page, tables, together, wording
 from mmpsy_jax.evaluation import groups as subgroups
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
@@ -113,7 +113,7 @@ def summary(report: Mapping[str, Any]) -> str:
             best = wording.best_possible(report, context, name, metric, split)
             texts += [f"best possible {best}"] if best else []
             lines.append(f"  {wording.label(metric):<26}" + "   ".join(texts))
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, together.summary(report, split)]))
 
 
 def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:
@@ -166,7 +166,7 @@ def evaluate_file(
     Args:
       predictions_csv: the table, see `predictions.read_csv`.
       tasks: what to score. When not given: as a `report.json` of ours next to the table defines them (it also says
-        whether the data are synthetic), else inferred from the columns.
+        whether the data are synthetic, and whether clusters are divided), else inferred from the columns.
       output: folder for `report.json`, `report.html` and `tables/`; nothing is written when not given.
       compare: another table on the same participants, compared like a baseline, in pairs.
       groups: a table of subgroups, see `groups.read_groups`.
@@ -182,16 +182,20 @@ def evaluate_file(
     named = None if groups is None else subgroups.read_groups(groups)
     baselines = {} if compare is None else {Path(compare).stem: read_csv(compare)}
     context: dict[str, Any] = {"predictions": Path(predictions_csv).name}
+    within_clusters = False
     if tasks is None:
         beside = read_report(Path(predictions_csv).with_name("report.json"))
         synthetic = synthetic or bool(beside.get("synthetic"))
+        within_clusters = bool(beside.get("within_clusters"))
         defined = {task.name: task for task in from_config(beside["task_definitions"])} if beside else {}
         names = list(dict.fromkeys(predictions.task.tolist()))
         known = defined.keys() >= set(names)
         tasks = [defined[name] for name in names] if known else infer_tasks(predictions)
         context["tasks"] = "of report.json beside the table" if known else "inferred from the columns"
-    report = evaluate(predictions, tasks, baselines=baselines, seed=seed, n_bootstrap=n_bootstrap, synthetic=synthetic)
-    report["subgroups"] = subgroups.evaluate(predictions, tasks, named, seed=seed, n_bootstrap=n_bootstrap)
+    options = {"seed": seed, "n_bootstrap": n_bootstrap}
+    marks = {"synthetic": synthetic, "within_clusters": within_clusters}
+    report = evaluate(predictions, tasks, baselines=baselines, **marks, **options)
+    report["subgroups"] = subgroups.evaluate(predictions, tasks, named, **options)
     if output is not None:
         write_report(output, report, predictions, tasks, context=context, baselines=baselines)
     return report

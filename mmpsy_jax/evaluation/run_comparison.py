@@ -86,6 +86,7 @@ def compare_runs(
         seed=seed,
         n_bootstrap=n_bootstrap,
         synthetic=bool(first.report["synthetic"]),
+        within_clusters=bool(first.report.get("within_clusters")),
     )
     # The notes say the same about runs, with the numbers of both sides.
     flags = [flag for flag in report["flags"] if flag["code"] != "baseline_partial"]

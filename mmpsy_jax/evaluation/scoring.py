@@ -8,7 +8,7 @@ fold and of each seed alone: their spread is another source of uncertainty than 
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from mmpsy_jax.evaluation import (
     multilabel,
     operating_points,
     sentiment,
+    together,
     weighted,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
@@ -46,6 +47,7 @@ def evaluate(
     method: bootstrap.Method = "bca",
     threshold_rule: str = "youden",
     as_labels: bool = False,
+    within_clusters: bool = False,
 ) -> dict[str, Any]:
     """Scores predictions beside baselines.
 
@@ -60,6 +62,7 @@ def evaluate(
       method: "bca" or "percentile".
       threshold_rule: how thresholds are chosen on validation, see `metrics.choose_threshold`; "argmax" takes 0.5.
       as_labels: the binary tasks are labels of which any number may hold: "multilabel" has means over them.
+      within_clusters: splits divide the rows of a cluster (days of a person, by time) instead of the clusters.
 
     Returns:
       A dictionary of plain numbers, strings and None, described in `docs/evaluation.md`.
@@ -71,13 +74,14 @@ def evaluate(
     baselines = dict(baselines or {})
     if not len(predictions):
         raise InputError("evaluate: there are no predictions")
-    found = list(flags.of_table(predictions))
+    found = list(flags.of_table(predictions, within_clusters))
     alone = np.array_equal(predictions.cluster, predictions.participant_id)
     how = {"unit": "participants" if alone else "clusters of participants"}
     report: dict[str, Any] = {
         "format": FORMAT,
         "synthetic": bool(synthetic),
         "bootstrap": {**how, "resamples": n_bootstrap, "seed": seed, "method": method, "level": bootstrap.LEVEL},
+        "within_clusters": within_clusters,
         "folds": np.unique(predictions.fold).tolist(),
         "seeds": np.unique(predictions.seed).tolist(),
         "baselines": list(baselines),
@@ -85,17 +89,16 @@ def evaluate(
         "tasks": {},
     }
     options = {"seed": seed, "resamples": n_bootstrap, "method": method}
-    binary: dict[str, Predictor] = {}
+    models: dict[str, Predictor] = {}
     for task in tasks:
         rows = rows_of(task, predictions)
         beside = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
-        model = Predictor(task, rows.over_seeds(task.kind), threshold_rule)
+        models[task.name] = model = Predictor(task, rows.over_seeds(task.kind), threshold_rule)
         others = {k: Predictor(task, table.over_seeds(task.kind), threshold_rule) for k, table in beside.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}
         if task.kind == "nominal":
             entry["classes"] = list(task.classes)
         if task.kind == "binary":
-            binary[task.name] = model
             entry["threshold_rule"] = threshold_rule
             entry["thresholds"] = {name: one.thresholds for name, one in {"model": model, **others}.items()}
             found += flags.of_thresholds(task.name, model.thresholds)
@@ -110,13 +113,20 @@ def evaluate(
         scored = [entry["splits"][split] for entry in report["tasks"].values() if split in entry["splits"]]
         comparison.adjust([one for part in scored for one in part["comparisons"].values()])
     if as_labels:
+        binary = {name: model for name, model in models.items() if model.task.kind == "binary"}
         thresholds = {name: model.thresholds for name, model in binary.items()}
-        by_split = {
-            s: {name: m.rows.select(split=s) for name, m in binary.items()} for s in np.unique(predictions.split)
-        }
-        report["multilabel"] = {s: multilabel.entry(rows, thresholds, options) for s, rows in by_split.items()}
+        report["multilabel"] = {s: multilabel.entry(rows, thresholds, options) for s, rows in _by_split(binary)}
+    if together.of_one_set(tasks):
+        aligned = ((s, rows) for s, rows in _by_split(models) if together.aligned(rows))
+        report["together"] = {s: together.entry(rows, options) for s, rows in aligned}
     report["flags"] = sorted(found, key=lambda flag: flag["level"] != "red")
     return finite(report)
+
+
+def _by_split(models: Mapping[str, "Predictor"]) -> Iterator[tuple[str, dict[str, Predictions]]]:
+    """Split, and its rows by task."""
+    for split in np.unique(np.concatenate([model.rows.split for model in models.values()])).tolist():
+        yield split, {name: model.rows.select(split=split) for name, model in models.items()}
 
 
 def rows_of(task: Task, table: Predictions) -> Predictions:
@@ -305,8 +315,8 @@ def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[An
         for name, (common, theirs, ours) in parts.items():
             whole = bool(common.all())
             subset = weights if whole else np.compress(common, weights, axis=1)
-            made[name] = _where_drawn(theirs, subset)
-            made["difference", name] = (made["model"] if whole else _where_drawn(ours, subset)) - made[name]
+            made[name] = weighted.where_drawn(theirs, subset)
+            made["difference", name] = (made["model"] if whole else weighted.where_drawn(ours, subset)) - made[name]
         return made | {name: statistic(weights) for name, statistic in curves.items()}
 
     widths = {name: block.shape[1] for name, block in blocks(np.ones((1, len(rows)))).items()}
@@ -315,16 +325,6 @@ def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[An
     )
     ends = np.cumsum(list(widths.values()))
     return {name: made.part(slice(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
-
-
-def _where_drawn(statistic: weighted.Statistic, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
-    """A statistic of part of the rows: NaN for resamples that drew none of them."""
-    drawn = weights.any(1)
-    if drawn.all():
-        return statistic(weights)
-    made = statistic(np.where(drawn[:, None], weights, 1.0))
-    made[~drawn] = np.nan
-    return made
 
 
 def _differences(scored: Scored, common, theirs: Scored, interval) -> dict[str, dict[str, Any]]:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.evaluation import wording
-from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.files import write_atomically
 
 _LATEX = {

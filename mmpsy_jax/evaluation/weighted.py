@@ -21,6 +21,16 @@ from mmpsy_jax.evaluation.metrics import AT_THRESHOLD, ECE_BINS, NAMES, from_con
 Statistic = Callable[[Float[np.ndarray, "r n"]], Float[np.ndarray, "r k"]]
 
 
+def where_drawn(statistic: Statistic, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
+    """A statistic of part of the rows: NaN for resamples that drew none of them."""
+    drawn = weights.any(1)
+    if drawn.all():
+        return statistic(weights)
+    made = statistic(np.where(drawn[:, None], weights, 1.0))
+    made[~drawn] = np.nan
+    return made
+
+
 class Ties:
     """Sorted distinct values of a column, and the sum of weights at each of them."""
 

@@ -1,23 +1,26 @@
 """One participant's recordings and transcript -> the inputs of a record: the code that builders and `predict` share."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features.embeddings import EmbeddingSettings, TokenEmbeddings
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.features.windows import Windows
 
-Extractor = LogMel | NGrams
-_KNOWN: dict[str, Callable[..., Extractor]] = {
-    LogMel.name: lambda **settings: LogMel(MelSettings(**settings)),
-    NGrams.name: lambda **settings: NGrams(TextSettings(**settings)),
+Extractor = LogMel | Waveform | NGrams | TokenEmbeddings
+# By modality, extractors and their settings by name; the first is the default.
+_KNOWN: dict[str, dict[str, tuple[type[Extractor], type]]] = {
+    "audio": {LogMel.name: (LogMel, MelSettings), Waveform.name: (Waveform, WaveformSettings)},
+    "text": {NGrams.name: (NGrams, TextSettings), TokenEmbeddings.name: (TokenEmbeddings, EmbeddingSettings)},
 }
-_DEFAULT = {"audio": LogMel, "text": NGrams}
 
 
 def make_extractor(modality: str, settings: Mapping[str, Any] | None) -> Extractor:
@@ -25,23 +28,24 @@ def make_extractor(modality: str, settings: Mapping[str, Any] | None) -> Extract
 
     Args:
       modality: "audio" or "text".
-      settings: fields of `MelSettings` or `TextSettings` that differ from the defaults, and `name` of the extractor.
+      settings: `name` of the extractor (default: log-mel, and character n-grams), and those fields of its settings
+        that differ from the defaults.
 
     Raises:
       InputError: an unknown name or field, or a value that cannot be.
     """
-    if modality not in _DEFAULT:
-        raise one_of("modality", modality, _DEFAULT)
-    settings = dict(settings or {})
-    name = settings.pop("name", _DEFAULT[modality].name)
-    if name not in _KNOWN:
-        raise one_of(f"extractor of {modality}", name, _KNOWN)
-    try:
-        return _KNOWN[name](**settings)
-    except TypeError:
-        known = make_extractor(modality, None).card()["extractor"]
-        wrong = next(field for field in settings if field not in known)
-        raise one_of(f"setting of {modality}", wrong, known) from None
+    if modality not in _KNOWN:
+        raise one_of("modality", modality, _KNOWN)
+    settings, known = dict(settings or {}), _KNOWN[modality]
+    name = settings.pop("name", next(iter(known)))
+    if name not in known:
+        raise one_of(f"extractor of {modality}", name, known)
+    extractor, kind = known[name]
+    fields = [field.name for field in dataclasses.fields(kind)]
+    for field in settings:
+        if field not in fields:
+            raise one_of(f"setting of {modality}", field, ["name", *fields])
+    return extractor(kind(**settings))
 
 
 def extractor_of(modality: str, entry: Mapping[str, Any]) -> Extractor | None:
@@ -52,11 +56,21 @@ def extractor_of(modality: str, entry: Mapping[str, Any]) -> Extractor | None:
       entry: of the modality in `corpus.json`. Without `extractor` (corpora of released features, or of transcripts
         alone) it is the default one if that makes windows of the same kind and shape.
     """
-    if modality not in _DEFAULT:
+    if modality not in _KNOWN:
         return None
     made = make_extractor(modality, entry.get("extractor"))
     card = made.card()
     return made if all(card[key] == entry[key] for key in ("kind", "shape", "time_axis")) else None
+
+
+def dtype_of(entry: Mapping[str, Any], floats: Any) -> np.dtype:
+    """The type of a modality's windows in records.
+
+    Args:
+      entry: of the modality in `corpus.json`.
+      floats: type of features that have none of their own.
+    """
+    return np.dtype(entry.get("dtype", np.int32 if entry["kind"] == "ids" else floats))
 
 
 def record(
@@ -135,7 +149,7 @@ def features(
             windows = Windows(empty, np.zeros(count, np.int32), start_s)
         record |= {
             f"has_{name}": bool(windows.lengths.any()),
-            name: windows.values,
+            name: windows.values.astype(dtypes[name], copy=False),
             f"{name}_length": windows.lengths,
         }
     return record

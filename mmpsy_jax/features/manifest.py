@@ -18,13 +18,13 @@ A CSV file, or a JSONL file with an object a line, in UTF-8:
 import contextlib
 import csv
 import dataclasses
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
@@ -148,21 +148,10 @@ def transcripts(path: Path) -> dict[str, str]:
     return texts
 
 
-def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    rows = csv.DictReader(io.StringIO(transcript_lib.read_text(path), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in rows.fieldnames or []]
-        if len(set(header)) < len(header):
-            raise InputError(f"{path}: a column is there twice: keep one of each")
-        _check_columns(path, header)
-        for row in rows:
-            if None in row or None in row.values():
-                raise InputError(
-                    f"{path}: line {rows.line_num} has not as many cells as the header: quote cells that contain commas"
-                )
-            yield rows.line_num, {name: value.strip() for name, value in zip(header, row.values(), strict=True)}
-    except csv.Error as error:
-        raise InputError(f"{path}: line {rows.line_num}: not CSV ({error}): save it as comma-separated text") from None
+def _csv(path: Path) -> list[tuple[int, dict[str, str]]]:
+    header, rows = read_table(path)
+    _check_columns(path, header)
+    return rows
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

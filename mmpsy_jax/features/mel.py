@@ -108,6 +108,11 @@ class MelSettings:
         """Frames from one window to the next."""
         return round((self.window_seconds - self.overlap_seconds) * self.frames_per_second)
 
+    @property
+    def step_seconds(self) -> float:
+        """Seconds from one window to the next."""
+        return self.step_frames / self.frames_per_second
+
 
 RELEASE = MelSettings()
 
@@ -159,13 +164,13 @@ class Level:
 
 
 def samples(
-    path: Path, settings: MelSettings = RELEASE, level: Level | None = None
+    path: Path, sample_rate: int = RELEASE.sample_rate, level: Level | None = None
 ) -> Iterator[Float32[np.ndarray, " n"]]:
-    """Blocks of a recording at the sample rate of the settings, mono, between -1 and 1.
+    """Blocks of a recording at a sample rate, mono, between -1 and 1.
 
     Args:
       path: wav, flac, mp3 or ogg; any rate and number of channels.
-      settings: `sample_rate` is used.
+      sample_rate: in Hz.
       level: is filled while the blocks are read.
 
     Raises:
@@ -174,8 +179,8 @@ def samples(
     level = Level() if level is None else level
     try:
         with soundfile.SoundFile(path) as file:
-            rate, goal = file.samplerate, settings.sample_rate
-            stream = None if rate == goal else soxr.ResampleStream(rate, goal, 1, dtype="float32")
+            rate = file.samplerate
+            stream = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
             last = False
             while not last:
                 block = file.read(rate * _BLOCK_SECONDS, dtype="float32", always_2d=True)
@@ -280,7 +285,7 @@ class LogMel:
         settings = self.settings
         levels = [Level() for _ in recordings]
         made = self.extract_samples(
-            (samples(path, settings, level) for path, level in zip(recordings, levels, strict=True)), dtype
+            (samples(path, settings.sample_rate, level) for path, level in zip(recordings, levels, strict=True)), dtype
         )
         notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
         if made is None:

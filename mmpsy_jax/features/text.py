@@ -20,6 +20,7 @@ Beside a recording there are two ways of cutting a transcript into windows:
   not known: here each window then holds all of it.)
 """
 
+import abc
 import dataclasses
 import functools
 import zlib
@@ -27,7 +28,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int, Int32, Shaped
 
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.transcript import Transcript, evenly
@@ -51,7 +52,7 @@ class TextSettings:
     """How transcripts become windows.
 
     Attributes:
-      positions: characters per window; 60 s of speech are about 250 in Mandarin, 900 in English.
+      positions: characters (or tokens) per window; 60 s of speech are about 250 in Mandarin, 900 in English.
       placement: beside recordings, see above.
 
     Raises:
@@ -104,52 +105,55 @@ def encode(answers: Sequence[str], questions: Sequence[int]) -> Int32[np.ndarray
 
 
 def windows(
-    ids: Int32[np.ndarray, "characters 4"], positions: int = POSITIONS_PER_WINDOW
-) -> tuple[Int32[np.ndarray, "w positions 4"], Int32[np.ndarray, " w"]]:
-    """Cuts ids into zero-padded windows without overlap, at least one.
+    values: Shaped[np.ndarray, "n d"], positions: int = POSITIONS_PER_WINDOW
+) -> tuple[Shaped[np.ndarray, "w positions d"], Int32[np.ndarray, " w"]]:
+    """Cuts positions into zero-padded windows without overlap, at least one.
 
     Returns:
       the windows, and the number of valid positions of each.
     """
-    parts = [ids[start : start + positions] for start in range(0, max(1, len(ids)), positions)]
+    parts = [values[start : start + positions] for start in range(0, max(1, len(values)), positions)]
     return _pad(parts, positions)
 
 
 def _pad(
-    parts: Sequence[Int32[np.ndarray, "some 4"]], positions: int
-) -> tuple[Int32[np.ndarray, "w positions 4"], Int32[np.ndarray, " w"]]:
-    padded = np.zeros((len(parts), positions, IDS_PER_POSITION), np.int32)
+    parts: Sequence[Shaped[np.ndarray, "some d"]], positions: int
+) -> tuple[Shaped[np.ndarray, "w positions d"], Int32[np.ndarray, " w"]]:
+    padded = np.zeros((len(parts), positions, *parts[0].shape[1:]), parts[0].dtype)
     for window, part in zip(padded, parts, strict=True):
         window[: len(part)] = part
     return padded, np.array([len(part) for part in parts], np.int32)
 
 
-class NGrams:
-    """The extractor of transcripts: ids of character n-grams.
+class TextExtractor(abc.ABC):
+    """Cuts the positions of a transcript into windows; what a position holds is said by who inherits.
 
     Attributes:
       name, kind, time_axis: for the card of a corpus.
       settings: of the windows.
     """
 
-    name, kind, time_axis = "character_ngrams", "ids", 0
-
-    def __init__(self, settings: TextSettings = TextSettings()):
-        self.settings = settings
+    name: str
+    kind: str
+    time_axis = 0
+    settings: TextSettings
 
     @property
+    @abc.abstractmethod
     def shape(self) -> tuple[int, int]:
-        """Of a window: positions, ids of each."""
-        return self.settings.positions, IDS_PER_POSITION
+        """Of a window: positions, numbers of each."""
 
+    @abc.abstractmethod
     def card(self) -> dict[str, Any]:
         """The modality's entry in `corpus.json`."""
-        extractor = {"name": self.name, **dataclasses.asdict(self.settings)}
-        return {**modality_card(), "shape": list(self.shape), "extractor": extractor}
+
+    @abc.abstractmethod
+    def positions(self, transcript: Transcript) -> tuple[Shaped[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+        """What every position of a transcript holds, and the character of its text at which each begins."""
 
     def extract(self, transcript: Transcript) -> Windows:
         """Windows of a transcript without a recording, in pseudo-time."""
-        values, lengths = windows(encode(transcript.answers, transcript.questions), self.settings.positions)
+        values, lengths = windows(self.positions(transcript)[0], self.settings.positions)
         seconds = np.float32(self.settings.positions * SECONDS_PER_CHARACTER)
         return Windows(values, lengths, np.arange(len(values), dtype=np.float32) * seconds)
 
@@ -170,15 +174,15 @@ class NGrams:
         Raises:
           InputError: words that are dated after the end of the recording.
         """
-        ids = encode(transcript.answers, transcript.questions)
+        values, characters = self.positions(transcript)
         count, size = len(sound.start_s), self.settings.positions
         if self.settings.placement == "corpus":
-            ids = ids[:POSITIONS_OF_RELEASE]
-            hop = max(0, len(ids) - size) // max(1, count - 1)
-            values, lengths = _pad([ids[k * hop : k * hop + size] for k in range(count)], size)
-            return Windows(values, lengths, sound.start_s), np.arange(count, dtype=np.int32)
+            values = values[:POSITIONS_OF_RELEASE]
+            hop = max(0, len(values) - size) // max(1, count - 1)
+            cut, lengths = _pad([values[k * hop : k * hop + size] for k in range(count)], size)
+            return Windows(cut, lengths, sound.start_s), np.arange(count, dtype=np.int32)
         if transcript.times is None:
-            times = evenly(len(ids), sound.duration_s)
+            times = evenly(len(transcript.text), sound.duration_s)
         else:
             times = np.array(transcript.times, np.float64)
             if len(times) and times.max() > sound.duration_s + _LATE_S:
@@ -186,27 +190,51 @@ class NGrams:
                     f"the transcript has words at {times.max():.1f} s, but the recording ends at "
                     f"{sound.duration_s:.1f} s: give times in seconds from the beginning of the first recording"
                 )
-        return _spoken(ids, times, sound, window_seconds, size)
+        return _spoken(values, times[characters], sound, window_seconds, size)
+
+
+class NGrams(TextExtractor):
+    """The extractor of transcripts that needs no pretrained network: ids of character n-grams."""
+
+    name, kind = "character_ngrams", "ids"
+
+    def __init__(self, settings: TextSettings = TextSettings()):
+        self.settings = settings
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a window: positions, ids of each."""
+        return self.settings.positions, IDS_PER_POSITION
+
+    def card(self) -> dict[str, Any]:
+        """The modality's entry in `corpus.json`."""
+        extractor = {"name": self.name, **dataclasses.asdict(self.settings)}
+        return {**modality_card(), "shape": list(self.shape), "extractor": extractor}
+
+    def positions(self, transcript: Transcript) -> tuple[Int32[np.ndarray, "n 4"], Int[np.ndarray, " n"]]:
+        """Ids of every character."""
+        ids = encode(transcript.answers, transcript.questions)
+        return ids, np.arange(len(ids))
 
 
 def _spoken(
-    ids: Int32[np.ndarray, "characters 4"],
-    times: Float[np.ndarray, " characters"],
+    values: Shaped[np.ndarray, "n d"],
+    times: Float[np.ndarray, " n"],
     sound: Windows,
     window_seconds: float,
     size: int,
 ) -> tuple[Windows, Int32[np.ndarray, " w"]]:
-    """Placement "spoken": characters by the windows of sound in which they are spoken."""
+    """Placement "spoken": positions by the windows of sound in which they are spoken."""
     parts: list[tuple[np.ndarray, float, int]] = []
     last = len(sound.start_s) - 1
     for k, start in enumerate(sound.start_s.tolist()):
         # Nothing is after the last window, whatever rounding says.
         inside = np.flatnonzero((times >= start) & ((times < start + window_seconds) | (k == last)))
-        parts.append((ids[inside[:size]], start, k))
+        parts.append((values[inside[:size]], start, k))
         for begin in range(size, len(inside), size):
             chunk = inside[begin : begin + size]
-            parts.append((ids[chunk], float(times[chunk[0]]), -1))
+            parts.append((values[chunk], float(times[chunk[0]]), -1))
     parts.sort(key=lambda part: part[1])
-    values, lengths = _pad([part for part, _, _ in parts], size)
+    cut, lengths = _pad([part for part, _, _ in parts], size)
     start_s: Float32[np.ndarray, " w"] = np.array([start for _, start, _ in parts], np.float32)
-    return Windows(values, lengths, start_s), np.array([k for _, _, k in parts], np.int32)
+    return Windows(cut, lengths, start_s), np.array([k for _, _, k in parts], np.int32)

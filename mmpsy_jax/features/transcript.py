@@ -11,9 +11,7 @@ A csv may have the columns `question` (a whole number) and `start` and `end` (se
 recording, both or neither). Files are UTF-8.
 """
 
-import csv
 import dataclasses
-import io
 import itertools
 import math
 import unicodedata
@@ -23,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
 
@@ -105,32 +104,25 @@ def question_number(where: str, given: str) -> int | None:
     Raises:
       InputError: no whole number below 100,000.
     """
-    given = given.strip()
     if given and not (given.isascii() and given.isdecimal() and len(given) < 6):
         raise InputError(f"{where}: question must be a whole number below 100000, or empty")
     return int(given) if given else None
 
 
 def _read_csv(path: Path) -> Transcript:
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    header, rows = read_table(path)
     parts: list[tuple[int, str, tuple[float, float] | None]] = []
-    try:
-        header = rows.fieldnames or []
-        unit = "word" if "word" in header else "text"
-        if unit not in header or ("start" in header) != ("end" in header):
-            raise InputError(
-                f"{path}: the header must name text or word, and may name question, and start with end: correct it"
-            )
-        for row in rows:
-            where = f"{path}: line {rows.line_num}"
-            if None in row or None in row.values():
-                raise InputError(f"{where} has not as many cells as the header: quote cells that contain commas")
-            question = question_number(where, row.get("question", ""))
-            if question is None:
-                question = 1 if unit == "word" else len(parts) + 1
-            parts.append((question, row[unit].strip(), _span(where, row) if "start" in header else None))
-    except csv.Error as error:
-        raise InputError(f"{path}: line {rows.line_num}: not CSV ({error}): save it as comma-separated text") from None
+    unit = "word" if "word" in header else "text"
+    if unit not in header or ("start" in header) != ("end" in header):
+        raise InputError(
+            f"{path}: the header must name text or word, and may name question, and start with end: correct it"
+        )
+    for line, row in rows:
+        where = f"{path}: line {line}"
+        question = question_number(where, row.get("question", ""))
+        if question is None:
+            question = 1 if unit == "word" else len(parts) + 1
+        parts.append((question, row[unit], _span(where, row) if "start" in header else None))
     if unit == "text":
         answers = tuple(text for _, text, _ in parts)
         times = _times(answers, [span for _, _, span in parts]) if "start" in header else None

@@ -1,4 +1,4 @@
-"""The log-mel of `features/mel.py` as one jitted program for CPU, GPU and TPU: batched, in float32.
+"""The log-mel of `features/mel.py` as one jitted program for CPU, GPU and TPU: batched, in the type of the samples.
 
 Recordings are cut into blocks of a fixed number of frames, so that one program is compiled whatever their lengths; a
 batch of blocks is one call. The Fourier transform is an `rfft` of gathered frames, or, where matrix units outrun it
@@ -6,7 +6,8 @@ batch of blocks is one call. The Fourier transform is an `rfft` of gathered fram
 filterbank is a matrix of 80 x 1025, mostly zeros: as a dense product it is a hundredth of the convolution's work.
 
 float32 holds the spectrum of a frame to 1e-7 of its largest amplitude; so bands 60 dB and more below the loudest band
-of the same frame differ from those of librosa (in float64) by up to some thousandths of a dB (docs/benchmarks/mel.md).
+of the same frame differ from those of librosa (in float64) by up to some thousandths of a dB, normalised values by less
+than 1e-4 (docs/benchmarks/mel.md). Given float64 samples, under `jax.enable_x64`, dB values agree to 1e-4 as well.
 """
 
 import functools
@@ -19,7 +20,7 @@ import librosa
 import numpy as np
 import scipy.signal
 from jax import lax
-from jaxtyping import Array, Float32, Int
+from jaxtyping import Array, Float, Float32, Int
 
 from mmpsy_jax.features.mel import AMIN, RELEASE, SCALE, MelSettings
 
@@ -34,21 +35,21 @@ def default_fourier() -> Fourier:
 
 @functools.lru_cache
 def _constants(settings: MelSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Window [n_fft], filterbank [bins, bands], and the windowed cosines and sines [n_fft, 2 bins], all float32."""
+    """Window [n_fft], filterbank [bins, bands], and the windowed cosines and sines [n_fft, 2 bins]."""
     n = settings.n_fft
     window = scipy.signal.get_window("hann", n)
     bank = librosa.filters.mel(
         sr=settings.sample_rate, n_fft=n, n_mels=settings.bands, fmin=settings.fmin, fmax=settings.highest_hz
-    ).T
+    ).T  # float32, as librosa applies it
     # The angle is reduced in integers: in floats the product alone would cost three digits.
     angle = 2 * np.pi / n * (np.outer(np.arange(n), np.arange(n // 2 + 1)) % n)
     basis = window[:, None] * np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
-    return window.astype(np.float32), bank.astype(np.float32), basis.astype(np.float32)
+    return window, bank, basis
 
 
 def mel_decibels(
-    samples: Float32[Array, "b n"], settings: MelSettings = RELEASE, fourier: Fourier = "rfft"
-) -> Float32[Array, "b frames bands"]:
+    samples: Float[Array, "b n"], settings: MelSettings = RELEASE, fourier: Fourier = "rfft"
+) -> Float[Array, "b frames bands"]:
     """Mel power in dB of every whole frame, without padding and without the cut-off; pure and jittable.
 
     Args:
@@ -56,13 +57,13 @@ def mel_decibels(
       settings: of the frames and bands.
       fourier: `rfft` or `matmul`.
     """
-    window, bank, basis = _constants(settings)
+    window, bank, basis = (jnp.asarray(one, samples.dtype) for one in _constants(settings))
     scaled = samples * SCALE
     if fourier == "matmul":
         # [b, frames, 2 bins] without the frames in memory.
         spectrum = lax.conv_general_dilated(
             scaled[..., None],
-            jnp.asarray(basis)[:, None, :],
+            basis[:, None, :],
             window_strides=(settings.hop,),
             padding="VALID",
             dimension_numbers=("NWC", "WIO", "NWC"),
@@ -76,13 +77,13 @@ def mel_decibels(
         frames = jax.vmap(jax.vmap(cut, in_axes=(None, 0)), in_axes=(0, None))(scaled, jnp.arange(count) * settings.hop)
         spectrum = jnp.fft.rfft(frames * window)
         power = spectrum.real**2 + spectrum.imag**2
-    mel = jnp.einsum("bfk,km->bfm", power, jnp.asarray(bank), precision=lax.Precision.HIGHEST)
+    mel = jnp.einsum("bfk,km->bfm", power, bank, precision=lax.Precision.HIGHEST)
     return 10 * jnp.log10(jnp.maximum(mel, AMIN))
 
 
 def normalise(
-    decibels: Float32[Array, "b frames bands"], frames: Int[Array, " b"], settings: MelSettings = RELEASE
-) -> Float32[Array, "b frames bands"]:
+    decibels: Float[Array, "b frames bands"], frames: Int[Array, " b"], settings: MelSettings = RELEASE
+) -> Float[Array, "b frames bands"]:
     """The cut-off below the loudest value, then zero mean and unit deviation over each recording; zeros after its end.
 
     Args:
@@ -103,11 +104,11 @@ def normalise(
 
 
 def log_mel(
-    samples: Float32[Array, "b n"],
+    samples: Float[Array, "b n"],
     lengths: Int[Array, " b"],
     settings: MelSettings = RELEASE,
     fourier: Fourier = "rfft",
-) -> tuple[Float32[Array, "b frames bands"], Int[Array, " b"]]:
+) -> tuple[Float[Array, "b frames bands"], Int[Array, " b"]]:
     """Normalised log-mel of whole recordings that fit into memory; pure and jittable.
 
     Args:

@@ -5,6 +5,7 @@ Everything written is about one person: it belongs into the user's folder, and n
 
 import csv
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 import mmpsy_jax
+from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.files import write_atomically, write_json
 from mmpsy_jax.inference import explain_page, interviews
 from mmpsy_jax.inference.abstention import Usual
@@ -41,6 +42,7 @@ def explain(
     participant: str | None = None,
     task: str | None = None,
     modalities: Sequence[str] | None = None,
+    encoder: str | Path | None = None,
     show_text: bool = False,
 ) -> None:
     """Explains what a run says about one interview, in the mean over its folds and seeds.
@@ -52,6 +54,7 @@ def explain(
       participant: id; None where there is one only.
       task: name; None for the first of the run.
       modalities: those that are read; None for all of the run.
+      encoder: as of `predict`.
       show_text: the page shows the transcript; without it, numbers of characters alone.
 
     Raises:
@@ -73,7 +76,7 @@ def explain(
         raise one_of("task", task, [one.name for one in ensemble.tasks])
     if chosen.kind == "nominal":
         raise InputError(f"task {chosen.name!r} is nominal, which cannot be explained: name another task")
-    corpus, answers = read_one(ensemble, Path(given), participant, modalities)
+    corpus, answers = read_one(ensemble, Path(given), participant, modalities, encoder)
     if show_text and not answers:
         raise InputError(f"{given}: no transcript is read from it: leave --show_text out, or give a transcript")
     report, units, attributions = report_of(ensemble, corpus, chosen, modalities or tuple(model.modalities))
@@ -90,7 +93,11 @@ def explain(
 
 
 def read_one(
-    ensemble: Ensemble, given: Path, participant: str | None, modalities: Sequence[str] | None
+    ensemble: Ensemble,
+    given: Path,
+    participant: str | None,
+    modalities: Sequence[str] | None,
+    encoder: str | Path | None = None,
 ) -> tuple[Corpus, list[str]]:
     """One interview as a corpus of its own, and the answers of its transcript where that is what is read.
 
@@ -105,11 +112,13 @@ def read_one(
         i = choose(given, participant, corpus.participants)
         return corpus_of([corpus.participants[i]], [corpus.read(i)], model.modalities, model.card), []
     wanted = tuple(modalities or model.modalities)
-    found, failures = interviews.find(given)
+    found, failures = interviews.find(given, apart=bool(model.card.get("group")))
     if not found:
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]
-    record = record_of(one, model.modalities, extractors_for(model, wanted, [one], given))
+    with tempfile.TemporaryDirectory() as workplace:
+        extractors = extractors_for(model, wanted, [one], given, encoder, Path(workplace))
+        record = record_of(one, model.modalities, extractors)
     return corpus_of([one.participant], [record], model.modalities, model.card), one.answers if "text" in record else []
 
 

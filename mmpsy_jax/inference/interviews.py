@@ -12,12 +12,11 @@ A manifest is given by itself, as the input. A folder in the folder is one parti
 natural order (`wav_10` after `wav_9`).
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features.manifest import AUDIO
@@ -58,10 +57,14 @@ class Failure:
     reason: str
 
 
-def find(path: str | Path) -> tuple[list[Interview], list[Failure]]:
+def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], list[Failure]]:
     """All interviews of a folder, or of one file, in natural order of their ids.
 
     Recordings are only listed here; transcripts are read.
+
+    Args:
+      path: see above.
+      apart: recordings in a folder in the folder are not joined: each is a participant of its own, `folder/name`.
 
     Raises:
       InputError: nothing there, or not one file of a kind that is known.
@@ -79,7 +82,7 @@ def find(path: str | Path) -> tuple[list[Interview], list[Failure]]:
         return _read_manifest(path)
     for file in files:
         try:
-            parts = list(_read(file, path))
+            parts = list(_read(file, path, apart))
         except InputError as error:
             failures.append(Failure(str(file), _reason(file, error)))
             continue
@@ -123,7 +126,7 @@ def _merge(whole: Interview, part: Interview, file: Path, failures: list[Failure
     whole.recordings += part.recordings
 
 
-def _read(file: Path, top: Path) -> Iterator[Interview]:
+def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
     kind = file.suffix.lower()
     if kind == ".json":
         for one in table.read_table(file, scored=False):
@@ -135,37 +138,30 @@ def _read(file: Path, top: Path) -> Iterator[Interview]:
         yield from _read_csv(file)
         return
     inside = file.parent != top and top.is_dir()
-    name = file.parent.name if inside and kind in AUDIO else file.stem
     if kind in AUDIO:
-        yield Interview(name, recordings=[file])
+        name = file.parent.name if inside else file.stem
+        yield Interview(f"{name}/{file.stem}" if inside and apart else name, recordings=[file])
         return
     answers = [line for line in read_text(file).splitlines() if line.strip()]
-    yield Interview(name, list(range(1, len(answers) + 1)), answers)
+    yield Interview(file.stem, list(range(1, len(answers) + 1)), answers)
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:
-    rows = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    header, rows = read_table(file)
     found: dict[str, Interview] = {}
-    try:
-        header = rows.fieldnames or []
-        if "participant_id" not in header or not {"text", "audio"} & set(header):
-            raise InputError(
-                f"{file}: the header must name participant_id and text or audio (question is optional): add it"
-            )
-        for row in rows:
-            where = f"{file}: line {rows.line_num}"
-            if None in row or None in row.values():
-                raise InputError(f"{where} has not as many cells as the header: quote cells that contain commas")
-            name = row["participant_id"].strip()
-            if not name:
-                raise InputError(f"{where}: participant_id is empty: every line needs one")
-            one = found.setdefault(name, Interview(name))
-            if row.get("audio"):
-                one.recordings.append(file.parent / row["audio"])
-            if row.get("text"):
-                question = question_number(where, row.get("question", ""))
-                one.answers.append(row["text"])
-                one.questions.append(len(one.answers) if question is None else question)
-    except csv.Error as error:
-        raise InputError(f"{file}: line {rows.line_num}: not CSV ({error}): save it as comma-separated text") from None
+    if "participant_id" not in header or not {"text", "audio"} & set(header):
+        raise InputError(
+            f"{file}: the header must name participant_id and text or audio (question is optional): add it"
+        )
+    for line, row in rows:
+        where, name = f"{file}: line {line}", row["participant_id"]
+        if not name:
+            raise InputError(f"{where}: participant_id is empty: every line needs one")
+        one = found.setdefault(name, Interview(name))
+        if row.get("audio"):
+            one.recordings.append(file.parent / row["audio"])
+        if row.get("text"):
+            question = question_number(where, row.get("question", ""))
+            one.answers.append(row["text"])
+            one.questions.append(len(one.answers) if question is None else question)
     yield from found.values()

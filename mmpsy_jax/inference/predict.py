@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +12,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
 from mmpsy_jax.data.records import Corpus, Modality, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation.csv_rows import escape
 from mmpsy_jax.evaluation.predictions import COLUMNS
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.interview import Extractor
 from mmpsy_jax.files import write_atomically
-from mmpsy_jax.inference import confidence, interviews
+from mmpsy_jax.inference import confidence, embed, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
@@ -38,6 +39,7 @@ def predict(
     output: str | Path,
     *,
     modalities: Sequence[str] | None = None,
+    encoder: str | Path | None = None,
     abstain: bool = True,
 ) -> list[Failure]:
     """Writes a table of predictions, the mean over all folds and seeds of a run.
@@ -47,6 +49,8 @@ def predict(
       given: a folder or file of interviews (`interviews.py`), or a folder of built records.
       output: csv to write, with the columns of `predictions.csv`, those of `confidence.py` and `abstained`.
       modalities: those that are read; the others count as absent. None for all of the run.
+      encoder: Hugging Face folder of the network that embeds transcripts, of a run that reads embeddings; None for the
+        one that the corpus was built with.
       abstain: leave the number out where an interview is unlike the training data.
 
     Returns:
@@ -68,7 +72,7 @@ def predict(
     if is_records(Path(given)):
         chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
     else:
-        chunks = _interview_chunks(model, Path(given), modalities, failures)
+        chunks = _interview_chunks(model, Path(given), modalities, encoder, failures)
     rows: list[tuple[str, ...]] = []
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
@@ -104,45 +108,69 @@ def _record_chunks(corpus: Corpus, modalities: Sequence[str] | None) -> Iterator
 
 
 def _interview_chunks(
-    model: trained.Trained, given: Path, modalities: Sequence[str] | None, failures: list[Failure]
+    model: trained.Trained,
+    given: Path,
+    modalities: Sequence[str] | None,
+    encoder: str | Path | None,
+    failures: list[Failure],
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     wanted = tuple(modalities or model.modalities)
-    found, failed = interviews.find(given)
+    found, failed = interviews.find(given, apart=bool(model.card.get("group")))
     failures += failed
-    extractors = extractors_for(model, wanted, found, given)
-    ids, records = [], []
-    for number, one in enumerate(found, 1):
-        try:
-            records.append(record_of(one, model.modalities, extractors))
-            ids.append(one.participant)
-        except InputError as error:
-            failures.append(Failure(one.participant, str(error)))
-        held = sum(value.nbytes for record in records for value in record.values() if isinstance(value, np.ndarray))
-        if ids and (number == len(found) or len(ids) == CHUNK or held > CHUNK_BYTES):
-            yield corpus_of(ids, records, model.modalities, model.card), np.arange(len(ids)), len(found)
-            ids, records = [], []
+    with tempfile.TemporaryDirectory() as workplace:
+        extractors = extractors_for(model, wanted, found, given, encoder, Path(workplace))
+        ids, records = [], []
+        for number, one in enumerate(found, 1):
+            try:
+                records.append(record_of(one, model.modalities, extractors))
+                ids.append(one.participant)
+            except InputError as error:
+                failures.append(Failure(one.participant, str(error)))
+            held = sum(value.nbytes for record in records for value in record.values() if isinstance(value, np.ndarray))
+            if ids and (number == len(found) or len(ids) == CHUNK or held > CHUNK_BYTES):
+                yield corpus_of(ids, records, model.modalities, model.card), np.arange(len(ids)), len(found)
+                ids, records = [], []
 
 
 def extractors_for(
-    model: trained.Trained, wanted: Sequence[str], found: Sequence[Interview], given: Path
+    model: trained.Trained,
+    wanted: Sequence[str],
+    found: Sequence[Interview],
+    given: Path,
+    encoder: str | Path | None,
+    workplace: Path,
 ) -> dict[str, Extractor]:
     """What makes the inputs of a run from the recordings and transcripts that were found.
+
+    Args:
+      model: the run.
+      wanted: modalities that are read.
+      found, given: the interviews, and where they come from.
+      encoder: as of `predict`.
+      workplace: an empty folder, for embeddings of the transcripts.
 
     Raises:
       InputError: the run reads windows that are not made here.
     """
-    made = {name: interview.extractor_of(name, model.card["modalities"][name]) for name in wanted}
+    entries = {name: model.card["modalities"][name] for name in wanted}
+    texts = [one.transcript.text for one in found if one.transcript.text.strip()]
+    embedded = "text" in wanted and entries["text"]["kind"] == "features"
+    if embedded and texts and (encoder or "encoder" in entries["text"]):
+        entries["text"] = embed.entry_for(entries["text"], encoder, texts, workplace)
+    elif encoder:
+        raise InputError(f"{given}: nothing in it is embedded by a pretrained network: leave --encoder out")
+    made = {name: interview.extractor_of(name, entry) for name, entry in entries.items()}
     if "audio" in wanted and made["audio"] is None:
         default = interview.make_extractor("audio", None)
         raise InputError(
             f"the run reads audio windows of shape {model.modalities['audio'].shape}, but those of recordings are "
             f"log-mel windows of shape {default.shape}: give built records"
         )
-    if "text" in wanted and made["text"] is None and any(one.answers for one in found):
+    if texts and "text" in wanted and made["text"] is None:
         raise InputError(
-            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network, which cannot be "
-            "computed here yet: give built records, or give --modalities=audio to count all text as absent"
+            f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network: give its folder "
+            "as --encoder, built records, or --modalities=audio to count all text as absent"
         )
     return {name: extractor for name, extractor in made.items() if extractor is not None}
 

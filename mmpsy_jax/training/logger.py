@@ -42,14 +42,14 @@ class RunLogger:
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1, flush_secs=10)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One row; non-finite values are written as null, since JSON has no NaN."""
+        """One row; non-finite values are written as null, since JSON has no NaN, and left out of TensorBoard."""
         if not self.writes:
             return
         finite = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
         self._file.write(json.dumps({"step": step, **finite}) + "\n")
         if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            for name in (name for name, value in finite.items() if value is not None):
+                self._board.add_scalar(name, values[name], step)
 
     def progress(self, step: int, loss: float, examples_per_step: int) -> dict[str, float]:
         """Prints the progress line; returns examples/s since the last one."""

@@ -93,6 +93,7 @@ def evaluate(
     named = groups.read_groups(config.evaluation.groups) if config.evaluation.groups else None
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     rules = {"threshold_rule": config.evaluation.threshold, "as_labels": config.evaluation.multilabel}
+    rules["within_clusters"] = corpus.within_groups
     synthetic = bool(corpus.card["synthetic"])
     made = report.evaluate(predictions, tasks, baselines=known.baselines, synthetic=synthetic, **rules, **bootstrap)
     made["subgroups"] = groups.evaluate(predictions, tasks, named, **bootstrap)
@@ -116,12 +117,10 @@ def evaluate(
         "sweep": chosen,
     }
     over_calls = {}
-    labels = [task.name for task in tasks if task.kind == "binary"]
-    if corpus.card.get("group") and labels:
-        tested = predictions.select(split="test")
-        tested = tested.take(np.isin(tested.task, labels)).over_seeds("binary")
+    thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items() if "thresholds" in entry}
+    if corpus.card.get("group") and thresholds:
+        tested = predictions.take(np.isin(predictions.task, list(thresholds))).select(split="test").over_seeds("binary")
         times = start_times(corpus, set(tested.participant_id.tolist()))
-        thresholds = {name: made["tasks"][name]["thresholds"]["model"] for name in labels}
         calls.write_csv(workdir / calls.FILE, tested, times, thresholds)
         over_calls = calls.pictures(tested, times)
     shown = {"curves": curves, "context": context, "baselines": known.baselines, "calls": over_calls}

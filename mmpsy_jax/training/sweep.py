@@ -7,7 +7,8 @@ A sweep is a JSON file:
                                                           "model.latents": {"choice": [8, 16]}}}
 
 A field is any of the config's (`training/config.py`); `uniform` and `log_uniform` draw between two numbers, `choice`
-among values. With `"metric": "<task>/<metric>"` another validation metric decides than that of the first task.
+among values. With `"metric": "<task>/<metric>"` another validation metric decides than that of the first task, with
+`"metric": "mean/<metric>"` its mean over all tasks.
 """
 
 import itertools
@@ -32,6 +33,7 @@ METHODS = ("grid", "random")
 DRAWS = ("choice", "log_uniform", "uniform")
 # What decides where the file names nothing, by the kind of the first task.
 METRIC = {"binary": "auroc", "ordinal": "qwk", "regression": "ccc", "nominal": "balanced_accuracy"}
+MEAN = "mean"  # over all tasks, in place of the name of one
 FIXED = ("cv", "data.data_dir", "data.dataset", "data.folder", "data.source", "distributed", "name", "seed", "seeds",
          "tasks", "mesh", "replicas", "sweep")  # fmt: skip
 
@@ -126,28 +128,31 @@ def parts(point: Mapping[str, Any], all_points: Sequence[Mapping[str, Any]]) -> 
     return {field: value for field, value in point.items() if field not in dynamic}, dynamic
 
 
-def metric_of(spec: Mapping[str, Any], tasks: Sequence[Task]) -> tuple[Task, str]:
-    """Task and validation metric that decide.
+def metric_of(spec: Mapping[str, Any], tasks: Sequence[Task]) -> tuple[str, Sequence[Task], str]:
+    """What decides, as the file may say it; the tasks whose mean it is; and the validation metric.
 
     Raises:
       InputError: not a task and one of its metrics.
     """
     named = spec.get("metric") or f"{tasks[0].name}/{METRIC[tasks[0].kind]}"
     name, _, metric = named.partition("/")
-    task = next((task for task in tasks if task.name == name), None)
-    if task is None or not metric:
-        raise one_of("metric of the sweep (as task/metric), task", name, [task.name for task in tasks])
-    return task, metric
+    chosen = [task for task in tasks if task.name == name] or (tasks if name == MEAN else [])
+    if not chosen or not metric:
+        raise one_of("metric of the sweep (as task/metric), task", name, [MEAN, *(task.name for task in tasks)])
+    return named, chosen, metric
 
 
-def score(predictions: Predictions | None, task: Task, metric: str) -> float:
-    """Value of a training on its validation part, higher is better; NaN for one that diverged."""
+def score(predictions: Predictions | None, tasks: Sequence[Task], metric: str) -> float:
+    """Mean over tasks of a training's values on its validation part, higher is better; NaN for one that diverged."""
     if predictions is None:
         return float("nan")
-    values = quick_metrics(task, predictions.select(task=task.name, split="validation").known())
-    if metric not in values:
-        raise one_of("metric of the sweep", f"{task.name}/{metric}", [f"{task.name}/{name}" for name in values])
-    return -values[metric] if metric in LESS_IS_BETTER else values[metric]
+    made = []
+    for task in tasks:
+        values = quick_metrics(task, predictions.select(task=task.name, split="validation").known())
+        if metric not in values:
+            raise one_of("metric of the sweep", f"{task.name}/{metric}", [f"{task.name}/{name}" for name in values])
+        made.append(-values[metric] if metric in LESS_IS_BETTER else values[metric])
+    return float(np.mean(made))
 
 
 def choose(scores: Sequence[float]) -> int:

@@ -40,6 +40,8 @@ WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors",
 # Participants whose inputs are read again to see what is usual.
 SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
+# Of the card of the corpus; `group` is None where participants are not grouped.
+KEPT = ("dataset", "config", "version", "synthetic", "window_seconds", "group")
 _EMPTY: dict[str, Any] = {"params": {"network": {}, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
 
 
@@ -102,7 +104,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
     names = batching.names_of(config, corpus)
     card = {
         "format": FORMAT,
-        **{name: corpus.card.get(name) for name in ("dataset", "config", "version", "synthetic", "window_seconds")},
+        **{name: corpus.card.get(name) for name in KEPT},
         "modalities": {
             name: {**corpus.card["modalities"][name], "dtype": str(corpus.modalities[name].dtype)} for name in names
         },

@@ -141,11 +141,11 @@ def _try(
     folder: Path,
     outer: Sequence[Split],
     points: Sequence[Mapping[str, Any]],
-    decides: tuple[Task, str],
+    decides: tuple[str, Sequence[Task], str],
     shape: batching.Batching,
 ) -> dict[str, Any]:
     """Trains every point on every outer fold's own participants, and chooses one per fold."""
-    task, metric = decides
+    named, deciding, metric = decides
     tried = [(fold, *part) for fold, split in enumerate(outer) for part in _parts_to_try(config, tasks, corpus, split)]
     batches = shape.most([split["train"] for *_, split in tried])
     runs = [
@@ -156,13 +156,13 @@ def _try(
         for fold, part, seed, split in tried
         for p, point in enumerate(points)
     ]  # fmt: skip
-    scores = [sweep.score(made, task, metric) for made in train_all(runs, folder / "replicas")]
+    scores = [sweep.score(made, deciding, metric) for made in train_all(runs, folder / "replicas")]
     table = np.full((len(outer), len(points)), np.nan)
     grid = np.reshape(scores, (len(tried), len(points)))
     for fold in range(len(outer)):
         table[fold] = grid[[i for i, one in enumerate(tried) if one[0] == fold]].mean(axis=0)
     made = {
-        "metric": f"{task.name}/{metric}",
+        "metric": named,
         "inner_folds": config.cv.inner,
         "points": [dict(point) for point in points],
         "scores": [[None if np.isnan(v) else float(v) for v in row] for row in table],

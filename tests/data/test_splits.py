@@ -98,5 +98,11 @@ def test_groups_stay_together(big):
         assert not set(callers[split["train"]]) & set(callers[split["validation"]])
     with pytest.raises(InputError, match=r"half the number of participants or groups \(20\)"):
         splits.folds(grouped, 21, 0)
+    divided = dataclasses.replace(big, split=("train", "test") * 200, group=("same",) * 400)
     with pytest.raises(AssertionError, match="share a group"):
-        splits.by_name(dataclasses.replace(big, split=("train", "test") * 200, group=("same",) * 400))
+        splits.by_name(divided)
+    within = dataclasses.replace(divided, card={**big.card, "within_groups": True, "split_rule": "by time"})
+    assert len(splits.by_name(within)["test"]) == 200
+    for fold in (lambda: splits.folds(within, 2, 0), lambda: splits.inner(within, np.arange(20), 2, 0)):
+        with pytest.raises(InputError, match=r"divide each group \(by time\), folds keep groups whole"):
+            fold()

@@ -11,6 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 import yaml
 
+from data_builders.daily_mood import cli as daily_mood
+from data_builders.hotline import cli as hotline
 from data_builders.mmpsy import card, cli
 from mmpsy_jax.errors import InputError
 
@@ -77,7 +79,8 @@ def issues(path):
 # ------------------------------------------------------------------------------------------------------- real build
 
 
-def test_features_are_those_that_tfds_wrote(built):
+def check_features(built):
+    """The card describes the features that TFDS wrote."""
     corpus = json.loads((built / "corpus.json").read_text())
     found = tfds.builder_from_directory(built).info.features
     described = card.record_features(corpus)
@@ -86,6 +89,35 @@ def test_features_are_those_that_tfds_wrote(built):
         assert described[name].shape == feature.shape
         wanted = "text" if isinstance(feature, tfds.features.Text) else np.dtype(feature.np_dtype).name
         assert described[name].dtype == wanted
+
+
+def test_features_are_those_that_tfds_wrote(built):
+    check_features(built)
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "said"),
+    [
+        (
+            "daily_mood/demo_by_time",
+            lambda *given: daily_mood.build(*given, participants=6, days=6),
+            ("One made-up day of a person.", "Yes, by time within each person", "| dams9 | new person | 0."),
+        ),
+        (
+            "hotline/demo",
+            lambda *given: hotline.build(*given, participants=9, seconds=(0.1, 0.2)),
+            ("One made-up turn of a caller.", "Yes: records with the same `caller` belong together.", "waveform"),
+        ),
+    ],
+)
+def test_corpora_of_other_builders_are_described_too(name, build, said, tmp_path):
+    folder = build(name, tmp_path)
+    check_features(folder)
+    metadata = issues(folder / "croissant.json")
+    assert "synthetic" in metadata.keywords and "corpus.json" in {entry.name for entry in metadata.file_objects}
+    text = (folder / "README.md").read_text() + (folder / "DATASHEET.md").read_text()
+    assert "SYNTHETIC" in text and "interview" not in text.replace("clinical interviews", "").lower()
+    assert not [part for part in said if part not in text]
 
 
 def test_croissant_of_a_build_validates_and_its_splits_can_be_read(built):

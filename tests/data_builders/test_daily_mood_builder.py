@@ -95,7 +95,7 @@ def test_records_hold_the_days(built, tmp_path):
             absent += values is None
     assert 0 < absent < 30
     assert corpus.card["modalities"]["person"] == {"kind": "ids", "shape": [1, 2], "time_axis": 0, "vocabulary": 9}
-    assert corpus.card.get("group") == ("group" if rule == "by_person" else None)
+    assert corpus.card["group"] == "group" and corpus.within_groups == (rule == "by_time")
     assert corpus.card["split_rule"] == divide.RULES[rule]
 
 

@@ -2,8 +2,13 @@
 
 import functools
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +85,14 @@ def test_a_recording_gives_the_bits_of_its_record(manifest, built):
     assert corpus.has["text"].tolist() == [True, True, True, True, False, True]
 
 
+def test_samples_for_speech_encoders_instead_of_log_mel(manifest, tmp_path):
+    (tmp_path / "samples.json").write_text(json.dumps({"audio": {"name": "waveform", "window_seconds": 1.0}}))
+    corpus = open_corpus(build(manifest, tmp_path / "data", settings=tmp_path / "samples.json"))
+    assert corpus.modalities["audio"].dtype == np.int16 and corpus.modalities["audio"].shape == (16000, 1)
+    record = corpus.read(0)
+    assert record["audio_length"].tolist() == [16000, 9600] and np.abs(record["audio"]).max() > 1000
+
+
 def test_labels_groups_splits_and_card(manifest, built):
     corpus = open_corpus(built)
     assert corpus.split == SPLITS and corpus.card["labels"] == ["phq9"] and corpus.card["synthetic"] is False
@@ -95,6 +108,26 @@ def test_labels_groups_splits_and_card(manifest, built):
     assert build(manifest, built.parents[2]) == built  # it is there already
     with pytest.raises(InputError, match="differs in settings"):
         build(manifest, built.parents[2], settings=None)
+
+
+def test_check_counts_what_a_manifest_names_and_lists_what_a_build_would_refuse(manifest, tmp_path, capsys):
+    report = cli.main_check([f"--source={manifest}"])
+    assert (report["participants"], report["recordings"]["files"], report["problems"]) == (6, 9, [])
+    assert report["participants_without"] == {"recording": 1, "transcript": 1}
+    assert report["labels"] == {"phq9": {"missing": 1, "scores": {"least": 1.0, "median": 4.0, "most": 6.0}}}
+    assert report["splits"] == {"train": 3, "validation": 1, "test": 2} and report["groups"] == {
+        "sex": {"m": 3, "f": 3}
+    }
+    printed = capsys.readouterr().out
+    assert "9 files" in printed and "problems      0" in printed and "answer" not in printed
+    shutil.copytree(manifest.parent, tmp_path / "copy")
+    bad = tmp_path / "copy" / "manifest.csv"
+    (bad.parent / "p1" / "wav_2.wav").write_bytes(b"RIFF")
+    shutil.rmtree(bad.parent / "p2")
+    soundfile.write(bad.parent / "p5" / "wav_1.wav", np.sign(np.sin(np.arange(8000) / 10)), 8000)
+    shallow, deep = (cli.main_check([f"--source={bad}", *more])["problems"] for more in ([], ["--deep"]))
+    assert len(shallow) == 2 and "wav_2.wav: cannot be read" in shallow[0] and "p2: no such file" in shallow[1]
+    assert len(deep) == 3 and "clipped" in deep[2]
 
 
 def test_nothing_is_extracted_twice(manifest, built, tmp_path, monkeypatch):
@@ -123,6 +156,28 @@ def test_nothing_is_extracted_twice(manifest, built, tmp_path, monkeypatch):
         assert (folder / path.name).read_bytes() == path.read_bytes()
     build(manifest, tmp_path, overwrite=True)
     assert len(extracted) == 6
+
+
+def test_a_build_that_was_killed_goes_on_with_what_it_has(tmp_path):
+    rows = ["participant,recording,label:phq9"]
+    for number in range(12):
+        soundfile.write(tmp_path / f"{number}.wav", speech_like(20.0, 8000, number), 8000)
+        rows.append(f"p{number},{number}.wav,{number}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    options = ["--dataset=interviews/lab", f"--source={tmp_path / 'manifest.csv'}", f"--data_dir={tmp_path / 'data'}"]
+    process = subprocess.Popen([sys.executable, "launch.py", "build", *options, "--workers=0"], start_new_session=True)
+    kept = tmp_path / "data/interviews/lab/.features"
+    try:
+        while not list(kept.glob("*.npz")):
+            assert process.poll() is None and not time.sleep(0.002)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    there = {path: path.stat().st_mtime_ns for path in kept.glob("*.npz")}
+    assert 0 < len(there) < 12 and not (tmp_path / "data/interviews/lab/1.0.0").exists()
+    corpus = open_corpus(cli.build("interviews/lab", tmp_path / "data", source=tmp_path / "manifest.csv", workers=0))
+    assert len(corpus) == 12 and len(list(kept.glob("*.npz"))) == 12
+    assert all(path.stat().st_mtime_ns == when for path, when in there.items())
 
 
 def test_workers_write_the_same_bytes(manifest, built, tmp_path):

@@ -1,7 +1,6 @@
 """Frozen encoders over many inputs: order, padding, layers, transcripts, recordings."""
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,7 @@ from mmpsy_jax import encoders
 from mmpsy_jax.encoders import processors, text
 from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.errors import InputError
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.hugging_face import GOLDEN, write_bert
 
 
 @pytest.fixture(scope="module")
@@ -77,21 +75,16 @@ def test_whisper_features():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A BERT folder with a tokenizer of 26 letters."""
-    made = tmp_path_factory.mktemp("bert")
-    letters = [chr(ord("a") + number) for number in range(25)]
-    (made / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]) + "\n")
-    for name in ("config.json", "model.safetensors"):
-        (made / name).write_bytes((GOLDEN / "bert" / name).read_bytes())
-    return made
+    return write_bert(tmp_path_factory.mktemp("bert"))
 
 
 def test_transcripts_become_token_embeddings(folder):
     encoder, tokenizer = encoders.load(folder), processors.tokenizer(folder)
     short, long = "a b c", " ".join("abcdefghij" * 5)
-    made = text.token_embeddings(encoder, tokenizer, [short, long, ""])
+    made, places = zip(*text.token_embeddings(encoder, tokenizer, [short, long, ""]), strict=True)
     assert [states.shape for states in made] == [(5, 16), (24, 16), (2, 16)]
     np.testing.assert_allclose(made[0], alone(encoder, np.array([2, 5, 6, 7, 3]))["last_hidden_state"][0], atol=1e-5)
+    assert [one.tolist() for one in places] == [[0, 0, 2, 4, 4], [0, *range(0, 44, 2), 42], [0, 0]]
     cut = tokenizer(long, truncation=True, max_length=24)["input_ids"]
     np.testing.assert_allclose(made[1], alone(encoder, np.array(cut))["last_hidden_state"][0], atol=1e-5)
 
@@ -100,10 +93,11 @@ def test_windows_over_the_whole_text_take_every_token_once(folder):
     encoder, tokenizer = encoders.load(folder), processors.tokenizer(folder)
     texts = [" ".join("abcdefghijklmnopqrstuvwxy"[:length]) for length in (3, 22, 23)]
     texts.append(" ".join("abcdefghij" * 6))
-    made = text.token_embeddings(encoder, tokenizer, texts, whole=True)
-    assert [len(states) for states in made] == [5, 24, 25, 62]
+    made, places = zip(*text.token_embeddings(encoder, tokenizer, texts, whole=True), strict=True)
+    assert [len(states) for states in made] == [len(one) for one in places] == [5, 24, 25, 62]
+    assert places[3].tolist() == [0, *range(0, 120, 2), 118]
     cut = text.token_embeddings(encoder, tokenizer, texts[:2])
-    for ours, wanted in zip(made, cut, strict=False):
+    for ours, (wanted, _) in zip(made, cut, strict=False):
         np.testing.assert_array_equal(ours, wanted)
     # 22 tokens fit between [CLS] and [SEP], windows share 11: the second begins at token 11, and from token 17 on
     # (5 shared tokens in) its states are taken.

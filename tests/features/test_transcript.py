@@ -53,7 +53,7 @@ def test_answers_spoken_in_recordings_of_their_own():
         ("a.csv", b"text,start,end\nsecret,2,1\n", "0 <= start <= end"),
         ("a.csv", b"text,start,end\nsecret,nan,1\n", "0 <= start <= end"),
         ("a.csv", b"text,start,end\nsecret,0,inf\n", "0 <= start <= end"),
-        ("a.csv", b"text,start,end\nsecret\n", "not as many cells"),
+        ("a.csv", b"text,start,end\nsecret\n", "has 1 cells, the header 3"),
         ("a.csv", b"text,question\nsecret,one\n", "question must be a whole number"),
         ("a.csv", b'text\n"secret\n', "not CSV"),
         ("a.txt", b"secret\xff", "not UTF-8 at byte 6"),

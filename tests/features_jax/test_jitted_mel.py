@@ -43,6 +43,16 @@ def test_a_batch_of_recordings_agrees_with_librosa(settings, fourier):
         assert not np.asarray(made[count:]).any()
 
 
+def test_in_float64_decibels_agree_as_well():
+    samples = speech_like(2.0, 16000, seed=3).astype(np.float32)
+    half = reference.RELEASE.n_fft // 2
+    with jax.enable_x64(True):
+        made = np.asarray(jax.jit(mel.mel_decibels)(jnp.asarray(np.pad(samples, half), jnp.float64)[None])[0])
+    wanted = by_librosa(samples, reference.RELEASE)
+    assert made.dtype == np.float64
+    np.testing.assert_allclose(np.maximum(made, made.max() - 80), wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("seconds", [0.5, 7.3])
 def test_streamed_from_a_file_it_gives_the_windows_of_the_reference(tmp_path, monkeypatch, seconds):
     monkeypatch.setattr(mel, "BLOCK_FRAMES", 60)

@@ -54,17 +54,22 @@ def heard(tmp_path_factory):
     built = cli.build(
         "mmpsy/demo", folder / "data_dir", participants=40, audio_shape=(80, 1800), text_shape=(12, 24), workers=0
     )
-    config, corpus, workdir = small(built), open_corpus(built), folder / "run"
+    config = small(built)
     config.model.patch = 60
+    leave_untrained(config, open_corpus(built), folder / "run")
+    return built, folder / "run"
+
+
+def leave_untrained(config, corpus, workdir):
+    """What a run of one training leaves for predicting, but that its parameters are as they were drawn."""
     claim_workdir(config, workdir, writes=True)
     (one,), _ = trainings.plan(config, from_config(config.tasks), corpus, workdir)
     ensemble = Ensemble(trained.Trained({}, corpus.modalities, (trained.Training(config, {}, 0, 0, {}),)))
     functions = ensemble.functions(config, ensemble.shape(config, corpus))
     members = one.splits["test"][:8]
-    (batch,) = ensemble.batches(corpus, members, ensemble.shape(config, corpus), None)
+    batch, *_ = ensemble.batches(corpus, members, ensemble.shape(config, corpus), None)
     fitted = fit(config, ensemble.tasks, ensemble.shape(config, corpus).modalities, corpus, one.splits["train"])
     state = jax.jit(functions.init)(np.int32(0), batch, fitted)
     trained.save_weights(workdir, jax.device_get(evaluated(state)))
     embedding.write([one])
     trained.describe(config, corpus, [one], workdir, made_up(ensemble.tasks, corpus))
-    return built, workdir

@@ -100,7 +100,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
         ("utf16.txt", "not UTF-8 at byte 0"),
         ("empty", "the transcript is empty"),
         ("short.json", "not JSON"),
-        ("shifted.csv", "line 2 has not as many cells"),
+        ("shifted.csv", "line 2 has 3 cells, the header 2"),
     ):
         assert sum(name in line and reason in line for line in listed) == 1, listed
     assert len(listed) == 4 and "secret" not in result.stderr and "Nobody" not in result.stderr

@@ -8,8 +8,8 @@ import pytest
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.tasks import from_config
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv
+from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import run, sweep, trained, trainings
 from mmpsy_jax.training.config import default
 from tests.runs import small
@@ -69,6 +69,24 @@ def test_an_unreadable_file_is_named(tmp_path):
     for name in ("broken.json", "absent.json"):
         with pytest.raises(InputError, match=name):
             sweep.read(tmp_path / name)
+
+
+def test_a_metric_of_one_task_or_the_mean_over_all_decides():
+    rng = np.random.default_rng(0)
+    tasks = [Task(name, name, "regression", maximum=10.0) for name in ("a", "b")]
+    ids = [f"p{i}" for i in range(30)]
+    parts = [
+        Predictions.build(ids, task.name, rng.normal(size=30), y_pred=rng.normal(size=30), split="validation")
+        for task in tasks
+    ]
+    each = [np.mean(np.abs(part.y_true - part.y_pred)) for part in parts]
+    for named, expected in (("a/mae", -each[0]), ("mean/mae", -np.mean(each))):
+        said, deciding, metric = sweep.metric_of({"metric": named}, tasks)
+        assert said == named
+        assert sweep.score(Predictions.concatenate(parts), deciding, metric) == pytest.approx(expected)
+    assert np.isnan(sweep.score(None, tasks, "mae"))
+    with pytest.raises(InputError, match="a, b, mean"):
+        sweep.metric_of({"metric": "c/mae"}, tasks)
 
 
 def test_what_changes_a_shape_or_the_program_is_static():

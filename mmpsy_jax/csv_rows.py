@@ -1,7 +1,7 @@
 """Rows of a CSV file, or precisely what is wrong with it; and cells that a spreadsheet does not run."""
 
 import csv
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mmpsy_jax.errors import InputError
@@ -19,6 +19,35 @@ def escape(text: str) -> str:
 def unescape(text: str) -> str:
     """What `escape` was given."""
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+def read_table(path: Path, required: Sequence[str] = ()) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Header, and line number and cells by column, without blanks around them, of each row.
+
+    Args:
+      path: the file.
+      required: columns that must be there.
+
+    Raises:
+      InputError: as `read_rows`, or a column is missing.
+    """
+    header, lines, rows = read_rows(path)
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}: needed are {', '.join(required)}")
+    named = (dict(zip(header, map(str.strip, row), strict=True)) for row in rows)
+    return header, list(zip(lines, named, strict=True))
+
+
+def whole(path: Path, line: int, name: str, text: str) -> int:
+    """The number in a cell.
+
+    Raises:
+      InputError: it is no whole number of 0 or more.
+    """
+    if not text.isdecimal():
+        raise InputError(f"{path}: line {line}: {name} is no whole number of 0 or more: mend the cell")
+    return int(text)
 
 
 def read_rows(path: Path, columns: Collection[str] | None = None) -> tuple[list[str], list[int], list[list[str]]]:

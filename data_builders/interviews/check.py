@@ -1,0 +1,122 @@
+"""What a manifest names, what is missing and what is odd, before anyone builds it: counts only, as `mmpsy/check.py`."""
+
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+
+import soundfile
+
+from data_builders.interviews import source as source_lib
+from data_builders.mmpsy import shards
+from data_builders.mmpsy.check import Report, list_problems, spread, summary
+from data_builders.mmpsy.source import read_participant
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import manifest
+from mmpsy_jax.features.manifest import Entry
+
+
+def check(path: Path, *, deep: bool = False) -> Report:
+    """Looks at a manifest and at the files that it names.
+
+    Args:
+      path: of the manifest.
+      deep: read every recording as the build does, with the default settings; otherwise their headers.
+
+    Returns:
+      counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), "notes" what is odd.
+
+    Raises:
+      InputError: the manifest itself cannot be used.
+    """
+    found = manifest.read(path)
+    seconds: list[float] = []
+    files = characters = 0
+    problems: list[str] = []
+    lengths: list[int] = []
+    without = {"recording": 0, "transcript": 0}
+    for entry in found.entries:
+        try:
+            words = entry.words().text
+            recordings = _headers(entry)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        without["recording"] += not recordings
+        without["transcript"] += not words.strip()
+        files += len(recordings)
+        seconds += [sum(recordings)] if recordings else []
+        lengths += [len(words)] if words.strip() else []
+        characters += len(words)
+        if not recordings and not words.strip():
+            problems.append(f"{path}: {entry.participant}: has neither a recording nor words")
+    if deep:
+        problems, notes = _read_all(source_lib.open_source(path))
+    return {
+        "manifest": str(path),
+        "participants": len(found.entries),
+        "splits": dict(collections.Counter(entry.split for entry in found.entries if entry.split)),
+        "recordings": {"files": files, "hours": round(sum(seconds) / 3600, 2), "per_participant_s": summary(seconds)},
+        "characters": {"total": characters, "per_participant": summary(lengths)},
+        "participants_without": without,
+        "labels": {name: _label(found.entries, name) for name in found.labels},
+        "groups": {
+            name: dict(collections.Counter(entry.groups[name] or "unknown" for entry in found.entries))
+            for name in found.groups
+        },
+        "problems": problems,
+        "notes": notes if deep else [],
+    }
+
+
+def _headers(entry: Entry) -> list[float]:
+    """Seconds of each recording."""
+    made = []
+    for file in entry.recordings():
+        try:
+            made.append(soundfile.info(file).duration)
+        except (OSError, RuntimeError) as error:  # what soundfile makes of a damaged file
+            raise InputError(f"{file}: cannot be read as a recording: give wav, flac, mp3 or ogg") from error
+    return made
+
+
+def _label(entries: Sequence[Entry], name: str) -> Report:
+    scores = [entry.labels[name] for entry in entries if entry.labels[name] is not None]
+    return {"missing": len(entries) - len(scores), "scores": summary(scores)}
+
+
+def _read_all(source: source_lib.InterviewSource) -> tuple[list[str], list[str]]:
+    """Problems and notes of everybody."""
+    workers = shards.default_workers(len(source.participants), 3)
+    if not workers:
+        made = [_try(source.spec, participant) for participant in source.participants]
+    else:
+        with shards.make_pool(workers) as pool:
+            made = list(pool.map(_try, [source.spec] * len(source.participants), source.participants))
+    return [one for problems, _ in made for one in problems], [one for _, notes in made for one in notes]
+
+
+def _try(spec: source_lib.InterviewSpec, participant: str) -> tuple[list[str], list[str]]:
+    try:
+        return [], read_participant(spec, participant)[1]["notes"]
+    except InputError as error:
+        return [str(error)], []
+
+
+def render(report: Report) -> str:
+    """The report as text for a terminal."""
+    recordings, characters, without = (report[name] for name in ("recordings", "characters", "participants_without"))
+    lines = [
+        f"manifest      {report['manifest']}",
+        f"participants  {report['participants']:,}",
+        f"recordings    {recordings['files']:,} files, {recordings['hours']:g} hours, "
+        f"{spread(recordings['per_participant_s'])} s per participant; {without['recording']} participants without",
+        f"characters    {characters['total']:,}, {spread(characters['per_participant'])} per participant; "
+        f"{without['transcript']} participants without",
+    ]
+    for label, entry in report["labels"].items():
+        lines.append(f"label         {label}: {spread(entry['scores'])}; {entry['missing']} missing")
+    counts = {"splits": report["splits"] or {"by a hash of the id": report["participants"]}}
+    for name, found in (counts | {f"group {name}": found for name, found in report["groups"].items()}).items():
+        lines.append(f"{name:<13} {', '.join(f'{key} {count:,}' for key, count in found.items())}")
+    lines += [f"note          {note}" for note in report["notes"]]
+    return "\n".join(lines + list_problems(report["problems"]))

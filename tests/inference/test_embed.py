@@ -1,0 +1,148 @@
+"""Transcripts as embeddings: made once, built into records, and made again when predicting."""
+
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+import soundfile
+
+import launch
+from data_builders.mmpsy import cli
+from mmpsy_jax import encoders
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.encoders import processors
+from mmpsy_jax.encoders.text import token_embeddings
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import embeddings
+from mmpsy_jax.inference import embed, interviews
+from mmpsy_jax.inference.predict import extractors_for, record_of
+from tests.features.test_mel import speech_like
+from tests.hugging_face import GOLDEN, write_bert
+
+SETTINGS = {"sample_rate": 8000, "n_fft": 256, "hop": 80, "bands": 8, "window_seconds": 1.0, "overlap_seconds": 0.0}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return write_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Four SYNTHETIC interviews: with sound and words, and with words alone."""
+    folder = tmp_path_factory.mktemp("lab")
+    rows = ["participant,recording,text,label:phq9,split"]
+    for number, split in enumerate(("train", "train", "validation", "test"), 1):
+        soundfile.write(folder / f"p{number}.wav", speech_like(2.5, 8000, number), 8000)
+        recording = f"p{number}.wav" if number % 2 else ""
+        rows.append(f"p{number},{recording},{'a b c d e f g h ' * number},{number},{split}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
+def embedded(manifest, bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embedded")
+    arguments = [f"--input={manifest}", f"--encoder={bert}", f"--output={folder}", "--whole", "--dtype=float32"]
+    assert launch.main(["embed", *arguments]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(manifest, embedded, tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    text = {"name": "token_embeddings", "folder": str(embedded), "positions": 12}
+    (data / "settings.json").write_text(json.dumps({"audio": SETTINGS, "text": text}))
+    return cli.build("interviews/lab", data, source=manifest, settings=data / "settings.json", workers=0)
+
+
+def run_of(corpus, **changes):
+    """What `predict` needs to know of a run on a corpus."""
+    card = {**corpus.card["modalities"], "text": {**corpus.card["modalities"]["text"], **changes}}
+    return types.SimpleNamespace(modalities=corpus.modalities, card={"modalities": card})
+
+
+def test_every_token_is_in_the_records_once_and_in_its_window(built, manifest, bert):
+    corpus = open_corpus(built)
+    assert corpus.modalities["text"].shape == (12, 16) and corpus.modalities["text"].dtype == np.float16
+    texts = [one.transcript.text for one in interviews.find(manifest)[0]]
+    wanted = token_embeddings(encoders.load(bert), processors.tokenizer(bert), texts, whole=True)
+    for i, (states, characters) in enumerate(wanted):
+        record = corpus.read(i)
+        lengths = record["text_length"]
+        assert lengths.sum() == len(states) == 8 * (i + 1) + 2
+        tokens = np.concatenate([window[:n] for window, n in zip(record["text"], lengths, strict=True)])
+        np.testing.assert_array_equal(tokens, states.astype(np.float16))
+        if corpus.has["audio"][i]:
+            starts, seconds = np.repeat(record["window_start_s"], lengths), record["duration_s"]
+            spoken = (characters + 0.5) * seconds / len(texts[i])
+            assert (starts <= spoken + 1e-6).all() and (spoken < starts + 1.0).all()
+    card = (built / "README.md").read_text()
+    assert "token embeddings can be turned back" in card and "hashes" not in card
+
+
+def test_predicting_embeds_again_and_gets_the_same_bits(built, manifest, bert, tmp_path):
+    corpus = open_corpus(built)
+    found, _ = interviews.find(manifest)
+    run = run_of(corpus)
+    extractors = extractors_for(run, ("audio", "text"), found, manifest, None, tmp_path)
+    for i, one in enumerate(found):
+        ours, record = record_of(one, corpus.modalities, extractors), corpus.read(i)
+        np.testing.assert_array_equal(ours["text"], record["text"])
+        np.testing.assert_array_equal(ours["text_length"], record["text_length"])
+    moved = run_of(corpus, encoder={**corpus.card["modalities"]["text"]["encoder"], "encoder": "/nowhere"})
+    with pytest.raises(InputError, match="give its folder as --encoder"):
+        extractors_for(moved, ("text",), found, manifest, None, tmp_path / "moved")
+    assert extractors_for(moved, ("text",), found, manifest, bert, tmp_path / "given")["text"].shape == (12, 16)
+
+
+def test_a_run_on_released_embeddings_reads_transcripts_with_their_encoder(built, manifest, bert, tmp_path):
+    corpus = open_corpus(built)
+    released = {"kind": "features", "shape": [12, 16], "time_axis": 0}
+    run = types.SimpleNamespace(modalities=corpus.modalities, card={"modalities": {"text": released}})
+    found, _ = interviews.find(manifest)
+    with pytest.raises(InputError, match="give its folder as --encoder"):
+        extractors_for(run, ("text",), found, manifest, None, tmp_path)
+    extractor = extractors_for(run, ("text",), found, manifest, bert, tmp_path)["text"]
+    assert extractor.settings.placement == "corpus" and not extractor.info["whole"]
+    assert record_of(found[3], corpus.modalities, {"text": extractor})["text_length"].sum() == 24  # its positions
+
+
+def test_nothing_is_embedded_twice_or_mixed(embedded, manifest, bert, capsys):
+    files = {path: path.stat().st_mtime_ns for path in embedded.rglob("*.npz")}
+    lost = next(iter(files))
+    lost.unlink()
+    embed.embed(manifest, bert, embedded, whole=True, dtype="float32")
+    assert "embedded 1/1 transcripts" in capsys.readouterr().err
+    again = {path: path.stat().st_mtime_ns for path in embedded.rglob("*.npz")}
+    assert again.keys() == files.keys() and [p for p in files if again[p] != files[p]] == [lost]
+    with pytest.raises(InputError, match="differ in whole, dtype: give another folder"):
+        embed.embed(manifest, bert, embedded)
+
+
+def test_what_cannot_be_is_refused(embedded, manifest, tmp_path):
+    with pytest.raises(InputError, match="no folder of embeddings"):
+        embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(tmp_path)))
+    extractor = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(embedded)))
+    one = interviews.find(manifest)[0][0].transcript
+    with pytest.raises(InputError, match="not among those") as error:
+        extractor.positions(dataclasses.replace(one, answers=("secret words",)))
+    assert "secret" not in str(error.value)
+    (tmp_path / "only.wav").write_bytes(b"")
+    with pytest.raises(InputError, match="holds no transcript"):
+        embed.embed(tmp_path, tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="does not read text"):
+        embed.embed(manifest, GOLDEN / "whisper", tmp_path / "out")
+
+
+def test_a_damaged_file_is_named(embedded, manifest, tmp_path):
+    for path in embedded.rglob("*"):
+        if path.is_file():
+            target = tmp_path / path.relative_to(embedded)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes()[: 200 if path.suffix == ".npz" else None])
+    extractor = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(tmp_path)))
+    with pytest.raises(InputError, match=r"\.npz: damaged .* run embed again"):
+        extractor.positions(interviews.find(manifest)[0][0].transcript)
