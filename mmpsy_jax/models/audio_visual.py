@@ -19,6 +19,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mmpsy_jax.models import perceiver
@@ -195,9 +196,9 @@ class Model(nn.Module):
         network = FaceNetwork(self.width, self.face_channels, name="teacher")
         frames, segments = network(crops, mask, rate)
         clips = clips_of(segments, mask.any(axis=1), batch, FACE)
-        of_clips, of_segments, of_frames = self.read_out(prefix, clips, segments, frames.reshape(-1, self.width))
+        of_clips, of_segments, of_frames = self.read_out(prefix, clips, segments, frames)
         self.sow("intermediates", "faces", mask)
-        self.sow("intermediates", "frames", {k: v.reshape(*mask.shape, -1) for k, v in of_frames.items()})
+        self.sow("intermediates", "frames", of_frames)
         self.sow("intermediates", "watched", of_segments)
         return {f"{prefix}{name}": value for name, value in {**of_clips, EMBEDDING: clips}.items()}
 
@@ -229,15 +230,15 @@ class Model(nn.Module):
         self.sow("intermediates", "heard", of_segments)
         return {**of_clips, EMBEDDING: clips}
 
-    def read_out(self, prefix: str, *embeddings: Float[Array, "_ d"]) -> list[dict[str, Float[Array, "_ o"]]]:
+    def read_out(self, prefix: str, *embeddings: Float[Array, "*_ d"]) -> list[dict[str, Float[Array, "*_ o"]]]:
         """Outputs per task of several arrays of embeddings, by the same linear layer."""
         heads = tuple(head._replace(name=f"{prefix}{head.name}") for head in self.heads)
-        count = sum(head.n_values for head in heads)
-        dense = nn.Dense(count, use_bias=False, name=f"{prefix}readout")
-        made = outputs_of(self, heads, dense(jnp.concatenate(embeddings)))
-        ends = [sum(map(len, embeddings[:i])) for i in range(1, len(embeddings))]
-        parts = {head.name: jnp.split(made[f"{prefix}{head.name}"], ends) for head in self.heads}
-        return [{name: part[i] for name, part in parts.items()} for i in range(len(embeddings))]
+        ends = np.cumsum([head.n_values for head in heads])
+        dense = nn.Dense(int(ends[-1]), use_bias=False, name=f"{prefix}readout")
+        bias = outputs_of(self, heads, jnp.zeros((1, ends[-1])))  # what the outputs of nothing are
+        made = [jnp.split(dense(x), ends[:-1], axis=-1) for x in embeddings]
+        named = lambda parts: zip(self.heads, heads, parts, strict=True)  # noqa: E731
+        return [{head.name: part + bias[own.name][0] for head, own, part in named(parts)} for parts in made]
 
 
 def traces(model: Model, variables: Mapping[str, PyTree], batch: PyTree) -> Traces:

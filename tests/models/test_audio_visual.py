@@ -1,6 +1,7 @@
 """Teacher and student: nothing passes between clips, frames without a face count nowhere, traces agree with clips."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -115,6 +116,15 @@ def test_a_frozen_teacher_is_the_network_of_its_run():
     keep = jax.jit(lambda frozen: teacher.apply({"params": frozen}, batch, mutable=["intermediates"])[1])
     frames = keep(frozen)["intermediates"]["frames"][0]["valence"]
     np.testing.assert_allclose(jitted(student, variables, batch).frames["valence"], frames, rtol=1e-5, atol=1e-6)
+
+
+def test_the_number_of_segments_may_be_open_as_in_an_export(joint):
+    model, params, batch, _ = joint
+    slots = {"valid": B} | dict(zip(("face", "audio"), jax.export.symbolic_shape("s, a"), strict=True))
+    shape = lambda name, x: jax.ShapeDtypeStruct((slots[name.split("_")[0]], *x.shape[1:]), x.dtype)  # noqa: E731
+    opened = {name: shape(name, x) for name, x in batch.items()}
+    made = jax.eval_shape(lambda batch: model.apply({"params": params}, batch), opened)
+    assert made["valence"].shape == made["teacher_valence"].shape == (B, 1)
 
 
 def test_in_training_crops_are_mirrored_and_moved_and_frames_left_out(joint):
