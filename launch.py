@@ -1,9 +1,10 @@
 """The command line of mmpsy_jax.
 
     python launch.py --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE ...]   train, evaluate, report
+    python launch.py --config=configs/msa.py:mosi,lmf --seeds=1111,1112                   with these seeds
     python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR           build TFDS records
     python launch.py check --source=DIR                                                   what is in a source
-    python launch.py embed --input=SOURCE --encoder=HF_FOLDER --output=DIR                transcripts as embeddings
+    python launch.py embed --input=SOURCE --encoder=HF_FOLDER --output=DIR                texts or sound as embeddings
     python launch.py evaluate --predictions=FILE.csv                                      score any predictions
     python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
     python launch.py report --workdirs RUN --person-level                                 its predictions by person
@@ -101,6 +102,7 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
     workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
     if ablate:
         minutes_flag = flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
+    seeds_flag = flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
     sweep_flag = flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
 
     def parse(argv: list[str]) -> list[str]:
@@ -118,6 +120,8 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
             raise InputError(f"argument {left[1]!r}: every option is written --name=value")
         if config_flag.value is None:
             raise InputError("no config: give --config=configs/phq.py (see configs/)")
+        if seeds_flag.value is not None and any(a.startswith("--config.seed") for a in argv):
+            raise InputError("--seeds says all about seeds: leave out --config.seed and --config.seeds")
         return left
 
     def start(_: list[str]) -> int:
@@ -129,8 +133,11 @@ def _train(arguments: list[str], ablate: bool = False) -> int:
         import jax
 
         from mmpsy_jax.training import mesh, run, sweep
+        from mmpsy_jax.training.config import set_seeds
         from mmpsy_jax.training.loop import Interrupted, TrainingDiverged
 
+        if seeds_flag.value is not None:
+            set_seeds(config, seeds_flag.value)
         if sweep_flag.value:
             with config.unlocked():
                 config.sweep = sweep.read(sweep_flag.value)
@@ -300,11 +307,11 @@ def _predict(arguments: list[str]) -> int:
     parser.add_argument("--input", required=True, help="folder or file of interviews, or a folder of built records")
     parser.add_argument("--output", required=True, help="csv to write")
     parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
-    parser.add_argument("--encoder", default=None, help="folder of the network that embeds transcripts")
+    parser.add_argument("--encoder", nargs="+", default=(), help="folders of the networks that embed, if moved")
     parser.add_argument("--no-abstain", action="store_true", help="a number also where there is a reason against it")
     options = parser.parse_args(arguments)
     names = options.modalities.split(",") if options.modalities else None
-    more = {"modalities": names, "encoder": options.encoder, "abstain": not options.no_abstain}
+    more = {"modalities": names, "encoders": options.encoder, "abstain": not options.no_abstain}
     failures = predict(options.workdir, options.input, options.output, **more)
     _list(failures)
     print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
@@ -319,13 +326,14 @@ def _list(failures) -> None:
 def _embed(arguments: list[str]) -> int:
     import argparse
 
-    from mmpsy_jax.inference.embed import DTYPES, PRECISIONS, embed
+    from mmpsy_jax.inference.embed import DTYPES, EVERY, PRECISIONS, embed
 
-    parser = argparse.ArgumentParser(prog="launch.py embed", description="Transcripts to token embeddings.")
-    parser.add_argument("--input", required=True, help="manifest, wav_select.json, or other file or folder of texts")
-    parser.add_argument("--encoder", required=True, help="Hugging Face folder of a BERT or RoBERTa")
+    parser = argparse.ArgumentParser(prog="launch.py embed", description="Interviews to embeddings of a network.")
+    parser.add_argument("--input", required=True, help="manifest, wav_select.json, or other file or folder")
+    parser.add_argument("--encoder", required=True, help="Hugging Face folder: BERT reads texts, HuBERT ... hear sound")
     parser.add_argument("--output", required=True, help="folder to fill; one left half-done is completed")
-    parser.add_argument("--whole", action="store_true", help="all tokens, not the first 512 alone")
+    parser.add_argument("--whole", action="store_true", help="of texts: all tokens, not the first 512 alone")
+    parser.add_argument("--every", type=int, default=EVERY, help="of sound: frames of 20 ms that are averaged")
     parser.add_argument("--layers", type=int, nargs="+", help="hidden states to average; default: the last")
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="of the stored states")
     parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the computation")
@@ -351,7 +359,7 @@ def _explain(arguments: list[str]) -> int:
     parser.add_argument("--participant", default=None, help="id; needed where the input holds several")
     parser.add_argument("--task", default=None, help="default: the first task of the run")
     parser.add_argument("--modalities", default=None, help="names with commas: read these only, the rest is absent")
-    parser.add_argument("--encoder", default=None, help="folder of the network that embeds transcripts")
+    parser.add_argument("--encoder", nargs="+", default=(), help="folders of the networks that embed, if moved")
     parser.add_argument("--show_text", action="store_true", help="the page shows the words of the transcript")
     options = parser.parse_args(arguments)
     explain(
@@ -361,7 +369,7 @@ def _explain(arguments: list[str]) -> int:
         participant=options.participant,
         task=options.task,
         modalities=options.modalities.split(",") if options.modalities else None,
-        encoder=options.encoder,
+        encoders=options.encoder,
         show_text=options.show_text,
     )
     print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")

@@ -2,10 +2,11 @@
 
 python launch.py --config=configs/msa.py:demo,self_mm                                    SYNTHETIC
 python launch.py build --dataset=mmsa/mosi --source=unaligned_50.pkl --unpickle          once
-python launch.py --config=configs/msa.py:mosi,lmf --config.seed=1111 --config.seeds=5    seeds 1111 to 1115
+python launch.py --config=configs/msa.py:mosi,lmf --seeds=1111,1112
 
 The argument is a corpus (demo, mosi, mosei, sims, simsv2) and a model of `MODELS`. Sizes, dropout, batches, learning
-rates and weight decay are those that MMSA publishes for the corpus; the demo has those of MOSI.
+rates and weight decay are those that MMSA publishes for the corpus. The demo has those of MOSI, or of SIMSv2 for the
+models of `ON_OWN_LABELS`, which need labels of each modality, and which MMSA has for SIMS and SIMSv2 alone.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import default
 
 CORPORA = ("mosi", "mosei", "sims", "simsv2")
-# Fields of config.model by corpus, in the order of `CORPORA`; `dropout` is that of the fusion.
+# Fields of config.model by corpus, in the order of `CORPORA`; `dropout` is that of the fusion. None: not published.
 SIZES: dict[str, dict[str, tuple]] = {
     "self_mm": {
         "vision_hidden": (32, 32, 64, 64),
@@ -77,8 +78,80 @@ SIZES: dict[str, dict[str, tuple]] = {
         "write_dropout": (0.5, 0.0, 0.7, 0.2),
         "dropout": (0.0, 0.5, 0.7, 0.2),
     },
+    "mult": {
+        "width": (50, 30, 50, 30),
+        "heads_attention": (10, 6, 10, 6),
+        "layers": (4, 4, 2, 4),
+        "text_kernel": (5, 5, 5, 5),
+        "audio_kernel": (5, 1, 1, 3),
+        "vision_kernel": (5, 3, 1, 1),
+        "text_attention_dropout": (0.3, 0.4, 0.2, 0.1),
+        "audio_attention_dropout": (0.2, 0.0, 0.1, 0.2),
+        "vision_attention_dropout": (0.0, 0.0, 0.0, 0.0),
+        "relu_dropout": (0.0, 0.0, 0.0, 0.1),
+        "residual_dropout": (0.0, 0.0, 0.2, 0.0),
+        "input_dropout": (0.2, 0.0, 0.1, 0.2),
+        "text_dropout": (0.5, 0.3, 0.3, 0.5),
+        "dropout": (0.5, 0.5, 0.1, 0.3),
+    },
+    "misa": {
+        "width": (128, 128, 128, 64),
+        "dropout": (0.2, 0.5, 0.0, 0.5),
+    },
+    "mtfn": {
+        "text_hidden": (None, None, 256, 64),
+        "text_out": (None, None, 256, 32),
+        "audio_hidden": (None, None, 32, 16),
+        "vision_hidden": (None, None, 256, 64),
+        "fusion_width": (None, None, 64, 64),
+        "text_width": (None, None, 64, 16),
+        "audio_width": (None, None, 4, 5),
+        "vision_width": (None, None, 8, 64),
+        "audio_dropout": (None, None, 0.2, 0.3),
+        "vision_dropout": (None, None, 0.2, 0.3),
+        "dropout": (None, None, 0.2, 0.5),
+    },
+    "mlmf": {
+        "text_hidden": (None, None, 256, 64),
+        "text_out": (None, None, 128, 32),
+        "audio_hidden": (None, None, 32, 16),
+        "vision_hidden": (None, None, 256, 64),
+        "rank": (None, None, 3, 6),
+        "text_width": (None, None, 8, 16),
+        "audio_width": (None, None, 4, 5),
+        "vision_width": (None, None, 32, 16),
+        "audio_dropout": (None, None, 0.3, 0.3),
+        "vision_dropout": (None, None, 0.3, 0.3),
+        "dropout": (None, None, 0.4, 0.4),
+    },
+    "mlf_dnn": {
+        "text_hidden": (None, None, 64, 128),
+        "text_out": (None, None, 32, 32),
+        "audio_hidden": (None, None, 32, 32),
+        "vision_hidden": (None, None, 64, 128),
+        "fusion_width": (None, None, 32, 64),
+        "text_width": (None, None, 16, 32),
+        "audio_width": (None, None, 4, 4),
+        "vision_width": (None, None, 32, 64),
+        "audio_dropout": (None, None, 0.3, 0.2),
+        "vision_dropout": (None, None, 0.3, 0.2),
+        "dropout": (None, None, 0.5, 0.3),
+    },
 }
-# Batch, learning rate and weight decay by corpus. Of Self-MM those of everything but BERT, audio and vision.
+# Fields of config.objective by corpus; of the models of `ON_OWN_LABELS` weights of all modalities and of each alone.
+OBJECTIVES: dict[str, dict[str, tuple]] = {
+    "misa": {
+        "difference": (0.1, 0.3, 0.3, 0.5),
+        "similarity": (0.3, 0.8, 1.0, 1.0),
+        "reconstruction": (1.0, 1.0, 0.8, 0.5),
+    },
+    "mtfn": {"weights": (None, None, (0.6, 0.4, 0.0, 1.0), (1.0, 0.4, 0.4, 0.8))},
+    "mlmf": {"weights": (None, None, (0.2, 1.0, 0.4, 0.8), (0.4, 0.0, 0.4, 1.0))},
+    "mlf_dnn": {"weights": (None, None, (0.6, 0.2, 0.8, 0.8), (0.8, 1.0, 0.6, 0.8))},
+}
+ON_OWN_LABELS = ("mtfn", "mlmf", "mlf_dnn")
+# Batch, learning rate and weight decay by corpus. Of Self-MM, MTFN, MLMF and MLF-DNN the rates and decays of everything
+# but BERT and the parts before the fusion. Decays published for MulT, MISA and MTFN never reach MMSA's optimizer.
 TRAINING: dict[str, dict[str, tuple]] = {
     "self_mm": {"batch": (16, 32, 32, 16), "rate": (1e-3,) * 4, "decay": (1e-3, 1e-2, 1e-3, 1e-3)},
     "lf_dnn": {"batch": (128, 64, 128, 128), "rate": (1e-3, 2e-3, 5e-3, 5e-3), "decay": (1e-2, 1e-3, 5e-3, 0.0)},
@@ -86,7 +159,14 @@ TRAINING: dict[str, dict[str, tuple]] = {
     "lmf": {"batch": (64, 32, 64, 32), "rate": (1e-3, 1e-3, 2e-3, 2e-3), "decay": (5e-3, 1e-3, 5e-3, 1e-4)},
     "mfn": {"batch": (128, 64, 32, 64), "rate": (2e-3, 5e-4, 1e-3, 1e-3), "decay": (0.0, 1e-4, 0.0, 0.0)},
     "ef_lstm": {"batch": (32, 128, 128, 32), "rate": (1e-3, 5e-3, 5e-4, 5e-4), "decay": (5e-3, 1e-4, 1e-3, 0.0)},
+    "mult": {"batch": (16, 4, 16, 16), "rate": (2e-3, 5e-4, 2e-3, 5e-4), "decay": (0.0,) * 4},
+    "misa": {"batch": (16, 64, 64, 16), "rate": (1e-4,) * 4, "decay": (0.0,) * 4},
+    "mtfn": {"batch": (None, None, 64, 32), "rate": (None, None, 5e-3, 5e-4), "decay": (None, None, 0.0, 0.0)},
+    "mlmf": {"batch": (None, None, 128, 64), "rate": (None, None, 1e-3, 5e-3), "decay": (None, None, 5e-3, 1e-3)},
+    "mlf_dnn": {"batch": (None, None, 32, 64), "rate": (None, None, 2e-3, 5e-3), "decay": (None, None, 0.0, 1e-4)},
 }
+# Batches whose gradients make one update.
+ACCUMULATE = {"self_mm": 4, "mult": 8, "misa": 2}
 MODELS = tuple(SIZES)
 
 
@@ -97,25 +177,34 @@ def get_config(argument: str = "demo,self_mm"):
         raise one_of("model of configs/msa.py:CORPUS,MODEL", model, MODELS)
     if corpus not in ("demo", *CORPORA):
         raise one_of("corpus of configs/msa.py:CORPUS,MODEL", corpus, ("demo", *CORPORA))
-    published = CORPORA.index("mosi" if corpus == "demo" else corpus)
-    chosen = lambda table: {name: values[published] for name, values in table.items()}  # noqa: E731
+    as_published = {"demo": "simsv2" if model in ON_OWN_LABELS else "mosi"}.get(corpus, corpus)
+    at = CORPORA.index(as_published)
+    chosen = lambda table: {name: values[at] for name, values in table.items()}  # noqa: E731
+    if TRAINING[model]["batch"][at] is None:
+        raise one_of(f"corpus with labels of each modality, which {model} needs", corpus, ("demo", "sims", "simsv2"))
     highest = 1.0 if corpus in ("sims", "simsv2") else 3.0
-    task = Task("sentiment", "sentiment", "regression", maximum=highest, minimum=-highest)
+    names = ["sentiment"]
+    if model in ON_OWN_LABELS:
+        names += [f"sentiment_{modality}" for modality in ("text", "audio", "vision")]
 
     config = default()
     config.name = f"msa_{corpus}_{model}"
     config.seed = 1111
-    config.tasks = to_config([task])
+    config.tasks = to_config([Task(name, name, "regression", maximum=highest, minimum=-highest) for name in names])
     config.data.dataset = f"mmsa/{corpus}"
     config.data.parts = 1  # a clip is one sequence
     no_dropout = {"token_dropout": 0.0, "modality_dropout": 0.0}
     config.model.update({"name": model, **no_dropout, **chosen(SIZES[model])})
+    config.objective.update({"ccc": 0.0, "delta": 0.02 * highest})  # nearly the L1 loss of MMSA
+    objective = chosen(OBJECTIVES.get(model, {}))
+    if model in ON_OWN_LABELS:
+        objective["weights"] = dict(zip(names, objective["weights"], strict=True))
+        config.model.update({name.replace("sentiment_", "") + "_head": name for name in names[1:]})
+    config.objective.update(objective)
+    if model in ("self_mm", "misa"):
+        config.objective.name = {"self_mm": "ulgm", "misa": "misa"}[model]
     _train(config, **chosen(TRAINING[model]))
-    if model == "self_mm":
-        config.objective.name = "ulgm"
-        config.optimizer.accumulate = 4
-    else:
-        config.objective.update({"ccc": 0.0, "delta": 0.02 * highest})  # nearly the L1 loss of MMSA
+    config.optimizer.accumulate = ACCUMULATE.get(model, 1)
     return config.lock()
 
 

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
+
+from mmpsy_jax.errors import InputError
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Any], None] | str | bytes) -> None:
@@ -60,3 +63,16 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
                 raise
             logging.warning("%s: the last line was cut off and is left out", path)
     return rows
+
+
+def file_sha256(path: Path) -> bytes:
+    """Digest of the content of a file.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): correct the path, or permit access") from error

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import transformers
+
 GOLDEN = Path(__file__).parent / "encoders" / "golden"
 
 
@@ -11,4 +13,12 @@ def write_bert(folder: Path) -> Path:
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]) + "\n")
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_bytes((GOLDEN / "bert" / name).read_bytes())
+    return folder
+
+
+def write_hubert(folder: Path) -> Path:
+    """A HuBERT of width 16 that makes 800 frames a second, with its feature extractor."""
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((GOLDEN / "hubert_base" / name).read_bytes())
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
     return folder

@@ -153,6 +153,8 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
         (["--config=configs/none.py"], "configs/none.py"),
         (["--workdir=x"], "no config"),
+        (["--config=configs/phq.py", "--seeds=1,2", "--config.seed=3"], "--seeds says all"),
+        (["--config=configs/phq.py", "--seeds=1,two"], "give different whole numbers"),
         (["--config=configs/phq.py", "extra"], "--name=value"),
         (["--config=configs/phq.py", "--config.model.name=cnn"], "mental_perceiver"),
         (["--config=configs/phq.py", "--config.data.batch_size=7"], "divisible"),

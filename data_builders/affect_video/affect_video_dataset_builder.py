@@ -139,17 +139,18 @@ class Builder(local.LocalBuilder):
     def _open(self) -> None:
         """The clips with their splits, and what makes their contents."""
         config = self.builder_config
+        assign = functools.partial(
+            splits.assign, fractions=config.fractions, split_file=config.split_file, may_rank=True
+        )
         if config.name == "demo":
-            split_of = splits.assign(demo.speakers(config.speakers), config.fractions, split_file=config.split_file)
-            self._clips, self._tested = demo.draw(split_of, config.seed)
+            self._clips, self._tested = demo.draw(assign(demo.speakers(config.speakers)), config.seed)
             self._read = functools.partial(
                 demo.content, window_seconds=config.window_seconds, seconds=tuple(config.seconds)
             )
             return
         clips, self._skipped = source_lib.read(config.name, Path(config.source), config.skip_bad)
         if config.name == "clips":
-            groups = dict.fromkeys(clip.group for clip in clips)
-            split_of = splits.assign(groups, config.fractions, split_file=config.split_file, may_rank=True)
+            split_of = assign(dict.fromkeys(clip.group for clip in clips))
             clips = [dataclasses.replace(clip, split=split_of[clip.group]) for clip in clips]
         self._clips = clips
         self._require_all_splits(collections.Counter(clip.split for clip in clips))

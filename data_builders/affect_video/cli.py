@@ -57,6 +57,10 @@ def build(
             f"{dataset}: --source=DIR (clips and table) belongs to affect_video/clips and affect_video/meld, and only "
             "to these"
         )
+    if config_name != "demo" and any(value is not None for value in (participants, seed, seconds)):
+        raise InputError(f"{dataset}: participants, seed and seconds belong to the demo: leave them out")
+    if seed is not None and seed < 0:
+        raise InputError(f"seed {seed}: must be 0 or more")
     if window_seconds is not None and (not 1 <= window_seconds <= 60 or round(window_seconds, 1) != window_seconds):
         raise InputError(
             f"window_seconds {window_seconds}: must be 1 to 60, in tenths, as there are 10 frames a second"

@@ -23,7 +23,17 @@ _EMBEDDED = (
 )
 _SCORES = "Scores of questionnaires are no diagnoses. How long people speak often follows them: compare with lengths."
 _SAMPLES = "Records hold the recordings themselves: treat them, and anything trained on them, as personal data."
-_CAVEATS = {"log_mel": _SOUND, "waveform": _SAMPLES, "character_ngrams": _TEXT, "token_embeddings": _EMBEDDED}
+_HEARD = (
+    "Embeddings of speech are not anonymous: voices can be recognised and words reconstructed from them. Treat the "
+    "records, and anything trained on them, as personal data."
+)
+_CAVEATS = {
+    "log_mel": _SOUND,
+    "waveform": _SAMPLES,
+    "speech_embeddings": _HEARD,
+    "character_ngrams": _TEXT,
+    "token_embeddings": _EMBEDDED,
+}
 _SYNTHETIC = "No person stands behind these records: a result on them says nothing about people."
 
 

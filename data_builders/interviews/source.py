@@ -23,10 +23,11 @@ from data_builders.mmpsy.source import Record, content_digests
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
+from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.files import file_sha256, write_atomically
 
 # Another number whenever the same recording would give other windows.
 _EXTRACTION = 1
@@ -235,12 +236,12 @@ class InterviewSource:
     def _sound(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
         """Windows of recordings, extracted now or before."""
         audio = self.extractors["audio"]
-        if not self.spec.kept:
+        if not self.spec.kept or not isinstance(audio, LogMel):  # only its windows cost more than reading a file
             return audio.extract(recordings, dtype)
         key = {"extraction": _EXTRACTION, "dtype": str(dtype), **audio.card()["extractor"]}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
         for path in recordings:
-            digest.update(_file_sha256(path))
+            digest.update(file_sha256(path))
         file = Path(self.spec.kept) / f"{digest.hexdigest()}.npz"
         sound = _load(file)
         if sound is None:
@@ -285,14 +286,6 @@ def _seconds(entry: Entry) -> float:
     except (InputError, OSError, RuntimeError):
         return total  # said when the participant is read
     return total
-
-
-def _file_sha256(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as a recording ({error.strerror}): give an audio file") from error
 
 
 def _load(file: Path) -> Windows | None:

@@ -1,7 +1,7 @@
 """`report.html`: what a reader sees of a report: one file, no request leaves it, no participant's id stands in it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,8 @@ def render(
         multilabel=multilabel.sections(report),
         together=together.sections(report),
         calls={title: Markup(svg) for title, svg in (calls or {}).items()},
-        curves=_curves(curves),
+        curves=_drawn(plots.learning_curves, curves),
+        updates=_drawn(plots.label_updates, curves),
         sweep=_sweep(context.get("sweep")),
         tasks=[_task(task, report, predictions, baselines, model) for task in tasks],
         subgroups=_subgroups(report),
@@ -100,9 +101,9 @@ def render(
     )
 
 
-def _curves(curves) -> dict[str, Markup]:
-    """Learning curves of one run, or of several beside each other."""
-    drawn = {run: plots.learning_curves(rows) for run, rows in curves.items()}
+def _drawn(draw: Callable[..., Mapping[str, str]], curves: Mapping[str, Any]) -> dict[str, Markup]:
+    """What a function of `plots` draws of the rows of one run, or of several beside each other."""
+    drawn = {run: draw(rows) for run, rows in curves.items()}
     names = dict.fromkeys(name for pictures in drawn.values() for name in pictures)
     return {
         f"{run}: {name}" if run else name: Markup(pictures[name])

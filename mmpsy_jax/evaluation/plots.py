@@ -358,3 +358,40 @@ def _learning_curve(name: str, by_split: Mapping[str, Sequence[tuple[np.ndarray,
         axes.set(xlabel="step", ylabel=name)
         axes.legend()
     return drawing.svg
+
+
+def label_updates(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """How generated labels moved, after Yu et al. 2021 (Self-MM): a picture per modality.
+
+    Args:
+      curves: as of `learning_curves`; drawn are rows with the counts of `Ulgm.histograms`, summed over the runs that
+        have the step.
+
+    Returns:
+      SVG by modality: labels at some steps on the left, their distance from the score on the right; empty where no
+      run has generated labels.
+    """
+    sums: dict[int, dict[str, np.ndarray]] = {}
+    limits = np.array([0.0, 1.0])
+    for row in (row for rows in curves.values() for row in rows if "labels/limits" in row):
+        limits, at = np.array(row["labels/limits"]), sums.setdefault(row["step"], {})
+        for name in row.keys() - {"step", "labels/limits"}:
+            at[name] = at.get(name, 0) + np.array(row[name])
+    steps = sorted(sums)
+    if len(steps) > len(COLOURS):
+        steps = [steps[i] for i in np.linspace(0, len(steps) - 1, len(COLOURS)).round().astype(int)]
+    names = sorted(name.split("/", 1)[1] for name in sums[steps[0]] if name.startswith("labels/")) if steps else []
+    return {name: _label_update(name, {step: sums[step] for step in steps}, limits) for name in names}
+
+
+def _label_update(name: str, counts: Mapping[int, Mapping[str, np.ndarray]], limits: Float[np.ndarray, " 2"]) -> str:
+    span = limits[1] - limits[0]
+    with figure(f"Generated labels: {name}", columns=2, size=(6.4, 2.8)) as drawing:
+        kinds = (("labels", limits, "label u"), ("changes", (-span, span), "u - y"))
+        for axes, (kind, ends, shown) in zip(drawing.axes, kinds, strict=True):
+            for colour, (step, at) in zip(COLOURS, counts.items(), strict=False):
+                shares = at[f"{kind}/{name}"] / max(at[f"{kind}/{name}"].sum(), 1)
+                axes.stairs(shares, np.linspace(*ends, len(shares) + 1), color=colour, label=f"step {step}")
+            axes.set(xlabel=shown, ylabel="share")
+        drawing.axes[0].legend()
+    return drawing.svg

@@ -93,13 +93,14 @@ def group(crops: UInt8[np.ndarray, "n 48 48"]) -> Int[np.ndarray, " n"]:
     from sklearn.decomposition import PCA
     from sklearn.metrics import silhouette_score
 
-    flat = crops.reshape(len(crops), -1) / 255.0
+    flat = crops.reshape(len(crops), -1)
     highest = min(_MOST_PERSONS, len(np.unique(flat, axis=0)) - 1)
     best, persons = _ONE_PERSON, np.zeros(len(crops), int)
     if highest < 2:
         return persons
     with threadpoolctl.threadpool_limits(1):  # so little is computed that threads wait longer than they work
-        embedded = PCA(min(_COMPONENTS, len(crops) - 1), svd_solver="randomized", random_state=0).fit_transform(flat)
+        components = PCA(min(_COMPONENTS, len(crops) - 1), svd_solver="randomized", random_state=0)
+        embedded = components.fit_transform(flat.astype(np.float32) / 255)
         for k in range(2, highest + 1):
             made = KMeans(k, n_init=10, random_state=0).fit_predict(embedded)
             size = _SILHOUETTE_SAMPLE if len(made) > _SILHOUETTE_SAMPLE else None

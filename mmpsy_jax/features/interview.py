@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.features.embeddings import EmbeddingSettings, TokenEmbeddings
+from mmpsy_jax.features.embeddings import EmbeddingSettings, SpeechEmbeddings, SpeechSettings, TokenEmbeddings
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.features.windows import Windows
 
-Extractor = LogMel | Waveform | NGrams | TokenEmbeddings
+Extractor = LogMel | Waveform | SpeechEmbeddings | NGrams | TokenEmbeddings
 # By modality, extractors and their settings by name; the first is the default.
 _KNOWN: dict[str, dict[str, tuple[type[Extractor], type]]] = {
-    "audio": {LogMel.name: (LogMel, MelSettings), Waveform.name: (Waveform, WaveformSettings)},
+    "audio": {
+        LogMel.name: (LogMel, MelSettings),
+        Waveform.name: (Waveform, WaveformSettings),
+        SpeechEmbeddings.name: (SpeechEmbeddings, SpeechSettings),
+    },
     "text": {NGrams.name: (NGrams, TextSettings), TokenEmbeddings.name: (TokenEmbeddings, EmbeddingSettings)},
 }
 

@@ -1,25 +1,35 @@
-"""`launch.py embed`: transcripts and a pretrained network to a folder of embeddings (`features/embeddings.py`)."""
+"""`launch.py embed`: interviews and a pretrained network to a folder of embeddings (`features/embeddings.py`).
+
+BERT and RoBERTa read the transcripts; wav2vec 2.0, HuBERT and Whisper's encoder hear the recordings, in pieces of
+`PIECE_SECONDS`, and neighbouring frames are averaged. Both numbers are our choice.
+"""
 
 import hashlib
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32
 
 from mmpsy_jax import encoders
-from mmpsy_jax.encoders import Bert, processors
+from mmpsy_jax.encoders import Bert, Encoder, Whisper, processors
+from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.features import embeddings
+from mmpsy_jax.features import embeddings, mel
 from mmpsy_jax.features.embeddings import TokenEmbeddings
+from mmpsy_jax.files import file_sha256
 from mmpsy_jax.inference import interviews
-from mmpsy_jax.inference.interviews import Failure
+from mmpsy_jax.inference.interviews import Failure, Interview
 
-# Texts that are in memory together.
+# Transcripts that are in memory together.
 CHUNK = 128
+PIECE_SECONDS = 20  # of sound that the network sees at once
+EVERY = 10  # frames of 20 ms that are averaged: 5 a second are left
 DTYPES = ("float16", "float32")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -30,18 +40,21 @@ def embed(
     output: str | Path,
     *,
     whole: bool = False,
+    every: int = EVERY,
     layers: Sequence[int] | None = None,
     dtype: str = "float16",
     precision: str = "float32",
     batch_size: int = 16,
 ) -> list[Failure]:
-    """Embeds the transcript of every interview that is not in the folder yet.
+    """Embeds whatever of all interviews is not in the folder yet: transcripts, or recordings.
 
     Args:
       given: a folder or file of interviews (`interviews.py`), a manifest or `wav_select.json`.
-      encoder: Hugging Face folder of a BERT or RoBERTa, with its tokenizer.
+      encoder: Hugging Face folder, with its tokenizer or feature extractor; its network decides what is embedded.
       output: folder; one that was left half-done is completed.
-      whole, layers, batch_size: as `encoders.text.token_embeddings` takes them.
+      whole: of transcripts: all tokens, not the first 512 alone.
+      every: of recordings: frames that are averaged.
+      layers, batch_size: as `encoders.encode.encode` takes them.
       dtype: of the stored states.
       precision: of the computation.
 
@@ -51,90 +64,165 @@ def embed(
     Raises:
       InputError: no such encoder, nothing to read, or a folder of embeddings that were made in another way.
     """
-    found, failures = interviews.find(given)
-    texts = [one.transcript.text for one in found if one.transcript.text.strip()]
-    if not texts:
-        raise InputError(f"{given}: holds no transcript: there is nothing to embed")
-    options = {"whole": whole, "layers": layers, "dtype": dtype, "precision": precision, "batch_size": batch_size}
-    fill(texts, encoder, output, **options)
-    return failures
-
-
-def fill(
-    texts: Iterable[str],
-    encoder: str | Path,
-    output: str | Path,
-    *,
-    whole: bool,
-    layers: Sequence[int] | None,
-    dtype: str,
-    precision: str,
-    batch_size: int = 16,
-) -> None:
-    """Embeds the texts that are not in the folder yet; arguments as of `embed`."""
+    options = {"layers": layers, "dtype": dtype, "precision": precision}
     for name, value, known in (("dtype", dtype, DTYPES), ("precision", precision, PRECISIONS)):
         if value not in known:
             raise one_of(name, value, known)
-    folder, output = Path(encoder).absolute(), Path(output)
-    network = encoders.load(folder, dtype=jnp.dtype(precision))
-    if not isinstance(network.module, Bert):
-        raise InputError(f"{folder}: {network.config['model_type']!r} does not read text: give a BERT or RoBERTa")
-    tokenizer = processors.tokenizer(folder)
-    embeddings.write_info(output, info(folder, network.module.width, whole, layers, dtype, precision))
-    waiting = [text for text in dict.fromkeys(texts) if not embeddings.has(output, text)]
-    began = time.monotonic()
-    for start in range(0, len(waiting), CHUNK):
-        part = waiting[start : start + CHUNK]
-        for text, one in zip(
-            part,
-            token_embeddings(network, tokenizer, part, whole=whole, layers=layers, batch_size=batch_size),
-            strict=True,
-        ):
-            embeddings.write(output, text, one.states.astype(dtype), one.characters)
-        done = start + len(part)
-        speed = done / (time.monotonic() - began)
-        print(f"embedded {done}/{len(waiting)} transcripts  {speed:.1f} a second", file=sys.stderr, flush=True)
+    found, failures = interviews.find(given)
+    network = encoders.load(encoder, dtype=jnp.dtype(precision))
+    own = {"of": "text", "whole": whole} if isinstance(network.module, Bert) else {"of": "audio", "every": every}
+    return failures + fill(found, network, Path(encoder), Path(output), {**own, **options}, batch_size)
 
 
 def entry_for(
-    entry: Mapping[str, Any], encoder: str | Path | None, texts: Sequence[str], workplace: Path
+    entry: Mapping[str, Any], given: Sequence[str | Path], found: Sequence[Interview], workplace: Path
 ) -> Mapping[str, Any]:
-    """The entry of a corpus's text, so that its extractor reads embeddings of these texts, which are made now.
+    """The entry of a modality, so that its extractor reads embeddings of these interviews, which are made now.
 
     Args:
-      entry: of the modality in the card of a run. Of embeddings that were not made here, such as the release's, the
-        way of the release is taken: the first 512 tokens, placed in equal steps.
-      encoder: Hugging Face folder; None is the one that the corpus was built with.
-      texts: all that will be asked for.
+      entry: of the modality in the card of a run. Of embeddings that were not made here, which are the release's
+        tokens, the way of the release is taken: the first 512 tokens, placed in equal steps.
+      given: Hugging Face folders, besides that which the corpus was built with.
+      found: whatever will be asked for. Recordings that cannot be embedded are missed when they are.
       workplace: an empty folder.
 
     Raises:
-      InputError: the encoder is not there, or another one than the corpus was built with.
+      InputError: the encoder that the corpus was built with is in none of the folders.
     """
-    made = entry.get("encoder", {"whole": False, "layers": None, "dtype": "float32", "precision": "float32"})
-    folder = Path(encoder or made["encoder"])
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: the encoder of the run's text is not there: give its folder as --encoder")
-    if "encoder_sha256" in made and digest(folder) != made["encoder_sha256"]:
-        raise InputError(f"{folder}: not the encoder that the run's text was embedded with: give that one as --encoder")
-    fill(texts, folder, workplace, **{name: made[name] for name in ("whole", "layers", "dtype", "precision")})
+    released = {"of": "text", "whole": False, "layers": None, "dtype": "float32", "precision": "float32"}
+    made = entry.get("encoder", released)
+    folders = [Path(one) for one in (*given, *([made["encoder"]] if "encoder" in made else []))]
+    there = (one for one in folders if (one / "config.json").is_file())
+    folder = next((one for one in there if made.get("encoder_sha256") in (None, digest(one))), None)
+    if folder is None:
+        raise InputError(
+            f"the encoder of the run's {made['of']} is not in {', '.join(map(str, folders))}: give its folder as "
+            "--encoder (a digest of its files tells it from others)"
+        )
+    network = encoders.load(folder, dtype=jnp.dtype(made["precision"]))
+    names = ("of", "whole", "every", "layers", "dtype", "precision")
+    fill(found, network, folder, workplace, {name: made[name] for name in names if name in made})
     release = {"name": TokenEmbeddings.name, "positions": entry["shape"][0], "placement": "corpus"}
     return {**entry, "extractor": {**entry.get("extractor", release), "folder": str(workplace)}}
 
 
-def info(
-    folder: Path, width: int, whole: bool, layers: Sequence[int] | None, dtype: str, precision: str
-) -> dict[str, Any]:
-    """What `embeddings.json` says, so that the same can be done again."""
-    return {
-        "encoder": str(folder),
-        "encoder_sha256": digest(folder),
-        "width": width,
-        "whole": whole,
-        "layers": None if layers is None else list(layers),
-        "dtype": dtype,
-        "precision": precision,
-    }
+def fill(
+    found: Sequence[Interview],
+    network: Encoder,
+    encoder: Path,
+    output: Path,
+    how: Mapping[str, Any],
+    batch_size: int = 16,
+) -> list[Failure]:
+    """Embeds what is not in the folder yet.
+
+    Args:
+      found: interviews.
+      network, encoder: and its folder.
+      output: folder to fill.
+      how: "of", "whole" or "every", "layers", "dtype" and "precision", as of `embed`.
+      batch_size: rows per call.
+
+    Returns:
+      recordings that cannot be used.
+
+    Raises:
+      InputError: as of `embed`.
+    """
+    if isinstance(network.module, Bert) != (how["of"] == "text"):
+        kind = "a BERT or RoBERTa" if how["of"] == "text" else "a wav2vec 2.0, HuBERT or Whisper"
+        raise InputError(f"{encoder}: {network.config['model_type']!r} does not take {how['of']}: give {kind}")
+    info = {"encoder": str(encoder.absolute()), "encoder_sha256": digest(encoder), "width": network.module.width, **how}
+    if how["of"] == "text":
+        what, run, reader = "transcripts", embed_texts, processors.tokenizer(encoder)
+        given = dict.fromkeys(one.transcript.text for one in found if one.transcript.text.strip())
+    else:
+        what, run, reader = "recordings", embed_recordings, processors.feature_extractor(encoder)
+        given = dict.fromkeys(path for one in found for path in one.recordings)
+        info["frames_per_second"] = frame_rate(network) / how["every"]
+    if not given:
+        raise InputError(f"nothing to embed: the interviews have no {what}")
+    embeddings.write_info(output, info)
+    began, failures = time.monotonic(), []
+    for done, failed in run(list(given), network, reader, output, how, batch_size):
+        failures += failed
+        speed = done / (time.monotonic() - began)
+        print(f"embedded {done}/{len(given)} {what}  {speed:.1f} a second", file=sys.stderr, flush=True)
+    return failures
+
+
+def embed_texts(
+    texts: Sequence[str], network: Encoder, tokenizer: Any, output: Path, how: Mapping[str, Any], batch_size: int
+) -> Iterator[tuple[int, list[Failure]]]:
+    """Embeds texts that are not there yet; gives how many are, and no failures. Arguments as of `fill`."""
+    waiting = [text for text in texts if not embeddings.has(output, embeddings.key_of_text(text))]
+    for start in range(0, len(waiting), CHUNK):
+        part = waiting[start : start + CHUNK]
+        options = {"whole": how["whole"], "layers": how["layers"], "batch_size": batch_size}
+        for text, one in zip(part, token_embeddings(network, tokenizer, part, **options), strict=True):
+            states, characters = one.states.astype(how["dtype"]), one.characters.astype(np.int32)
+            embeddings.write(output, embeddings.key_of_text(text), states=states, characters=characters)
+        yield len(texts) - len(waiting) + start + len(part), []
+
+
+def embed_recordings(
+    paths: Sequence[Path], network: Encoder, extractor: Any, output: Path, how: Mapping[str, Any], batch_size: int
+) -> Iterator[tuple[int, list[Failure]]]:
+    """Embeds recordings that are not there yet; gives how many are done, and what is wrong with the last of them."""
+    for number, path in enumerate(paths, 1):
+        try:
+            key = file_sha256(path).hex()
+            if not embeddings.has(output, key):
+                level = mel.Level()
+                samples = np.concatenate(list(mel.samples(path, processors.SAMPLE_RATE, level)))
+                note = level.note(path)
+                states = hear(samples, network, extractor, how["layers"], how["every"], batch_size)
+                embeddings.write(output, key, states=states.astype(how["dtype"]), seconds=level.seconds, note=note)
+            yield number, []
+        except InputError as error:
+            yield number, [Failure(str(path), str(error).removeprefix(f"{path}: "))]
+
+
+def hear(
+    samples: Float32[np.ndarray, " n"],
+    network: Encoder,
+    extractor: Any,
+    layers: Sequence[int] | None,
+    every: int,
+    batch_size: int,
+) -> Float[np.ndarray, "frames d"]:
+    """States of a recording, `frame_rate(network) / every` a second whatever its length.
+
+    The convolutions of wav2vec 2.0 leave out the last incomplete frame of a piece; the frame before stands for it, so
+    that time does not drift over hours.
+
+    Args:
+      samples: mono, 16 kHz.
+      network, extractor: of a speech encoder.
+      layers, batch_size: as of `encode`.
+      every: frames that are averaged; the last of them may be fewer.
+    """
+    size, rate = round(PIECE_SECONDS * processors.SAMPLE_RATE), frame_rate(network)
+    pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
+    shortest = 1 if isinstance(network.module, Whisper) else network.module.shortest
+    padded = [np.pad(piece, (0, max(0, shortest - len(piece)))) for piece in pieces]
+    # Few shapes, and a short recording does not pay for a whole batch.
+    rows = min(batch_size, 1 << (len(pieces) - 1).bit_length())
+    made = encode(network, processors.recordings(extractor, padded), layers=layers, batch_size=rows)
+    frames = []
+    for piece, states in zip(pieces, made, strict=True):
+        wanted = max(1, round(len(piece) / processors.SAMPLE_RATE * rate))
+        frames.append(np.pad(states[:wanted], ((0, max(0, wanted - len(states))), (0, 0)), mode="edge"))
+    joined = np.concatenate(frames)
+    starts = np.arange(0, len(joined), every)
+    return np.add.reduceat(joined, starts) / np.diff(np.append(starts, len(joined)))[:, None]
+
+
+def frame_rate(network: Encoder) -> float:
+    """Frames that a speech encoder makes of a second."""
+    if isinstance(network.module, Whisper):
+        return network.module.positions / 30  # its input is always 30 s
+    return processors.SAMPLE_RATE / float(np.prod(network.module.strides))
 
 
 def digest(folder: Path) -> str:
@@ -142,6 +230,5 @@ def digest(folder: Path) -> str:
     made = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".txt") and path.is_file():
-            with path.open("rb") as file:
-                made.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+            made.update(path.name.encode() + file_sha256(path))
     return made.hexdigest()

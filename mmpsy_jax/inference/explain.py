@@ -42,7 +42,7 @@ def explain(
     participant: str | None = None,
     task: str | None = None,
     modalities: Sequence[str] | None = None,
-    encoder: str | Path | None = None,
+    encoders: Sequence[str | Path] = (),
     show_text: bool = False,
 ) -> None:
     """Explains what a run says about one interview, in the mean over its folds and seeds.
@@ -54,7 +54,7 @@ def explain(
       participant: id; None where there is one only.
       task: name; None for the first of the run.
       modalities: those that are read; None for all of the run.
-      encoder: as of `predict`.
+      encoders: as of `predict`.
       show_text: the page shows the transcript; without it, numbers of characters alone.
 
     Raises:
@@ -76,7 +76,7 @@ def explain(
         raise one_of("task", task, [one.name for one in ensemble.tasks])
     if chosen.kind == "nominal":
         raise InputError(f"task {chosen.name!r} is nominal, which cannot be explained: name another task")
-    corpus, answers = read_one(ensemble, Path(given), participant, modalities, encoder)
+    corpus, answers = read_one(ensemble, Path(given), participant, modalities, encoders)
     if show_text and not answers:
         raise InputError(f"{given}: no transcript is read from it: leave --show_text out, or give a transcript")
     report, units, attributions = report_of(ensemble, corpus, chosen, modalities or tuple(model.modalities))
@@ -97,7 +97,7 @@ def read_one(
     given: Path,
     participant: str | None,
     modalities: Sequence[str] | None,
-    encoder: str | Path | None = None,
+    encoders: Sequence[str | Path] = (),
 ) -> tuple[Corpus, list[str]]:
     """One interview as a corpus of its own, and the answers of its transcript where that is what is read.
 
@@ -117,7 +117,7 @@ def read_one(
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]
     with tempfile.TemporaryDirectory() as workplace:
-        extractors = extractors_for(model, wanted, [one], given, encoder, Path(workplace))
+        extractors = extractors_for(model, wanted, [one], given, encoders, Path(workplace))
         record = record_of(one, model.modalities, extractors)
     return corpus_of([one.participant], [record], model.modalities, model.card), one.answers if "text" in record else []
 

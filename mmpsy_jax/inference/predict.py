@@ -39,7 +39,7 @@ def predict(
     output: str | Path,
     *,
     modalities: Sequence[str] | None = None,
-    encoder: str | Path | None = None,
+    encoders: Sequence[str | Path] = (),
     abstain: bool = True,
 ) -> list[Failure]:
     """Writes a table of predictions, the mean over all folds and seeds of a run.
@@ -49,8 +49,8 @@ def predict(
       given: a folder or file of interviews (`interviews.py`), or a folder of built records.
       output: csv to write, with the columns of `predictions.csv`, those of `confidence.py` and `abstained`.
       modalities: those that are read; the others count as absent. None for all of the run.
-      encoder: Hugging Face folder of the network that embeds transcripts, of a run that reads embeddings; None for the
-        one that the corpus was built with.
+      encoders: Hugging Face folders of the networks that embed transcripts or recordings, of a run that reads
+        embeddings; those that the corpus was built with need not be named where they still are.
       abstain: leave the number out where an interview is unlike the training data.
 
     Returns:
@@ -72,7 +72,7 @@ def predict(
     if is_records(Path(given)):
         chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
     else:
-        chunks = _interview_chunks(model, Path(given), modalities, encoder, failures)
+        chunks = _interview_chunks(model, Path(given), modalities, encoders, failures)
     rows: list[tuple[str, ...]] = []
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
@@ -111,7 +111,7 @@ def _interview_chunks(
     model: trained.Trained,
     given: Path,
     modalities: Sequence[str] | None,
-    encoder: str | Path | None,
+    encoders: Sequence[str | Path],
     failures: list[Failure],
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
@@ -119,7 +119,7 @@ def _interview_chunks(
     found, failed = interviews.find(given, apart=bool(model.card.get("group")))
     failures += failed
     with tempfile.TemporaryDirectory() as workplace:
-        extractors = extractors_for(model, wanted, found, given, encoder, Path(workplace))
+        extractors = extractors_for(model, wanted, found, given, encoders, Path(workplace))
         ids, records = [], []
         for number, one in enumerate(found, 1):
             try:
@@ -138,7 +138,7 @@ def extractors_for(
     wanted: Sequence[str],
     found: Sequence[Interview],
     given: Path,
-    encoder: str | Path | None,
+    encoders: Sequence[str | Path],
     workplace: Path,
 ) -> dict[str, Extractor]:
     """What makes the inputs of a run from the recordings and transcripts that were found.
@@ -147,27 +147,29 @@ def extractors_for(
       model: the run.
       wanted: modalities that are read.
       found, given: the interviews, and where they come from.
-      encoder: as of `predict`.
-      workplace: an empty folder, for embeddings of the transcripts.
+      encoders: as of `predict`.
+      workplace: an empty folder, for embeddings.
 
     Raises:
       InputError: the run reads windows that are not made here.
     """
-    entries = {name: model.card["modalities"][name] for name in wanted}
-    texts = [one.transcript.text for one in found if one.transcript.text.strip()]
-    embedded = "text" in wanted and entries["text"]["kind"] == "features"
-    if embedded and texts and (encoder or "encoder" in entries["text"]):
-        entries["text"] = embed.entry_for(entries["text"], encoder, texts, workplace)
-    elif encoder:
-        raise InputError(f"{given}: nothing in it is embedded by a pretrained network: leave --encoder out")
+    there = {
+        "audio": any(one.recordings for one in found),
+        "text": any(one.transcript.text.strip() for one in found),
+    }
+    entries = {name: model.card["modalities"][name] for name in wanted if there.get(name)}
+    for name, entry in entries.items():
+        released = name == "text" and entry["kind"] == "features" and "encoder" not in entry
+        if "encoder" in entry or (released and encoders):
+            entries[name] = embed.entry_for(entry, encoders, found, workplace / name)
     made = {name: interview.extractor_of(name, entry) for name, entry in entries.items()}
-    if "audio" in wanted and made["audio"] is None:
+    if "audio" in made and made["audio"] is None:
         default = interview.make_extractor("audio", None)
         raise InputError(
             f"the run reads audio windows of shape {model.modalities['audio'].shape}, but those of recordings are "
             f"log-mel windows of shape {default.shape}: give built records"
         )
-    if texts and "text" in wanted and made["text"] is None:
+    if "text" in made and made["text"] is None:
         raise InputError(
             f"{given} holds transcripts, but the run reads text as embeddings of a pretrained network: give its folder "
             "as --encoder, built records, or --modalities=audio to count all text as absent"

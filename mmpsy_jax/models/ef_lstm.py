@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.models.sequences import Padded, Scale, SequenceModel, align, lstm
+from mmpsy_jax.models.sequences import Lstm, Padded, Scale, SequenceModel, align
 
 
 class Model(SequenceModel):
@@ -38,8 +38,8 @@ class Model(SequenceModel):
         ]
         joined = Padded(jnp.concatenate(parts, axis=-1), length)
         for layer in range(1, self.layers):
-            states, _ = lstm(self.hidden, joined, f"lstm_{layer}")
+            states, _ = Lstm(self.hidden, name=f"lstm_{layer}")(joined)
             joined = Padded(self.drop(states, rates.dropout), length)
-        _, last = lstm(self.hidden, joined, f"lstm_{self.layers}")
+        _, last = Lstm(self.hidden, name=f"lstm_{self.layers}")(joined)
         hidden = self.feed_forward(self.drop(last, rates.dropout), [self.hidden], "dense")
         return {**self.read_out(self.drop(hidden, rates.dropout)), EMBEDDING: hidden}

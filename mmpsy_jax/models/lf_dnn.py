@@ -1,10 +1,9 @@
 """LF-DNN: late fusion of a text LSTM with means of audio and vision, as MMSA's LF_DNN.py (Cambria et al. 2017)."""
 
-import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, Rates
 from mmpsy_jax.models.sequences import SubnetModel
 
 
@@ -17,10 +16,9 @@ class Model(SubnetModel):
 
     fusion_width: int = 128
 
-    @nn.compact
-    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
-        """Arguments and outputs as `mental_perceiver.Model`."""
-        joined = jnp.concatenate(list(self.subnets(batch, rates).values()), axis=-1)
+    def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
+        """See `SubnetModel`."""
+        joined = jnp.concatenate(list(features.values()), axis=-1)
         widths = [self.fusion_width, self.fusion_width]
         fused = self.feed_forward(self.drop(joined, rates.dropout), widths, "fusion")
         return {**self.read_out(fused), EMBEDDING: fused}

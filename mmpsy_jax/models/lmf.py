@@ -7,9 +7,9 @@ fusion is not applied (its authors: Justin1904/Low-rank-Multimodal-Fusion issue 
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, Rates
 from mmpsy_jax.models.sequences import SubnetModel, with_one
 
 
@@ -22,10 +22,8 @@ class Model(SubnetModel):
 
     rank: int = 3
 
-    @nn.compact
-    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
-        """Arguments and outputs as `mental_perceiver.Model`; `EMBEDDING` is the features of all modalities."""
-        features = self.subnets(batch, rates)
+    def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
+        """See `SubnetModel`; `EMBEDDING` is the features of all modalities."""
         fused = 1.0
         for name, feature in features.items():
             one = with_one(feature)

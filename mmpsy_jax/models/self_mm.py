@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.models.sequences import SequenceModel, lstm
+from mmpsy_jax.models.sequences import Lstm, SequenceModel
 
 
 class Model(SequenceModel):
@@ -48,7 +48,7 @@ class Model(SequenceModel):
             if name == "text":
                 x = sequence.values[:, 0]
             else:
-                _, last = lstm(self.of("hidden", name), sequence, f"{name}_lstm")
+                _, last = Lstm(self.of("hidden", name), name=f"{name}_lstm")(sequence)
                 x = nn.Dense(self.of("out", name), name=f"{name}_dense")(last) * sequence.present
             encoded.append(x)
             feature = self.feed_forward(self.drop(x, self.of("dropout", name)), [self.of("width", name)], name)

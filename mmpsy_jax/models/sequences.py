@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates, drop_modalities, outputs_of
+from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Dropout, Rate, off
 
 NAMES = ("text", "audio", "vision")
@@ -69,11 +70,41 @@ def padded(
     return Padded(made, jnp.minimum(own[:rows], pieces * steps))
 
 
-def lstm(hidden: int, sequence: Padded, name: str) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
-    """The states of an LSTM, and the last one of each participant; 0 for who has no step."""
-    rnn = nn.RNN(nn.OptimizedLSTMCell(hidden, name=name), return_carry=True)
-    (_, last), states = rnn(sequence.values, seq_lengths=jnp.maximum(sequence.length, 1))
-    return states, last * sequence.present
+class Lstm(nn.Module):
+    """An LSTM. The inputs of all steps are multiplied at once, which takes less time than step by step.
+
+    Attributes:
+      hidden: size of the state.
+      reverse: read from the last valid step to the first; states stay at their steps.
+    """
+
+    hidden: int
+    reverse: bool = False
+
+    @nn.compact
+    def __call__(self, sequence: Padded) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
+        """The states, and the last one of each participant; 0 for who has no step."""
+        start = as_pytorch(self.hidden)
+        inputs = nn.Dense(4 * self.hidden, kernel_init=start, bias_init=start, name="input")(sequence.values)
+        recurrent = self.param("recurrent", start, (self.hidden, 4 * self.hidden))
+
+        def step(before: PyTree, at: PyTree) -> tuple[PyTree, Float[Array, "b h"]]:
+            (cell, state), (x, valid) = before, at
+            i, f, g, o = jnp.split(x + state @ recurrent, 4, axis=-1)
+            cell_after = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+            after = cell_after, nn.sigmoid(o) * jnp.tanh(cell_after)
+            return jax.tree.map(lambda new, old: jnp.where(valid[:, None], new, old), after, before), after[1]
+
+        zeros = jnp.zeros((len(inputs), self.hidden))
+        over_time = jnp.moveaxis(inputs, 1, 0), sequence.mask.T
+        (_, last), states = jax.lax.scan(step, (zeros, zeros), over_time, reverse=self.reverse)
+        return jnp.moveaxis(states, 0, 1), last
+
+
+def as_pytorch(hidden: int) -> nn.initializers.Initializer:
+    """What PyTorch starts an LSTM with: evenly between -1 / sqrt(hidden) and 1 / sqrt(hidden)."""
+    end = hidden**-0.5
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -end, end)
 
 
 def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]], Int[Array, " b"]]:
@@ -111,6 +142,11 @@ class Scale(nn.Module):
         return (x - mean) / deviation * weight + self.param("bias", nn.initializers.zeros_init(), shape)
 
 
+def values_of(heads: Sequence[Head]) -> int:
+    """Numbers that the outputs of heads are made of."""
+    return sum(head.n_values for head in heads)
+
+
 class SequenceModel(nn.Module):
     """Base of the models: reads the batch as sequences, and turns features into outputs.
 
@@ -137,7 +173,7 @@ class SequenceModel(nn.Module):
                     f"{modality.name!r}: set config.data.modalities, or build the corpus with features"
                 )
 
-    def of(self, what: str, name: str) -> int | float:
+    def of(self, what: str, name: str) -> int | float | str:
         """The attribute `<modality>_<what>`."""
         return getattr(self, f"{name}_{what}")
 
@@ -168,21 +204,26 @@ class SequenceModel(nn.Module):
         return x
 
     @property
+    def joint_heads(self) -> tuple[Head, ...]:
+        """The heads that read all modalities."""
+        return self.heads
+
+    @property
     def n_outputs(self) -> int:
         """Values that `outputs` needs."""
-        return sum(head.n_values for head in self.heads)
+        return values_of(self.joint_heads)
 
     def outputs(self, values: Float[Array, "b o"]) -> dict[str, Float[Array, "b c"]]:
-        """Outputs per head of `n_outputs` values without biases."""
-        return outputs_of(self, self.heads, values)
+        """Outputs per joint head of `n_outputs` values without biases."""
+        return outputs_of(self, self.joint_heads, values)
 
     def read_out(self, features: Float[Array, "b f"]) -> dict[str, Float[Array, "b c"]]:
-        """Outputs per head, linear in the features."""
+        """Outputs per joint head, linear in the features."""
         return self.outputs(nn.Dense(self.n_outputs, use_bias=False, name="readout")(features))
 
 
 class SubnetModel(SequenceModel):
-    """Base of LF-DNN, TFN and LMF: one vector per modality (MMSA's FeatureNets.py).
+    """Base of LF-DNN, TFN and LMF: one vector per modality (MMSA's FeatureNets.py), which `fuse` makes outputs of.
 
     Attributes:
       text_hidden, text_out: of the LSTM over the text, and of the dense layer after it.
@@ -198,14 +239,72 @@ class SubnetModel(SequenceModel):
     vision_dropout: float = 0.0
     scales: ClassVar[bool] = True
 
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments and outputs as `mental_perceiver.Model`."""
+        return self.fuse(self.subnets(batch, rates), rates)
+
+    def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
+        """Outputs per joint head, and the embedding, of a vector per modality."""
+        raise NotImplementedError
+
     def subnets(self, batch: PyTree, rates: Rates) -> dict[str, Float[Array, "b h"]]:
         """The vector of each modality; 0 for who lacks it."""
         made = {}
         for name, sequence in self.sequences(batch, rates).items():
             if name == "text":
-                vector = nn.Dense(self.text_out, name="text_dense")(lstm(self.text_hidden, sequence, "text_lstm")[1])
+                vector = nn.Dense(self.text_out, name="text_dense")(
+                    Lstm(self.text_hidden, name="text_lstm")(sequence)[1]
+                )
             else:
                 scaled = self.drop(Scale(name=f"{name}_scale")(sequence.mean()), self.of("dropout", name))
                 vector = self.feed_forward(scaled, [self.of("hidden", name)] * 3, name)
             made[name] = vector * sequence.present
         return made
+
+
+class WithOwnHeads(SubnetModel):
+    """Mix-in for MTFN, MLMF and MLF-DNN (Yu et al. 2020, ACL, CH-SIMS): heads that read one modality alone.
+
+    They are trained on what people said of that modality alone, each a task; how much it counts is its weight.
+
+    Attributes:
+      text_head, audio_head, vision_head: names of these heads; of a modality without one, "".
+      text_width, audio_width, vision_width: of their two layers; the dropout before them is `rates.dropout`.
+    """
+
+    text_head: str = ""
+    audio_head: str = ""
+    vision_head: str = ""
+    text_width: int = 64
+    audio_width: int = 4
+    vision_width: int = 8
+
+    @property
+    def joint_heads(self) -> tuple[Head, ...]:
+        own = {self.of("head", modality.name) for modality in self.modalities}
+        return tuple(head for head in self.heads if head.name not in own)
+
+    def check(self) -> None:
+        super().check()
+        known = {head.name for head in self.heads}
+        for modality in self.modalities:
+            name = self.of("head", modality.name)
+            if name and name not in known:
+                raise ValueError(f"{modality.name}_head = {name!r} is none of the tasks: {', '.join(sorted(known))}")
+        if not self.joint_heads:
+            raise ValueError("every task is of one modality alone: add one that reads all of them to config.tasks")
+
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments and outputs as `mental_perceiver.Model`."""
+        features = self.subnets(batch, rates)
+        outputs = self.fuse(features, rates)
+        for name, feature in features.items():
+            own = tuple(head for head in self.heads if head.name == self.of("head", name))
+            if own:
+                widths = [self.of("width", name)] * 2
+                hidden = self.feed_forward(self.drop(feature, rates.dropout), widths, f"{name}_own")
+                values = nn.Dense(values_of(own), use_bias=False, name=f"{name}_readout")(hidden)
+                outputs |= outputs_of(self, own, values)
+        return outputs

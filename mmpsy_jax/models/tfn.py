@@ -4,11 +4,10 @@ As MMSA's TFN.py. There the output is 6 sigmoid(x) - 3 for every corpus, though 
 here a score is tanh(x / 2) of its maximum, which is the same for labels between -3 and 3 and right for others.
 """
 
-import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.models.mental_perceiver import EMBEDDING, Rates
 from mmpsy_jax.models.sequences import SubnetModel, with_one
 
 
@@ -21,16 +20,15 @@ class Model(SubnetModel):
 
     fusion_width: int = 64
 
-    @nn.compact
-    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
-        """Arguments and outputs as `mental_perceiver.Model`."""
+    def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
+        """See `SubnetModel`."""
         product = None
-        for feature in self.subnets(batch, rates).values():
+        for feature in features.values():
             one = with_one(feature)
             product = one if product is None else jnp.einsum("bi,bj->bij", product, one).reshape(len(one), -1)
         widths = [self.fusion_width, self.fusion_width]
         fused = self.feed_forward(self.drop(product, rates.dropout), widths, "fusion")
         outputs = self.read_out(fused)
-        bounded = {head.name for head in self.heads if head.kind == "regression"}
+        bounded = {head.name for head in self.joint_heads if head.kind == "regression"}
         outputs = {name: jnp.tanh(value / 2) if name in bounded else value for name, value in outputs.items()}
         return {**outputs, EMBEDDING: fused}

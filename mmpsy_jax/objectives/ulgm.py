@@ -26,6 +26,8 @@ FUSION = "fusion"
 EPSILON = 1e-8
 # Least size of the relative distance of the fused features, by which another is divided (our choice).
 LEAST_RATIO = 1e-3
+# Of the histograms of generated labels.
+BINS = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +147,23 @@ class Ulgm:
             new["centre"][name] = jnp.where((count > 0)[:, None], mean, memory["centre"][name])
             new["known"][name] = memory["known"][name] | (count > 0)
         return new
+
+    def histograms(self, memory: PyTree) -> dict[str, Float[Array, " _"]]:
+        """How many of those who were seen with a modality have which label: what the pictures of updates show.
+
+        Returns:
+          of each modality `labels/<modality>` [BINS], counts of u over `limits`, and `changes/<modality>` [BINS],
+          counts of u - y over the same span to both sides of 0; and `labels/limits` [2].
+        """
+        low, high = self.limits
+        made = {"labels/limits": jnp.array([low, high])}
+        for name, label in memory["label"].items():
+            known = (memory["seen"][name] > 0) & ~jnp.isnan(memory["score"])
+            ends = {"labels": (label, low, high), "changes": (label - memory["score"], low - high, high - low)}
+            for kind, (x, start, stop) in ends.items():
+                x = jnp.where(known, x, start)
+                made[f"{kind}/{name}"], _ = jnp.histogram(x, BINS, (start, stop), weights=known.astype(jnp.float32))
+        return made
 
     def _nearness(self, memory: PyTree, name: str, outputs: Mapping[str, Float[Array, "b o"]]) -> Float[Array, " b"]:
         """How much nearer to the positive than to the negative centre, relative to the former."""

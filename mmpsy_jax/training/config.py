@@ -5,7 +5,7 @@ Values may be given on the command line as `--config.optimizer.learning_rate=1e-
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def default() -> ConfigDict:
     config.name = "run"  # name of the workdir below runs/ where --workdir is not given
     config.seed = 0  # starts every random stream: splits of folds, initialisation, order, dropout
     config.seeds = 1  # trainings per split, with seeds seed, seed + 1, ...
+    config.seed_list = ()  # their seeds where these do not follow each other (--seeds): then `seeds` of them
     config.total = "30 epochs"  # length of a training: steps, epochs or examples
     config.tasks = []  # plain dictionaries of mmpsy_jax.tasks.Task
     config.init_from = ""  # `checkpoints` folder of another run: start from its best parameters
@@ -82,7 +83,7 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"
 
     config.objective = ConfigDict()
-    # Or ulgm, for a model with a head per modality (then cutoff and scale count), or distillation, with a teacher.
+    # Of the models made for them: ulgm (cutoff, scale), misa (three weights), distillation (temperature).
     config.objective.name = "multitask"
     config.objective.weighting = "fixed"  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (weighting.py)
     config.objective.weights = ConfigDict()  # weight per task, or loss of distillation; 1 where not given
@@ -92,6 +93,9 @@ def default() -> ConfigDict:
     config.objective.cutoff = 0.0  # ulgm: the score that is neither positive nor negative
     config.objective.scale = 1.0  # ulgm: points that make one unit of the signed score
     config.objective.temperature = 2.0  # distillation: of the softmax over classes
+    config.objective.difference = 1.0  # misa: weight of private codes that are like shared ones or each other
+    config.objective.similarity = 1.0  # misa: weight of shared codes that differ between modalities
+    config.objective.reconstruction = 1.0  # misa: weight of what cannot be remade of the codes
     config.objective.dwa_temperature = 10.0  # of dwa and druw: higher weighs tasks more alike
     config.objective.gradnorm_alpha = 1.5  # how strongly gradnorm pushes tasks that lag behind
     config.objective.gradnorm_layer = ""  # expression for paths of parameters that gradnorm measures; "" is all
@@ -148,6 +152,27 @@ def default() -> ConfigDict:
     config.evaluation.near_duplicates = True  # look for near-duplicate transcripts and windows in two splits
     config.evaluation.groups = ""  # csv of participant_id and columns of categories, for subgroups; "" for none
     return config
+
+
+def seeds(config: ConfigDict) -> tuple[int, ...]:
+    """The seeds of the trainings of each split."""
+    return tuple(config.seed_list) or tuple(range(config.seed, config.seed + config.seeds))
+
+
+def set_seeds(config: ConfigDict, given: Sequence[str]) -> None:
+    """Takes the seeds that `--seeds` lists; the first one also divides folds and resamples, as `config.seed` does.
+
+    Seeds that follow each other become `seed` and `seeds`, so that both ways to ask for a run are the same run.
+
+    Raises:
+      InputError: something that is no seed, or one seed twice.
+    """
+    if not given or not all(text.isdecimal() for text in given) or len(set(map(int, given))) < len(given):
+        raise InputError(f"--seeds={','.join(given)}: give different whole numbers, for example --seeds=1111,1112")
+    numbers = tuple(map(int, given))
+    config.seed, config.seeds = numbers[0], len(numbers)
+    follow = numbers == tuple(range(numbers[0], numbers[0] + len(numbers)))
+    config.seed_list = () if follow else numbers
 
 
 def jsonable(value: Any) -> Any:

@@ -4,9 +4,11 @@ import json
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from mmpsy_jax.files import read_rows
 
@@ -50,6 +52,12 @@ class RunLogger:
         if self._board:
             for name in (name for name, value in finite.items() if value is not None):
                 self._board.add_scalar(name, values[name], step)
+
+    def counts(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """A row of counts; none where there are none."""
+        if self.writes and values:
+            rounded = {name: np.round(value, 6).tolist() for name, value in values.items()}
+            self._file.write(json.dumps({"step": step, **rounded}) + "\n")
 
     def progress(self, step: int, loss: float, examples_per_step: int) -> dict[str, float]:
         """Prints the progress line; returns examples/s since the last one."""

@@ -174,6 +174,7 @@ def train(run: Run) -> Predictions:
                     scores |= evaluator.scores(evaluated(state), "validation")
                 value = selection.update(step, scores)
                 logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
+                logger.counts(step, jax.device_get(programs.histograms(state)))
                 logger.message(f"step {step:>6}  validation {selection.describe()}")
                 save(step, value)
             elif stopping:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
-from mmpsy_jax.objectives import distillation, multitask, ulgm, weighting
+from mmpsy_jax.objectives import distillation, misa, multitask, ulgm, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
 from mmpsy_jax.training.config import default
@@ -57,12 +57,15 @@ def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[st
     ours = config.objective
     if ours.name == "ulgm":
         return ulgm.build(tasks, modalities, cutoff=ours.cutoff, scale=ours.scale)
+    if ours.name == "misa":
+        names = ("difference", "similarity", "reconstruction")
+        return misa.build(tasks, modalities, **{name: ours[name] for name in names})
     of_labels = {"ccc": ours.ccc, "delta": ours.delta}
     if ours.name == "distillation":
         joint = config.model.get("part") == "joint"
         return distillation.build(tasks, **of_labels, temperature=ours.temperature, joint=joint)
     if ours.name != "multitask":
-        raise one_of("config.objective.name", ours.name, ("multitask", "ulgm", "distillation"))
+        raise one_of("config.objective.name", ours.name, ("multitask", "ulgm", "misa", "distillation"))
     return multitask.build(tasks, **of_labels)
 
 

@@ -57,6 +57,7 @@ class ReplicaPrograms:
             donate_argnums=0,
             out_shardings=over,
         )
+        self.histograms = jax.jit(jax.vmap(self.functions.histograms), out_shardings=meshes.replicated(self.mesh))
         self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, evaluated(states)), out_shardings=over)
         self._predict_at = jit(lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan)))
         all_of = {

@@ -254,6 +254,9 @@ class _Wave:
                 self._give_up_what_diverged(metrics, step)
                 evaluating = step % group.eval_every == 0 or step == group.total
                 if evaluating:
+                    counts = jax.device_get(programs.histograms(states))
+                    for i in np.flatnonzero(self.active):
+                        loggers[i].counts(step, {name: x[i] for name, x in counts.items()})
                     improved = self._select(self._scores(states, step), metrics, step, loggers)
                     best = programs.keep(best, states, self._put(improved))
                 stopping = loop.must_stop(stop)

@@ -93,6 +93,10 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
         from mmpsy_jax.evaluation import groups
 
         groups.read_groups(config.evaluation.groups)  # a fault is said now, not after the training
+    if config.seed_list and len(set(config.seed_list)) != config.seeds:
+        raise InputError(
+            f"config.seed_list = {tuple(config.seed_list)}, config.seeds = {config.seeds}: give --seeds=1111,1112 alone"
+        )
     if config.seeds < 1 or config.cv.folds < 0 or config.cv.folds == 1:
         raise InputError(
             f"config.seeds = {config.seeds}, config.cv.folds = {config.cv.folds}: at least one seed; 0 or 2 and more"

@@ -19,13 +19,14 @@ from jaxtyping import PyTree
 
 from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Rates
 from mmpsy_jax.objectives.distillation import Distillation
+from mmpsy_jax.objectives.misa import Misa
 from mmpsy_jax.objectives.multitask import Multitask
 from mmpsy_jax.objectives.ulgm import Ulgm
 from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
-Objective = Multitask | Ulgm | Distillation
+Objective = Multitask | Ulgm | Misa | Distillation
 
 
 class Parts(NamedTuple):
@@ -44,16 +45,18 @@ class Functions(NamedTuple):
       init: (seed, batch, fitted) -> state; of the batch only shapes count.
       update: (state, batch, values) -> (state, metrics); `values` are config fields of this replica (`hyper.py`).
         Metrics: "loss", "grad_norm", and per loss the (weighted sum, weight).
-      predict: (evaluated, batch) -> outputs, "index", and "sums" per task; `evaluated` from `evaluated(state)`.
+      histograms: state -> counts by name of what the objective remembers; empty where it remembers nothing.
+      predict: (evaluated, batch) -> outputs, "index", and "sums" per loss; `evaluated` from `evaluated(state)`.
     """
 
     init: Callable[[jax.Array, PyTree, PyTree], PyTree]
     update: Callable[[PyTree, PyTree, Values], tuple[PyTree, PyTree]]
+    histograms: Callable[[PyTree], PyTree]
     predict: Callable[[PyTree, PyTree], PyTree]
 
 
 def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay: float = 0.0) -> Functions:
-    """Builds the three functions.
+    """Builds the functions.
 
     Args:
       parts: from the fields that may differ between replicas to what they decide.
@@ -139,7 +142,10 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         _, (_, (outputs, sums)) = losses_of(network, fitted, batch, labels_of(batch), parts({}), NO_DROPOUT, None)
         return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
 
-    return Functions(init, update, predict)
+    def histograms(state: PyTree) -> PyTree:
+        return parts({}).objective.histograms(state["memory"]) if "memory" in state else {}
+
+    return Functions(init, update, histograms, predict)
 
 
 def labels_of(batch: PyTree) -> dict[str, jax.Array]:
@@ -154,10 +160,11 @@ def evaluated(state: PyTree) -> PyTree:
 
 
 class Programs(NamedTuple):
-    """`Functions` compiled for a mesh; `update` donates the state, `predict` replicates its results."""
+    """`Functions` compiled for a mesh; `update` donates the state, the last two replicate their results."""
 
     init: Callable[[jax.Array, PyTree, PyTree], PyTree]
     update: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+    histograms: Callable[[PyTree], PyTree]
     predict: Callable[[PyTree, PyTree], PyTree]
 
 
@@ -176,5 +183,6 @@ def compile_for(functions: Functions, mesh: Mesh, batch: PyTree, fitted: PyTree,
         update=jax.jit(
             lambda state, batch: functions.update(state, batch, {}), donate_argnums=0, out_shardings=(kept, everywhere)
         ),
+        histograms=jax.jit(functions.histograms, out_shardings=everywhere),
         predict=jax.jit(functions.predict, out_shardings=everywhere),
     )

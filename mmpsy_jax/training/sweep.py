@@ -34,8 +34,8 @@ DRAWS = ("choice", "log_uniform", "uniform")
 # What decides where the file names nothing, by the kind of the first task.
 METRIC = {"binary": "auroc", "ordinal": "qwk", "regression": "ccc", "nominal": "balanced_accuracy"}
 MEAN = "mean"  # over all tasks, in place of the name of one
-FIXED = ("cv", "data.data_dir", "data.dataset", "data.folder", "data.source", "distributed", "name", "seed", "seeds",
-         "tasks", "mesh", "replicas", "sweep")  # fmt: skip
+FIXED = ("cv", "data.data_dir", "data.dataset", "data.folder", "data.source", "distributed", "name", "seed",
+         "seed_list", "seeds", "tasks", "mesh", "replicas", "sweep")  # fmt: skip
 
 
 def read(path: str | Path) -> str:

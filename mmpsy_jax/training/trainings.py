@@ -24,6 +24,7 @@ from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import replicas, sweep, trained
+from mmpsy_jax.training.config import seeds as seeds_of
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.loop import Run, train
 from mmpsy_jax.training.mesh import wait_for_all
@@ -48,14 +49,15 @@ def plan(
         table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks), shape)
         chosen = table["chosen"]
     batches = shape.most([fold["train"] for fold in outer])
-    single = len(outer) * config.seeds == 1
+    seeds = seeds_of(config)
+    single = len(outer) * len(seeds) == 1
     made = [
         _run(
             config, corpus, split, workdir if single else workdir / f"fold_{fold}" / f"seed_{seed}",
             points[chosen[fold]], points, seed=seed, fold=fold, batches=batches,
         )
         for fold, split in enumerate(outer)
-        for seed in range(config.seed, config.seed + config.seeds)
+        for seed in seeds
     ]  # fmt: skip
     return made, table
 
@@ -184,5 +186,5 @@ def _parts_to_try(
         return
     if not len(split["validation"]):
         raise InputError("a sweep chooses on validation: give --config.cv.inner=4, or a validation part")
-    for seed in range(config.seed, config.seed + config.seeds):
+    for seed in seeds_of(config):
         yield 0, seed, {**split, "test": split["test"][:0]}

@@ -217,6 +217,10 @@ def test_arguments_that_cannot_be_are_refused(tmp_path):
     for seconds in (0.5, 61, 1.25):
         with pytest.raises(InputError, match="window_seconds"):
             cli.build("affect_video/demo", tmp_path, window_seconds=seconds)
+    with pytest.raises(InputError, match="belong to the demo"):
+        cli.build("affect_video/clips", tmp_path, source=tmp_path, seed=1)
+    with pytest.raises(InputError, match="seed -1"):
+        cli.build("affect_video/demo", tmp_path, seed=-1)
     with pytest.raises(InputError, match="at least 3"):
         cli.build("affect_video/demo", tmp_path, participants=2)
 

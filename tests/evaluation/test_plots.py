@@ -26,6 +26,7 @@ def pictures():
         "confusion": plots.confusion(np.array([[5, 1], [2, 3]]), ["< 10", ">= 10"]),
         "scatter": plots.scatter(SCORE, SCORE * 0.5 + 3, 27),
         "bland": plots.bland_altman(SCORE, SCORE * 0.5 + 3),
+        **plots.label_updates({"": [{"step": 1, "labels/limits": [0, 1], "labels/u": [1, 2], "changes/u": [3, 0]}]}),
         **{f"curve {name}": svg for name, svg in plots.learning_curves(CURVES).items()},
     }
 
@@ -73,6 +74,17 @@ def test_learning_curves_choose_what_matters():
     assert "mean of 2" in plots.learning_curves(CURVES)["loss"]
     one = {"run": CURVES["fold 0"]}
     assert "mean of" not in plots.learning_curves(one)["loss"]
+
+
+def test_label_updates_are_summed_over_runs_and_few_steps_are_shown():
+    row = lambda step, counts: {  # noqa: E731
+        "step": step, "labels/limits": [-3.0, 3.0], "labels/text": counts, "changes/text": counts[::-1],
+    }  # fmt: skip
+    rows = [row(step, [step, 1.0, 0.0]) for step in range(1, 12)]
+    made = plots.label_updates({"a": [*CURVES["fold 0"], *rows], "b": [row(1, [1.0, 1.0, 4.0])]})
+    assert list(made) == ["text"]
+    assert re.findall(r"step \d+", made["text"]) == [f"step {step}" for step in (1, 3, 6, 9, 11)]
+    assert plots.label_updates(CURVES) == {}
 
 
 def test_bands_hold_the_curve_and_shrink_with_more_people():

@@ -164,6 +164,22 @@ def test_who_is_not_trained_on_has_no_label_and_no_part_in_the_centres():
     assert np.isnan(memory["label"]["text"]).sum() == 5
 
 
+def test_histograms_are_of_those_who_were_seen():
+    rng = np.random.default_rng(7)
+    y = rng.uniform(-3, 3, N).astype(np.float32)
+    y[2] = np.nan
+    memory = start(ulgm.Ulgm(SENTIMENT, NAMES), y)
+    moved = np.clip(y + rng.normal(size=N), -3, 3).astype(np.float32)
+    seen = np.arange(N) % 3
+    memory["label"]["audio"], memory["seen"]["audio"] = jnp.asarray(moved), jnp.asarray(seen)
+    made = jax.jit(ulgm.Ulgm(SENTIMENT, NAMES).histograms)(memory)
+    known = (seen > 0) & ~np.isnan(y)
+    np.testing.assert_array_equal(made["labels/audio"], np.histogram(moved[known], ulgm.BINS, (-3, 3))[0])
+    np.testing.assert_array_equal(made["changes/audio"], np.histogram((moved - y)[known], ulgm.BINS, (-6, 6))[0])
+    assert made["labels/text"].sum() == 0
+    assert made["labels/limits"].tolist() == [-3, 3]
+
+
 @pytest.mark.parametrize(
     ("tasks", "options", "said"),
     [

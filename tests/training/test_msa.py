@@ -10,11 +10,14 @@ from configs import msa
 from data_builders.mmpsy import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import by_name
+from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.files import read_rows
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import fitted, loop, run
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training.config import seeds, set_seeds
 from tests.runs import final_state
 
 
@@ -41,6 +44,10 @@ def one(config, clips, workdir, seed=1111):
     return loop.Run(config, corpus, by_name(corpus), workdir, seed=seed)
 
 
+def histograms(workdir):
+    return [row for row in read_rows(workdir / "metrics.jsonl") if "labels/text" in row]
+
+
 def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
     config = run.with_groups(small(clips), tmp_path)
     whole = one(config, clips, tmp_path / "whole")
@@ -63,6 +70,8 @@ def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
         loop.must_stop = stopped
     again = loop.train(half)
     np.testing.assert_array_equal(again.y_pred, expected.y_pred)
+    assert histograms(half.workdir) == histograms(whole.workdir)
+    assert [row["step"] for row in histograms(whole.workdir)] == [step // 3, 2 * step // 3, step]
     same, restored = final_state(half.workdir)
     assert same == step
     assert restored.keys() == state.keys()
@@ -72,17 +81,43 @@ def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
 
 def test_seeds_train_as_replicas_and_the_report_has_the_metrics_of_mmsa(clips, tmp_path):
     config = small(clips)
-    config.seeds = 2
+    set_seeds(config, ["1111", "1120"])
     report = run.run(config, clips, tmp_path / "run")
     made = report["tasks"]["sentiment"]["splits"]["test"]["mmsa"]
     assert list(made)[:4] == ["Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score"]
-    assert "Non0_acc_2" in (tmp_path / "run" / "report.html").read_text()
-    alone = loop.train(one(run.with_groups(config, tmp_path / "run"), clips, tmp_path / "alone", seed=1112))
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Non0_acc_2" in page and "Generated labels: vision" in page
+    counted = [sum(row["changes/text"]) for row in histograms(tmp_path / "run" / "fold_0" / "seed_1120")]
+    assert counted == [len(by_name(open_corpus(clips))["train"])] * 3
+    alone = loop.train(one(run.with_groups(config, tmp_path / "run"), clips, tmp_path / "alone", seed=1120))
     together = read_csv(tmp_path / "run" / "predictions.csv").select(split="test")
-    mine = together.y_pred[together.seed == 1112]
+    mine = together.y_pred[together.seed == 1120]
     np.testing.assert_allclose(mine, alone.select(split="test").y_pred, rtol=2e-3, atol=2e-3)
     assert min(mine) < 0
     assert json.loads((tmp_path / "run" / "model.json").read_text())["synthetic"]
+
+
+def test_seeds_that_follow_each_other_are_the_same_run_in_both_spellings(clips):
+    listed, counted = small(clips), small(clips)
+    set_seeds(listed, ["1111", "1112", "1113"])
+    counted.seeds = 3
+    assert listed.to_dict() == counted.to_dict()
+    assert seeds(listed) == (1111, 1112, 1113)
+    set_seeds(listed, ["7", "5"])
+    assert (seeds(listed), listed.seed, listed.seeds) == ((7, 5), 7, 2)
+
+
+@pytest.mark.parametrize("given", [[], ["1", "x"], ["1", "01"], ["-1"]])
+def test_what_is_no_list_of_seeds(clips, given):
+    with pytest.raises(InputError, match="give different whole numbers"):
+        set_seeds(small(clips), given)
+
+
+def test_a_list_of_seeds_of_another_length(clips):
+    config = small(clips)
+    config.seed_list = (1, 5, 9)
+    with pytest.raises(InputError, match="give --seeds=1111,1112 alone"):
+        run.check(config, from_config(config.tasks), open_corpus(clips))
 
 
 def test_features_are_scaled_by_the_training_clips_alone(clips):
