@@ -11,6 +11,7 @@
     python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
     python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
     python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
+    python launch.py discrepancy --workdir=RUN --input=RECORDS --output=DIR               where face and voice disagree
     python launch.py adapt --workdir=RUN --input=RECORDS --output=DIR --days=7            layers of new people
     python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
     python launch.py --version
@@ -20,7 +21,10 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = ("train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "adapt", "export")
+VERBS = (
+    "train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "adapt", "discrepancy",
+    "export",
+)  # fmt: skip
 # Builders with a command line of their own, by the first part of a dataset's name; that of mmpsy serves all others.
 BUILDERS = {
     "affect_video": "data_builders.affect_video.cli",
@@ -67,6 +71,8 @@ def main(arguments: list[str]) -> int:
             return _embed(rest)
         if verb == "explain":
             return _explain(rest)
+        if verb == "discrepancy":
+            return _discrepancy(rest)
         if verb == "adapt":
             return _adapt(rest)
         if verb == "export":
@@ -366,6 +372,24 @@ def _explain(arguments: list[str]) -> int:
         encoders=options.encoder,
         show_text=options.show_text,
     )
+    print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    return 0
+
+
+def _discrepancy(arguments: list[str]) -> int:
+    import argparse
+
+    import mmpsy_jax
+    from mmpsy_jax.inference.discrepancy import PAGE, discrepancy
+
+    parser = argparse.ArgumentParser(prog="launch.py discrepancy", description=mmpsy_jax.DISCLAIMER)
+    parser.add_argument("--workdir", required=True, help="of a finished run with a teacher beside the student")
+    parser.add_argument("--input", required=True, help="folder of built records with validation and test clips")
+    parser.add_argument("--output", required=True, help="folder for page, tables and JSON file; the tables name clips")
+    options = parser.parse_args(arguments)
+    report = discrepancy(options.workdir, options.input, options.output)
+    if found := report["mismatch"].get("gap"):
+        print(f"AUROC of planted disagreements: {found['value']:.3f}")
     print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
     return 0
 

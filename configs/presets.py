@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from data_builders.affect_video.source import EMOTIONS
 from mmpsy_jax.errors import one_of
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import default
@@ -79,4 +80,39 @@ def hotline(name: str, encoder: str, tasks: Iterable[Task]) -> ConfigDict:
     config.optimizer.b2 = 0.999
     config.total = "30 epochs"
     config.evaluation.threshold = "argmax"
+    return config
+
+
+def affect(name: str, modalities: tuple[str, ...]) -> ConfigDict:
+    """A config of emotion, valence and arousal of the demo's clips.
+
+    Args:
+      name: of the workdir below runs/, after "affect_"; the part of the network before a "_".
+      modalities: that are read.
+    """
+    config = default()
+    config.name = f"affect_{name}"
+    ratings = [Task(rating, rating, "regression", maximum=1.0, minimum=-1.0) for rating in ("valence", "arousal")]
+    config.tasks = to_config([Task("emotion", "emotion", "nominal", classes=EMOTIONS), *ratings])
+    config.data.dataset = "affect_video/demo"
+    config.data.participants = 60  # speakers: the demo's 24 say too little about planted disagreements
+    config.data.modalities = modalities
+    config.data.parts = 1  # a piece is a segment
+    config.data.batch_size = 16
+    config.model = ConfigDict(
+        {
+            "name": "audio_visual",
+            "part": name.split("_")[0],
+            "teacher": "",  # workdir of a run of affect_teacher, which then stands frozen beside a student; "" for none
+            "width": 64,
+            "face_channels": (16, 32, 32),
+            "stride": 4,  # a teacher in training looks at every so many-th frame
+            "speech_channels": (16, 32),
+            "dropout": 0.1,
+        }
+    )
+    config.objective.delta = 0.25  # the ratings go from -1 to 1
+    config.optimizer.learning_rate = 2e-3
+    config.total = "30 epochs"
+    config.evaluation.near_duplicates = False  # there are no transcripts
     return config

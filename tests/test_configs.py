@@ -26,6 +26,7 @@ MOSI = (
     Modality("audio", "features", (500, 5)),
     Modality("vision", "features", (375, 20)),
 )
+MEL, FACES = Modality("audio", "features", (120, 80), True), Modality("face", "features", (40, 2304))
 SIMS = (
     Modality("text", "features", (39, 768)),
     Modality("audio", "features", (400, 33)),
@@ -69,6 +70,10 @@ PARAMETERS = {
     ("msa", "mosi,mfn"): 2_170_481,
     ("msa", "mosi,self_mm"): 159_140,
     ("msa", "mosi,tfn"): 9_496_531,
+    ("affect_teacher", None): 37_593,
+    ("affect_student", "frozen"): 75_593,
+    ("affect_student", "joint"): 113_186,
+    ("affect_student", "alone"): 75_593,
 }
 
 
@@ -77,11 +82,12 @@ def load(name, argument):
     return module.get_config() if argument is None else module.get_config(argument)
 
 
-def batch(argument, labels, groups=8, b=1, slots=4):
+def batch(name, argument, labels, groups=8, b=1, slots=4):
     heard = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS), **dict.fromkeys(presets.FROZEN, (SAMPLES,))}
-    heard |= dict.fromkeys(("by_time", "by_person"), DAYS)
+    heard |= {**dict.fromkeys(("by_time", "by_person"), DAYS), "affect_teacher": (FACES,), "alone": (MEL,)}
+    heard |= dict.fromkeys(("frozen", "joint"), (MEL, FACES))
     clips = {"mosi": MOSI, "sims": SIMS}.get((argument or "").partition(",")[0])
-    modalities = clips or heard.get(argument, (AUDIO, TEXT))
+    modalities = clips or heard.get(argument or name, (AUDIO, TEXT))
     dtypes = {m: jnp.int32 for m in modalities if m.kind == "ids"} | {SAMPLES: jnp.int16}
     made = {}
     for m in modalities:
@@ -108,9 +114,9 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert model_fields <= set(models.fields(config.model.name))
     tasks = from_config(config.tasks)
     labels = {task.label for task in tasks}
-    inputs, modalities = batch(argument, labels)
+    inputs, modalities = batch(name, argument, labels)
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
-    scores = {label: np.arange(20, dtype=np.float32) for label in labels}
+    scores = {t.label: np.arange(20, dtype=np.float32) % (t.n_classes if t.kind == "nominal" else 20) for t in tasks}
     parameters, frozen = models.pretrained(config.model.name, config.model.to_dict())
     given = fitted.of_scores(tasks, scores, "none")
     idf = {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {}
@@ -120,14 +126,20 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
         constants["network"] = {f"{m.name}_scale": {"mean": size(m), "deviation": size(m)} for m in modalities}
     if config.objective.name == "ulgm":
         constants["scores"] = scores
+    if config.model.get("teacher"):
+        teacher = programs.network(load("affect_teacher", None), tasks, modalities=(FACES,), window_seconds=60.0)
+        one = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in inputs.items() if name != "labels"}
+        theirs = jax.eval_shape(teacher.init, jax.random.key(0), one)["params"]
+        constants["network"] = {"teacher": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), theirs)}
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)
     state = jax.eval_shape(made.init, jax.ShapeDtypeStruct((), jnp.int32), inputs, constants)
     after, metrics = jax.eval_shape(made.update, state, inputs)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
-    assert metrics.keys() == {"loss", "grad_norm", *(task.name for task in tasks)}
+    losses = programs.objective(config, tasks, [m.name for m in modalities]).names
+    assert metrics.keys() == {"loss", "grad_norm", *losses} and {task.name for task in tasks} <= set(losses)
     outputs = jax.eval_shape(made.predict, step.evaluated(state), inputs)["outputs"]
     assert outputs.pop(EMBEDDING).shape[0] == 8
-    width = {"binary": 2, "regression": 1}
+    width = {"binary": 2, "regression": 1, "nominal": 7}
     assert {t.name: outputs[t.name].shape for t in tasks} == {
         t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks
     }

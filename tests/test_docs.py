@@ -25,7 +25,7 @@ def test_every_config_is_in_the_readme():
 
 
 def test_parameter_counts_are_in_the_documents_of_the_models():
-    documents = ("mental_perceiver", "hotline", "msa", "daily_mood")
+    documents = ("mental_perceiver", "hotline", "msa", "daily_mood", "affect_video")
     text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in documents)
     for (name, argument), count in PARAMETERS.items():
         title = name if argument is None else f"{name}:{argument}"

@@ -89,6 +89,17 @@ def binary(
     return statistic
 
 
+def auroc(y_true: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> Statistic:
+    """Statistic of the AUROC alone, of any number that is meant to be larger for positives."""
+    ties = Ties(score)
+
+    def statistic(weights):
+        at_positive, at_negative = ties.sums_by_class(weights, y_true)
+        return _auroc(at_positive, at_negative, np.cumsum(at_negative, axis=1))[:, None]
+
+    return statistic
+
+
 def calibration(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], names: Sequence[str]) -> Statistic:
     """Statistic of those metrics of `metrics.binary` that a map of the probabilities is meant to change.
 

@@ -76,6 +76,11 @@ class Misa:
     modalities: tuple[str, ...]
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the only loss is called."""
+        return (self.task.name,)
+
     def of_codes(
         self, outputs: Mapping[str, Float[Array, "b o"]], valid: Bool[Array, " b"]
     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:

@@ -49,6 +49,11 @@ class Multitask:
     ccc: float | Float[Array, ""] = 0.0
     delta: float | Float[Array, ""] = 4.0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the losses are called, in their order."""
+        return tuple(task.name for task in self.tasks)
+
     def __call__(
         self,
         outputs: Mapping[str, Float[Array, "b o"]],

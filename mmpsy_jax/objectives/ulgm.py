@@ -52,6 +52,11 @@ class Ulgm:
     cutoff: float = 0.0
     scale: float = 1.0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the only loss is called."""
+        return (self.task.name,)
+
     def signed(self, scores: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """Scores in signed units."""
         return (scores.astype(jnp.float32) - self.cutoff) / self.scale

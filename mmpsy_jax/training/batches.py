@@ -49,7 +49,7 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
       InputError: parts that do not divide the windows, or participants, groups and devices that cannot be divided.
     """
     data, names = config.data, names_of(config, corpus)
-    frames = {name: config.model.patch for name in names if corpus.modalities[name].time_axis == 1}
+    frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].time_axis == 1}
     parts = data.parts or default_parts(corpus, names, frames)
     pieces = cut(corpus, names, parts, data.max_windows or None)
     groups = groups_of(data.batch_size, data.groups, mesh)

@@ -83,14 +83,16 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"
 
     config.objective = ConfigDict()
-    config.objective.name = "multitask"  # or ulgm (cutoff, scale) or misa (three weights), of the models made for them
+    # Of the models made for them: ulgm (cutoff, scale), misa (three weights), distillation (temperature).
+    config.objective.name = "multitask"
     config.objective.weighting = "fixed"  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (weighting.py)
-    config.objective.weights = ConfigDict()  # weight per task name; 1 where not given
+    config.objective.weights = ConfigDict()  # weight per task, or loss of distillation; 1 where not given
     config.objective.class_weights = "none"  # or balanced, or positive (n_0 / n_1 for class 1), from the training split
     config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
     config.objective.delta = 4.0  # points at which Huber turns linear
     config.objective.cutoff = 0.0  # ulgm: the score that is neither positive nor negative
     config.objective.scale = 1.0  # ulgm: points that make one unit of the signed score
+    config.objective.temperature = 2.0  # distillation: of the softmax over classes
     config.objective.difference = 1.0  # misa: weight of private codes that are like shared ones or each other
     config.objective.similarity = 1.0  # misa: weight of shared codes that differ between modalities
     config.objective.reconstruction = 1.0  # misa: weight of what cannot be remade of the codes

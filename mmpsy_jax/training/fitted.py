@@ -15,6 +15,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.models.mental_perceiver import Head, Modality
 from mmpsy_jax.objectives import multitask, ulgm
 from mmpsy_jax.tasks import LOGITS, Task
+from mmpsy_jax.training import teacher
 
 
 def fit(
@@ -32,8 +33,8 @@ def fit(
     Returns:
       `bias`: initial parameters of the network by name (output biases, a pretrained encoder); `class_weights`
       [classes] by task but regression; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
-      of an encoder, scales of features); `scores`, for an objective with a memory, by label: those of the training
-      participants, NaN for all others of the corpus.
+      of an encoder, a frozen teacher, scales of features); `scores`, for an objective with a memory, by label: those of
+      the training participants, NaN for all others of the corpus.
 
     Raises:
       InputError: a task without a single training label.
@@ -46,6 +47,8 @@ def fit(
         for m in modalities
         if m.kind == "ids"
     }
+    if config.model.get("teacher"):
+        network["teacher"] = teacher.parameters(config, tasks, corpus, members)
     if models.scales_inputs(config.model.name):
         network |= {f"{m.name}_scale": moments(corpus, m.name, members, limit) for m in modalities}
     made = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}

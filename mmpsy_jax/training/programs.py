@@ -9,13 +9,13 @@ from ml_collections import ConfigDict
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
-from mmpsy_jax.objectives import misa, multitask, ulgm, weighting
+from mmpsy_jax.objectives import distillation, misa, multitask, ulgm, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
 from mmpsy_jax.training.config import default
 from mmpsy_jax.training.fitted import head
 from mmpsy_jax.training.hyper import overlay
-from mmpsy_jax.training.step import Functions, Parts, make_functions
+from mmpsy_jax.training.step import Functions, Objective, Parts, make_functions
 
 RATES = {"dropout": "dropout", "token": "token_dropout", "ngram": "ngram_dropout", "modality": "modality_dropout"}
 
@@ -35,6 +35,8 @@ def network(
         # Fields of the default model that were left alone are no arguments of another model.
         left, known = default().model, models.fields(config.model.name)
         arguments = {k: v for k, v in arguments.items() if k in known or k not in left or v != left[k]}
+        # A config that was read from its file has lists, with which a network could not be hashed.
+        arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
         return models.build(
             config.model.name,
             modalities=tuple(modalities),
@@ -46,22 +48,25 @@ def network(
         raise InputError(f"config.model: {error}") from error
 
 
-def objective(
-    config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[str]
-) -> multitask.Multitask | ulgm.Ulgm | misa.Misa:
-    """What `config.objective` stands for.
+def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[str]) -> Objective:
+    """What `config.objective` stands for, given the whole config.
 
     Raises:
       InputError: an unknown name, or values that do not fit the tasks.
     """
-    if config.name == "ulgm":
-        return ulgm.build(tasks, modalities, cutoff=config.cutoff, scale=config.scale)
-    if config.name == "misa":
+    ours = config.objective
+    if ours.name == "ulgm":
+        return ulgm.build(tasks, modalities, cutoff=ours.cutoff, scale=ours.scale)
+    if ours.name == "misa":
         names = ("difference", "similarity", "reconstruction")
-        return misa.build(tasks, modalities, **{name: config[name] for name in names})
-    if config.name != "multitask":
-        raise one_of("config.objective.name", config.name, ("multitask", "ulgm", "misa"))
-    return multitask.build(tasks, ccc=config.ccc, delta=config.delta)
+        return misa.build(tasks, modalities, **{name: ours[name] for name in names})
+    of_labels = {"ccc": ours.ccc, "delta": ours.delta}
+    if ours.name == "distillation":
+        joint = config.model.get("part") == "joint"
+        return distillation.build(tasks, **of_labels, temperature=ours.temperature, joint=joint)
+    if ours.name != "multitask":
+        raise one_of("config.objective.name", ours.name, ("multitask", "ulgm", "misa", "distillation"))
+    return multitask.build(tasks, **of_labels)
 
 
 def build(
@@ -90,12 +95,13 @@ def build(
     def parts(values: Mapping[str, Any]) -> Parts:
         """What depends on the fields that replicas may bring as arrays."""
         ours = overlay(config, values)
+        asked = objective(ours, tasks, [m.name for m in modalities])
         return Parts(
             rates=Rates(**{name: ours.model.get(field, 0.0) for name, field in RATES.items()}),
-            objective=objective(ours.objective, tasks, [m.name for m in modalities]),
+            objective=asked,
             weighting=weighting.build(
                 ours.objective.weighting,
-                [task.name for task in tasks],
+                asked.names,
                 weights=ours.objective.weights.to_dict(),
                 temperature=ours.objective.dwa_temperature,
                 alpha=ours.objective.gradnorm_alpha,

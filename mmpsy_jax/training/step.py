@@ -18,19 +18,22 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Rates
+from mmpsy_jax.objectives.distillation import Distillation
+from mmpsy_jax.objectives.misa import Misa
 from mmpsy_jax.objectives.multitask import Multitask
 from mmpsy_jax.objectives.ulgm import Ulgm
 from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
+Objective = Multitask | Ulgm | Misa | Distillation
 
 
 class Parts(NamedTuple):
     """What hyperparameters decide: dropout, losses, how tasks are weighted, optimizer."""
 
     rates: Rates
-    objective: Multitask | Ulgm
+    objective: Objective
     weighting: Weighting
     optimizer: optax.GradientTransformation
 
@@ -41,9 +44,9 @@ class Functions(NamedTuple):
     Attributes:
       init: (seed, batch, fitted) -> state; of the batch only shapes count.
       update: (state, batch, values) -> (state, metrics); `values` are config fields of this replica (`hyper.py`).
-        Metrics: "loss", "grad_norm", and per task the (weighted sum, weight) of its loss.
+        Metrics: "loss", "grad_norm", and per loss the (weighted sum, weight).
       histograms: state -> counts by name of what the objective remembers; empty where it remembers nothing.
-      predict: (evaluated, batch) -> outputs, "index", and "sums" per task; `evaluated` from `evaluated(state)`.
+      predict: (evaluated, batch) -> outputs, "index", and "sums" per loss; `evaluated` from `evaluated(state)`.
     """
 
     init: Callable[[jax.Array, PyTree, PyTree], PyTree]

@@ -1,0 +1,15 @@
+"""Seven emotions, valence and arousal of a speaker's face: the teacher of seed 001 (docs/affect_video.md).
+
+python launch.py --config=configs/affect_teacher.py                       the built-in demo (SYNTHETIC)
+python launch.py --config=configs/affect_teacher.py --config.cv.folds=5 --config.seeds=3
+python launch.py --config=configs/affect_teacher.py --config.data.dataset=affect_video/clips --config.data.source=DIR
+
+The seed gives no result of a teacher.
+"""
+
+from configs import presets
+
+
+def get_config():
+    """Faces alone."""
+    return presets.affect("teacher", ("face",)).lock()

@@ -1,0 +1,266 @@
+"""How far apart are what a teacher sees in a face and what a student hears in the voice beside it?
+
+The gap of a segment is JSD(p_T, p_S) + |r_T - r_S|: the Jensen-Shannon divergence (Lin 1991) of the probabilities of
+the emotions in nats, at most ln 2, and the Euclidean distance of the ratings, such as valence and arousal. Of a clip it
+is the mean over segments that have both, and the share of them above a limit: the 95th percentile over the segments of
+held-out clips that are taken to be normal. The seed asks for a threshold without naming one; all of this is our choice.
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import distance
+from scipy.stats import rankdata
+
+from mmpsy_jax.csv_rows import escape
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import weighted
+from mmpsy_jax.evaluation.bootstrap import bootstrap
+from mmpsy_jax.files import write_atomically
+
+PERCENTILE = 95.0
+SEGMENTS, CLIPS, EMOTIONS, BY_LABEL = "segments.csv", "clips.csv", "emotions.csv", "emotions_by_label.csv"
+# Numbers of a clip by which mismatches are looked for; the first is what the page speaks of.
+SCORES = ("gap", "share_above", "divergence", "distance")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frames:
+    """What the teacher says of the frames of a clip that show a face.
+
+    Attributes:
+      seconds: into the clip.
+      emotions: probabilities.
+      ratings: such as valence and arousal.
+    """
+
+    seconds: Float[np.ndarray, " n"]
+    emotions: Float[np.ndarray, "n c"]
+    ratings: Float[np.ndarray, "n r"]
+
+    def changes(self) -> float:
+        """Share of steps from frame to frame at which the most probable emotion is another one; NaN without a step."""
+        top = self.emotions.argmax(axis=1)
+        return float((top[1:] != top[:-1]).mean()) if len(top) > 1 else float("nan")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """What teacher and student say of a held-out clip.
+
+    Attributes:
+      participant, group: ids of clip and speaker.
+      split: "validation" or "test".
+      fold: in which it is held out.
+      emotion: index of the labelled one; NaN where there is none.
+      mismatch: 1 where voice and face are known to disagree, else 0; NaN where nothing is known.
+      start_s: of the segments that have both face and speech.
+      seen, heard: probabilities of the emotions in these, by teacher and student.
+      seen_ratings, heard_ratings: the ratings.
+      after: frames of the chosen speaker's face.
+      before: frames of the largest face, whoever it is; None where the corpus has none.
+    """
+
+    participant: str
+    group: str
+    split: str
+    fold: int
+    emotion: float
+    mismatch: float
+    start_s: Float[np.ndarray, " w"]
+    seen: Float[np.ndarray, "w c"]
+    heard: Float[np.ndarray, "w c"]
+    seen_ratings: Float[np.ndarray, "w r"]
+    heard_ratings: Float[np.ndarray, "w r"]
+    after: Frames
+    before: Frames | None = None
+
+    @property
+    def divergence(self) -> Float[np.ndarray, " w"]:
+        """Jensen-Shannon divergence of each segment in nats."""
+        return distance.jensenshannon(self.seen, self.heard, axis=1) ** 2
+
+    @property
+    def distance(self) -> Float[np.ndarray, " w"]:
+        """Euclidean distance of the ratings of each segment."""
+        return np.linalg.norm(self.seen_ratings - self.heard_ratings, axis=1)
+
+    @property
+    def gap(self) -> Float[np.ndarray, " w"]:
+        """The sum of both."""
+        return self.divergence + self.distance
+
+
+def limits(clips: Sequence[Clip], percentile: float = PERCENTILE) -> dict[int, float]:
+    """Per fold the percentile of the gaps of its validation segments; clips that are known to disagree are left out.
+
+    Raises:
+      InputError: a fold without such a segment.
+    """
+    made = {}
+    for fold in dict.fromkeys(clip.fold for clip in clips):
+        normal = [c.gap for c in clips if c.fold == fold and c.split == "validation" and c.mismatch != 1]
+        gaps = np.concatenate(normal) if normal else np.zeros(0)
+        if not len(gaps):
+            raise InputError(
+                f"fold {fold}: no segment of a validation clip has both a face and speech, so that there is no limit: "
+                "give records of which some are in the validation split"
+            )
+        made[fold] = float(np.percentile(gaps, percentile))
+    return made
+
+
+def score(clip: Clip, limit: float) -> dict[str, float]:
+    """`SCORES` of a clip, NaN without a segment that has both."""
+    if not len(clip.start_s):
+        return dict.fromkeys(SCORES, float("nan"))
+    values = (clip.gap.mean(), (clip.gap > limit).mean(), clip.divergence.mean(), clip.distance.mean())
+    return dict(zip(SCORES, map(float, values), strict=True))
+
+
+def mismatches(
+    clips: Sequence[Clip], limits: Mapping[int, float], *, resamples: int, seed: int = 0
+) -> dict[str, dict[str, float | None]]:
+    """AUROC of each score for clips known to disagree against those known not to, with 95 % intervals over speakers.
+
+    Args:
+      clips: of the test split.
+      limits: by fold.
+      resamples: of speakers.
+      seed: of the bootstrap.
+
+    Returns:
+      by score `value`, `low` and `high`, None where an interval is undefined; empty without clips of both kinds.
+    """
+    rows = [(c, score(c, limits[c.fold])) for c in clips if c.mismatch == c.mismatch and len(c.start_s)]
+    truth = np.array([c.mismatch for c, _ in rows])
+    if len(np.unique(truth)) < 2:
+        return {}
+    speakers = np.array([c.group for c, _ in rows])
+    made = {}
+    for name in SCORES:
+        values = np.array([scores[name] for _, scores in rows])
+        found = bootstrap(speakers, weighted.auroc(truth, values), resamples=resamples, seed=seed)
+        bounds = {"low": float(found.low[0]), "high": float(found.high[0])}
+        made[name] = {"value": float(found.value[0]), **{k: v if v == v else None for k, v in bounds.items()}}
+    return made
+
+
+def percentages(emotions: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
+    """Mean probability of each emotion over frames, in percent."""
+    return 100 * emotions.mean(axis=0)
+
+
+def ranks(percent: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
+    """Rank of each percentage, 1 for the largest; equal ones have the mean of theirs."""
+    return rankdata(-percent)
+
+
+def by_label(clips: Sequence[Clip]) -> dict[int, tuple[int, Float[np.ndarray, " c"]]]:
+    """Per labelled emotion the number of clips that show a face, and the mean of their percentages."""
+    made: dict[int, list[np.ndarray]] = {}
+    for clip in clips:
+        if clip.emotion == clip.emotion and len(clip.after.seconds):
+            made.setdefault(int(clip.emotion), []).append(percentages(clip.after.emotions))
+    return {label: (len(made[label]), np.mean(made[label], axis=0)) for label in sorted(made)}
+
+
+def order(clips: Sequence[Clip], limits: Mapping[int, float]) -> list[int]:
+    """Positions of the clips that have a score, the largest gap first."""
+    gaps = np.array([score(clip, limits[clip.fold])["gap"] for clip in clips])
+    return [int(i) for i in np.argsort(-gaps, kind="stable") if gaps[i] == gaps[i]]
+
+
+def summary(clips: Sequence[Clip], limits: Mapping[int, float], *, resamples: int) -> dict[str, Any]:
+    """What is said of all test clips.
+
+    Args:
+      clips: of the test split.
+      limits: by fold.
+      resamples: of the bootstrap.
+    """
+    with_both = [clip for clip in clips if len(clip.start_s)]
+    steps = {
+        when: [frames.changes() for clip in clips if (frames := getattr(clip, when)) is not None]
+        for when in ("before", "after")
+    }
+    changes = {when: float(np.nanmean(values)) for when, values in steps.items() if np.isfinite(values).any()}
+    return {
+        "percentile": PERCENTILE,
+        "limits": {str(fold): value for fold, value in limits.items()},
+        "clips": len(clips),
+        "clips_with_both": len(with_both),
+        "segments": sum(len(clip.start_s) for clip in clips),
+        "share_above": float(np.mean([(c.gap > limits[c.fold]).mean() for c in with_both])) if with_both else None,
+        "mismatch": mismatches(clips, limits, resamples=resamples),
+        "changes_per_step": changes,
+    }
+
+
+def write_tables(folder: Path, clips: Sequence[Clip], limits: Mapping[int, float], names: Sequence[str]) -> None:
+    """Writes `SEGMENTS`, `CLIPS`, `EMOTIONS` and `BY_LABEL`; the first three name clips.
+
+    Args:
+      folder: for the files.
+      clips: of the test split.
+      limits: by fold.
+      names: of the emotions.
+    """
+    ranked = [clips[i] for i in order(clips, limits)]
+    scored = [(number, clip, score(clip, limits[clip.fold])) for number, clip in enumerate(ranked, 1)]
+    who = lambda clip: (escape(clip.participant), clip.fold)  # noqa: E731
+    _write(
+        folder / SEGMENTS,
+        ("participant_id", "fold", "start_s", "divergence", "distance", "gap", "above"),
+        [
+            (*who(clip), *map(float, numbers), int(numbers[-1] > limits[clip.fold]))
+            for clip in ranked
+            for numbers in zip(clip.start_s, clip.divergence, clip.distance, clip.gap, strict=True)
+        ],
+    )
+    _write(
+        folder / CLIPS,
+        ("rank", "participant_id", "fold", "segments", *SCORES),
+        [(rank, *who(clip), len(clip.start_s), *scores.values()) for rank, clip, scores in scored],
+    )
+    _write(
+        folder / EMOTIONS,
+        ("participant_id", "fold", "labelled", "emotion", "percent", "rank"),
+        [
+            (*who(clip), _label(clip, names), *row)
+            for clip in clips
+            if len(clip.after.seconds)
+            for row in _ranked(percentages(clip.after.emotions), names)
+        ],
+    )
+    _write(
+        folder / BY_LABEL,
+        ("labelled", "clips", "emotion", "percent", "rank"),
+        [
+            (names[label], count, *row)
+            for label, (count, percent) in by_label(clips).items()
+            for row in _ranked(percent, names)
+        ],
+    )
+
+
+def _label(clip: Clip, names: Sequence[str]) -> str:
+    return names[int(clip.emotion)] if clip.emotion == clip.emotion else ""
+
+
+def _ranked(percent: Float[np.ndarray, " c"], names: Sequence[str]) -> list[tuple[str, float, float]]:
+    return list(zip(names, percent.tolist(), ranks(percent).tolist(), strict=True))
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_atomically(path, buffer.getvalue())

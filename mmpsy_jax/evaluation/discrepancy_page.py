@@ -1,0 +1,129 @@
+"""`discrepancy.html`: where teacher and student disagree, and what that can mean; self-contained, names no clip."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from mmpsy_jax import DISCLAIMER
+from mmpsy_jax.evaluation import discrepancy, plots, wording
+from mmpsy_jax.evaluation.discrepancy import Clip
+from mmpsy_jax.evaluation.page import template
+from mmpsy_jax.evaluation.split_page import Section, section
+
+NOTES = (
+    "Acting, irony, politeness, jokes: what is said is meant to differ from what is shown. Clips of television are all "
+    "acted.",
+    "Noise, music, a second voice, a cold or a poor microphone: the student hears something else than the speaker.",
+    "Off-screen speech: the voice is of somebody who is not in the picture.",
+    "A wrong face: the person who is seen most is taken for the speaker, which often fails, for example when a "
+    "listener fills the picture.",
+    "A face that is turned, covered, dark or badly cropped; a person or culture unlike those of the training clips.",
+    "The networks themselves: a student of speech is a weak judge of the emotions that a teacher sees (Albanie et al. "
+    "2018, arXiv 1808.05561, call the signal very noisy), and both are wrong about many clips that are not unusual.",
+    "By construction about one in twenty segments of normal validation clips lies above the limit.",
+    "No study at hand shows that such a gap goes with a disorder. The seed proposes to look at it; this page does "
+    "nothing more.",
+)
+TITLES = {
+    "gap": "gap: divergence + distance",
+    "share_above": "share of segments above the limit",
+    "divergence": "divergence of the emotions alone",
+    "distance": "distance of the ratings alone",
+}
+# Clips with the largest gaps that are drawn, beside the one in the middle.
+_LARGEST = 3
+
+
+def render(
+    report: Mapping[str, Any],
+    clips: Sequence[Clip],
+    limits: Mapping[int, float],
+    *,
+    emotions: Sequence[str],
+    ratings: Sequence[str],
+) -> str:
+    """The page as HTML text.
+
+    Args:
+      report: content of `discrepancy.json`.
+      clips: of validation and test.
+      limits: by fold.
+      emotions, ratings: their names.
+    """
+    tested = [clip for clip in clips if clip.split == "test"]
+    known = any(clip.mismatch == clip.mismatch for clip in clips)
+    return template("discrepancy.html").render(
+        title="Face and voice: where they disagree",
+        disclaimer=DISCLAIMER,
+        report=report,
+        normal=", planted disagreements left out" if known else ", all of which are taken to be normal",
+        scores=_scores(report),
+        histogram={"gaps of segments": Markup(_histogram(clips, limits))},
+        emotions=_emotions(tested, emotions),
+        traces={name: Markup(svg) for name, svg in _traces(tested, limits, emotions, ratings).items()},
+        notes=NOTES,
+    )
+
+
+def _scores(report: Mapping[str, Any]) -> Section:
+    rows = [[TITLES[name], wording.cell("auroc", entry)] for name, entry in report["mismatch"].items()]
+    note = "AUROC for clips whose voice and face are known to disagree, 95 % interval over speakers."
+    best = {"population": "expected of the best detector there can be", "test": "of that detector on these clips"}
+    note += "".join(f" {best[part].capitalize()}: {value:.3f}." for part, value in report["optimum"].items())
+    return section("", ["score of a clip", "AUROC"], rows, note if rows else "No clip is known to disagree or not.")
+
+
+def _emotions(clips: Sequence[Clip], names: Sequence[str]) -> Section:
+    rows = []
+    for label, (count, percent) in discrepancy.by_label(clips).items():
+        cells = [f"{p:.1f} ({r:g})" for p, r in zip(percent, discrepancy.ranks(percent), strict=True)]
+        rows.append([f"{names[label]} ({count} clips)", *cells])
+    note = (
+        "Mean percentage of each emotion over the frames of a clip by the teacher, then over the clips of a label; in "
+        "brackets the rank, 1 for the largest. Each row adds up to 100."
+    )
+    return section("", ["labelled", *names], rows, note)
+
+
+def _histogram(clips: Sequence[Clip], limits: Mapping[int, float]) -> str:
+    gaps = {
+        split: np.concatenate([np.zeros(0), *(clip.gap for clip in clips if clip.split == split)])
+        for split in ("validation", "test")
+    }
+    edges = np.linspace(0, max(map(np.max, gaps.values()), default=1.0) + 1e-9, 31)
+    with plots.figure("Gaps of segments") as drawing:
+        axes = drawing.axes
+        for (split, values), colour in zip(gaps.items(), plots.COLOURS, strict=False):
+            axes.hist(values, edges, density=True, histtype="step", color=colour, label=split)
+        for limit in limits.values():
+            axes.axvline(limit, color=plots.COLOURS[2], linewidth=1, linestyle=":")
+        axes.set(xlabel="gap (dotted: the limit)", ylabel="density")
+        axes.legend()
+    return drawing.svg
+
+
+def _traces(
+    clips: Sequence[Clip], limits: Mapping[int, float], emotions: Sequence[str], ratings: Sequence[str]
+) -> dict[str, str]:
+    ranked = discrepancy.order(clips, limits)
+    chosen = dict.fromkeys([*range(min(_LARGEST, len(ranked))), len(ranked) // 2] if ranked else [])
+    return {f"Rank {i + 1} of {len(ranked)}": _trace(clips[ranked[i]], i + 1, emotions, ratings) for i in chosen}
+
+
+def _trace(clip: Clip, rank: int, emotions: Sequence[str], ratings: Sequence[str]) -> str:
+    """Most probable emotion per frame above the ratings, before the choice of the speaker beside after it."""
+    shown = {when: frames for when in ("before", "after") if (frames := getattr(clip, when)) is not None}
+    with plots.figure(
+        f"Emotions over time, rank {rank}", 2, len(shown), size=(7.6, 4.2), sharex=True, sharey="row", squeeze=False
+    ) as drawing:
+        for (when, frames), (top, below) in zip(shown.items(), drawing.axes.T, strict=True):
+            top.plot(frames.seconds, frames.emotions.argmax(axis=1), ".", color=plots.COLOURS[0], markersize=4)
+            top.set(title=when, yticks=np.arange(len(emotions)), yticklabels=emotions, ylim=(-0.5, len(emotions) - 0.5))
+            for name, values, colour in zip(ratings, frames.ratings.T, plots.COLOURS, strict=False):
+                below.plot(frames.seconds, values, ".", color=colour, markersize=3, label=name)
+            below.set(xlabel="seconds", ylim=(-1.05, 1.05))
+        if ratings:
+            drawing.axes[1, 0].legend(loc="best")
+    return drawing.svg

@@ -1,0 +1,290 @@
+"""`launch.py discrepancy`: a run with teacher and student, and clips, to tables and a page of where the two disagree.
+
+Only held-out clips are looked at: those of the validation split give the limit, those of the test split are judged. Of
+the corpus that a run was trained on, its own predictions say which these are, fold by fold, and a fold's trainings
+judge its clips only. Of another corpus the splits are its own, and all trainings are averaged.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+import mmpsy_jax
+from mmpsy_jax.data import splits
+from mmpsy_jax.data.records import Corpus, open_corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation import discrepancy as measures
+from mmpsy_jax.evaluation import discrepancy_page
+from mmpsy_jax.evaluation.discrepancy import Clip, Frames
+from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.predict import CHUNK
+from mmpsy_jax.models import audio_visual
+from mmpsy_jax.models.audio_visual import AUDIO, FACE
+from mmpsy_jax.objectives import multitask
+from mmpsy_jax.tasks import Task
+from mmpsy_jax.training import programs, trained
+from mmpsy_jax.training.trained import Trained, Training
+
+PAGE, REPORT = "discrepancy.html", "discrepancy.json"
+SPLITS = ("validation", "test")
+# The largest face of each frame, whoever it is; and the label of planted disagreements.
+ANY_FACE, MISMATCH = "any_face", "mismatch"
+
+
+def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> dict[str, Any]:
+    """Compares teacher and student on held-out clips.
+
+    Args:
+      workdir: of a finished run of `audio_visual` with a teacher beside the student.
+      given: folder of built records.
+      output: folder for `PAGE`, `REPORT` and the tables of `evaluation/discrepancy.py`.
+
+    Returns:
+      The content of `REPORT`.
+
+    Raises:
+      InputError: no such run, other records than it reads, or no held-out clips.
+    """
+    model, folder = trained.load(workdir), Path(output)
+    for one in model.trainings:
+        if one.config.model.name != "audio_visual" or not (
+            one.config.model.teacher or one.config.model.part == "joint"
+        ):
+            raise InputError(
+                f"{workdir}: a run without a teacher beside the student: give one of configs/affect_student.py:frozen "
+                "or :joint"
+            )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder as --output")
+    ensemble = Ensemble(model)
+    corpus = ensemble.fitting(open_corpus(given))
+    emotion = next((task for task in ensemble.tasks if task.kind == "nominal"), None)
+    if emotion is None:
+        raise InputError(f"{workdir}: no task of kind 'nominal', whose classes are the emotions: train with one")
+    ratings = [task for task in ensemble.tasks if task.kind == "regression"]
+    parts = held_out(Path(workdir), model, corpus)
+    clips = [clip for part in parts for clip in clips_of(part, ensemble, corpus, emotion, ratings)]
+    limits = measures.limits(clips)
+    tested = [clip for clip in clips if clip.split == "test"]
+    report = {
+        "what": mmpsy_jax.DISCLAIMER,
+        "mmpsy_jax": mmpsy_jax.__version__,
+        "synthetic": bool(corpus.card["synthetic"] or model.card["synthetic"]),
+        "trainings": len(model.trainings),
+        **measures.summary(tested, limits, resamples=model.config.evaluation.bootstrap),
+        "optimum": optimum(corpus.card, whole_test=len(limits) == 1),
+    }
+    measures.write_tables(folder, tested, limits, emotion.classes)
+    page = discrepancy_page.render(
+        report, clips, limits, emotions=emotion.classes, ratings=[task.name for task in ratings]
+    )
+    write_atomically(folder / PAGE, page)
+    write_json(folder / REPORT, report)
+    return report
+
+
+def optimum(card: Mapping[str, Any], whole_test: bool) -> dict[str, float]:
+    """The best possible AUROC of planted disagreements that the card of a synthetic corpus names.
+
+    Args:
+      card: `corpus.json`.
+      whole_test: the test split of the corpus is what is judged; otherwise only what is expected says anything.
+    """
+    known = card.get("optimum") or {}
+    parts = ("population", "test") if whole_test else ("population",)
+    return {part: known[part][MISMATCH]["both"]["auroc"] for part in parts if MISMATCH in known.get(part, {})}
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Trainings, and the clips that none of them was trained on.
+
+    Attributes:
+      trainings: that judge them.
+      fold: theirs.
+      members: positions in the corpus by split, validation and test, ascending.
+    """
+
+    trainings: tuple[Training, ...]
+    fold: int
+    members: Mapping[str, Int[np.ndarray, " m"]]
+
+
+def held_out(workdir: Path, model: Trained, corpus: Corpus) -> list[HeldOut]:
+    """Who is judged by whom.
+
+    Raises:
+      InputError: a corpus of which the run has seen every clip, or one without validation or test clips.
+    """
+    same = all(model.card[name] == corpus.card.get(name) for name in ("dataset", "config", "version"))
+    if not same:
+        parts = [HeldOut(model.trainings, 0, splits.by_name(corpus))]
+    else:
+        at = {name: i for i, name in enumerate(corpus.participants)}
+        parts = []
+        for one in {one["fold"]: one for one in reversed(model.card["trainings"])}.values():
+            rows = read_csv(workdir / one["folder"] / "predictions.csv")
+            members = {
+                split: np.array(
+                    sorted({at[name] for name in rows.select(split=split).participant_id if name in at}), int
+                )
+                for split in SPLITS
+            }
+            trainings = tuple(training for training in model.trainings if training.fold == one["fold"])
+            parts.append(HeldOut(trainings, one["fold"], members))
+    for split in SPLITS:
+        if not all(len(part.members[split]) for part in parts):
+            raise InputError(f"{corpus.path}: no {split} clip that the run has not seen: give records that have some")
+    return sorted(parts, key=lambda part: part.fold)
+
+
+def clips_of(
+    part: HeldOut, ensemble: Ensemble, corpus: Corpus, emotion: Task, ratings: Sequence[Task]
+) -> Iterator[Clip]:
+    """What teacher and student say of the held-out clips, in the mean over the trainings."""
+    label = lambda name, i: float(corpus.labels[name][i]) if name in corpus.labels else float("nan")  # noqa: E731
+    for split in SPLITS:
+        for start in range(0, len(part.members[split]), CHUNK):
+            members = part.members[split][start : start + CHUNK]
+            chosen = said(ensemble, part.trainings, corpus, members)
+            largest = None
+            if split == "test" and ANY_FACE in corpus.card["modalities"]:
+                everyone = np.arange(len(members))
+                largest = said(ensemble, part.trainings, of_largest_faces(corpus, members, ensemble.trained), everyone)
+            for at, i in enumerate(members.tolist()):
+                face, speech = chosen.in_both(i)
+                yield Clip(
+                    participant=corpus.participants[i],
+                    group=corpus.group[i],
+                    split=split,
+                    fold=part.fold,
+                    emotion=label(emotion.label, i),
+                    mismatch=label(MISMATCH, i),
+                    start_s=chosen.seen.start_s[face],
+                    seen=chosen.seen.said["watched"][emotion.name][face],
+                    heard=chosen.heard.said["heard"][emotion.name][speech],
+                    seen_ratings=side_by_side(chosen.seen.said["watched"], ratings)[face],
+                    heard_ratings=side_by_side(chosen.heard.said["heard"], ratings)[speech],
+                    after=chosen.frames_of(i, emotion, ratings),
+                    before=largest and largest.frames_of(at, emotion, ratings),
+                )
+
+
+class Segments(NamedTuple):
+    """Segments of some clips, ordered by clip and time, and what is said of them by name.
+
+    Probabilities of classes [... c], scores [...].
+    """
+
+    clip: Int[np.ndarray, " s"]
+    start_s: Float[np.ndarray, " s"]
+    said: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Said:
+    """What is said of some clips.
+
+    Attributes:
+      seen: segments of faces: `watched` {task: [s ...]}, `frames` {task: [s n ...]} and `faces` [s n], 1 for a frame
+        that shows one.
+      heard: segments of speech: `heard` {task: [s ...]}.
+      seconds: length of a segment.
+    """
+
+    seen: Segments
+    heard: Segments
+    seconds: float
+
+    def in_both(self, clip: int) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " w"]]:
+        """The segments of a clip that show a face and have speech: their places among those seen, and those heard."""
+        seen = np.flatnonzero((self.seen.clip == clip) & self.seen.said["faces"].any(axis=1))
+        heard = np.flatnonzero(self.heard.clip == clip)
+        _, a, b = np.intersect1d(self.seen.start_s[seen], self.heard.start_s[heard], return_indices=True)
+        return seen[a], heard[b]
+
+    def frames_of(self, clip: int, emotion: Task, ratings: Sequence[Task]) -> Frames:
+        """The frames of a clip that show a face."""
+        own = self.seen.clip == clip
+        shown, values = self.seen.said["faces"][own] > 0, self.seen.said["frames"]
+        steps = shown.shape[1]
+        seconds = self.seen.start_s[own][:, None] + (np.arange(steps) + 0.5) * (self.seconds / steps)
+        return Frames(seconds[shown], values[emotion.name][own][shown], side_by_side(values, ratings)[own][shown])
+
+
+def side_by_side(values: Mapping[str, Float[np.ndarray, "..."]], tasks: Sequence[Task]) -> Float[np.ndarray, "..."]:
+    """The scores of several tasks along a new last axis."""
+    if tasks:
+        return np.stack([values[task.name] for task in tasks], axis=-1)
+    return np.zeros((*next(iter(values.values())).shape[:-1], 0))
+
+
+_traces = jax.jit(audio_visual.traces, static_argnums=0)
+
+
+def said(ensemble: Ensemble, trainings: Sequence[Training], corpus: Corpus, members: Int[np.ndarray, " m"]) -> Said:
+    """What trainings say of the members of a corpus, in the mean over them."""
+    made = []
+    for training in trainings:
+        shape = ensemble.shape(training.config, corpus)
+        network = programs.network(
+            training.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
+        )
+        variables = {
+            "params": training.evaluated["params"]["network"],
+            "fitted": training.evaluated["fitted"]["network"],
+        }
+        parts = []
+        for batch in ensemble.batches(corpus, members, shape, training.config.data.max_windows or None):
+            group = {name: value[0] for name, value in batch.items() if name not in ("labels", "index")}
+            traced = jax.device_get(_traces(network, variables, group))
+            watched, frames, heard = (
+                {task.name: _averageable(task, one[task.name]) for task in ensemble.tasks}
+                for one in (traced.watched, traced.frames, traced.heard)
+            )
+            seen = {"watched": watched, "frames": frames, "faces": traced.faces.astype(np.float32)}
+            where = jax.device_get((batch["index"][0], group))
+            parts.append((_segments(*where, FACE, seen), _segments(*where, AUDIO, {"heard": heard})))
+        made.append([_ordered(one) for one in zip(*parts, strict=True)])
+    seen, heard = (
+        same[0]._replace(said=jax.tree.map(lambda *x: np.mean(x, axis=0), *(one.said for one in same)))
+        for same in zip(*made, strict=True)
+    )
+    return Said(seen, heard, shape.pieces.seconds)
+
+
+def _averageable(task: Task, output: Float[np.ndarray, "*n o"]) -> Float[np.ndarray, "..."]:
+    made = multitask.averageable(task, output.reshape(-1, output.shape[-1]))
+    return made.reshape(*output.shape[:-1], *made.shape[1:])
+
+
+def _segments(index: np.ndarray, group: Mapping[str, np.ndarray], name: str, said: dict[str, Any]) -> Segments:
+    """The slots of a batch that are used."""
+    row = group[f"{name}_row"]
+    used = np.flatnonzero(row < len(index))
+    return Segments(index[row[used]], group[f"{name}_start_s"][used], jax.tree.map(lambda x: x[used], said))
+
+
+def _ordered(parts: Sequence[Segments]) -> Segments:
+    whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    order = np.lexsort((whole.start_s, whole.clip))
+    return jax.tree.map(lambda x: x[order], whole)
+
+
+def of_largest_faces(corpus: Corpus, members: Int[np.ndarray, " m"], model: Trained) -> Corpus:
+    """The members as a corpus whose faces are the largest of each frame, whoever they are."""
+    records = []
+    for i in members.tolist():
+        record = corpus.read(i)
+        faces = {FACE: record[ANY_FACE], f"{FACE}_length": record[f"{ANY_FACE}_length"]}
+        records.append({**record, **faces})
+    ids = [corpus.participants[i] for i in members.tolist()]
+    return corpus_of(ids, records, model.modalities, model.card)
