@@ -9,6 +9,8 @@ import numpy as np
 from mmpsy_jax.errors import InputError
 
 SAMPLE_RATE = 16_000
+# `transformers` tells on import that PyTorch is missing, which is as it should be here.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def tokenizer(folder: str | os.PathLike) -> Any:
