@@ -8,6 +8,7 @@ from sklearn.linear_model import RidgeCV
 
 from data_builders.daily_mood import cli, demo, divide, source
 from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.data.splits import folds
 from mmpsy_jax.errors import InputError
 
 HEADER = ["person", "zcm_1", "day", "zcm_2", "pim_1", "Neuron_1", "Neuron_2", "Neuron_3", *source.RATINGS]
@@ -113,6 +114,12 @@ def test_splits_follow_the_rule(built):
         else:
             assert len(set(splits)) == 1
     assert {"train", "validation", "test"} == set(corpus.split)
+    if rule == "by_time":
+        with pytest.raises(InputError, match=r"config\.cv\.folds = 0"):
+            folds(corpus, 2, 0)
+    else:
+        person = np.array(corpus.group)
+        assert all(not set(person[one["train"]]) & set(person[one["test"]]) for one in folds(corpus, 2, 0))
 
 
 def test_the_best_ccc_is_that_of_the_shares_and_a_regression_stays_below_it(tmp_path):
