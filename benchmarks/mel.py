@@ -26,7 +26,7 @@ import librosa
 import numpy as np
 import soundfile
 
-from data_builders.mmpsy.shards import make_pool
+from data_builders.common.shards import make_pool
 from mmpsy_jax.features import mel
 
 FLOAT16 = np.dtype(np.float16)

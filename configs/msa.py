@@ -98,6 +98,29 @@ SIZES: dict[str, dict[str, tuple]] = {
         "width": (128, 128, 128, 64),
         "dropout": (0.2, 0.5, 0.0, 0.5),
     },
+    "tetfn": {
+        "width": (50, 50, 50, 50),
+        "heads_attention": (5, 5, 5, 5),
+        "audio_hidden": (16, 32, 16, 16),
+        "vision_hidden": (64, 32, 64, 32),
+        "text_kernel": (1, 1, 3, 5),
+        "audio_kernel": (1, 1, 5, 3),
+        "vision_kernel": (1, 1, 5, 3),  # that of the audio, as MMSA has it; published: 3, 1, 1, 1
+        "fusion_width": (64, 64, 64, 128),
+        "text_width": (32, 64, 64, 64),
+        "audio_width": (32, 32, 16, 16),
+        "vision_width": (16, 16, 32, 32),
+        "text_attention_dropout": (0.1, 0.1, 0.0, 0.1),
+        "audio_attention_dropout": (0.0, 0.0, 0.1, 0.0),
+        "vision_attention_dropout": (0.1, 0.1, 0.0, 0.1),
+        "relu_dropout": (0.0, 0.1, 0.1, 0.0),
+        "residual_dropout": (0.1, 0.0, 0.0, 0.1),
+        "input_dropout": (0.0, 0.1, 0.0, 0.0),
+        "text_dropout": (0.0, 0.1, 0.0, 0.1),
+        "audio_dropout": (0.0, 0.0, 0.0, 0.0),
+        "vision_dropout": (0.0, 0.1, 0.0, 0.0),
+        "dropout": (0.0, 0.0, 0.1, 0.1),
+    },
     "mtfn": {
         "text_hidden": (None, None, 256, 64),
         "text_out": (None, None, 256, 32),
@@ -150,7 +173,7 @@ OBJECTIVES: dict[str, dict[str, tuple]] = {
     "mlf_dnn": {"weights": (None, None, (0.6, 0.2, 0.8, 0.8), (0.8, 1.0, 0.6, 0.8))},
 }
 ON_OWN_LABELS = ("mtfn", "mlmf", "mlf_dnn")
-# Batch, learning rate and weight decay by corpus. Of Self-MM, MTFN, MLMF and MLF-DNN the rates and decays of everything
+# Batch, learning rate and weight decay by corpus. Of Self-MM, TETFN, MTFN, MLMF and MLF-DNN the rates and decays of all
 # but BERT and the parts before the fusion. Decays published for MulT, MISA and MTFN never reach MMSA's optimizer.
 TRAINING: dict[str, dict[str, tuple]] = {
     "self_mm": {"batch": (16, 32, 32, 16), "rate": (1e-3,) * 4, "decay": (1e-3, 1e-2, 1e-3, 1e-3)},
@@ -161,12 +184,14 @@ TRAINING: dict[str, dict[str, tuple]] = {
     "ef_lstm": {"batch": (32, 128, 128, 32), "rate": (1e-3, 5e-3, 5e-4, 5e-4), "decay": (5e-3, 1e-4, 1e-3, 0.0)},
     "mult": {"batch": (16, 4, 16, 16), "rate": (2e-3, 5e-4, 2e-3, 5e-4), "decay": (0.0,) * 4},
     "misa": {"batch": (16, 64, 64, 16), "rate": (1e-4,) * 4, "decay": (0.0,) * 4},
+    "tetfn": {"batch": (64, 32, 64, 64), "rate": (3e-4, 1e-4, 3e-3, 3e-4), "decay": (1e-2, 1e-2, 1e-3, 1e-3)},
     "mtfn": {"batch": (None, None, 64, 32), "rate": (None, None, 5e-3, 5e-4), "decay": (None, None, 0.0, 0.0)},
     "mlmf": {"batch": (None, None, 128, 64), "rate": (None, None, 1e-3, 5e-3), "decay": (None, None, 5e-3, 1e-3)},
     "mlf_dnn": {"batch": (None, None, 32, 64), "rate": (None, None, 2e-3, 5e-3), "decay": (None, None, 0.0, 1e-4)},
 }
 # Batches whose gradients make one update.
-ACCUMULATE = {"self_mm": 4, "mult": 8, "misa": 2}
+ACCUMULATE = {"self_mm": 4, "mult": 8, "misa": 2, "tetfn": 4}
+OBJECTIVE = {"self_mm": "ulgm", "tetfn": "ulgm", "misa": "misa"}
 MODELS = tuple(SIZES)
 
 
@@ -201,8 +226,7 @@ def get_config(argument: str = "demo,self_mm"):
         objective["weights"] = dict(zip(names, objective["weights"], strict=True))
         config.model.update({name.replace("sentiment_", "") + "_head": name for name in names[1:]})
     config.objective.update(objective)
-    if model in ("self_mm", "misa"):
-        config.objective.name = {"self_mm": "ulgm", "misa": "misa"}[model]
+    config.objective.name = OBJECTIVE.get(model, "multitask")
     _train(config, **chosen(TRAINING[model]))
     config.optimizer.accumulate = ACCUMULATE.get(model, 1)
     return config.lock()

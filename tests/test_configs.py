@@ -61,6 +61,7 @@ PARAMETERS = {
     ("msa", "mosi,ef_lstm"): 885_043,
     ("msa", "mosi,misa"): 1_134_045,
     ("msa", "mosi,mult"): 2_571_551,
+    ("msa", "mosi,tetfn"): 1_253_904,
     ("msa", "sims,mlf_dnn"): 283_132,
     ("msa", "sims,mlmf"): 1_412_368,
     ("msa", "sims,mtfn"): 140_956_164,

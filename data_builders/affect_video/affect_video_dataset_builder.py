@@ -20,11 +20,16 @@ from data_builders.affect_video import demo, demo_truth
 from data_builders.affect_video import source as source_lib
 from data_builders.affect_video.records import DTYPE, modalities, outcome, read_clip, record
 from data_builders.affect_video.source import EMOTIONS, LABELS, Clip
-from data_builders.mmpsy import local, shards, splits
-from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
+from data_builders.common import about, card, local, shards, splits
+from data_builders.common.local import CORPUS_FILE, FORMAT
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
 
+_ABOUT = (
+    "clip of a speaker",
+    "Clips with log-mel sound and faces of the speaker, with emotion, valence and arousal, one record per clip.",
+    "Labels of emotion are judgements of those who watched (of a demo those of its generator), and no diagnoses.",
+)
 # A shard is held in memory once while it is written: about 25 MB with clips of 6 s.
 CLIPS_PER_SHARD = 32
 
@@ -134,7 +139,9 @@ class Builder(local.LocalBuilder):
             )
             super()._download_and_prepare(dl_manager, download_config)
         self._require_all_splits(self._written)
-        write_json(Path(self.data_path) / CORPUS_FILE, self._card())
+        corpus = self._card()
+        write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+        card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _open(self) -> None:
         """The clips with their splits, and what makes their contents."""
@@ -185,7 +192,7 @@ class Builder(local.LocalBuilder):
 
     def _card(self) -> dict[str, Any]:
         config = self.builder_config
-        card = {
+        corpus = {
             "format": FORMAT,
             "dataset": self.name,
             "config": config.name,
@@ -205,7 +212,7 @@ class Builder(local.LocalBuilder):
             "options": config.options(),
         }
         if config.name == "meld":
-            card["split_rule"] = "as published: train, dev and test of MELD; leading actors are in all three"
+            corpus["split_rule"] = "as published: train, dev and test of MELD; leading actors are in all three"
         if config.name == "demo":
-            card["optimum"] = demo_truth.optimum(self._tested, config.seed)
-        return card
+            corpus["optimum"] = demo_truth.optimum(self._tested, config.seed)
+        return corpus

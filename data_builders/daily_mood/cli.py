@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.mmpsy import place
+from data_builders.common import place
 from mmpsy_jax.errors import InputError, one_of
 
 DATASET = "daily_mood"

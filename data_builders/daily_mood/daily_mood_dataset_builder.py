@@ -15,16 +15,21 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_builders.common import about, card, local, splits
+from data_builders.common.local import CORPUS_FILE, FORMAT
 from data_builders.daily_mood import demo, divide, source
 from data_builders.daily_mood.source import COLUMNS, LABELS, Day
-from data_builders.mmpsy import card, local, splits
-from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
 
 GROUP, PERSON = "group", "person"
 SECONDS_PER_DAY = 86_400.0
 DAYS_PER_SHARD = 4096
+_ABOUT = (
+    "day of a person",
+    "Days of people with actigraphy, an embedding of speech and ratings of moods, one record per day.",
+    "Ratings of moods are no diagnoses. Days of one person are not independent of each other.",
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -103,7 +108,7 @@ class Builder(local.LocalBuilder):
             super()._download_and_prepare(dl_manager, download_config)
             corpus = self._card(truth)
             write_json(Path(self.data_path) / CORPUS_FILE, corpus)
-            card.write_card(self.data_path, corpus)
+            card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _shard_iterators_per_split(self, dl_manager):
         config, days = self.builder_config, self._table.days

@@ -6,8 +6,8 @@ days of people are estimated of whom nothing is known.
 
 from collections.abc import Sequence
 
+from data_builders.common import splits
 from data_builders.daily_mood.source import Day
-from data_builders.mmpsy import splits
 from mmpsy_jax.errors import InputError
 
 RULES = {

@@ -14,18 +14,17 @@ day is absent from it. Nothing is standardised here, where folds are not known: 
 modality. (The published code subtracts the means of its training part.)
 """
 
-import csv
 import dataclasses
-import hashlib
-import io
 import re
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
+from mmpsy_jax.csv_rows import read_rows
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
+from mmpsy_jax.files import file_sha256
 
 # Modality -> beginning of the names of its columns.
 COLUMNS = {"zcm": "zcm", "pim": "pim", "speech": "Neuron"}
@@ -76,28 +75,17 @@ def read(path: Path) -> Table:
     """Reads a table.
 
     Raises:
-      InputError: no CSV file, a column that is missing or there twice, a cell that is not what its column holds, a day
-        of a person that is there twice, a table without days.
+      InputError: as `csv_rows.read_rows`, a column that is missing, a cell that is not what its column holds, a day of
+        a person that is there twice, a table without days.
     """
-    try:
-        content = path.read_bytes()
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: no CSV file in UTF-8 ({type(error).__name__}): save it as one") from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
+    header, lines, rows = read_rows(path)
     missing = [name for name in ("person", "day", *RATINGS) if name not in header]
     places = {name: [i for i, cell in enumerate(header) if cell.startswith(start)] for name, start in COLUMNS.items()}
     missing += [f"{COLUMNS[name]}*" for name, found in places.items() if not found]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}: the first line must name them")
-    if len(set(header)) < len(header):
-        raise InputError(f"{path}: a column is there twice: give every column its own name")
     days: dict[tuple[str, int], Day] = {}
-    for line, row in enumerate(rows[1:], 2):
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != len(header):
-            raise InputError(f"{path}: line {line} has {len(row)} cells, must have {len(header)}, as the first line")
+    for line, row in zip(lines, rows, strict=True):
         cells = [cell.strip() for cell in row]
         day = _read_day(f"{path}: line {line}", dict(zip(header, cells, strict=True)), cells, places)
         if (day.person, day.day) in days:
@@ -107,7 +95,7 @@ def read(path: Path) -> Table:
         raise InputError(f"{path}: holds no day: give at least one row below the first line")
     ordered = sorted(days.values(), key=lambda one: (natural_key(one.person), one.day))
     sizes = {name: len(found) for name, found in places.items()}
-    return Table(sizes, tuple(ordered), hashlib.sha256(content).hexdigest())
+    return Table(sizes, tuple(ordered), file_sha256(path).hex())
 
 
 def _read_day(where: str, named: dict[str, str], cells: list[str], places: dict[str, list[int]]) -> Day:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_builders.mmpsy import place
+from data_builders.common import place
 from mmpsy_jax.errors import InputError, one_of
 
 DATASET = "hotline"

@@ -17,11 +17,11 @@ import numpy as np
 import soundfile
 import tensorflow_datasets as tfds
 
+from data_builders.common import about, card, local, splits
+from data_builders.common.local import CORPUS_FILE, FORMAT
 from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
 from data_builders.hotline.source import LABELS, Segment
-from data_builders.mmpsy import card, local, splits
-from data_builders.mmpsy.mmpsy_dataset_builder import CORPUS_FILE, FORMAT
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.transcript import Transcript
@@ -29,6 +29,11 @@ from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.files import write_json
 
 GROUP = "caller"
+_ABOUT = (
+    "turn of a caller",
+    "Turns of hotline callers with labels of emotion, one record per turn.",
+    "Labels of emotion are judgements of listeners, and no diagnoses.",
+)
 # A shard is held in memory once while it is written: about 40 MB with windows of 10 s.
 SEGMENTS_PER_SHARD = 128
 
@@ -118,7 +123,7 @@ class Builder(local.LocalBuilder):
             super()._download_and_prepare(dl_manager, download_config)
             corpus = self._card()
             write_json(Path(self.data_path) / CORPUS_FILE, corpus)
-            card.write_card(self.data_path, corpus)
+            card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import soundfile
 
+from data_builders.common import shards
+from data_builders.common.examine import read_participant
 from data_builders.interviews import source as source_lib
-from data_builders.mmpsy import shards
 from data_builders.mmpsy.check import Report, list_problems, spread, summary
-from data_builders.mmpsy.source import read_participant
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
 from mmpsy_jax.features.manifest import Entry

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from data_builders.mmpsy.source import Record, content_digests
+from data_builders.common.examine import Record, content_digests
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry

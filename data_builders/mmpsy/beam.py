@@ -27,9 +27,10 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import splits as tfds_splits
 from tensorflow_datasets.core import writer as tfds_writer
 
+from data_builders.common import shards
+from data_builders.common.writer import UncompressedWriter
 from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
-from data_builders.mmpsy import shards, source
-from data_builders.mmpsy.writer import UncompressedWriter
+from data_builders.mmpsy import source
 from mmpsy_jax.errors import InputError, one_of
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from data_builders.common import shards
+from data_builders.common.examine import read_participant
 from data_builders.mmpsy import arrays as arrays_lib
-from data_builders.mmpsy import shards
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table as table_lib
@@ -178,7 +179,7 @@ def _read_all(source: source_lib.Source) -> list[str]:
 
 def _try(spec: source_lib.SourceSpec, participant: str) -> list[str]:
     try:
-        source_lib.read_participant(spec, participant)
+        read_participant(spec, participant)
     except InputError as error:
         return [str(error)]
     return []

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_builders.mmpsy import place
+from data_builders.common import place
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.files import write_atomically
 

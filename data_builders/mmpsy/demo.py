@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from data_builders.mmpsy import demo_truth, shards
+from data_builders.common import shards
+from data_builders.mmpsy import demo_truth
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
 

@@ -20,17 +20,18 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from data_builders.common import about as common_about
+from data_builders.common import card, local, place, shards, splits
+from data_builders.common.local import CORPUS_FILE, FORMAT
 from data_builders.interviews.source import InterviewSource
 from data_builders.interviews.source import open_source as open_interviews
-from data_builders.mmpsy import card, demo, demo_truth, local, place, shards, splits
+from data_builders.mmpsy import about, demo, demo_truth
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.files import write_atomically, write_json
 
-FORMAT = 1
-CORPUS_FILE = "corpus.json"
 GROUPS_FILE = "groups.csv"
 KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings
 BASE_URL = "https://shuyeit.oss-cn-guangzhou.aliyuncs.com/Mmpsy_OpenData/data/"
@@ -220,7 +221,7 @@ class Builder(local.LocalBuilder):
         write_json(folder / CORPUS_FILE, corpus)
         if self._source.groups:
             self._write_groups(folder)
-        card.write_card(folder, corpus)
+        card.write_card(folder, corpus, self._about(corpus))
         if self.builder_config.kind == "demo":
             self._keep_demo_source()
 
@@ -365,6 +366,10 @@ class Builder(local.LocalBuilder):
                 "free some space or give another --data_dir"
             )
         return needed
+
+    def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
+        """What the card says beside `corpus.json`."""
+        return common_about.about(corpus) if self.builder_config.extracts else about.about(corpus)
 
     def _describe(self, folder: Path) -> dict[str, Any]:
         config, source = self.builder_config, self._source

@@ -6,17 +6,17 @@ participant's files is found here and raised as an `InputError` that names the f
 
 import collections
 import dataclasses
-import functools
 import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int32, Shaped
+from jaxtyping import Float
 
+from data_builders.common.examine import Record, content_digests
 from data_builders.mmpsy import arrays as arrays_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview as interview_lib
@@ -31,11 +31,6 @@ TIME_AXIS = {"audio": 1, "text": 0}
 
 # Shapes are settled by this many participants, so that one damaged file does not decide for all.
 _WITNESSES = 5
-
-# Shorter transcripts are alike by chance ("no", "nothing").
-_TRIVIAL_CHARACTERS = 20
-
-Record = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,59 +304,3 @@ def valid_length(window: Float[np.ndarray, "a b"], time_axis: int) -> int:
     """Number of frames or tokens before the zero padding: up to the last that is not zero throughout."""
     filled = np.flatnonzero(window.any(axis=1 - time_axis))
     return int(filled[-1]) + 1 if len(filled) else 0
-
-
-def content_digests(record: Record, transcript: str) -> dict[str, list[str]]:
-    """Short digests by which equal content of two participants is found: {"windows": [...], "transcripts": [...]}.
-
-    Windows of features only: ids of a short text are alike by chance. The same holds for short transcripts.
-    """
-
-    def digest(data: bytes | Shaped[np.ndarray, "..."]) -> str:
-        return hashlib.blake2b(data, digest_size=12).hexdigest()
-
-    windows: list[str] = []
-    for modality in arrays_lib.FOLDERS:
-        content: Float[np.ndarray, "w a b"] | Int32[np.ndarray, "w a b"] | None = record.get(modality)
-        if content is None or content.dtype.kind != "f":
-            continue
-        present = np.flatnonzero(record[f"{modality}_length"])
-        windows += [digest(np.ascontiguousarray(content[window])) for window in present]
-    squeezed = "".join(transcript.split())
-    return {
-        "windows": windows,
-        "transcripts": [digest(squeezed.encode())] if len(squeezed) >= _TRIVIAL_CHARACTERS else [],
-    }
-
-
-class OpenedSource(Protocol):
-    """What the builder needs of any source beside its attributes."""
-
-    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
-        """Record of one participant; and by kind ("windows", "transcripts", "notes") what the build's card counts."""
-        ...
-
-
-class Spec(Protocol):
-    """What workers get of a source: picklable and hashable."""
-
-    path: str
-
-    @property
-    def root(self) -> Path:
-        """The folder that paths in messages are shown relative to."""
-        ...
-
-    def open(self) -> OpenedSource:
-        """Opens the source."""
-        ...
-
-
-@functools.lru_cache(maxsize=2)
-def _opened(spec: Spec) -> OpenedSource:
-    return spec.open()
-
-
-def read_participant(spec: Spec, participant: str) -> tuple[Record, dict[str, list[str]]]:
-    """What `examine` says of one participant; a process opens each source once."""
-    return _opened(spec).examine(participant)

@@ -7,7 +7,7 @@ import mmpsy_jax
 
 
 def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
-    """As `card.about` of the MMPsy builder."""
+    """As `common.about.about`."""
     synthetic = bool(corpus["synthetic"])
     return {
         "title": f"{corpus['dataset']}/{corpus['config']} {corpus['version']}",
@@ -19,7 +19,9 @@ def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
             "feature file of MMSA. One record per clip."
         ),
         "synthetic": synthetic,
+        "released": False,
         "license": "Apache-2.0" if synthetic else "",
+        "licence_text": "",
         "language": "en",
         "provenance": (
             ("Written by `data_builders/mmsa/demo.py` of mmpsy_jax; see its `docs/msa.md`.",)

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_builders.mmpsy import mmpsy_dataset_builder as shared
-from data_builders.mmsa import demo, source
+from data_builders.mmsa import about, demo, source
 from mmpsy_jax.errors import InputError, one_of
 
 DEMO, CLIPS = "demo", 800
@@ -34,6 +34,9 @@ class Builder(shared.Builder):
     def _open_interviews(self) -> source.MmsaSource:
         config = self.builder_config
         return source.open_source(config.source, dtype=config.dtype, include_text=config.include_text)
+
+    def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
+        return about.about(corpus)
 
     def _describe(self, folder: Path) -> dict[str, Any]:
         corpus = super()._describe(folder) | {"source": ""}  # no table of transcripts, as readers of "source" expect

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from data_builders.mmpsy.source import Record, content_digests
+from data_builders.common.examine import Record, content_digests
 from data_builders.mmsa.unpickle import SPLITS
 from mmpsy_jax.errors import InputError
 

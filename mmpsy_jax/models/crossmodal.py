@@ -46,12 +46,13 @@ class MaskedAttention(nn.Module):
 
 
 class Crossmodal(nn.Module):
-    """Layers of attention and a network of two dense layers, both normalised before; without positions, as MulT's.
+    """Layers of attention and a network of two dense layers, both normalised before.
 
     Attributes:
       heads, layers: must divide the width; number of layers.
       attention_dropout, relu_dropout, residual_dropout, input_dropout: of the weights, after the ReLU, before each
         addition, and of the inputs; 0 outside of training.
+      positions: whether sines and cosines of its place are added to every input.
     """
 
     heads: int
@@ -60,6 +61,7 @@ class Crossmodal(nn.Module):
     relu_dropout: Rate = 0.0
     residual_dropout: Rate = 0.0
     input_dropout: Rate = 0.0
+    positions: bool = False
 
     @nn.compact
     def __call__(self, queries: Padded, inputs: Padded | None = None) -> Padded:
@@ -80,7 +82,16 @@ class Crossmodal(nn.Module):
         return Padded(norm("norm_out")(x) * queries.mask[..., None], queries.length)
 
     def _enter(self, sequence: Padded) -> Float[Array, "b t d"]:
-        return Dropout()(math.sqrt(sequence.values.shape[-1]) * sequence.values, self.input_dropout)
+        _, steps, width = sequence.values.shape
+        x = math.sqrt(width) * sequence.values
+        return Dropout()(x + places(steps, width) if self.positions else x, self.input_dropout)
+
+
+def places(steps: int, width: int) -> Float[Array, "t d"]:
+    """sin(t w), then cos(t w), of places t from 1 and frequencies w from 1 to 1e-4 (Vaswani et al. 2017)."""
+    frequencies = jnp.geomspace(1.0, 1e-4, width // 2)
+    angles = jnp.arange(1, steps + 1)[:, None] * frequencies
+    return jnp.pad(jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1), [(0, 0), (0, width % 2)])
 
 
 def reachable(queries: Padded, inputs: Padded) -> Bool[Array, "b n m"]:

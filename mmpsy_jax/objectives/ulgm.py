@@ -84,7 +84,7 @@ class Ulgm:
         n, names = len(score), (FUSION, *self.modalities)
         if any(f"{name}_feature" not in outputs for name in names):
             raise InputError(
-                "config.objective.name = 'ulgm' needs a model with a head per modality: set config.model.name = self_mm"
+                "config.objective.name = 'ulgm' needs a head per modality: set config.model.name = self_mm or tetfn"
             )
         widths = {name: outputs[f"{name}_feature"].shape[-1] for name in names}
         return {

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from data_builders.affect_video import cli, demo, demo_truth, source, voice
-from data_builders.mmpsy import splits
+from data_builders.common import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 
@@ -31,6 +31,10 @@ def population():
 def test_records_are_those_of_the_contract(corpus):
     card = corpus.card
     assert card["synthetic"] is True and card["group"] == "speaker"
+    text = (corpus.path / "README.md").read_text() + (corpus.path / "DATASHEET.md").read_text()
+    parts = ("SYNTHETIC", "One made-up clip of a speaker.", "with the same `speaker` belong", "| mismatch | both |")
+    for said in parts:
+        assert said in text
     assert card["labels"] == ["emotion", "valence", "arousal", "mismatch"]
     assert card["classes"] == {"emotion": ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]}
     assert card["modalities"]["audio"]["shape"] == [80, 60] and card["modalities"]["audio"]["time_axis"] == 1

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders.mmpsy import beam, cli, demo, shards, source
+from data_builders.common import shards
+from data_builders.mmpsy import beam, cli, demo, source
 from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
 from mmpsy_jax.errors import InputError
 

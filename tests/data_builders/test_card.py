@@ -11,9 +11,10 @@ import pytest
 import tensorflow_datasets as tfds
 import yaml
 
+from data_builders.common import card
 from data_builders.daily_mood import cli as daily_mood
 from data_builders.hotline import cli as hotline
-from data_builders.mmpsy import card, cli
+from data_builders.mmpsy import about, cli
 from mmpsy_jax.errors import InputError
 
 # mlcroissant 1.1.1 still uses a class that rdflib 7 deprecates.
@@ -63,6 +64,10 @@ def folder(tmp_path):
     for split in ("train", "validation", "test"):
         (tmp_path / f"mmpsy-{split}.array_record-00000-of-00001").write_bytes(split.encode())
     return tmp_path
+
+
+def write(folder, corpus):
+    card.write_card(folder, corpus, about.about(corpus))
 
 
 def changed(**changes):
@@ -163,7 +168,7 @@ def test_no_file_names_a_participant(built):
 
 
 def test_card_of_the_release(folder):
-    card.write_card(folder, RELEASED)
+    write(folder, RELEASED)
     text = (folder / "README.md").read_text()
     header = yaml.safe_load(text.split("---")[1])
     assert header == {
@@ -185,7 +190,7 @@ def test_card_of_the_release(folder):
 
 
 def test_datasheet_has_the_seven_sections_and_blanks_for_people(folder):
-    card.write_card(folder, RELEASED)
+    write(folder, RELEASED)
     text = (folder / "DATASHEET.md").read_text()
     sections = ["Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance"]
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == sections
@@ -204,7 +209,7 @@ def test_datasheet_of_the_demo_says_that_it_is_synthetic(built):
 
 
 def test_croissant_of_the_release(folder):
-    card.write_card(folder, RELEASED)
+    write(folder, RELEASED)
     metadata = issues(folder / "croissant.json")
     assert metadata.name == "mmpsy_released" and metadata.version == "1.0.0"
     assert "MIT" in str(metadata.license)
@@ -217,14 +222,14 @@ def test_croissant_of_the_release(folder):
 
 
 def test_opted_in_transcripts_are_pointed_out(folder):
-    card.write_card(folder, changed(options={"dtype": "float16", "include_text": True}))
+    write(folder, changed(options={"dtype": "float16", "include_text": True}))
     assert "hold transcripts in clear text" in (folder / "README.md").read_text()
     assert "Transcripts of minors in clear text" in issues(folder / "croissant.json").personal_sensitive_information
 
 
 def test_ids_are_not_sold_as_anonymous(folder):
     text = {"kind": "ids", "shape": [175, 4], "time_axis": 0, "vocabulary": 65536}
-    card.write_card(folder, changed(config="transcripts", modalities={"text": text}, window_seconds=43.75))
+    write(folder, changed(config="transcripts", modalities={"text": text}, window_seconds=43.75))
     written = (folder / "README.md").read_text()
     assert "`text` is no secret" in written and "ids below 65,536" in written
     assert "has_audio" not in written
@@ -233,16 +238,16 @@ def test_ids_are_not_sold_as_anonymous(folder):
 
 
 def test_same_corpus_gives_the_same_bytes(folder):
-    card.write_card(folder, RELEASED)
+    write(folder, RELEASED)
     names = ("README.md", "DATASHEET.md", "croissant.json")
     first = [(folder / name).read_bytes() for name in names]
-    card.write_card(folder, RELEASED)  # the second time all files are there and must not list themselves
+    write(folder, RELEASED)  # the second time all files are there and must not list themselves
     assert [(folder / name).read_bytes() for name in names] == first
 
 
 @pytest.mark.parametrize("damage", ["sha256", "contentUrl", "encodingFormat"])
 def test_validation_can_fail(folder, damage):
-    card.write_card(folder, RELEASED)
+    write(folder, RELEASED)
     document = json.loads((folder / "croissant.json").read_text())
     del document["distribution"][0][damage]
     (folder / "croissant.json").write_text(json.dumps(document))
@@ -252,4 +257,4 @@ def test_validation_can_fail(folder, damage):
 
 def test_folder_without_shards_is_refused(tmp_path):
     with pytest.raises(InputError, match="no ArrayRecord shards"):
-        card.write_card(tmp_path, RELEASED)
+        write(tmp_path, RELEASED)

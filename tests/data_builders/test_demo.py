@@ -14,7 +14,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
-from data_builders.mmpsy import demo, demo_truth, splits
+from data_builders.common import splits
+from data_builders.mmpsy import demo, demo_truth
 from mmpsy_jax.errors import InputError
 
 SMALL = {"mel_shape": (16, 120), "text_shape": (24, 32)}

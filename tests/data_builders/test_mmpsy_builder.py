@@ -13,7 +13,8 @@ import pytest
 import tensorflow_datasets as tfds
 from small_source import MEL_SHAPE, TEXT_SHAPE, entry, windows_file, write_source, write_table
 
-from data_builders.mmpsy import cli, mmpsy_dataset_builder, shards, splits
+from data_builders.common import shards, splits
+from data_builders.mmpsy import cli, mmpsy_dataset_builder
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table

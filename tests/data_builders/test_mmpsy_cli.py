@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from small_source import entry, windows_file, write_source, write_table
 
-from data_builders.mmpsy import card, check, cli
+from data_builders.common import card
+from data_builders.mmpsy import check, cli
 from mmpsy_jax.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mmpsy"
@@ -93,7 +94,7 @@ def test_short_salt(source, tmp_path):
 
 
 def test_a_card_that_cannot_be_written_leaves_nothing(source, tmp_path, monkeypatch):
-    def fail(folder, corpus):
+    def fail(folder, corpus, said):
         raise RuntimeError("no card")
 
     monkeypatch.setattr(card, "write_card", fail)

@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from small_source import write_source
 from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 
-from data_builders.mmpsy import cli, place
+from data_builders.common import place
+from data_builders.mmpsy import cli
 from mmpsy_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -130,10 +131,11 @@ def test_a_data_dir_that_is_a_file(source, tmp_path):
 def test_neither_builder_nor_workers_import_jax_or_tensorflow(source, tmp_path):
     code = build_code(source, tmp_path, workers=1) + (
         "\nimport sys"
-        "\nfrom data_builders.mmpsy import shards, source"
+        "\nfrom data_builders.common import examine, shards"
+        "\nfrom data_builders.mmpsy import source"
         f"\nspec = source.open_source({str(source)!r}).spec"
         "\nwith shards.make_pool(1) as pool:"
-        "\n    pool.submit(source.read_participant, spec, 'user_1').result()"
+        "\n    pool.submit(examine.read_participant, spec, 'user_1').result()"
         "\n    worker = pool.submit(eval, \"list(__import__('sys').modules)\").result()"
         "\nprint([m for m in ('jax', 'tensorflow') if m in sys.modules], len(worker) > 50,"
         "\n      [m for m in ('jax', 'tensorflow', 'tensorflow_datasets') if m in worker])"
@@ -159,7 +161,7 @@ def test_leftovers_are_removed_and_a_dataset_set_aside_comes_back(tmp_path):
 
 
 def test_the_lock_may_be_taken_again_by_its_holder_only(tmp_path):
-    code = f"from data_builders.mmpsy import place\nwith place.exclusive({str(tmp_path / '1.0.0')!r}): print('mine')"
+    code = f"from data_builders.common import place\nwith place.exclusive({str(tmp_path / '1.0.0')!r}): print('mine')"
     with place.exclusive(tmp_path / "1.0.0"):
         aside = tmp_path / "incomplete.REPLACED_1.0.0"
         aside.mkdir()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_source import MEL_SHAPE, TEXT_SHAPE, entry, window, windows_file, write_source, write_table
 
+from data_builders.common.examine import content_digests
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 
@@ -220,8 +221,8 @@ def test_digests_find_equal_content(folder):
     source = source_lib.open_source(folder)
     first, again = source.read("user_1"), source.read("user_1")
     text = source.interview("user_1").transcript
-    assert source_lib.content_digests(first, text) == source_lib.content_digests(again, text.replace("\n", " "))
-    assert len(source_lib.content_digests(first, text)["windows"]) == 2 * first["n_windows"]
-    other = source_lib.content_digests(source.read("user_2"), source.interview("user_2").transcript)
-    assert not set(other["windows"]) & set(source_lib.content_digests(first, text)["windows"])
-    assert source_lib.content_digests(first, "不知道")["transcripts"] == []
+    assert content_digests(first, text) == content_digests(again, text.replace("\n", " "))
+    assert len(content_digests(first, text)["windows"]) == 2 * first["n_windows"]
+    other = content_digests(source.read("user_2"), source.interview("user_2").transcript)
+    assert not set(other["windows"]) & set(content_digests(first, text)["windows"])
+    assert content_digests(first, "不知道")["transcripts"] == []

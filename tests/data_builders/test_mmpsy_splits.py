@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_builders.mmpsy import splits
+from data_builders.common import splits
 from mmpsy_jax.errors import InputError
 
 PEOPLE = [f"user_{number}" for number in range(1, 1276)]

@@ -7,8 +7,6 @@ named and left blank: an empty answer is not an answer of "no".
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from data_builders.interviews.about import is_own
-
 BLANK = "*To be filled in by a person.*"
 
 Corpus = Mapping[str, Any]
@@ -20,7 +18,7 @@ def render(corpus: Corpus, said: Mapping[str, Any]) -> str:
 
     Args:
       corpus: content of `corpus.json`.
-      said: title, summary, licence and so on, as `card.about` gives them.
+      said: title, summary, licence and so on, as `about.about` gives them.
     """
     known = {**corpus, **said}
     parts = [f"# Datasheet of {said['title']}", said["summary"], f"> {said['disclaimer']}"]
@@ -38,7 +36,7 @@ def _of(released: str, synthetic: str, *, own: str | None = None) -> Fill:
     def fill(corpus: Corpus) -> str:
         if corpus["synthetic"]:
             return synthetic
-        return (own or BLANK) if is_own(corpus) else released
+        return released if corpus["released"] else (own or BLANK)
 
     return fill
 
@@ -111,7 +109,7 @@ def _raw(corpus: Corpus) -> str:
 
 
 def _paper(corpus: Corpus) -> str:
-    return corpus["url"] or (BLANK if is_own(corpus) else "docs/demo_corpus.md of mmpsy_jax.")
+    return corpus["url"] or ("docs/demo_corpus.md of mmpsy_jax." if corpus["license"] == "Apache-2.0" else BLANK)
 
 
 def _licence(corpus: Corpus) -> str:

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.mmpsy import writer
+from data_builders.common import writer
 from mmpsy_jax.features import interview
+
+CORPUS_FILE = "corpus.json"  # the card of a dataset, for our readers
+FORMAT = 1  # of it
 
 
 class LocalInfo(tfds.core.DatasetInfo):

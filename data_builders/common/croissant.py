@@ -46,7 +46,7 @@ def describe(
       folder: version folder; its files are listed with size and sha256.
       corpus: content of `corpus.json`.
       features: of the records, by name.
-      about: title, summary, licence and so on, as `card.about` gives them.
+      about: title, summary, licence and so on, as `about.about` gives them.
 
     Raises:
       InputError: the folder holds no shards.

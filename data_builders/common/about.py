@@ -27,7 +27,9 @@ _HEARD = (
     "Embeddings of speech are not anonymous: voices can be recognised and words reconstructed from them. Treat the "
     "records, and anything trained on them, as personal data."
 )
+_FACES = "Crops of faces identify people: treat the records, and anything trained on them, as personal data."
 _CAVEATS = {
+    "frontal_faces": _FACES,
     "log_mel": _SOUND,
     "waveform": _SAMPLES,
     "speech_embeddings": _HEARD,
@@ -37,33 +39,28 @@ _CAVEATS = {
 _SYNTHETIC = "No person stands behind these records: a result on them says nothing about people."
 
 
-# By dataset: what a record is, all of them, and what its labels are not; interviews where it is not named.
-_OTHERS = {
-    "hotline": (
-        "turn of a caller",
-        "Turns of hotline callers with labels of emotion, one record per turn.",
-        "Labels of emotion are judgements of listeners, and no diagnoses.",
-    ),
-    "daily_mood": (
-        "day of a person",
-        "Days of people with actigraphy, an embedding of speech and ratings of moods, one record per day.",
-        "Ratings of moods are no diagnoses. Days of one person are not independent of each other.",
-    ),
-}
-_INTERVIEWS = ("interview of a participant", "Interviews with scores, one record per participant.", _SCORES)
+def about(
+    corpus: Mapping[str, Any],
+    record: str = "interview of a participant",
+    summary: str = "Interviews with scores, one record per participant.",
+    labels: str = _SCORES,
+) -> dict[str, Any]:
+    """What card, datasheet and Croissant file say beside `corpus.json`; licence and language are not known.
 
+    Args:
+      corpus: content of `corpus.json`.
+      record: what one is.
+      summary: what all of them are.
+      labels: what they are not.
 
-def is_own(corpus: Mapping[str, Any]) -> bool:
-    """Whether a corpus was built from files of one's own or of its builder, and not from those of the release."""
-    return corpus["dataset"] != "mmpsy" or corpus["config"] == "recordings"
-
-
-def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
-    """As `card.about`; licence and language are empty."""
+    Returns:
+      title, summary, record, synthetic, provenance, caveats, citation, url, disclaimer; license, licence_text and
+      language, empty where unknown; and "released", whether this is the release of MMPsy.
+    """
     synthetic = bool(corpus["synthetic"])
-    record, summary, labels = _OTHERS.get(corpus["dataset"], _INTERVIEWS)
     extracted = {name: entry["extractor"] for name, entry in corpus["modalities"].items() if "extractor" in entry}
-    caveats = [_SYNTHETIC] if synthetic else [labels, *(_CAVEATS[one["name"]] for one in extracted.values())]
+    said = dict.fromkeys(_CAVEATS[one["name"]] for one in extracted.values())
+    caveats = [_SYNTHETIC] if synthetic else [labels, *said]
     made = [
         f"`{name}` was extracted by {one['name']} of mmpsy_jax {mmpsy_jax.__version__}: "
         + ", ".join(f"{key} {value}" for key, value in one.items() if key != "name")
@@ -74,7 +71,9 @@ def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
         "summary": f"Synthetic: {summary[0].lower()}{summary[1:]}" if synthetic else summary,
         "record": record,
         "synthetic": synthetic,
+        "released": False,
         "license": "",
+        "licence_text": "",
         "language": "",
         "provenance": ([] if synthetic else [_UNKNOWN]) + made,
         "caveats": caveats,

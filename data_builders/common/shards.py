@@ -20,7 +20,7 @@ from typing import Any
 
 import threadpoolctl
 
-from data_builders.mmpsy import source as source_lib
+from data_builders.common.examine import Record, Spec, read_participant
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
 
@@ -81,7 +81,7 @@ class ShardReader:
       progress: called after each participant.
     """
 
-    spec: source_lib.Spec
+    spec: Spec
     members: tuple[tuple[str, str], ...]
     report: str
     skip_bad: bool = False
@@ -89,7 +89,7 @@ class ShardReader:
     lookahead: int = 4
     progress: Callable[[], Any] | None = None
 
-    def __call__(self) -> Iterator[tuple[str, source_lib.Record]]:
+    def __call__(self) -> Iterator[tuple[str, Record]]:
         """(id, record) of every participant that could be read."""
         report: dict[str, list] = {"skipped": [], "written": [], **{kind: [] for kind in EXAMINED}}
         for (original, name), read in zip(self.members, self._reads(), strict=True):
@@ -117,16 +117,16 @@ class ShardReader:
                     self.progress()
         write_json(self.report, report)
 
-    def _reads(self) -> Iterator[Callable[[], tuple[source_lib.Record, dict[str, list[str]]]]]:
+    def _reads(self) -> Iterator[Callable[[], tuple[Record, dict[str, list[str]]]]]:
         originals = [original for original, _ in self.members]
         if self.pool is None:
             for original in originals:
-                yield lambda original=original: source_lib.read_participant(self.spec, original)
+                yield lambda original=original: read_participant(self.spec, original)
             return
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
         try:
             for original in originals:
-                waiting.append(self.pool.submit(source_lib.read_participant, self.spec, original))
+                waiting.append(self.pool.submit(read_participant, self.spec, original))
                 if len(waiting) >= self.lookahead:
                     yield waiting.popleft().result
             while waiting:

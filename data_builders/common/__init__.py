@@ -1,0 +1,1 @@
+"""What the builders of all corpora share: where datasets lie, splits, shards, cards; nothing of any one corpus."""
