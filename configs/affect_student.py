@@ -24,8 +24,8 @@ def get_config(kind: str = "frozen"):
     """`kind` is "frozen" (a teacher that is done), "joint" (one that is trained along) or "alone"."""
     if kind not in KINDS:
         raise one_of("argument of the config", kind, KINDS)
-    config = presets.affect(f"student_{kind}", ("audio",) if kind == "alone" else ("audio", "face"))
-    config.model.part = "joint" if kind == "joint" else "student"
+    part, modalities = "joint" if kind == "joint" else "student", ("audio",) if kind == "alone" else ("audio", "face")
+    config = presets.affect(f"affect_student_{kind}", part, modalities)
     if kind != "alone":
         config.objective.name = "distillation"
         config.objective.weights = WEIGHTS | (OF_TEACHER if kind == "joint" else {})

@@ -12,4 +12,4 @@ from configs import presets
 
 def get_config():
     """Faces alone."""
-    return presets.affect("teacher", ("face",)).lock()
+    return presets.affect("affect_teacher", "teacher", ("face",)).lock()

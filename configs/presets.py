@@ -83,15 +83,16 @@ def hotline(name: str, encoder: str, tasks: Iterable[Task]) -> ConfigDict:
     return config
 
 
-def affect(name: str, modalities: tuple[str, ...]) -> ConfigDict:
+def affect(name: str, part: str, modalities: tuple[str, ...]) -> ConfigDict:
     """A config of emotion, valence and arousal of the demo's clips.
 
     Args:
-      name: of the workdir below runs/, after "affect_"; the part of the network before a "_".
+      name: of the workdir below runs/.
+      part: of the network, "teacher", "student" or "joint".
       modalities: that are read.
     """
     config = default()
-    config.name = f"affect_{name}"
+    config.name = name
     ratings = [Task(rating, rating, "regression", maximum=1.0, minimum=-1.0) for rating in ("valence", "arousal")]
     config.tasks = to_config([Task("emotion", "emotion", "nominal", classes=EMOTIONS), *ratings])
     config.data.dataset = "affect_video/demo"
@@ -102,7 +103,7 @@ def affect(name: str, modalities: tuple[str, ...]) -> ConfigDict:
     config.model = ConfigDict(
         {
             "name": "audio_visual",
-            "part": name.split("_")[0],
+            "part": part,
             "teacher": "",  # workdir of a run of affect_teacher, which then stands frozen beside a student; "" for none
             "width": 64,
             "face_channels": (16, 32, 32),

@@ -1,6 +1,7 @@
 """Teacher, student with the teacher of its fold, and their discrepancy, on a small demo corpus (SYNTHETIC)."""
 
 import csv
+import dataclasses
 import json
 
 import jax
@@ -125,6 +126,21 @@ def test_every_held_out_clip_is_judged_by_its_fold(runs):
     assert {row["participant_id"]: int(row["fold"]) for row in rows}.items() <= tested.items()
     page = (output / discrepancy.PAGE).read_text()
     assert "SYNTHETIC" in page and "speaker_" not in page
+
+
+def test_clips_of_another_corpus_are_judged_by_all_trainings(runs):
+    folder, built, *_ = runs
+    model, corpus = trained.load(folder / "student"), open_corpus(built)
+    other = dataclasses.replace(corpus, card={**corpus.card, "version": "9.9.9"})
+    renamed = dataclasses.replace(corpus, participants=tuple(f"new {name}" for name in corpus.participants))
+    for one in (other, renamed):
+        (part,) = discrepancy.held_out(folder / "student", model, one)
+        assert len(part.trainings) == FOLDS
+        for split in ("validation", "test"):
+            assert {corpus.split[i] for i in part.members[split]} == {split}
+    none = dataclasses.replace(other, split=("train",) * len(corpus))
+    with pytest.raises(InputError, match="no validation clip"):
+        discrepancy.held_out(folder / "student", model, none)
 
 
 def test_a_run_without_a_teacher_has_no_discrepancy(runs, capsys):
