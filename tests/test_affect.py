@@ -70,6 +70,15 @@ def runs(tmp_path_factory):
     return folder, built, student, run.run(student, built, folder / "student")
 
 
+@pytest.mark.parametrize("argument", ["frozen", "joint", "frozen,emotion", "joint,emotion"])
+def test_every_weight_is_of_a_loss(argument):
+    config = affect_student.get_config(argument)
+    tasks = from_config(config.tasks)
+    assert len(tasks) == (1 if "emotion" in argument else 3)
+    names = programs.objective(config, tasks, ("audio", "face")).names
+    assert set(config.objective.weights) == set(names)
+
+
 def test_a_student_has_the_teacher_of_its_fold(runs):
     folder, built, config, report = runs
     assert report["tasks"].keys() == {"emotion", "valence", "arousal"} and report["synthetic"]
