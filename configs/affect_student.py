@@ -5,8 +5,9 @@ python launch.py --config=configs/affect_student.py:joint     teacher and studen
 python launch.py --config=configs/affect_student.py:alone     no teacher, for comparison
 python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/affect_video/demo --output=DIR
 
-The frozen teacher is the run in `runs/affect_teacher`, or --config.model.teacher=DIR. It must be of the same corpus and
-division (same --config.cv... and --config.seed): a teacher that has seen held-out clips is refused. Weights of losses:
+:frozen,emotion and so on: for clips without valence and arousal, such as MELD's. The frozen teacher is the run in
+`runs/affect_teacher`, or --config.model.teacher=DIR. It must be of the same corpus and division (same --config.cv and
+--config.seed): a teacher that has seen held-out clips is refused. Weights of losses:
 --config.objective.weights.soft_targets=... (mmpsy_jax/objectives/distillation.py). The seed gives no result of a
 student; all numbers here are our choice.
 """
@@ -17,18 +18,21 @@ from mmpsy_jax.errors import one_of
 KINDS = ("frozen", "joint", "alone")
 # a T^2 KL + (1 - a) CE with a = 0.5, after Hinton et al. 2015.
 WEIGHTS = {"emotion": 0.5, "valence": 1.0, "arousal": 1.0, "soft_targets": 0.5, "concordance": 0.5, "alignment": 0.5}
+OF_RATINGS = ("valence", "arousal", "concordance", "teacher_valence", "teacher_arousal")
 OF_TEACHER = {"teacher_emotion": 1.0, "teacher_valence": 1.0, "teacher_arousal": 1.0}
 
 
-def get_config(kind: str = "frozen"):
-    """`kind` is "frozen" (a teacher that is done), "joint" (one that is trained along) or "alone"."""
+def get_config(argument: str = "frozen"):
+    """`argument` is KIND or KIND,emotion; KIND is "frozen" (a finished teacher), "joint" (trained along) or "alone"."""
+    kind, _, labels = argument.partition(",")
     if kind not in KINDS:
         raise one_of("argument of the config", kind, KINDS)
-    config = presets.affect(f"student_{kind}", ("audio",) if kind == "alone" else ("audio", "face"))
-    config.model.part = "joint" if kind == "joint" else "student"
+    part, modalities = "joint" if kind == "joint" else "student", ("audio",) if kind == "alone" else ("audio", "face")
+    config = presets.affect(f"affect_student_{kind}", part, modalities, labels)
     if kind != "alone":
         config.objective.name = "distillation"
-        config.objective.weights = WEIGHTS | (OF_TEACHER if kind == "joint" else {})
+        weights = WEIGHTS | (OF_TEACHER if kind == "joint" else {})
+        config.objective.weights = {k: v for k, v in weights.items() if not labels or k not in OF_RATINGS}
     if kind == "frozen":
         config.model.teacher = "runs/affect_teacher"
     return config.lock()

@@ -3,6 +3,9 @@
 python launch.py --config=configs/affect_teacher.py                       the built-in demo (SYNTHETIC)
 python launch.py --config=configs/affect_teacher.py --config.cv.folds=5 --config.seeds=3
 python launch.py --config=configs/affect_teacher.py --config.data.dataset=affect_video/clips --config.data.source=DIR
+  --config.data.participants=0
+python launch.py --config=configs/affect_teacher.py:emotion --config.data.dataset=affect_video/meld
+  --config.data.source=MELD --config.data.participants=0       clips without valence and arousal
 
 The seed gives no result of a teacher.
 """
@@ -10,6 +13,6 @@ The seed gives no result of a teacher.
 from configs import presets
 
 
-def get_config():
-    """Faces alone."""
-    return presets.affect("teacher", ("face",)).lock()
+def get_config(labels: str = ""):
+    """Faces alone; `labels` is "emotion" for clips without valence and arousal."""
+    return presets.affect("affect_teacher", "teacher", ("face",), labels).lock()

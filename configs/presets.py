@@ -83,17 +83,21 @@ def hotline(name: str, encoder: str, tasks: Iterable[Task]) -> ConfigDict:
     return config
 
 
-def affect(name: str, modalities: tuple[str, ...]) -> ConfigDict:
+def affect(name: str, part: str, modalities: tuple[str, ...], labels: str) -> ConfigDict:
     """A config of emotion, valence and arousal of the demo's clips.
 
     Args:
-      name: of the workdir below runs/, after "affect_"; the part of the network before a "_".
+      name: of the workdir below runs/.
+      part: of the network, "teacher", "student" or "joint".
       modalities: that are read.
+      labels: "emotion" for clips without valence and arousal, such as MELD's; "" for all three.
     """
+    if labels not in ("", "emotion"):
+        raise one_of("labels in the argument of the config", labels, ("emotion",))
     config = default()
-    config.name = f"affect_{name}"
+    config.name = name
     ratings = [Task(rating, rating, "regression", maximum=1.0, minimum=-1.0) for rating in ("valence", "arousal")]
-    config.tasks = to_config([Task("emotion", "emotion", "nominal", classes=EMOTIONS), *ratings])
+    config.tasks = to_config([Task("emotion", "emotion", "nominal", classes=EMOTIONS), *([] if labels else ratings)])
     config.data.dataset = "affect_video/demo"
     config.data.participants = 60  # speakers: the demo's 24 say too little about planted disagreements
     config.data.modalities = modalities
@@ -102,7 +106,7 @@ def affect(name: str, modalities: tuple[str, ...]) -> ConfigDict:
     config.model = ConfigDict(
         {
             "name": "audio_visual",
-            "part": name.split("_")[0],
+            "part": part,
             "teacher": "",  # workdir of a run of affect_teacher, which then stands frozen beside a student; "" for none
             "width": 64,
             "face_channels": (16, 32, 32),

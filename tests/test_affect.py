@@ -1,6 +1,7 @@
 """Teacher, student with the teacher of its fold, and their discrepancy, on a small demo corpus (SYNTHETIC)."""
 
 import csv
+import dataclasses
 import json
 
 import jax
@@ -69,6 +70,15 @@ def runs(tmp_path_factory):
     return folder, built, student, run.run(student, built, folder / "student")
 
 
+@pytest.mark.parametrize("argument", ["frozen", "joint", "frozen,emotion", "joint,emotion"])
+def test_every_weight_is_of_a_loss(argument):
+    config = affect_student.get_config(argument)
+    tasks = from_config(config.tasks)
+    assert len(tasks) == (1 if "emotion" in argument else 3)
+    names = programs.objective(config, tasks, ("audio", "face")).names
+    assert set(config.objective.weights) == set(names)
+
+
 def test_a_student_has_the_teacher_of_its_fold(runs):
     folder, built, config, report = runs
     assert report["tasks"].keys() == {"emotion", "valence", "arousal"} and report["synthetic"]
@@ -125,6 +135,21 @@ def test_every_held_out_clip_is_judged_by_its_fold(runs):
     assert {row["participant_id"]: int(row["fold"]) for row in rows}.items() <= tested.items()
     page = (output / discrepancy.PAGE).read_text()
     assert "SYNTHETIC" in page and "speaker_" not in page
+
+
+def test_clips_of_another_corpus_are_judged_by_all_trainings(runs):
+    folder, built, *_ = runs
+    model, corpus = trained.load(folder / "student"), open_corpus(built)
+    other = dataclasses.replace(corpus, card={**corpus.card, "version": "9.9.9"})
+    renamed = dataclasses.replace(corpus, participants=tuple(f"new {name}" for name in corpus.participants))
+    for one in (other, renamed):
+        (part,) = discrepancy.held_out(folder / "student", model, one)
+        assert len(part.trainings) == FOLDS
+        for split in ("validation", "test"):
+            assert {corpus.split[i] for i in part.members[split]} == {split}
+    none = dataclasses.replace(other, split=("train",) * len(corpus))
+    with pytest.raises(InputError, match="no validation clip"):
+        discrepancy.held_out(folder / "student", model, none)
 
 
 def test_a_run_without_a_teacher_has_no_discrepancy(runs, capsys):

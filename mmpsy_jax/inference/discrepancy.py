@@ -121,25 +121,24 @@ class HeldOut:
 def held_out(workdir: Path, model: Trained, corpus: Corpus) -> list[HeldOut]:
     """Who is judged by whom.
 
+    The corpus is the run's own where it has the same name and version, and holds a clip that the run held out.
+
     Raises:
-      InputError: a corpus of which the run has seen every clip, or one without validation or test clips.
+      InputError: no validation or no test clips.
     """
-    same = all(model.card[name] == corpus.card.get(name) for name in ("dataset", "config", "version"))
-    if not same:
+    at = {name: i for i, name in enumerate(corpus.participants)}
+    parts = []
+    for one in {one["fold"]: one for one in reversed(model.card["trainings"])}.values():
+        rows = read_csv(workdir / one["folder"] / "predictions.csv")
+        found = {
+            split: {at[name] for name in rows.select(split=split).participant_id if name in at} for split in SPLITS
+        }
+        trainings = tuple(training for training in model.trainings if training.fold == one["fold"])
+        members = {split: np.array(sorted(own), int) for split, own in found.items()}
+        parts.append(HeldOut(trainings, one["fold"], members))
+    named = all(model.card[name] == corpus.card.get(name) for name in ("dataset", "config", "version"))
+    if not named or not any(len(own) for part in parts for own in part.members.values()):
         parts = [HeldOut(model.trainings, 0, splits.by_name(corpus))]
-    else:
-        at = {name: i for i, name in enumerate(corpus.participants)}
-        parts = []
-        for one in {one["fold"]: one for one in reversed(model.card["trainings"])}.values():
-            rows = read_csv(workdir / one["folder"] / "predictions.csv")
-            members = {
-                split: np.array(
-                    sorted({at[name] for name in rows.select(split=split).participant_id if name in at}), int
-                )
-                for split in SPLITS
-            }
-            trainings = tuple(training for training in model.trainings if training.fold == one["fold"])
-            parts.append(HeldOut(trainings, one["fold"], members))
     for split in SPLITS:
         if not all(len(part.members[split]) for part in parts):
             raise InputError(f"{corpus.path}: no {split} clip that the run has not seen: give records that have some")

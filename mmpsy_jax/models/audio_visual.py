@@ -157,6 +157,8 @@ class Model(nn.Module):
         for m in self.modalities:
             if m.name == FACE and math.isqrt(m.shape[1]) ** 2 != m.shape[1]:
                 raise ValueError(f"crops of {m.shape[1]} pixels are no squares: build the corpus anew")
+            if m.name == FACE and not 1 <= self.stride <= m.shape[0]:
+                raise ValueError(f"stride {self.stride}: at least 1 and at most the {m.shape[0]} frames of a segment")
         super().__post_init__()
 
     @nn.compact

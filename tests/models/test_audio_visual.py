@@ -154,6 +154,7 @@ def test_in_training_crops_are_mirrored_and_moved_and_frames_left_out(joint):
         ({"part": "both"}, "choose one of: teacher, student, joint"),
         ({"part": "joint", "teacher": "x"}, "set teacher = ''"),
         ({"part": "teacher"}, "config.data.modalities"),
+        ({"part": "joint", "stride": N + 1}, "at most the 5 frames"),
         ({"part": "joint", "modalities": (AUDIO, FACE._replace(shape=(N, 145)))}, "no squares"),
     ],
 )
