@@ -26,8 +26,8 @@ FUSION = "fusion"
 EPSILON = 1e-8
 # Least size of the relative distance of the fused features, by which another is divided (our choice).
 LEAST_RATIO = 1e-3
-# Of the histograms of generated labels.
-BINS = 24
+# Of the histograms of generated labels: an odd number, so that one bin is about 0.
+BINS = 25
 
 
 @dataclasses.dataclass(frozen=True)
