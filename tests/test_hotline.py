@@ -18,6 +18,7 @@ from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.evaluation.report import summary
 from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
@@ -93,6 +94,8 @@ def test_the_report_has_means_over_labels_and_calls_in_time(finished, calls):
     scored = report["multilabel"]["test"]
     assert scored["n_clusters"] == len(callers) and scored["n_participants"] == 12 * len(callers)
     assert scored["labels"].keys() == set(EMOTIONS[:2]) and "f1_weighted" in scored["overall"]
+    value = scored["overall"]["f1_weighted"]["value"]
+    assert f"F1 over 2 labels: weighted {value:.3f}" in summary(report)
     assert report["tasks"][EMOTIONS[0]]["thresholds"]["model"][0]["value"] == 0.5  # argmax
     with (workdir / "calls.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -88,4 +88,13 @@ def sections(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def summary(report: Mapping[str, Any], split: str) -> str:
+    """One line for a terminal; empty where there is nothing to say."""
+    scored = (report.get("multilabel") or {}).get(split)
+    if not scored:
+        return ""
+    shown = "   ".join(f"{kind} {wording.estimate('f1', scored['overall'][f'f1_{kind}'])}" for kind in _KINDS)
+    return f"F1 over {len(scored['labels'])} labels: {shown}"
+
+
 _NAMES, _KINDS = ("precision", "recall", "f1"), ("weighted", "macro", "micro")

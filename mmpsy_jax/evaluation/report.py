@@ -10,7 +10,7 @@ import numpy as np
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import bootstrap, page, tables, together, wording
+from mmpsy_jax.evaluation import bootstrap, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import groups as subgroups
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
@@ -113,7 +113,7 @@ def summary(report: Mapping[str, Any]) -> str:
             best = wording.best_possible(report, context, name, metric, split)
             texts += [f"best possible {best}"] if best else []
             lines.append(f"  {wording.label(metric):<26}" + "   ".join(texts))
-    return "\n".join(filter(None, [*lines, together.summary(report, split)]))
+    return "\n".join(filter(None, [*lines, together.summary(report, split), multilabel.summary(report, split)]))
 
 
 def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:
