@@ -78,6 +78,12 @@ def test_builders_know_features_only():
         assert not {n.split(".")[0] for n in names} & NEVER["data_builders"], path
 
 
+def test_what_builders_share_knows_no_corpus():
+    for path in files("data_builders/common"):
+        corpora = {".".join(n.split(".")[:2]) for n in imports(path) if n.startswith("data_builders.")}
+        assert corpora <= {"data_builders.common"}, path
+
+
 def test_the_command_line_alone_uses_inference():
     for path in [*files("mmpsy_jax"), *files("data_builders"), *files("configs")]:
         assert path.parent.name == "inference" or "inference" not in ours(imports(path)), path
