@@ -25,11 +25,14 @@ VERBS = (
     "train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "adapt", "discrepancy",
     "export",
 )  # fmt: skip
-# Builders with a command line of their own, by the first part of a dataset's name; that of mmpsy serves all others.
+# Command line of the builder, by the first part of a dataset's name.
 BUILDERS = {
     "affect_video": "data_builders.affect_video.cli",
     "daily_mood": "data_builders.daily_mood.cli",
     "hotline": "data_builders.hotline.cli",
+    "interviews": "data_builders.mmpsy.cli",
+    "mmpsy": "data_builders.mmpsy.cli",
+    "mmsa": "data_builders.mmpsy.cli",
 }
 
 
@@ -200,7 +203,7 @@ def _build(arguments: list[str]) -> None:
     import argparse
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--dataset", default="")
+    parser.add_argument("--dataset", default="mmpsy/demo")
     _builder(parser.parse_known_args(arguments)[0].dataset).main_build(arguments)
 
 
@@ -236,7 +239,12 @@ def _builder(dataset: str):
     """The command line of the builder of a dataset, `<builder>/<config>`."""
     import importlib
 
-    return importlib.import_module(BUILDERS.get(dataset.partition("/")[0], "data_builders.mmpsy.cli"))
+    from mmpsy_jax.errors import one_of
+
+    name = dataset.partition("/")[0]
+    if name not in BUILDERS:
+        raise one_of("builder of dataset", dataset, [f"{known}/..." for known in BUILDERS])
+    return importlib.import_module(BUILDERS[name])
 
 
 def _explain_flags(argv: list[str], error: Exception) -> str:

@@ -148,7 +148,8 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit"], "choose one of: ablate, build, check, evaluate, explain, export, predict, report, train"),
+        (["fit"], "ablate, adapt, build, check, discrepancy, embed, evaluate, explain, export, predict, report, train"),
+        (["build", "--dataset=hotlin/demo"], "daily_mood/..., hotline/..., interviews/..."),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
         (["--config=configs/none.py"], "configs/none.py"),
