@@ -21,10 +21,6 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-VERBS = (
-    "train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "adapt", "discrepancy",
-    "export",
-)  # fmt: skip
 # Command line of the builder, by the first part of a dataset's name.
 BUILDERS = {
     "affect_video": "data_builders.affect_video.cli",
@@ -44,6 +40,11 @@ def main(arguments: list[str]) -> int:
     """
     from mmpsy_jax.errors import InputError, one_of
 
+    verbs = {
+        "train": _train, "build": _build, "check": _check, "embed": _embed, "evaluate": _evaluate, "report": _report,
+        "ablate": lambda rest: _train(rest, ablate=True), "predict": _predict, "explain": _explain, "adapt": _adapt,
+        "discrepancy": _discrepancy, "export": _export,
+    }  # fmt: skip
     verb = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
     rest = arguments[1:] if verb == (arguments[:1] or [""])[0] else arguments
     try:
@@ -52,35 +53,9 @@ def main(arguments: list[str]) -> int:
 
             print(f"mmpsy_jax {mmpsy_jax.__version__}\n{mmpsy_jax.DISCLAIMER}")
             return 0
-        if verb == "train":
-            return _train(rest)
-        if verb == "ablate":
-            return _train(rest, ablate=True)
-        if verb == "build":
-            _build(rest)
-            return 0
-        if verb == "check":
-            from data_builders.mmpsy import cli
-
-            cli.main_check(rest)
-            return 0
-        if verb == "evaluate":
-            return _evaluate(rest)
-        if verb == "report":
-            return _report(rest)
-        if verb == "predict":
-            return _predict(rest)
-        if verb == "embed":
-            return _embed(rest)
-        if verb == "explain":
-            return _explain(rest)
-        if verb == "discrepancy":
-            return _discrepancy(rest)
-        if verb == "adapt":
-            return _adapt(rest)
-        if verb == "export":
-            return _export(rest)
-        raise one_of("verb", verb, VERBS)
+        if verb not in verbs:
+            raise one_of("verb", verb, verbs)
+        return verbs[verb](rest)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -199,12 +174,20 @@ def _ablate(config, dataset_dir, workdir, minutes: list[str]) -> int:
     return 0
 
 
-def _build(arguments: list[str]) -> None:
+def _build(arguments: list[str]) -> int:
     import argparse
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--dataset", default="mmpsy/demo")
     _builder(parser.parse_known_args(arguments)[0].dataset).main_build(arguments)
+    return 0
+
+
+def _check(arguments: list[str]) -> int:
+    from data_builders.mmpsy import cli
+
+    cli.main_check(arguments)
+    return 0
 
 
 def _dataset(config, main_process: bool):
