@@ -26,6 +26,7 @@ MOSI = (
     Modality("audio", "features", (500, 5)),
     Modality("vision", "features", (375, 20)),
 )
+TOKENS = Modality("tokens", "ids", (50, 2), vocabulary=34)
 MEL, FACES = Modality("audio", "features", (120, 80), True), Modality("face", "features", (40, 2304))
 SIMS = (
     Modality("text", "features", (39, 768)),
@@ -58,6 +59,7 @@ PARAMETERS = {
     ("daily_mood", "by_time"): 34_542,
     ("daily_mood", "by_person"): 34_542,
     ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
+    ("msa", "demo,bert_mag"): 26_241,
     ("msa", "mosi,ef_lstm"): 885_043,
     ("msa", "mosi,misa"): 1_134_045,
     ("msa", "mosi,mult"): 2_571_551,
@@ -87,6 +89,7 @@ def batch(name, argument, labels, groups=8, b=1, slots=4):
     heard |= {**dict.fromkeys(("by_time", "by_person"), DAYS), "affect_teacher": (FACES,), "alone": (MEL,)}
     heard |= dict.fromkeys(("frozen", "joint"), (MEL, FACES))
     clips = {"mosi": MOSI, "sims": SIMS}.get((argument or "").partition(",")[0])
+    heard["demo,bert_mag"] = (TOKENS, *MOSI[1:])
     modalities = clips or heard.get(argument or name, (AUDIO, TEXT))
     dtypes = {m: jnp.int32 for m in modalities if m.kind == "ids"} | {SAMPLES: jnp.int16}
     made = {}

@@ -6,6 +6,7 @@ A clip has four independent standard normal variables: T can be read, A heard, V
 
 and what a modality alone would say, the labels of SIMS, is clip(1.5 x, -3, 3) of its own variable x. A step of a
 modality is its variable times one direction, plus noise; the first step of the text, which stands for [CLS], has less.
+Its tokens are numbers of bins: each of T plus noise, 1 for the first step, 0 behind the text.
 Who knows T, A and V exactly does best in absolute error with the median of y, the clipped sum of the known part, since
 clipping keeps medians. `optimum.json` says how good that is.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from data_builders.mmsa.unpickle import SPLITS
 from mmpsy_jax.errors import InputError
@@ -28,6 +29,8 @@ SHAPES = {"text": (12, 32), "audio": (40, 8), "vision": (24, 12)}
 # Strength of the planted direction, where the noise of a step has standard deviation 1.
 _CUE, _FIRST_NOISE = 1.0, 0.2
 _LETTER = {"text": "T", "audio": "A", "vision": "V"}
+# Words, whose ids follow 0 (padding) and 1 (the first step): bins of T plus noise between these ends.
+_WORDS, _ENDS = 32, (-4.0, 4.0)
 _FRACTIONS = (0.45, 0.15, 0.40)
 _WORLD = 2021  # the planted directions, the same for all seeds
 _POPULATION = 200_000
@@ -90,6 +93,14 @@ def _best(cues: dict[str, Float[np.ndarray, " n"]]) -> dict[str, dict[str, float
     return best
 
 
+def _words(rng: np.random.Generator, cue: Float[np.ndarray, " n"], steps: int) -> Int[np.ndarray, "n t"]:
+    """Ids of tokens; drawn apart, so that nothing else of the corpus depends on them."""
+    said = cue[:, None] + rng.spawn(1)[0].standard_normal((len(cue), steps))
+    words = 2 + np.digitize(said, np.linspace(*_ENDS, _WORDS + 1)[1:-1])
+    words[:, 0] = 1
+    return words
+
+
 def _write_split(home: Path, rng: np.random.Generator, cues: dict[str, Any], rows: np.ndarray) -> None:
     home.mkdir(parents=True)
     n = len(rows)
@@ -107,7 +118,8 @@ def _write_split(home: Path, rng: np.random.Generator, cues: dict[str, Any], row
         arrays[name] = np.where(valid[..., None], values, 0).astype(np.float32)
         arrays[f"regression_labels_{_LETTER[name]}"] = np.clip(SCALE * cues[name], -HIGHEST, HIGHEST)
         if name == "text":
-            arrays["text_bert"] = np.stack([valid, valid, 0 * valid], axis=1).astype(np.float32)
+            ids = np.where(valid, _words(rng, cues[name], steps), 0)
+            arrays["text_bert"] = np.stack([ids, valid, 0 * valid], axis=1).astype(np.float32)
         else:
             arrays[f"{name}_lengths"] = lengths
     for name, array in arrays.items():

@@ -23,8 +23,11 @@ NAMES = (DEMO, "mosi", "mosei", "sims", "simsv2")
 class Builder(shared.Builder):
     """Clips with a rated sentiment, one per record."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one clip per record, of one window."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: Mapping[str, str] = {
+        "1.0.0": "First layout: one clip per record, of one window.",
+        "1.1.0": "Ids of the text's tokens, where the file has them.",
+    }
     BUILDER_CONFIGS: Sequence[shared.MmpsyConfig] = []
     MANUAL_DOWNLOAD_INSTRUCTIONS = None
 
@@ -93,7 +96,7 @@ def prepare(
     if path is not None or unpickle:
         raise InputError("mmsa/demo writes its own source: leave out --source and --unpickle")
     participants, seed = CLIPS if participants is None else participants, seed or 0
-    folder = kept / f"{DEMO}_{participants}_{seed}"
+    folder = kept / f"{DEMO}_{participants}_{seed}_{Builder.VERSION}"
     if not (folder / "optimum.json").exists():  # written last
         shutil.rmtree(folder, ignore_errors=True)
         demo.write_corpus(folder, participants, seed)

@@ -6,7 +6,7 @@ with the splits train, valid and test:
 | field | shape | |
 |---|---|---|
 | `text`, `audio`, `vision` | [N, T, F] | features; a corpus may lack one of them |
-| `text_bert` | [N, 3, T] | ids, attention mask, types; only the mask is used: how long each text is |
+| `text_bert` | [N, 3, T] | ids, attention mask, types: how long each text is, and the modality `tokens` [T, 2] of ids and types |
 | `audio_lengths`, `vision_lengths` | [N] | valid frames; of aligned files, which lack them, the length of the text |
 | `regression_labels` | [N] | the sentiment |
 | `regression_labels_T`, `_A`, `_V` | [N] | of SIMS: what each modality alone says |
@@ -27,13 +27,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Int32, Shaped
 
 from data_builders.common.examine import Record, content_digests
 from data_builders.mmsa.unpickle import SPLITS
 from mmpsy_jax.errors import InputError
 
 MODALITIES = ("text", "audio", "vision")
+TOKENS = "tokens"
 # Label of the records -> field of the file.
 LABELS = {
     "sentiment": "regression_labels",
@@ -149,6 +150,10 @@ class MmsaSource:
         }
         if not self.modalities:
             raise InputError(f"{spec.path}: none of {', '.join(MODALITIES)} is there: nothing to learn from")
+        if TOKENS in train:
+            largest = max(int(fields[TOKENS].max(initial=0)) for fields in self._fields.values() if TOKENS in fields)
+            shape = list(train[TOKENS].shape[1:])
+            self.modalities[TOKENS] = {"kind": "ids", "shape": shape, "time_axis": 0, "vocabulary": largest + 1}
         self._words = {split: self._texts(split, "raw_text") for split in SPLITS}
         self.listed_splits = {name: SPLIT_NAMES[split] for name, (split, _) in self._place.items()}
 
@@ -173,7 +178,19 @@ class MmsaSource:
             if len(array) != n or (path.stem in MODALITIES and array.ndim != 3):
                 raise InputError(f"{path}: has shape {array.shape}, but {split} has {n} clips: make the folder again")
             fields[path.stem] = array
+        if "text_bert" in fields:
+            fields[TOKENS] = self._tokens(split, fields["text_bert"])
         return fields
+
+    def _tokens(self, split: str, values: Shaped[np.ndarray, "..."]) -> Int32[np.ndarray, "n t 2"]:
+        """Ids and types of the tokens, which files hold as floats."""
+        whole = ((values >= 0) & (values < 2**31)).all() and (values % 1 == 0).all()
+        if values.ndim != 3 or values.shape[1] != 3 or not whole:
+            raise InputError(
+                f"{self.spec.root / split / 'text_bert.npy'}: must hold ids, mask and types [clips, 3, tokens], whole "
+                "numbers of at least 0: make the folder again"
+            )
+        return values[:, [0, 2]].swapaxes(1, 2).astype(np.int32)
 
     @property
     def participants(self) -> tuple[str, ...]:
@@ -215,21 +232,21 @@ class MmsaSource:
             values = fields.get(name)
             if values is None or list(values.shape[1:]) != card["shape"]:
                 raise InputError(f"{self.spec.path}: {split}/{name} is not as in train, {card['shape']}")
-            window = np.array(values[row], np.float32)
+            window = np.array(values[row], np.int32 if name == TOKENS else np.float32)
             broken = int((~np.isfinite(window)).sum())
             if broken:
                 notes.append(f"{name}: {broken} values are not finite, taken for 0")
                 window[~np.isfinite(window)] = 0
             length = self._length(fields, name, row, window)
             window[length:] = 0
-            record[name] = window.astype(self.spec.dtype)[None]
+            record[name] = window.astype(np.int32 if name == TOKENS else self.spec.dtype)[None]
             record[f"{name}_length"] = np.array([length], np.int32)
             record[f"has_{name}"] = length > 0
         if self.spec.include_text:
             record["transcript"] = words
         return record, content_digests(record, words) | {"notes": notes}
 
-    def _length(self, fields: Mapping[str, np.ndarray], name: str, row: int, window: Float[np.ndarray, "t f"]) -> int:
+    def _length(self, fields: Mapping[str, np.ndarray], name: str, row: int, window: Shaped[np.ndarray, "t f"]) -> int:
         """Valid steps: as the file says; of aligned features, those of the text; else up to the last that is not 0."""
         if f"{name}_lengths" in fields:
             known = fields[f"{name}_lengths"][row]

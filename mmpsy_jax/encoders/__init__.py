@@ -14,7 +14,7 @@
 
 | network | `inputs` | `mask` (bool, True where there is something) | more arguments |
 |---|---|---|---|
-| `Bert` | token ids i32 [b n] | [b n] | `token_types` |
+| `Bert` | token ids i32 [b n] | [b n] | `token_types`, `between` (embeddings and layers) |
 | `Wav2Vec2` (also HuBERT) | waveforms f32 [b samples] | [b samples], or None where the feature extractor gives none | |
 | `Whisper` | log-mel f32 [b mels frames] | [b frames], for `out["mask"]` only | `decoder_ids`, `decoder_mask` |
 

@@ -1,23 +1,25 @@
 """BERT and RoBERTa: Devlin et al. 2019 (arXiv 1810.04805), Liu et al. 2019 (arXiv 1907.11692)."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, layer_norm, maybe_remat
 from mmpsy_jax.errors import InputError
 
 
 class Bert(nn.Module):
-    """Token ids -> hidden states; the pooler and other heads are left out.
+    """Token ids -> hidden states; heads are left out.
 
     Attributes:
       positions: rows of the table of positions.
       types: rows of the table of token types.
       padding_id: None counts positions from 0 (BERT); a padding id makes RoBERTa's positions, counted from
         padding id + 1 over the tokens that are not padding.
+      pooler: whether the last state of the first token goes through a dense layer and tanh, as `out["pooled"]` [b d].
     """
 
     FRONT_END: ClassVar[str] = r"(word_table|position_table|type_table|embedding_norm)/.*"
@@ -33,6 +35,7 @@ class Bert(nn.Module):
     epsilon: float
     dropout: float
     padding_id: int | None = None
+    pooler: bool = False
     dtype: Dtype = jnp.float32
     remat: bool = False
     implementation: Implementation = "xla"
@@ -49,6 +52,7 @@ class Bert(nn.Module):
         mask: Bool[Array, "b n"] | None = None,
         *,
         token_types: Int[Array, "b n"] | None = None,
+        between: Callable[[Float[Array, "b n d"]], Float[Array, "b n d"]] | None = None,
         deterministic: bool = True,
         output_hidden_states: bool = False,
     ) -> dict[str, Any]:
@@ -58,6 +62,7 @@ class Bert(nn.Module):
           inputs: token ids.
           mask: True for tokens, False for padding; None means that nothing is padding.
           token_types: 0 for the first segment (the default), 1 for the second.
+          between: what the layers read instead of the embeddings, given these; None for the embeddings.
 
         Raises:
           InputError: there are more tokens than positions.
@@ -75,6 +80,7 @@ class Bert(nn.Module):
         x = x + table(self.positions, "position_table")(places)
         x = layer_norm(self.epsilon, self.dtype, "embedding_norm")(x)
         x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
+        x = x if between is None else between(x)
         states = [x]
         layer = maybe_remat(self.remat)
         for number in range(self.layers):
@@ -84,4 +90,6 @@ class Bert(nn.Module):
             )(x, mask, None, deterministic)  # fmt: skip
             states.append(x)
         out = {"last_hidden_state": x, "mask": jnp.ones(inputs.shape, bool) if mask is None else mask}
+        if self.pooler:
+            out["pooled"] = jnp.tanh(nn.Dense(self.width, kernel_init=INIT, dtype=self.dtype, name="pooler")(x[:, 0]))
         return out | ({"hidden_states": tuple(states)} if output_hidden_states else {})

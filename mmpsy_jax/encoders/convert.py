@@ -5,7 +5,7 @@ Which tensors are read, by rule:
 1. A checkpoint of a network with a head on top has the network under a prefix (`bert.`, `wav2vec2.`, `model.`, ...).
    Where any tensor has it, what has it not belongs to a head and is ignored.
 2. Where no tensor has it, the network stands at the top; names in `HEADS` are heads and are ignored.
-3. Inside the network, `IGNORED` (poolers, buffers, SpecAugment's embedding) is ignored too.
+3. Inside the network, `IGNORED` (poolers, buffers, SpecAugment's embedding) is ignored too, unless ours has it.
 4. Anything else that we do not know is an error, as is anything that we need and do not find.
 """
 
@@ -43,6 +43,7 @@ _BERT = (
     (r"position_table", "embeddings.position_embeddings"),
     (r"type_table", "embeddings.token_type_embeddings"),
     (r"embedding_norm", "embeddings.LayerNorm"),
+    (r"pooler", "pooler.dense"),
     (r"layer_(\d+)/attention/(query|key|value)", r"encoder.layer.\1.attention.self.\2"),
     (r"layer_(\d+)/attention/out", r"encoder.layer.\1.attention.output.dense"),
     (r"layer_(\d+)/attention_norm", r"encoder.layer.\1.attention.output.LayerNorm"),
@@ -133,7 +134,8 @@ def our_parameters(
         if value.shape != wanted.shape:
             wrong.append(f"{name} (made {list(value.shape)} for our {path}, config.json says {list(wanted.shape)})")
         made[path] = np.ascontiguousarray(value, dtype)
-    for problem, names in (("lacks", missing), ("has tensors of other sizes:", wrong), ("has unknown", sorted(found))):
+    unknown = sorted(name for name in found if not IGNORED.fullmatch(name))
+    for problem, names in (("lacks", missing), ("has tensors of other sizes:", wrong), ("has unknown", unknown)):
         if names:
             raise InputError(
                 f"the checkpoint {problem} {_some(names)}: is config.json from the same model, of type {kind!r}?"
@@ -150,8 +152,6 @@ def _of_network(kind: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.nd
         inner = {name: value for name, value in tensors.items() if not HEADS.fullmatch(name)}
     kept = {}
     for name, value in inner.items():
-        if IGNORED.fullmatch(name):
-            continue
         for pattern, meant in OLD_NAMES:
             name = re.sub(f"^{pattern}$", meant, name)
         kept[name] = value

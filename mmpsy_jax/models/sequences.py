@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Dropout, Rate, off
@@ -51,7 +51,7 @@ class Padded(NamedTuple):
 
 
 def padded(
-    values: Float[Array, "s t f"], length: Int[Array, " s"], row: Int[Array, " s"], rows: int, pieces: int
+    values: Num[Array, "s t f"], length: Int[Array, " s"], row: Int[Array, " s"], rows: int, pieces: int
 ) -> Padded:
     """The packed pieces of a modality (docs/architecture.md, "A batch") as one sequence per participant.
 

@@ -31,11 +31,12 @@ def content(seed=0, aligned=False):
     for split, n in SIZES.items():
         words = rng.integers(2, TEXT[0] + 1, n)
         mask = (np.arange(TEXT[0]) < words[:, None]).astype(np.float32)
+        ids, types = rng.integers(1, 99, mask.shape), rng.integers(0, 2, mask.shape)
         part = {
             "raw_text": np.array([f"words of {split} {i}, so many of them" for i in range(n)], dtype=object),
             "id": [f"{split}$_${i}" for i in range(n)],
             "text": rng.normal(size=(n, *TEXT)).astype(np.float32),
-            "text_bert": np.stack([mask, mask, 0 * mask], axis=1),
+            "text_bert": np.stack([ids, mask, types], axis=1).astype(np.float32),
             "audio": rng.normal(size=(n, *AUDIO)).astype(np.float32),
             "vision": rng.normal(size=(n, *VISION)),
             "audio_lengths": rng.integers(1, AUDIO[0] + 1, n).tolist(),
@@ -67,7 +68,10 @@ def test_a_pickle_becomes_records_with_true_lengths(tmp_path, protocol):
     corpus = open_corpus(folder)
     assert corpus.card["participants"] == {"train": 5, "validation": 3, "test": 4}
     assert not corpus.card["synthetic"]
-    assert list(corpus.modalities) == ["text", "audio", "vision"]
+    assert list(corpus.modalities) == ["text", "audio", "vision", "tokens"]
+    tokens = corpus.modalities["tokens"]
+    assert (tokens.kind, tokens.shape, tokens.dtype) == ("ids", (TEXT[0], 2), np.int32)
+    assert tokens.vocabulary == 1 + max(part["text_bert"][:, 0].max() for part in given.values())
     for i, name in enumerate(corpus.participants):
         split, row = name.split("$_$")
         part, record = given[split], corpus.read(i)
@@ -79,6 +83,10 @@ def test_a_pickle_becomes_records_with_true_lengths(tmp_path, protocol):
             wanted = np.where(np.isfinite(part[m][int(row)]), part[m][int(row)], 0).astype(np.float32)
             np.testing.assert_array_equal(record[m][0, :length], wanted[:length])
             assert not record[m][0, length:].any()
+        length = lengths["text"]
+        assert record["tokens_length"].tolist() == [length]
+        np.testing.assert_array_equal(record["tokens"][0, :length], part["text_bert"][int(row), [0, 2], :length].T)
+        assert not record["tokens"][0, length:].any()
         for label, field in source.LABELS.items():
             assert corpus.labels[label][i] == part[field][int(row)]
     assert min(corpus.labels["sentiment"]) < 0
@@ -92,6 +100,25 @@ def test_aligned_features_are_as_long_as_the_text(tmp_path):
     record, _ = opened.examine("test$_$2")
     assert record["vision_length"].tolist() == record["text_length"].tolist()
     assert record["vision"].shape == (1, 6, 4)
+
+
+@pytest.mark.parametrize("wrong", ["half", "negative", "nothing", "shape"])
+def test_ids_that_are_none_are_refused(tmp_path, wrong):
+    given = content()
+    values = given["valid"]["text_bert"]
+    values[0, 0, 0] = {"half": 1.5, "negative": -1, "nothing": np.nan}.get(wrong, 1)
+    given["valid"]["text_bert"] = values[:, :2] if wrong == "shape" else values
+    folder = source.safe_source(write(tmp_path / "a.pkl", given), tmp_path / "kept", unpickle=True)
+    with pytest.raises(InputError, match=r"valid/text_bert\.npy: must hold ids"):
+        source.open_source(folder)
+
+
+def test_a_file_without_ids_has_no_tokens(tmp_path):
+    given = content()
+    for part in given.values():
+        del part["text_bert"]
+    folder = source.safe_source(write(tmp_path / "a.pkl", given), tmp_path / "kept", unpickle=True)
+    assert list(source.open_source(folder).modalities) == ["text", "audio", "vision"]
 
 
 def test_a_pickle_needs_consent_and_is_converted_once(tmp_path):
@@ -142,7 +169,7 @@ def test_the_demo_holds_what_its_card_promises(tmp_path):
     assert "SYNTHETIC" in demo.__doc__
     assert "synthetic" in (folder / "README.md").read_text().lower()
     # A linear model of the mean of each modality comes near the best possible absolute error, and not below it.
-    means = {m: np.stack([_mean(corpus.read(i), m) for i in range(300)]) for m in corpus.modalities}
+    means = {m: np.stack([_mean(corpus.read(i), m) for i in range(300)]) for m in demo.SHARES}
     x, y = np.column_stack([np.ones(300), *means.values()]), corpus.labels["sentiment"]
     train, test = (np.array(corpus.split) == name for name in ("train", "test"))
     said = np.clip(x @ np.linalg.lstsq(x[train], y[train], rcond=None)[0], -3, 3)
@@ -150,6 +177,10 @@ def test_the_demo_holds_what_its_card_promises(tmp_path):
     error = np.abs(said - y)[test].mean()
     assert best["both"]["mae"] < error < best["both"]["mae"] + 0.35
     assert best["both"]["mae"] < min(best[m]["mae"] for m in demo.SHARES)
+    assert corpus.modalities["tokens"].vocabulary == 34
+    # Ids say what the text says: after the first, their mean goes with its label.
+    words = [corpus.read(i)["tokens"][0, 1 : corpus.read(i)["tokens_length"][0], 0].mean() for i in range(300)]
+    assert np.corrcoef(words, corpus.labels["sentiment_text"])[0, 1] > 0.85
 
 
 def _mean(record, name):

@@ -3,8 +3,8 @@
     python -m venv mmsa && mmsa/bin/pip install MMSA==2.2.1 && mmsa/bin/python tests/models/make_golden.py
 
 Each file holds inputs of full length, parameters under the names of our networks, and the outputs. BERT is left out of
-models that have it: features go in where it would give them. `parameters.json` has the number of parameters of every
-model with its published settings, without BERT.
+models that have it: features go in where it would give them; MAG-BERT has a tiny one, under `transformers`' names.
+`parameters.json` has the number of parameters of every model with its published settings, without BERT.
 """
 
 import importlib
@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from MMSA.config import get_config_regression
+from MMSA.models.singleTask.BERT_MAG import MAG
 
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {
@@ -29,6 +31,13 @@ SMALL = {
     "post_video_dim": 3, "rank": 2, "memsize": 6, "hidden_size": 6, "dst_feature_dim_nheads": [6, 2], "nlevels": 1,
     "conv1d_kernel_size_l": 3, "conv1d_kernel_size_a": 1, "conv1d_kernel_size_v": 2, "a_lstm_hidden_size": 5,
     "v_lstm_hidden_size": 6, "audio_out": 4, "video_out": 3, "num_layers": 2,
+}  # fmt: skip
+
+
+# As TINY of mmpsy_jax/models/bert_mag.py.
+TINY = {
+    "vocab_size": 64, "max_position_embeddings": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 64,
 }  # fmt: skip
 
 
@@ -67,6 +76,17 @@ def corpora(name):
 def count(name, corpus):
     model = build(name, settings(name, corpus))
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def gate_and_head(made, config):
+    """MMSA's gate and the head, which stand before and behind BERT."""
+    made.device = "cpu"
+    return MAG(config, made), torch.nn.Linear(config.hidden_size, 1)
+
+
+def count_mag_bert(corpus):
+    parts = gate_and_head(settings("bert_mag", corpus), transformers.BertConfig())
+    return sum(p.numel() for part in parts for p in part.parameters())
 
 
 def dense(layer, bias=True):
@@ -274,9 +294,39 @@ def golden(name, convert, steps):
     np.savez_compressed(GOLDEN / f"{name}.npz", **arrays)
 
 
+@torch.no_grad()
+def golden_mag_bert():
+    """Writes what a tiny MAG-BERT gives for words of different numbers and what is aligned to them."""
+    torch.manual_seed(0)
+    made = settings("bert_mag", "sims")
+    made.feature_dims = [TINY["hidden_size"], *SIZES[1:]]
+    config = transformers.BertConfig(attn_implementation="eager", **TINY)
+    bert, (gate, classifier) = transformers.BertModel(config), gate_and_head(made, config)
+    for parameter in (parameter for part in (bert, gate, classifier) for parameter in part.eval().parameters()):
+        parameter.copy_((parameter + 0.2 * torch.randn_like(parameter)).half().float())
+    lengths = torch.tensor([7, 5, 3, 1, 6])
+    mask = torch.arange(7) < lengths[:, None]
+    ids = torch.randint(1, TINY["vocab_size"], mask.shape) * mask
+    types = torch.randint(0, 2, mask.shape) * mask
+    audio, vision = (torch.randn(*mask.shape, size).half().float() * mask[..., None] for size in SIZES[1:])
+    # As MMSA's MAG_BertModel, which does not run with transformers 5: the layers read what the gate gives.
+    bert.embeddings.register_forward_hook(lambda module, given, embedded: gate(embedded, vision, audio))
+    found = classifier(bert(ids, attention_mask=mask.float(), token_type_ids=types).pooler_output)
+    shared = {"norm": norm(gate.LayerNorm)}
+    for ours, letter in (("audio", "a"), ("vision", "v")):
+        shared |= {f"{ours}_weight": dense(getattr(gate, f"W_h{letter}"))}
+        shared |= {f"{ours}_shift": dense(getattr(gate, f"W_{letter}"))}
+    arrays = {f"params/{path}": value for path, value in flat({"gate": shared, **readout(classifier)})}
+    arrays |= {f"bert/{name}": value.numpy() for name, value in bert.state_dict().items()}
+    inputs = {"tokens": torch.stack([ids, types], dim=-1).int(), "audio": audio, "vision": vision, "length": lengths}
+    arrays |= {f"input/{name}": value.numpy() for name, value in inputs.items()}
+    np.savez_compressed(GOLDEN / "bert_mag.npz", **arrays, **{"output/M": found.numpy()})
+
+
 def main():
     GOLDEN.mkdir(exist_ok=True)
     table = {name: {c: count(name, c) for c in corpora(name)} for names in GROUPS.values() for name in names}
+    table["bert_mag"] = {corpus: count_mag_bert(corpus) for corpus in ("mosi", "mosei", "sims")}
     table = {"MMSA": importlib.metadata.version("MMSA"), **table}
     (GOLDEN / "parameters.json").write_text(json.dumps(table, indent=1) + "\n")
     uneven, even = (6, 9, 7), (6, 6, 6)
@@ -284,6 +334,7 @@ def main():
         (mtfn, uneven), (mlmf, uneven), (mlf_dnn, uneven), (self_mm, uneven), (mult, uneven), (mfn, even), (misa, even),
     ):  # fmt: skip
         golden(convert.__name__, convert, steps)
+    golden_mag_bert()
 
 
 if __name__ == "__main__":

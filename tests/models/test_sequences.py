@@ -122,7 +122,8 @@ def count(model, shapes):
 PUBLISHED = json.loads((Path(__file__).parent / "golden" / "parameters.json").read_text())
 # Not in that release: counted by the class of MMSA's repository at 80995e4.
 PUBLISHED["tetfn"] = {"mosi": 1_254_224, "mosei": 1_257_360, "sims": 1_529_968}
-SIZED = [(name, corpus) for name in msa.MODELS for corpus in PUBLISHED[name]]
+READ_FEATURES = [name for name in msa.MODELS if name != "bert_mag"]  # that one: test_bert_mag.py
+SIZED = [(name, corpus) for name in READ_FEATURES for corpus in PUBLISHED[name]]
 
 
 @pytest.mark.parametrize(("name", "corpus"), SIZED)
@@ -143,7 +144,7 @@ def few_layers(monkeypatch):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_participants_do_not_depend_on_each_other_and_may_lack_modalities(name, few_layers):
-    assert set(SIZES) == set(msa.MODELS) - set(msa.ON_OWN_LABELS)  # these are made of others
+    assert set(SIZES) == set(READ_FEATURES) - set(msa.ON_OWN_LABELS)  # these are made of others
     heads = (*SCORE, Head("screen", "binary", 2), Head("bands", "ordinal", 4))
     model = make(name, heads=heads, **SIZES[name])
     lacks = {("audio", 1), ("text", 2), *((modality, 3) for modality in SMALL)}
