@@ -9,6 +9,7 @@ import mmpsy_jax
 def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
     """As `common.about.about`."""
     synthetic = bool(corpus["synthetic"])
+    words = "tokens" in corpus["modalities"]
     return {
         "title": f"{corpus['dataset']}/{corpus['config']} {corpus['version']}",
         "summary": (
@@ -38,6 +39,7 @@ def about(corpus: Mapping[str, Any]) -> dict[str, Any]:
                 "A record is a clip, not a person: several clips show one speaker. The splits are those of the file; "
                 "a cross-validation over clips would put a speaker into training and test.",
                 "Sentiment ratings are no measure of mental health.",
+                *(("`tokens` are ids of words: who has BERT's vocabulary can read them.",) if words else ()),
             )
         ),
         "citation": "",

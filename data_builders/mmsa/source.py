@@ -6,7 +6,7 @@ with the splits train, valid and test:
 | field | shape | |
 |---|---|---|
 | `text`, `audio`, `vision` | [N, T, F] | features; a corpus may lack one of them |
-| `text_bert` | [N, 3, T] | ids, attention mask, types: how long each text is, and the modality `tokens` [T, 2] of ids and types |
+| `text_bert` | [N, 3, T] | ids, mask (how long each text is), types; ids and types are `tokens` [T, 2] |
 | `audio_lengths`, `vision_lengths` | [N] | valid frames; of aligned files, which lack them, the length of the text |
 | `regression_labels` | [N] | the sentiment |
 | `regression_labels_T`, `_A`, `_V` | [N] | of SIMS: what each modality alone says |

@@ -36,8 +36,8 @@ SMALL = {
 
 # As TINY of mmpsy_jax/models/bert_mag.py.
 TINY = {
-    "vocab_size": 64, "max_position_embeddings": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "intermediate_size": 64,
+    "vocab_size": 64, "max_position_embeddings": 64, "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 64,
 }  # fmt: skip
 
 

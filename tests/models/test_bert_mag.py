@@ -6,9 +6,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import msa
+from data_builders.mmsa import demo
 from mmpsy_jax import encoders, models
 from mmpsy_jax.encoders.config import build as build_encoder
 from mmpsy_jax.encoders.convert import our_parameters
@@ -101,6 +103,36 @@ def test_participants_do_not_depend_on_each_other_and_may_lack_modalities():
     changed = apply({"params": params}, batch | {"vision": batch["vision"].at[2].add(1.0)})["sentiment"]
     assert abs(changed[2] - plain[2]) > 1e-4  # also of who has no words
     np.testing.assert_allclose(np.delete(changed, 2, 0), np.delete(plain, 2, 0), atol=1e-6)
+
+
+def test_it_learns_from_the_demo(tmp_path):
+    demo.write_corpus(tmp_path / "demo", participants=100, seed=0)
+    read = lambda field: jnp.asarray(np.load(tmp_path / "demo" / "train" / f"{field}.npy", allow_pickle=False))  # noqa: E731
+    words, scores = read("text_bert"), read("regression_labels") / 3
+    given = {"audio": (read("audio"), read("audio_lengths")), "vision": (read("vision"), read("vision_lengths"))}
+    given["tokens"] = (jnp.moveaxis(words[:, [0, 2]], 1, 2).astype(jnp.int32), words[:, 1].sum(-1).astype(jnp.int32))
+    batch = {"valid": jnp.ones(len(scores), bool)}
+    for name, (values, length) in given.items():
+        batch |= {name: values, f"{name}_length": length, f"{name}_row": jnp.arange(len(scores))}
+    model = build(8, 12)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: jnp.asarray(0.05 * rng.normal(size=x.shape), x.dtype), shapes)
+    params |= models.pretrained("bert_mag", {"folder": ""})[0]
+    optimizer = optax.adam(2e-3)
+
+    @jax.jit
+    def step(params, state):
+        off = lambda p: jnp.abs(model.apply({"params": p}, batch)["sentiment"][:, 0] - scores).mean()  # noqa: E731
+        loss, gradient = jax.value_and_grad(off)(params)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state, loss
+
+    state, losses = optimizer.init(params), []
+    for _ in range(40):
+        params, state, loss = step(params, state)
+        losses.append(float(loss))
+    assert losses[-1] < 0.6 * losses[0]
 
 
 def test_without_sound_and_image_it_is_bert():

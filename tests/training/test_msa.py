@@ -130,3 +130,14 @@ def test_features_are_scaled_by_the_training_clips_alone(clips):
     np.testing.assert_allclose(made["network"]["audio_scale"]["mean"], means.mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(made["network"]["audio_scale"]["deviation"], means.std(axis=0), rtol=1e-4)
     assert fitted.fit(small(clips), from_config(config.tasks), modalities, corpus, members)["network"] == {}
+
+
+def test_mag_bert_reads_tokens_and_starts_from_its_bert(clips):
+    config, corpus = small(clips, "bert_mag"), open_corpus(clips)
+    modalities = batching.of(config, corpus, meshes.make_mesh()).modalities
+    assert {m.name: (m.kind, m.vocabulary) for m in modalities if m.kind == "ids"} == {"tokens": ("ids", 34)}
+    assert sorted(m.name for m in modalities) == ["audio", "tokens", "vision"]
+    made = fitted.fit(config, from_config(config.tasks), modalities, corpus, by_name(corpus)["train"])
+    assert made["bias"]["encoder"]["word_table"]["embedding"].shape == (64, 32)
+    others = batching.of(small(clips, "lmf"), corpus, meshes.make_mesh()).modalities
+    assert [m.name for m in others] == ["text", "audio", "vision"]
