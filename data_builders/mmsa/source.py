@@ -185,10 +185,10 @@ class MmsaSource:
     def _tokens(self, split: str, values: Shaped[np.ndarray, "..."]) -> Int32[np.ndarray, "n t 2"]:
         """Ids and types of the tokens, which files hold as floats."""
         whole = ((values >= 0) & (values < 2**31)).all() and (values % 1 == 0).all()
-        if values.ndim != 3 or values.shape[1] != 3 or not whole:
+        if values.ndim != 3 or values.shape[1] != 3 or not whole or (values[:, 1:] > 1).any():
             raise InputError(
                 f"{self.spec.root / split / 'text_bert.npy'}: must hold ids, mask and types [clips, 3, tokens], whole "
-                "numbers of at least 0: make the folder again"
+                "numbers of at least 0, of mask and types at most 1: make the folder again"
             )
         return values[:, [0, 2]].swapaxes(1, 2).astype(np.int32)
 

@@ -107,10 +107,9 @@ class Model(SequenceModel):
                 "to the folder of the BERT whose tokenizer made them"
             )
         sequences = self.sequences(batch, rates)
-        sequences = {TOKENS: sequences.pop(TOKENS), **sequences}
-        (tokens, *values), length = align(sequences)
-        present = [one.present for one in sequences.values()][1:]
-        frames = dict(zip(list(sequences)[1:], zip(values, present, strict=True), strict=True))
+        words = sequences.pop(TOKENS)
+        (tokens, *values), length = align({TOKENS: words, **sequences})
+        frames = {name: (x, one.present) for (name, one), x in zip(sequences.items(), values, strict=True)}
         gate = Gate(self.beta_shift, name="gate")
 
         def between(z: Float[Array, "b t d"]) -> Float[Array, "b t d"]:

@@ -102,11 +102,12 @@ def test_aligned_features_are_as_long_as_the_text(tmp_path):
     assert record["vision"].shape == (1, 6, 4)
 
 
-@pytest.mark.parametrize("wrong", ["half", "negative", "nothing", "shape"])
+@pytest.mark.parametrize("wrong", ["half", "negative", "nothing", "type", "shape"])
 def test_ids_that_are_none_are_refused(tmp_path, wrong):
     given = content()
     values = given["valid"]["text_bert"]
-    values[0, 0, 0] = {"half": 1.5, "negative": -1, "nothing": np.nan}.get(wrong, 1)
+    numbers = {"half": 1.5, "negative": -1, "nothing": np.nan, "type": 2, "shape": 1}
+    values[0, 2 if wrong == "type" else 0, 0] = numbers[wrong]
     given["valid"]["text_bert"] = values[:, :2] if wrong == "shape" else values
     folder = source.safe_source(write(tmp_path / "a.pkl", given), tmp_path / "kept", unpickle=True)
     with pytest.raises(InputError, match=r"valid/text_bert\.npy: must hold ids"):
