@@ -193,6 +193,7 @@ def _check(arguments: list[str]) -> int:
 def _dataset(config, main_process: bool):
     """The folder of built records; builds it first on the main process where it is not there."""
     import inspect
+    from pathlib import Path
 
     import jax
     from jax.experimental import multihost_utils
@@ -205,6 +206,9 @@ def _dataset(config, main_process: bool):
     cli = _builder(data.dataset)
     known = ("source", "split_file", "skip_bad", "workers", "participants")
     options = {name: data[name] for name in known if data[name]}
+    built = sorted(Path(data.data_dir, data.dataset).glob("*/corpus.json"))
+    if built and not options and not data.dataset.partition("/")[2].startswith("demo"):
+        return built[-1].parent  # of which source it was made need not be said again
     for name in options:
         if name not in inspect.signature(cli.build).parameters:
             raise InputError(f"config.data.{name} is not for {data.dataset}: leave it out")

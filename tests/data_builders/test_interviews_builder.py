@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
+import launch
+from configs import interviews as interviews_config
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy import cli
 from mmpsy_jax.data.records import open_corpus
@@ -106,6 +108,10 @@ def test_labels_groups_splits_and_card(manifest, built):
     croissant = json.loads((built / "croissant.json").read_text())
     assert "license" not in croissant and {"text/csv"} < {file["encodingFormat"] for file in croissant["distribution"]}
     assert build(manifest, built.parents[2]) == built  # it is there already
+    config = interviews_config.get_config("phq9>=10")
+    with config.unlocked():
+        config.data.data_dir = str(built.parents[2])
+    assert launch._dataset(config, main_process=True) == built
     with pytest.raises(InputError, match="differs in settings"):
         build(manifest, built.parents[2], settings=None)
 
