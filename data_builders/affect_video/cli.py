@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_builders.common import place
 from mmpsy_jax.errors import InputError, one_of
 
 DATASET = "affect_video"
@@ -48,6 +47,7 @@ def build(
       InputError: unknown dataset, unusable source, or a different dataset already in place.
     """
     from data_builders.affect_video import affect_video_dataset_builder as lib  # TFDS takes over half a second
+    from data_builders.common import local
 
     name, _, config_name = dataset.partition("/")
     if name != DATASET or config_name not in lib.CONFIGS:
@@ -78,15 +78,7 @@ def build(
         "seconds": seconds,
     }
     config = dataclasses.replace(lib.CONFIGS[config_name], **{k: v for k, v in given.items() if v is not None})
-    folder = Path(data_dir).absolute() / DATASET / config_name / str(lib.Builder.VERSION)
-    with place.exclusive(folder):
-        if folder.exists() and not overwrite:
-            place.require_same(folder, lambda: _wanted(config))
-            return folder
-        with place.replacing(folder):
-            builder = lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config)
-            builder.download_and_prepare(file_format="array_record")
-    return folder
+    return local.build_once(lib.Builder, config, data_dir, lambda: _wanted(config), overwrite)
 
 
 def _wanted(config) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """What all TFDS builders here have in common: nothing is fetched, records are written uncompressed, one layout."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.common import writer
+from data_builders.common import place, writer
 from mmpsy_jax.features import interview
 
 CORPUS_FILE = "corpus.json"  # the card of a dataset, for our readers
@@ -38,6 +40,38 @@ class LocalBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _example_writer(self):
         return writer.UncompressedWriter()
+
+
+def build_once(
+    builder: type[LocalBuilder],
+    config: tfds.core.BuilderConfig,
+    data_dir: str | os.PathLike,
+    wanted: Callable[[], Mapping[str, Any]],
+    overwrite: bool,
+) -> Path:
+    """Builds a dataset, or finds the one that is there if it was made from the same source in the same way.
+
+    Args:
+      builder, config: of the dataset.
+      data_dir: root; the dataset goes to `data_dir/<builder>/<config>/<version>`.
+      wanted: options and digests that the card must have, see `place.require_same`.
+      overwrite: build again and replace what is there, once the new dataset is whole.
+
+    Returns:
+      the version folder.
+
+    Raises:
+      InputError: a different dataset is in place, or the source cannot be used.
+    """
+    root = Path(data_dir).absolute()
+    folder = root / builder.name / config.name / str(builder.VERSION)
+    with place.exclusive(folder):
+        if folder.exists() and not overwrite:
+            place.require_same(folder, wanted)
+            return folder
+        with place.replacing(folder):
+            builder(data_dir=os.fspath(root), config=config).download_and_prepare(file_format="array_record")
+    return folder
 
 
 def record_features(

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common import place
 from mmpsy_jax.errors import InputError, one_of
 
 DATASET = "daily_mood"
@@ -39,6 +38,7 @@ def build(
     Raises:
       InputError: unknown dataset, unusable table, or a different dataset already in place.
     """
+    from data_builders.common import local
     from data_builders.daily_mood import daily_mood_dataset_builder as lib  # TFDS takes over half a second
     from data_builders.daily_mood.source import read
 
@@ -60,16 +60,8 @@ def build(
         table = read(Path(source))
         changes |= {"source": os.path.abspath(source), "sizes": table.sizes, "persons": len(table.people)}
     config = dataclasses.replace(config, split_file=split_file and os.path.abspath(split_file), **changes)
-    folder = Path(data_dir).absolute() / DATASET / config_name / str(lib.Builder.VERSION)
-    with place.exclusive(folder):
-        if folder.exists() and not overwrite:
-            read_now = {} if config.is_demo else {"source_sha256": table.sha256}
-            place.require_same(folder, lambda: config.options() | read_now)
-            return folder
-        with place.replacing(folder):
-            builder = lib.Builder(data_dir=os.fspath(Path(data_dir).absolute()), config=config)
-            builder.download_and_prepare(file_format="array_record")
-    return folder
+    read_now = {} if config.is_demo else {"source_sha256": table.sha256}
+    return local.build_once(lib.Builder, config, data_dir, lambda: config.options() | read_now, overwrite)
 
 
 def main_build(argv: Sequence[str]) -> Path:
