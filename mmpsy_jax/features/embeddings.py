@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features.text import TextExtractor, TextSettings
+from mmpsy_jax.features.text import TextExtractor, TextSettings, windows
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
 from mmpsy_jax.files import file_sha256, write_atomically, write_json
@@ -144,12 +144,11 @@ class SpeechEmbeddings:
         held = [read(folder, file_sha256(path).hex(), str(path)) for path in recordings]
         states = np.concatenate([one["states"] for one in held]).astype(dtype)
         size, rate = self.shape[0], self.info["frames_per_second"]
-        count = max(1, -(-len(states) // size))
-        starts = size * np.arange(count)
+        values, lengths = windows(states, size)
         return Windows(
-            values=np.pad(states, ((0, count * size - len(states)), (0, 0))).reshape(count, *self.shape),
-            lengths=np.minimum(len(states) - starts, size).astype(np.int32),
-            start_s=(starts / rate).astype(np.float32),
+            values=values,
+            lengths=lengths,
+            start_s=(size * np.arange(len(values)) / rate).astype(np.float32),
             duration_s=len(states) / rate,
             parts_s=tuple(float(one["seconds"]) for one in held),
             notes=tuple(str(one["note"]) for one in held),

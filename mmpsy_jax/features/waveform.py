@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features import mel
+from mmpsy_jax.features import mel, text
 from mmpsy_jax.features.windows import Windows
 
 LONGEST_SECONDS = 30
@@ -97,12 +97,11 @@ class Waveform:
         notes = tuple(level.note(path) for path, level in zip(recordings, levels, strict=True))
         samples = np.clip(np.rint(np.concatenate(blocks) * mel.SCALE), -mel.SCALE, mel.SCALE - 1).astype(dtype)
         size = self.settings.window_samples
-        count = max(1, -(-len(samples) // size))
-        starts = size * np.arange(count)
+        values, lengths = text.windows(samples[:, None], size)
         return Windows(
-            values=np.pad(samples, (0, count * size - len(samples))).reshape(count, size, 1),
-            lengths=np.minimum(len(samples) - starts, size).astype(np.int32),
-            start_s=(starts / self.settings.sample_rate).astype(np.float32),
+            values=values,
+            lengths=lengths,
+            start_s=(size * np.arange(len(values)) / self.settings.sample_rate).astype(np.float32),
             duration_s=len(samples) / self.settings.sample_rate,
             parts_s=tuple(level.seconds for level in levels),
             notes=notes,
