@@ -206,7 +206,7 @@ def _dataset(config, main_process: bool):
     cli = _builder(data.dataset)
     known = ("source", "split_file", "skip_bad", "workers", "participants")
     options = {name: data[name] for name in known if data[name]}
-    built = sorted(Path(data.data_dir, data.dataset).glob("*/corpus.json"))
+    built = sorted(Path(data.data_dir, data.dataset).glob("[0-9]*/corpus.json"))  # not what a killed build left
     if built and not options and not data.dataset.partition("/")[2].startswith("demo"):
         return built[-1].parent  # of which source it was made need not be said again
     for name in options:

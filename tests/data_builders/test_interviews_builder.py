@@ -111,7 +111,11 @@ def test_labels_groups_splits_and_card(manifest, built):
     config = interviews_config.get_config("phq9>=10")
     with config.unlocked():
         config.data.data_dir = str(built.parents[2])
+    left = built.with_name("incomplete.ABCDEF_1.0.0")  # by a build that was killed
+    left.mkdir()
+    (left / "corpus.json").touch()
     assert launch._dataset(config, main_process=True) == built
+    shutil.rmtree(left)
     with pytest.raises(InputError, match="differs in settings"):
         build(manifest, built.parents[2], settings=None)
 
