@@ -33,7 +33,7 @@ import numpy as np
 
 from configs import msa
 from mmpsy_jax import models
-from mmpsy_jax.models.mental_perceiver import Modality
+from mmpsy_jax.models.base import Modality
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import fitted
 from mmpsy_jax.training import mesh as meshes

@@ -120,7 +120,7 @@ def _random_batch(people: int, count: int, groups: int, parts: int = 5) -> dict[
 
 def _functions(people: int):
     from configs import phq
-    from mmpsy_jax.models.mental_perceiver import Modality
+    from mmpsy_jax.models.base import Modality
     from mmpsy_jax.tasks import from_config
     from mmpsy_jax.training import fitted, programs
 

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.plan import epoch_plan, limited, rows_of_slots, window_slots
-from mmpsy_jax.models.mental_perceiver import Modality
+from mmpsy_jax.models.base import Modality
 from mmpsy_jax.tasks import from_config
 
 WINDOW_SECONDS, HOP_SECONDS = 60.0, 50.0

@@ -33,7 +33,7 @@ import numpy as np
 from benchmarks.synthetic import WINDOW_SECONDS, Setting, packed, setting
 from configs import gad, multitask, phq, smoke
 from mmpsy_jax.models import perceiver
-from mmpsy_jax.models.mental_perceiver import Rates
+from mmpsy_jax.models.base import Rates
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.fitted import head, start

@@ -12,7 +12,7 @@ from configs import presets
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality
+from mmpsy_jax.models.base import EMBEDDING, Modality
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import fitted, mesh, programs, step
 from mmpsy_jax.training.config import default, jsonable

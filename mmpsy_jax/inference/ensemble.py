@@ -14,7 +14,7 @@ from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.resident import Resident, gather
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.models.mental_perceiver import EMBEDDING
+from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching

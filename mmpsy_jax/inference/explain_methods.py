@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
-from mmpsy_jax.models.mental_perceiver import Modality
+from mmpsy_jax.models.base import Modality
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 from mmpsy_jax.models.sequences import SequenceModel
 
 # Files that hold blocks rather than a `Model`.
-BLOCKS = {"crossmodal", "perceiver", "projection", "sequences"}
+BLOCKS = {"base", "crossmodal", "perceiver", "projection", "sequences"}
 
 
 def names() -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mmpsy_jax.models import perceiver
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, outputs_of
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, outputs_of
 from mmpsy_jax.models.perceiver import Rate
 
 FACE, AUDIO = "face", "audio"

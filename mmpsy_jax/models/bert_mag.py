@@ -19,8 +19,8 @@ from mmpsy_jax.encoders.checkpoint import read_json
 from mmpsy_jax.encoders.config import build
 from mmpsy_jax.encoders.layers import INIT
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.crossmodal import EPSILON
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.sequences import SequenceModel, align
 
 TOKENS = "tokens"

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, Rates
+from mmpsy_jax.models.base import EMBEDDING, Rates
 from mmpsy_jax.models.sequences import SubnetModel
 
 

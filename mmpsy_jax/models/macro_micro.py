@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mmpsy_jax.models import perceiver
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Rate, masked_mean, merge_windows, off
 
 FUSIONS = ("none", "concat", "max", "attention", "gated", "self", "cross")

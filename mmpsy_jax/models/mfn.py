@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.perceiver import Dropout
 from mmpsy_jax.models.sequences import SequenceModel, align
 

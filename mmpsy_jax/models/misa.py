@@ -9,8 +9,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.crossmodal import EPSILON, MaskedAttention
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.sequences import Lstm, Padded, SequenceModel
 
 # Of the transformer over the six codes: PyTorch's defaults, which MMSA leaves alone.

@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.crossmodal import Convolution, Crossmodal, last_step
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.sequences import Padded, SequenceModel
 
 # Layers that the transformers over what was read have at least.

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
-from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
+from mmpsy_jax.models.base import NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Dropout, Rate, off
 
 NAMES = ("text", "audio", "vision")

@@ -7,7 +7,7 @@ here a score is tanh(x / 2) of its maximum, which is the same for labels between
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, Rates
+from mmpsy_jax.models.base import EMBEDDING, Rates
 from mmpsy_jax.models.sequences import SubnetModel, with_one
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.pieces import Pieces, cut, default_parts
 from mmpsy_jax.data.plan import batches_needed, window_slots
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.models.mental_perceiver import Modality
+from mmpsy_jax.models.base import Modality
 from mmpsy_jax.training.mesh import groups_of
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from mmpsy_jax.models.mental_perceiver import EMBEDDING
+from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes

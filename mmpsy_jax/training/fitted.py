@@ -12,7 +12,7 @@ from mmpsy_jax.data.frequencies import inverse_document_frequency
 from mmpsy_jax.data.moments import moments
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.models.mental_perceiver import Head, Modality
+from mmpsy_jax.models.base import Head, Modality
 from mmpsy_jax.objectives import multitask, ulgm
 from mmpsy_jax.tasks import LOGITS, Task
 from mmpsy_jax.training import teacher

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.models.mental_perceiver import Modality
+from mmpsy_jax.models.base import Modality
 
 
 def bytes_of(tree: PyTree) -> int:

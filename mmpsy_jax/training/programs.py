@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality, Rates
+from mmpsy_jax.models.base import EMBEDDING, Modality, Rates
 from mmpsy_jax.objectives import distillation, misa, multitask, ulgm, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer

@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from mmpsy_jax.models.mental_perceiver import NO_DROPOUT, Rates
+from mmpsy_jax.models.base import NO_DROPOUT, Rates
 from mmpsy_jax.objectives.distillation import Distillation
 from mmpsy_jax.objectives.misa import Misa
 from mmpsy_jax.objectives.multitask import Multitask

@@ -8,7 +8,7 @@ import pytest
 
 from mmpsy_jax.models import audio_visual, build
 from mmpsy_jax.models.audio_visual import HEARD, SEEN, SHIFT, Model, traces
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, Head, Modality
+from mmpsy_jax.models.base import EMBEDDING, Head, Modality
 
 B, N, T = 3, 5, 12
 HEADS = (Head("emotion", "nominal", 7), Head("valence", "regression", 0))

@@ -16,7 +16,7 @@ from mmpsy_jax.encoders.config import build as build_encoder
 from mmpsy_jax.encoders.convert import our_parameters
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models import bert_mag
-from mmpsy_jax.models.mental_perceiver import Modality, Rates
+from mmpsy_jax.models.base import Modality, Rates
 from tests.models.test_mmsa_parity import GOLDEN, of
 from tests.models.test_sequences import SCORE
 

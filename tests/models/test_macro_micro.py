@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.special
 
+from mmpsy_jax.models.base import EMBEDDING, Head, Modality, Rates
 from mmpsy_jax.models.macro_micro import FUSIONS, Fusion, Model
-from mmpsy_jax.models.mental_perceiver import EMBEDDING, Head, Modality, Rates
 
 B, SIZES = 5, {"zcm": 6, "pim": 4, "speech": 8}
 HEADS = (Head("happy", "regression", 0), Head("low", "binary", 2), Head("worry", "ordinal", 4))

@@ -9,7 +9,7 @@ import pytest
 
 from mmpsy_jax import models
 from mmpsy_jax.models import mental_perceiver, perceiver, projection
-from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates
+from mmpsy_jax.models.base import EMBEDDING, Head, Modality, Rates, drop_modalities
 
 HEADS = (Head("screen", "binary", 2), Head("bands", "ordinal", 4), Head("score", "regression", 0))
 STARTS = {"screen": (-0.2, -1.6), "bands": (-1.0, 0.5, 2.0), "score": (0.25,)}
@@ -264,7 +264,7 @@ class Rest(mental_perceiver.Model):
     def __call__(self, latents, pooled):
         x = perceiver.LatentStack(self.layers, self.heads_attention, name="latent_stack")(latents, 0.0)
         outputs = self.decode(x, pooled, 0.0, jnp.dtype("float32"))
-        return {**outputs, mental_perceiver.EMBEDDING: x.mean(axis=1)}
+        return {**outputs, EMBEDDING: x.mean(axis=1)}
 
 
 def plain_outputs(params, inputs):
@@ -364,7 +364,7 @@ def test_modality_dropout_never_hides_the_only_modality():
     present = jnp.array([[True, False], [True, True], [False, False]])
     seen = set()
     for seed in range(30):
-        kept = np.asarray(mental_perceiver.drop_modalities(jax.random.key(seed), present, 0.7))
+        kept = np.asarray(drop_modalities(jax.random.key(seed), present, 0.7))
         assert kept[0].tolist() == [True, False] and kept[2].tolist() == [False, False]
         seen.add(tuple(kept[1].tolist()))
     assert seen == {(True, True), (True, False), (False, True)}

@@ -11,7 +11,7 @@ import pytest
 from configs import msa
 from mmpsy_jax import models
 from mmpsy_jax.models import crossmodal, mult, tetfn
-from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates
+from mmpsy_jax.models.base import Head, Modality, Rates
 from mmpsy_jax.models.sequences import Lstm, Padded, padded
 
 MOSI = {"text": (50, 768), "audio": (500, 5), "vision": (375, 20)}

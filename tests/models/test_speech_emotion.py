@@ -12,7 +12,7 @@ from mmpsy_jax import encoders, models
 from mmpsy_jax.encoders.config import build as build_encoder
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models import speech_emotion
-from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates
+from mmpsy_jax.models.base import Head, Modality, Rates
 
 GOLDEN = Path(__file__).parent.parent / "encoders" / "golden"
 SAMPLES, ROWS = 4800, 3

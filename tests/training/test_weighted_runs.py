@@ -11,7 +11,7 @@ import pytest
 
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.models.mental_perceiver import NO_DROPOUT
+from mmpsy_jax.models.base import NO_DROPOUT
 from mmpsy_jax.objectives import multitask, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import loop, step
