@@ -196,7 +196,7 @@ class MentalPerceiver(nn.Module):
 
 def objective(tasks: Sequence, outputs: Mapping[str, Tensor], labels: Mapping[str, Tensor], share: float,
               delta: float) -> Tensor:  # fmt: skip
-    """Sum over tasks of `objectives.multitask.Multitask` with fixed weights and classes of weight one.
+    """Sum over tasks of `objectives.multitask.Objective` with fixed weights and classes of weight one.
 
     Args:
       labels: scores [b] per label, NaN where missing.

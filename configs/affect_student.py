@@ -8,8 +8,8 @@ python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/a
 :frozen,emotion and so on: for clips without valence and arousal, such as MELD's. The frozen teacher is the run in
 `runs/affect_teacher`, or --config.model.teacher=DIR. It must be of the same corpus and division (same --config.cv and
 --config.seed): a teacher that has seen held-out clips is refused. Weights of losses:
---config.objective.weights.soft_targets=... (mmpsy_jax/objectives/distillation.py). The seed gives no result of a
-student; all numbers here are our choice.
+--config.objective.weights.soft_targets=... (mmpsy_jax/projects/affect/objectives/distillation.py). The
+description of the system gives no result of a student; all numbers here are our choice.
 """
 
 from configs import presets

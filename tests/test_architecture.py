@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"mmpsy_jax", "mmpsy_jax.csv_rows", "mmpsy_jax.errors", "mmpsy_jax.files", "mmpsy_jax.tasks"}
+LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".csv_rows", ".errors", ".files", ".registry", ".tasks")}
 # Room -> rooms of ours that it may import besides leaves and itself.
 ROOMS = {
     "features": set(),
@@ -22,6 +22,7 @@ ROOMS = {
     "evaluation": set(),
     "inference": {"models", "objectives", "data", "features", "encoders", "training", "evaluation"},
     "commands": {"training", "evaluation", "inference"},
+    "projects": {"models", "objectives", "data", "features", "encoders", "training", "evaluation", "inference"},
 }
 NEVER = {"features": {"jax", "flax", "tensorflow"}, "evaluation": {"jax", "flax"}, "data_builders": {"jax", "flax"}}
 

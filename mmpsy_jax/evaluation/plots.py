@@ -364,8 +364,8 @@ def label_updates(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str
     """How generated labels moved, after Yu et al. 2021 (Self-MM): a picture per modality.
 
     Args:
-      curves: as of `learning_curves`; drawn are rows with the counts of `Ulgm.histograms`, summed over the runs that
-        have the step.
+      curves: as of `learning_curves`; drawn are rows with the counts that an objective gives (`histograms`),
+        summed over the runs that have the step.
 
     Returns:
       SVG by modality: labels at some steps on the left, their distance from the score on the right; empty where no

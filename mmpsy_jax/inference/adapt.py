@@ -28,7 +28,7 @@ from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.evaluation.scoring import finite
 from mmpsy_jax.files import write_json
 from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.models.macro_micro import PERSON
+from mmpsy_jax.projects.daily_mood.models.macro_micro import PERSON
 from mmpsy_jax.training import programs, trained
 from mmpsy_jax.training.results import start_times
 from mmpsy_jax.training.trained import Trained, Training

@@ -26,9 +26,9 @@ from mmpsy_jax.files import write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
-from mmpsy_jax.models import audio_visual
-from mmpsy_jax.models.audio_visual import AUDIO, FACE
 from mmpsy_jax.objectives import multitask
+from mmpsy_jax.projects.affect.models import audio_visual
+from mmpsy_jax.projects.affect.models.audio_visual import AUDIO, FACE
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import programs, trained
 from mmpsy_jax.training.trained import Trained, Training

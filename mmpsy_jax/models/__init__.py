@@ -1,25 +1,19 @@
-"""Networks, one file per architecture, each with a class `Model`; `build` finds one by its file name."""
+"""Networks, one file per architecture, each with a class `Model` (`base.py`); `build` finds one by its file name.
 
-import importlib
-import pkgutil
+A file may also have `pretrained(arguments)`: parameters and frozen variables that a network starts from; and
+`fit(config, tasks, corpus, members)`: frozen variables that are fitted on the training participants.
+"""
+
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 
-from mmpsy_jax.models.sequences import SequenceModel
-
-# Files that hold blocks rather than a `Model`.
-BLOCKS = {"base", "crossmodal", "perceiver", "projection", "sequences"}
-
-
-def names() -> list[str]:
-    """Names that `config.model.name` may take."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in BLOCKS)
+from mmpsy_jax import registry
 
 
 def build(name: str, **arguments) -> nn.Module:
-    """The network `mmpsy_jax/models/<name>.py`, built with plain arguments.
+    """The network of a name, built with plain arguments.
 
     Raises:
       ValueError: there is no such model, it has no such argument, or it cannot read these modalities.
@@ -28,34 +22,28 @@ def build(name: str, **arguments) -> nn.Module:
     unknown = sorted(set(arguments) - set(known))
     if unknown:
         raise ValueError(f"model {name!r} has no argument {unknown[0]!r}: it takes {', '.join(sorted(known))}")
-    made = _find(name)(**arguments)
-    if isinstance(made, SequenceModel):
-        made.check()
-    return made
+    model = _class(name)(**arguments)
+    if hasattr(model, "check"):
+        model.check()
+    return model
 
 
 def fields(name: str) -> list[str]:
     """Arguments of a model.
 
     Raises:
-      ValueError: there is no such model.
+      InputError: there is no such model.
     """
-    return [field for field in _find(name).__dataclass_fields__ if field not in ("parent", "name")]
+    return [field for field in _class(name).__dataclass_fields__ if field not in ("parent", "name")]
 
 
 def scales_inputs(name: str) -> bool:
     """Whether a model reads `fitted/<modality>_scale`: mean and deviation of its features in training.
 
     Raises:
-      ValueError: there is no such model.
+      InputError: there is no such model.
     """
-    return issubclass(_find(name), SequenceModel) and _find(name).scales
-
-
-def _find(name: str) -> type[nn.Module]:
-    if name not in names():
-        raise ValueError(f"unknown model {name!r}: choose one of: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").Model
+    return getattr(_class(name), "scales", False)
 
 
 def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -65,5 +53,20 @@ def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any],
       name: as in `build`.
       arguments: of the model, and others.
     """
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = registry.load("models", name)
     return module.pretrained(arguments) if hasattr(module, "pretrained") else ({}, {})
+
+
+def fit(name: str, *of_run: Any) -> dict[str, Any]:
+    """Frozen variables of a network that are fitted on the training participants of a run, by name; empty for most.
+
+    Args:
+      name: as in `build`.
+      of_run: config, tasks, corpus, positions of the training participants in it.
+    """
+    module = registry.load("models", name)
+    return module.fit(*of_run) if hasattr(module, "fit") else {}
+
+
+def _class(name: str) -> type[nn.Module]:
+    return registry.load("models", name).Model

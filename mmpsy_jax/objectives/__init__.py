@@ -1,0 +1,31 @@
+"""Objectives, one file each, with a class `Objective` (`base.py`) and a function `build`; found by their file name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmpsy_jax import registry
+from mmpsy_jax.objectives.base import Objective
+from mmpsy_jax.tasks import Task
+
+
+def build(
+    name: str, tasks: Sequence[Task], modalities: Sequence[str], *, model: Mapping[str, Any], fields: Mapping[str, Any]
+) -> Objective:
+    """The objective of a name.
+
+    Args:
+      tasks: what is predicted.
+      modalities: names of the inputs.
+      model: `config.model`.
+      fields: `config.objective`; those that this objective declares are taken.
+
+    Raises:
+      InputError: an unknown name, or values that do not fit the tasks.
+    """
+    values = {field: fields[field] for field in registry.declared_fields("objectives", name)}
+    return registry.load("objectives", name).build(tasks, modalities, model, **values)
+
+
+def has_memory(name: str) -> bool:
+    """Whether an objective keeps something of earlier steps (`Objective.memory`)."""
+    return hasattr(registry.load("objectives", name).Objective, "memory")

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,7 @@ def class_weights(task: Task, scores: Float[np.ndarray, " n"], kind: str) -> tup
 
 
 @dataclasses.dataclass(frozen=True)
-class Multitask:
+class Objective:
     """The loss of each task.
 
     Attributes:
@@ -144,12 +145,25 @@ def averageable(
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def build(tasks: Sequence[Task], *, ccc: float | Float[Array, ""], delta: float | Float[Array, ""]) -> Multitask:
+def build(
+    tasks: Sequence[Task],
+    modalities: Sequence[str] = (),
+    model: Mapping[str, Any] | None = None,
+    *,
+    ccc: float | Float[Array, ""] = 0.5,
+    delta: float | Float[Array, ""] = 4.0,
+) -> Objective:
     """The objective of a run; plain numbers become part of the program, arrays may differ between replicas.
+
+    Args:
+      tasks: what is predicted.
+      modalities, model: of no matter here.
+      ccc, delta: see `Objective`.
 
     Raises:
       InputError: a share outside [0, 1].
     """
+    del modalities, model
     if isinstance(ccc, float | int) and not 0 <= ccc <= 1:
         raise InputError(f"config.objective.ccc = {ccc}: a share of the regression loss, between 0 and 1")
-    return Multitask(tuple(tasks), ccc=ccc, delta=delta)
+    return Objective(tuple(tasks), ccc=ccc, delta=delta)

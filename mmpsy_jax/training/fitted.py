@@ -7,15 +7,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from mmpsy_jax import models
+from mmpsy_jax import models, objectives
 from mmpsy_jax.data.frequencies import inverse_document_frequency
 from mmpsy_jax.data.moments import moments
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models.base import Head, Modality
-from mmpsy_jax.objectives import multitask, ulgm
+from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import LOGITS, Task
-from mmpsy_jax.training import teacher
 
 
 def fit(
@@ -47,15 +46,24 @@ def fit(
         for m in modalities
         if m.kind == "ids"
     }
-    if config.model.get("teacher"):
-        network["teacher"] = teacher.parameters(config, tasks, corpus, members)
+    network |= models.fit(config.model.name, config, tasks, corpus, members)
     if models.scales_inputs(config.model.name):
         network |= {f"{m.name}_scale": moments(corpus, m.name, members, limit) for m in modalities}
     made = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
     made["bias"] = made["bias"] | parameters
-    if config.objective.name == "ulgm":
-        made["scores"] = ulgm.training_scores(corpus.labels, members)
+    if objectives.has_memory(config.objective.name):
+        made["scores"] = training_scores(corpus.labels, members)
     return made
+
+
+def training_scores(
+    scores: Mapping[str, Float[np.ndarray, " n"]], members: Int[np.ndarray, " m"]
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """What the memory of an objective begins with: the scores of those who are trained on, NaN for all others."""
+    kept = {name: np.full(len(column), np.nan, np.float32) for name, column in scores.items()}
+    for name, column in kept.items():
+        column[members] = scores[name][members]
+    return kept
 
 
 def of_scores(

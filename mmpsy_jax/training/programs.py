@@ -6,16 +6,17 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from mmpsy_jax import models
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax import models, objectives
+from mmpsy_jax.errors import InputError
 from mmpsy_jax.models.base import EMBEDDING, Modality, Rates
-from mmpsy_jax.objectives import distillation, misa, multitask, ulgm, weighting
+from mmpsy_jax.objectives import weighting
+from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
 from mmpsy_jax.training.config import default
 from mmpsy_jax.training.fitted import head
 from mmpsy_jax.training.hyper import overlay
-from mmpsy_jax.training.step import Functions, Objective, Parts, make_functions
+from mmpsy_jax.training.step import Functions, Parts, make_functions
 
 RATES = {"dropout": "dropout", "token": "token_dropout", "ngram": "ngram_dropout", "modality": "modality_dropout"}
 
@@ -44,6 +45,8 @@ def network(
             window_seconds=window_seconds,
             **arguments,
         )
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"config.model: {error}") from error
 
@@ -54,19 +57,13 @@ def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[st
     Raises:
       InputError: an unknown name, or values that do not fit the tasks.
     """
-    ours = config.objective
-    if ours.name == "ulgm":
-        return ulgm.build(tasks, modalities, cutoff=ours.cutoff, scale=ours.scale)
-    if ours.name == "misa":
-        names = ("difference", "similarity", "reconstruction")
-        return misa.build(tasks, modalities, **{name: ours[name] for name in names})
-    of_labels = {"ccc": ours.ccc, "delta": ours.delta}
-    if ours.name == "distillation":
-        joint = config.model.get("part") == "joint"
-        return distillation.build(tasks, **of_labels, temperature=ours.temperature, joint=joint)
-    if ours.name != "multitask":
-        raise one_of("config.objective.name", ours.name, ("multitask", "ulgm", "misa", "distillation"))
-    return multitask.build(tasks, **of_labels)
+    return objectives.build(
+        config.objective.name,
+        tasks,
+        modalities,
+        model=config.model,
+        fields=config.objective,
+    )
 
 
 def build(

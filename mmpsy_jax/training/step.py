@@ -1,7 +1,7 @@
 """Initialise, update, predict: pure functions of plain dictionaries, and the same compiled for a mesh.
 
 State: {"params": {"network", "objective"}, "fitted": {"network", "class_weights"}, "optimizer", "step", "rng", and
-where they are kept "ema", "memory" (what an objective keeps of earlier steps without training it, `objectives/ulgm.py`:
+where they are kept "ema", "memory" (what an objective keeps of earlier steps without training it, `objectives/base.py`:
 `recall` adds labels of the batch from it, `remember` moves it on) and "weighting" (what the weighting of tasks
 remembers)}. The random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout to go on
 exactly.
@@ -18,15 +18,11 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from mmpsy_jax.models.base import NO_DROPOUT, Rates
-from mmpsy_jax.objectives.distillation import Distillation
-from mmpsy_jax.objectives.misa import Misa
-from mmpsy_jax.objectives.multitask import Multitask
-from mmpsy_jax.objectives.ulgm import Ulgm
+from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
-Objective = Multitask | Ulgm | Misa | Distillation
 
 
 class Parts(NamedTuple):

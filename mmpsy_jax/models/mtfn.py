@@ -1,8 +1,0 @@
-"""MTFN (Yu et al. 2020, ACL, CH-SIMS): TFN with heads that read one modality alone, as MMSA's MTFN.py."""
-
-from mmpsy_jax.models import tfn
-from mmpsy_jax.models.sequences import WithOwnHeads
-
-
-class Model(WithOwnHeads, tfn.Model):
-    """Participants' windows -> outputs per head; attributes as of both classes."""

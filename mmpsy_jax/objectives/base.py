@@ -1,0 +1,41 @@
+"""The contract of an objective: losses of a batch by name.
+
+An objective that keeps something of earlier steps without training it also has `memory(scores, outputs)`, what it
+begins with; `recall(memory, index)`, labels of a batch from it; `remember(memory, outputs, labels, index)`, the memory
+after a step; and `histograms(memory)`, counts by name for pictures (`projects/msa/objectives/ulgm.py`).
+"""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Array, Bool, Float
+
+Sums = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What a training minimises; the losses of the tasks come first."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the losses are called, in their order."""
+
+    def __call__(
+        self,
+        outputs: Mapping[str, Float[Array, "b _"]],
+        labels: Mapping[str, Float[Array, " b"]],
+        valid: Bool[Array, " b"],
+        class_weights: Mapping[str, Float[Array, " _"]],
+    ) -> tuple[Float[Array, " n"], tuple[Bool[Array, " n"], Sums]]:
+        """Losses of a batch.
+
+        Args:
+          outputs: of the network by task, and what else it returns.
+          labels: scores by label, NaN where missing.
+          valid: False for padding rows.
+          class_weights: one weight per class, by task with classes.
+
+        Returns:
+          the losses, 0 where there is nothing to learn from; where there is something; by name (weighted sum, weight).
+        """

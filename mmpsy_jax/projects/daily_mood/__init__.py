@@ -1,0 +1,1 @@
+"""Nine mood ratings of a day from a wristband and speech, macro and micro (docs/daily_mood.md)."""

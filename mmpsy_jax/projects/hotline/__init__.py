@@ -1,0 +1,1 @@
+"""Emotions of the segments of hotline calls by fine-tuned speech encoders (docs/hotline.md)."""

@@ -1,0 +1,1 @@
+"""Self-MM and the fusion baselines of MMSA (docs/msa.md)."""

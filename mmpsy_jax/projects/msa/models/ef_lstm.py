@@ -1,0 +1,45 @@
+"""EF-LSTM: one LSTM over the joined features of every step, as MMSA's EF_LSTM.py (Williams et al. 2018).
+
+There modalities must be aligned, and a batch normalisation acts on the steps instead of the features: 2 t parameters
+for t steps. Here features are scaled (2 parameters each), and of a longer or shorter modality the frame at the same
+share of its length goes with each step of the first modality (our choice).
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.projects.msa.sequences import Lstm, Padded, Scale, SequenceModel, align
+
+
+class Model(SequenceModel):
+    """Participants' windows -> outputs per head.
+
+    Attributes:
+      hidden: of each layer.
+      layers: of the LSTM, with `rates.dropout` between them.
+    """
+
+    hidden: int = 128
+    layers: int = 4
+    scales: ClassVar[bool] = True
+
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments and outputs as `mental_perceiver.Model`."""
+        sequences = self.sequences(batch, rates)
+        features, length = align(sequences)
+        parts = [
+            Scale(name=f"{name}_scale")(x) * one.present[..., None]
+            for (name, one), x in zip(sequences.items(), features, strict=True)
+        ]
+        joined = Padded(jnp.concatenate(parts, axis=-1), length)
+        for layer in range(1, self.layers):
+            states, _ = Lstm(self.hidden, name=f"lstm_{layer}")(joined)
+            joined = Padded(self.drop(states, rates.dropout), length)
+        _, last = Lstm(self.hidden, name=f"lstm_{self.layers}")(joined)
+        hidden = self.feed_forward(self.drop(last, rates.dropout), [self.hidden], "dense")
+        return {**self.read_out(self.drop(hidden, rates.dropout)), EMBEDDING: hidden}

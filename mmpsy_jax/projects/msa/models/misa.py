@@ -1,0 +1,77 @@
+"""MISA (Hazarika et al. 2020, arXiv 2005.03545): what modalities share and what is each one's own, for `misa`.
+
+As MMSA's MISA.py, without its BERT: text is the mean of precomputed features. Left out is what never reaches its loss:
+the discriminator of shared and private codes, and a normalisation of the text (3,588 parameters). There, audio and
+vision end where the text does; here they have lengths of their own.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.projects.msa.crossmodal import EPSILON, MaskedAttention
+from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel
+
+# Of the transformer over the six codes: PyTorch's defaults, which MMSA leaves alone.
+HIDDEN, TRANSFORMER_DROPOUT, HEADS = 2048, 0.1, 2
+
+
+class Model(SequenceModel):
+    """Participants' windows -> outputs per head, and what `misa` asks for.
+
+    Attributes:
+      width: of all codes.
+    """
+
+    width: int = 128
+
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments as `mental_perceiver.Model`.
+
+        Returns:
+          outputs per head and `EMBEDDING`, and of each modality `<modality>_given` [b width], what its codes are made
+          of, `<modality>_private`, `<modality>_shared`, `<modality>_remade` and `<modality>_present` [b 1].
+        """
+        sequences = self.sequences(batch, rates)
+        shared = nn.Dense(self.width, name="shared")
+        made = {}
+        for name, sequence in sequences.items():
+            x = sequence.mean() if name == "text" else self.recurrent(name, sequence)
+            given = nn.LayerNorm(epsilon=EPSILON, name=f"{name}_norm")(self.feed_forward(x, [self.width], name))
+            own = nn.sigmoid(nn.Dense(self.width, name=f"{name}_private")(given))
+            common = nn.sigmoid(shared(given))
+            remade = nn.Dense(self.width, name=f"{name}_remake")(own + common)
+            made |= {f"{name}_given": given, f"{name}_private": own, f"{name}_shared": common}
+            made |= {f"{name}_remade": remade, f"{name}_present": sequence.present}
+        kinds = ("private", "shared")
+        codes = jnp.stack([made[f"{name}_{kind}"] for kind in kinds for name in sequences], axis=1)
+        present = jnp.concatenate([sequence.present for _ in kinds for sequence in sequences.values()], axis=1)
+        fused = (self.transformer(codes, present > 0) * present[..., None]).reshape(len(codes), -1)
+        hidden = nn.Dense(self.width * 3, name="fusion")(fused)
+        hidden = nn.relu(self.drop(hidden, rates.dropout))
+        return {**self.read_out(hidden), **made, EMBEDDING: hidden}
+
+    def recurrent(self, name: str, sequence: Padded) -> Float[Array, "b _"]:
+        """The last states of two LSTMs of both directions, as wide as the features, normalised between them."""
+        size, last = sequence.values.shape[-1], []
+        for number in (1, 2):
+            forward, ended = Lstm(size, name=f"{name}_lstm_{number}")(sequence)
+            backward, began = Lstm(size, reverse=True, name=f"{name}_lstm_{number}_backward")(sequence)
+            last.append([ended, began])
+            if number == 1:
+                joined = jnp.concatenate([forward, backward], axis=-1)
+                joined = nn.LayerNorm(epsilon=EPSILON, name=f"{name}_lstm_norm")(joined)
+                sequence = Padded(joined * sequence.mask[..., None], sequence.length)
+        return jnp.concatenate([state for direction in zip(*last, strict=True) for state in direction], axis=-1)
+
+    def transformer(self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
+        """One layer over the codes, normalised after each addition."""
+        rate = TRANSFORMER_DROPOUT
+        mask = jnp.broadcast_to(valid[:, None], (*x.shape[:2], x.shape[1]))
+        attended = MaskedAttention(HEADS, rate if self.has_rng("dropout") else 0.0, name="attention")(x, x, mask)
+        x = nn.LayerNorm(epsilon=EPSILON, name="norm_attention")(x + self.drop(attended, rate))
+        hidden = self.drop(nn.relu(nn.Dense(HIDDEN, name="up")(x)), rate)
+        hidden = self.drop(nn.Dense(self.width, name="down")(hidden), rate)
+        return nn.LayerNorm(epsilon=EPSILON, name="norm_network")(x + hidden)

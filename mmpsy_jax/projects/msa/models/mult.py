@@ -1,0 +1,82 @@
+"""MulT, multimodal transformer (Tsai et al. 2019, arXiv 1906.00295): every modality reads every other.
+
+As MMSA's MULT.py, which has no positions. There, the step that is read out is the last one of the padding; here it is
+the last valid one.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
+from mmpsy_jax.projects.msa.crossmodal import Convolution, Crossmodal, last_step
+from mmpsy_jax.projects.msa.sequences import Padded, SequenceModel
+
+# Layers that the transformers over what was read have at least.
+LEAST_MEMORY_LAYERS = 3
+
+
+class Model(SequenceModel):
+    """Participants' windows -> outputs per head.
+
+    Attributes:
+      width: of each modality after its convolution; what it has read from two others is twice as wide.
+      heads_attention, layers: of the transformers.
+      text_kernel, audio_kernel, vision_kernel: steps of the convolutions.
+      text_attention_dropout, audio_attention_dropout, vision_attention_dropout: of attention to the modality; that of
+        the text also where a modality attends to what it has read.
+      relu_dropout, residual_dropout, input_dropout: see `Crossmodal`.
+      text_dropout: of the text features; that before the last layer but one is `rates.dropout`.
+    """
+
+    width: int = 50
+    heads_attention: int = 10
+    layers: int = 4
+    text_kernel: int = 5
+    audio_kernel: int = 5
+    vision_kernel: int = 5
+    text_attention_dropout: float = 0.3
+    audio_attention_dropout: float = 0.2
+    vision_attention_dropout: float = 0.0
+    relu_dropout: float = 0.0
+    residual_dropout: float = 0.0
+    input_dropout: float = 0.2
+    text_dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:
+        """Arguments and outputs as `mental_perceiver.Model`."""
+        inputs = {}
+        for name, sequence in self.sequences(batch, rates).items():
+            if name == "text":
+                sequence = Padded(self.drop(sequence.values, self.text_dropout), sequence.length)
+            inputs[name] = Convolution(self.width, self.of("kernel", name), name=f"{name}_in")(sequence)
+        last = []
+        for name, sequence in inputs.items():
+            read = [
+                self.transformer(f"{name}_from_{other}", self.of("attention_dropout", other), self.layers)(
+                    sequence, source
+                ).values
+                for other, source in inputs.items()
+                if other != name
+            ]
+            joined = Padded(jnp.concatenate(read, axis=-1), sequence.length) if read else sequence
+            layers = max(self.layers, LEAST_MEMORY_LAYERS)
+            last.append(last_step(self.transformer(f"{name}_memory", self.text_attention_dropout, layers)(joined)))
+        fused = jnp.concatenate(last, axis=-1)
+        hidden = self.drop(self.feed_forward(fused, [fused.shape[-1]], "residual"), rates.dropout)
+        fused = fused + nn.Dense(fused.shape[-1], name="residual_out")(hidden)
+        return {**self.read_out(fused), EMBEDDING: fused}
+
+    def transformer(self, name: str, attention_dropout: float, layers: int) -> Crossmodal:
+        """A transformer; its dropout is 0 outside of training."""
+        rate = lambda value: value if self.has_rng("dropout") else 0.0  # noqa: E731
+        return Crossmodal(
+            self.heads_attention,
+            layers,
+            attention_dropout=rate(attention_dropout),
+            relu_dropout=rate(self.relu_dropout),
+            residual_dropout=rate(self.residual_dropout),
+            input_dropout=rate(self.input_dropout),
+            name=name,
+        )

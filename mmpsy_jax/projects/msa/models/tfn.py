@@ -1,0 +1,34 @@
+"""TFN, tensor fusion network (Zadeh et al. 2017, arXiv 1707.07250): the outer product of all modalities.
+
+As MMSA's TFN.py. There the output is 6 sigmoid(x) - 3 for every corpus, though the labels of SIMS lie between -1 and 1;
+here a score is tanh(x / 2) of its maximum, which is the same for labels between -3 and 3 and right for others.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmpsy_jax.models.base import EMBEDDING, Rates
+from mmpsy_jax.projects.msa.sequences import SubnetModel, with_one
+
+
+class Model(SubnetModel):
+    """Participants' windows -> outputs per head.
+
+    Attributes:
+      fusion_width: of the layers after the fusion; the dropout before them is `rates.dropout`.
+    """
+
+    fusion_width: int = 64
+
+    def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
+        """See `SubnetModel`."""
+        product = None
+        for feature in features.values():
+            one = with_one(feature)
+            product = one if product is None else jnp.einsum("bi,bj->bij", product, one).reshape(len(one), -1)
+        widths = [self.fusion_width, self.fusion_width]
+        fused = self.feed_forward(self.drop(product, rates.dropout), widths, "fusion")
+        outputs = self.read_out(fused)
+        bounded = {head.name for head in self.joint_heads if head.kind == "regression"}
+        outputs = {name: jnp.tanh(value / 2) if name in bounded else value for name, value in outputs.items()}
+        return {**outputs, EMBEDDING: fused}

@@ -1,0 +1,160 @@
+"""Teacher, student with the teacher of its fold, and their discrepancy, on a small demo corpus (SYNTHETIC)."""
+
+import csv
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import launch
+from configs import affect_student, affect_teacher
+from data_builders.affect_video import cli
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
+from mmpsy_jax.inference import discrepancy
+from mmpsy_jax.projects.affect import teacher
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import batches, mesh, programs, run, trained, trainings
+from mmpsy_jax.training.config import claim_workdir
+from mmpsy_jax.training.hyper import overlay
+
+SPEAKERS, FOLDS = 4, 2
+SMALL = {
+    "model.width": 8,
+    "model.face_channels": (4, 4),
+    "model.speech_channels": (4, 4),
+    "total": "2 steps",
+    "cv.folds": FOLDS,
+    "data.batch_size": 8,
+    "replicas.layout": "sequence",
+    "evaluation.bootstrap": 20,
+    "evaluation.baselines": False,
+    "log.tensorboard": False,
+    "compile_cache": "",
+}
+
+
+def leave(config, corpus, workdir):
+    """What a run of a teacher leaves, but for training."""
+    claim_workdir(config, workdir, writes=True)
+    tasks = from_config(config.tasks)
+    planned, _ = trainings.plan(config, tasks, corpus, workdir)
+    shape = batches.of(config, corpus, mesh.make_mesh())
+    network = programs.network(config, tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds)
+    slots = {"face": jnp.zeros((1, 40, 2304)), "face_length": jnp.ones(1, int), "face_row": jnp.zeros(1, int)}
+    init = jax.jit(lambda key: network.init(key, {**slots, "valid": jnp.ones(1, bool)})["params"])
+    parts = []
+    for one in planned:
+        params = jax.device_get(init(jax.random.key(one.fold)))
+        weights = {"params": {"network": params, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
+        trained.save_weights(one.workdir, weights)
+        trained.save_weights(one.workdir, {"limit": np.ones(1)}, trained.EMBEDDING)
+        for split in ("validation", "test"):
+            ids = [corpus.participants[i] for i in one.splits[split]]
+            parts.append(Predictions.build(ids, "valence", np.nan, split=split, fold=one.fold, y_pred=0.0))
+        write_csv(one.workdir / "predictions.csv", Predictions.concatenate(parts[-2:]))
+    trained.describe(config, corpus, planned, workdir, Predictions.concatenate(parts))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folder, records, config of the student, its report."""
+    folder = tmp_path_factory.mktemp("affect")
+    built = cli.build("affect_video/demo", folder / "data", participants=SPEAKERS, seconds=(4.0, 5.0))
+    SMALL["data.folder"] = str(built)
+    leave(overlay(affect_teacher.get_config(), SMALL), open_corpus(built), folder / "teacher")
+    student = overlay(affect_student.get_config("frozen"), {**SMALL, "model.teacher": str(folder / "teacher")})
+    return folder, built, student, run.run(student, built, folder / "student")
+
+
+@pytest.mark.parametrize("argument", ["frozen", "joint", "frozen,emotion", "joint,emotion"])
+def test_every_weight_is_of_a_loss(argument):
+    config = affect_student.get_config(argument)
+    tasks = from_config(config.tasks)
+    assert len(tasks) == (1 if "emotion" in argument else 3)
+    names = programs.objective(config, tasks, ("audio", "face")).names
+    assert set(config.objective.weights) == set(names)
+
+
+def test_a_student_has_the_teacher_of_its_fold(runs):
+    folder, built, config, report = runs
+    assert report["tasks"].keys() == {"emotion", "valence", "arousal"} and report["synthetic"]
+    taught, learned = trained.load(folder / "teacher"), trained.load(folder / "student")
+    for theirs, ours in zip(taught.trainings, learned.trainings, strict=True):
+        frozen = ours.evaluated["fitted"]["network"]["teacher"]
+        expected = theirs.evaluated["params"]["network"]
+        jax.tree.map(np.testing.assert_array_equal, frozen, expected)
+        assert theirs.fold == ours.fold
+        assert not any(name.startswith("teacher") for name in ours.evaluated["params"]["network"])
+    corpus, tasks = open_corpus(built), from_config(config.tasks)
+    for fold, split in enumerate(trainings.folds(config, tasks, corpus)):
+        made = teacher.parameters(config, tasks, corpus, split["train"])
+        expected = taught.trainings[fold].evaluated["params"]["network"]
+        np.testing.assert_array_equal(made["readout"]["kernel"], expected["readout"]["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "without", "message"),
+    [
+        ({}, 1, "by heart"),
+        ({"model.width": 16}, 0, "take its value"),
+        ({"tasks": "valence"}, 0, "other tasks"),
+        ({"model.teacher": "student"}, 0, "part 'student'"),
+        ({"model.teacher": "nowhere"}, 0, "no finished run"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(runs, fields, without, message):
+    folder, built, config, _ = runs
+    if "model.teacher" in fields:
+        fields = {"model.teacher": str(folder / fields["model.teacher"])}
+    if "tasks" in fields:
+        fields = {"tasks": [task for task in config.tasks if task["name"] == fields["tasks"]]}
+    config = overlay(config, fields)
+    corpus, tasks = open_corpus(built), from_config(config.tasks)
+    members = trainings.folds(config, from_config(runs[2].tasks), corpus)[0]["train"]
+    with pytest.raises(InputError, match=message):
+        teacher.parameters(config, tasks, corpus, members[without:])
+
+
+def test_every_held_out_clip_is_judged_by_its_fold(runs):
+    folder, built, *_ = runs
+    output = folder / "discrepancy"
+    arguments = [f"--workdir={folder / 'student'}", f"--input={built}", f"--output={output}"]
+    assert launch.main(["discrepancy", *arguments]) == 0
+    report = json.loads((output / discrepancy.REPORT).read_text())
+    assert report["limits"].keys() == {"0", "1"} and report["trainings"] == FOLDS
+    assert report["clips"] == 10 * SPEAKERS and set(report["optimum"]) == {"population"}
+    with (output / "clips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    predictions = read_csv(folder / "student" / "predictions.csv").select(split="test", task="emotion")
+    tested = dict(zip(predictions.participant_id.tolist(), predictions.fold.tolist(), strict=True))
+    assert len(rows) == report["clips_with_both"]
+    assert {row["participant_id"]: int(row["fold"]) for row in rows}.items() <= tested.items()
+    page = (output / discrepancy.PAGE).read_text()
+    assert "SYNTHETIC" in page and "speaker_" not in page
+
+
+def test_clips_of_another_corpus_are_judged_by_all_trainings(runs):
+    folder, built, *_ = runs
+    model, corpus = trained.load(folder / "student"), open_corpus(built)
+    other = dataclasses.replace(corpus, card={**corpus.card, "version": "9.9.9"})
+    renamed = dataclasses.replace(corpus, participants=tuple(f"new {name}" for name in corpus.participants))
+    for one in (other, renamed):
+        (part,) = discrepancy.held_out(folder / "student", model, one)
+        assert len(part.trainings) == FOLDS
+        for split in ("validation", "test"):
+            assert {corpus.split[i] for i in part.members[split]} == {split}
+    none = dataclasses.replace(other, split=("train",) * len(corpus))
+    with pytest.raises(InputError, match="no validation clip"):
+        discrepancy.held_out(folder / "student", model, none)
+
+
+def test_a_run_without_a_teacher_has_no_discrepancy(runs, capsys):
+    folder, built, *_ = runs
+    arguments = [f"--workdir={folder / 'teacher'}", f"--input={built}", f"--output={folder / 'none'}"]
+    assert launch.main(["discrepancy", *arguments]) == 2
+    assert "without a teacher beside the student" in capsys.readouterr().err
