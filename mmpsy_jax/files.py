@@ -66,33 +66,35 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
+def require_file(path: str | os.PathLike) -> None:
+    """Refuses what is no regular file: to open a pipe or a device may wait for ever.
+
+    Raises:
+      InputError: it is not there, or a folder, pipe, device or socket.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no path"
+        raise InputError(f"{path}: cannot be read ({reason}): correct the path, or permit access") from error
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise InputError(f"{path}: is {kind}, and only regular files are read: give a file")
+
+
 def file_sha256(path: Path) -> bytes:
     """Digest of the content of a file.
 
     Raises:
       InputError: it cannot be read.
     """
+    require_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): correct the path, or permit access") from error
-
-
-def require_regular(path: str | os.PathLike) -> None:
-    """Raises unless a path, or what it links to, is a regular file: a pipe or a device would be waited for.
-
-    Raises:
-      InputError: it is not.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason}): correct the path, or permit access") from None
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "no regular file (a pipe or a device)"
-        raise InputError(f"{path}: cannot be read: it is {what}: give a file")
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -101,7 +103,7 @@ def read_text(path: str | os.PathLike) -> str:
     Raises:
       InputError: no regular file, unreadable, or not UTF-8.
     """
-    require_regular(path)
+    require_file(path)
     try:
         content = Path(path).read_bytes()
     except OSError as error:
