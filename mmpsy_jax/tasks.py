@@ -195,10 +195,8 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
                 "task a maximum"
             )
         high = known.high if task.maximum is None else task.maximum
-        if task.minimum is not None:
-            low = task.minimum
-        else:  # a maximum alone is that of a scale from 0
-            low = known.low if task.maximum is None else 0.0
+        low = known.low if task.maximum is None else 0.0  # a maximum alone is that of a scale from 0
+        low = low if task.minimum is None else task.minimum
         made.append(dataclasses.replace(task, maximum=high, minimum=low))
     return tuple(made)
 

@@ -27,6 +27,7 @@ from data_builders.interviews.source import InterviewSource
 from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import about, demo, demo_truth
 from data_builders.mmpsy import source as source_lib
+from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
@@ -54,6 +55,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       labels: names of the scores.
       label_dtype: of the scores: "int32", -1 where missing, or "float32", NaN where missing.
       cards: of recordings and manifests: JSON of the modalities, as the opened source gives them.
+      ranges: ends of the scale of labels, where they are known; else as in `tasks.label_ranges`.
       synthetic: of recordings and manifests: no person stands behind them.
       include_text: put transcripts into the records.
       hash_ids: replace ids by salted SHA-256.
@@ -77,6 +79,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     labels: tuple[str, ...] = tuple(table_lib.LABEL_KEYS)
     label_dtype: str = "int32"
     cards: str = "{}"
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
     include_text: bool = False
     hash_ids: bool = False
@@ -112,6 +115,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
         if self.kind == "demo":
             shapes = {"audio_shape": list(self.audio_shape), "text_shape": list(self.text_shape)}
             kept |= {"participants": self.participants, "seed": self.seed, **shapes}
+        if self.ranges:
+            kept["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         if self.extracts:
             kept |= {"settings": self.settings, "synthetic": self.synthetic}
         return kept
@@ -276,6 +281,7 @@ class Builder(local.LocalBuilder):
             pool=self._pool,
             lookahead=2 * max(1, workers),
             progress=self._progress.update if self._progress is not None else None,
+            labels=tuple(config.labels),
             report_folder=self.data_path,
         )
         self._n_shards = sum(map(len, planned.values()))
@@ -367,6 +373,11 @@ class Builder(local.LocalBuilder):
             )
         return needed
 
+    def _ranges(self, seen: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
+        """The entry of `corpus.json`; says which scale is no more than what the training split shows."""
+        ends = {name: seen.get(name) for name in self.builder_config.labels}
+        return local.ranges_entry(tasks.label_ranges(ends, self.builder_config.ranges))
+
     def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
         """What the card says beside `corpus.json`."""
         return common_about.about(corpus) if self.builder_config.extracts else about.about(corpus)
@@ -392,6 +403,7 @@ class Builder(local.LocalBuilder):
             "files_sha256": source.files_sha256(),
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
+            "label_ranges": self._ranges(reports["labels"]),
             "modalities": self._modalities(),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},
