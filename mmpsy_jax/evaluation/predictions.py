@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from mmpsy_jax.csv_rows import escape, read_rows, unescape
+from mmpsy_jax.csv_rows import escape, read_table, unescape
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.files import write_atomically
 
@@ -26,7 +26,7 @@ CLUSTER = "cluster"
 
 # What a row without the column means: one split, one model.
 DEFAULTS = {"split": "test", "fold": "0", "seed": "0"}
-REQUIRED = ("participant_id", "task", "y_true")
+REQUIRED = ("participant_id", "task", "y_true", ("y_prob", "y_pred"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -252,39 +252,26 @@ def read_csv(path: str | os.PathLike) -> Predictions:
       InputError: the file cannot be read as such a table; the message names the file, the line and the remedy.
     """
     path = Path(path)
-    header, lines, rows = read_rows(path, (*COLUMNS, CLUSTER))
-    missing = [name for name in REQUIRED if name not in header]
-    if "y_prob" not in header and "y_pred" not in header:
-        missing.append("y_prob or y_pred")
-    if missing:
-        # In a file without a header these are the cells of somebody: only names that we know are repeated.
-        known = ", ".join(name for name in COLUMNS if name in header) or "none that we know"
-        raise InputError(
-            f"{path}: no column {', '.join(missing)}: the header has {known}; "
-            f"needed are participant_id, task, y_true and y_prob or y_pred ({', '.join(DEFAULTS)} are optional)"
-        )
-    if not rows:
+    table = read_table(path, REQUIRED, (*DEFAULTS, CLUSTER), extra="ignore")
+    cells, lines = table.columns, table.lines
+    if not lines:
         raise InputError(f"{path}: only a header, no rows: give at least one prediction")
     columns = {}
     for name in COLUMNS:
-        texts = [DEFAULTS.get(name, "")] * len(rows)
-        if name in header:
-            position = header.index(name)
-            texts = [row[position].strip() for row in rows]
+        texts = cells.get(name, [DEFAULTS.get(name, "")] * len(lines))
         if name in NUMBERS:
             columns[name] = _numbers(path, name, texts, lines)
         else:
             columns[name] = np.asarray([unescape(text) for text in texts], np.str_)
     columns[CLUSTER] = columns["participant_id"]
-    if CLUSTER in header:
-        position = header.index(CLUSTER)
-        columns[CLUSTER] = np.asarray([unescape(row[position].strip()) for row in rows], np.str_)
-    table = Predictions._unchecked(columns)
-    fault = _fault(table)
+    if CLUSTER in cells:
+        columns[CLUSTER] = np.asarray([unescape(text) for text in cells[CLUSTER]], np.str_)
+    made = Predictions._unchecked(columns)
+    fault = _fault(made)
     if fault is not None:
         found, message = fault
         raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
-    return table
+    return made
 
 
 def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.ndarray:

@@ -58,7 +58,7 @@ HEADER = ",".join(COLUMNS)
     [
         ([], "no column participant_id, task, y_true, y_prob or y_pred"),
         (["participant_id,task,y_true", "a,t,1"], "no column y_prob or y_pred"),
-        (["participant_id,task,y_prob", "a,t,1"], "no column y_true: the header has participant_id, task, y_prob"),
+        (["participant_id,task,y_prob", "a,t,1"], "the header has participant_id, task, y_prob"),
         ([HEADER], "only a header"),
         ([HEADER + ",fold", "a,test,0,0,t,1,0.5,,0"], "the header repeats fold"),
         ([HEADER, "a,test,0,0,t,1,0.5"], "line 2 has 7 cells, the header 8"),
@@ -95,7 +95,7 @@ def test_malformed_files_are_named_with_line_rule_and_remedy(tmp_path, lines, sa
 def test_unreadable_files(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_csv(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="readable CSV"):
+    with pytest.raises(InputError, match="is a folder: give a file"):
         read_csv(tmp_path)
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"\n\xe9,test,0,0,t,1,0.5,\n")
     with pytest.raises(InputError, match="not UTF-8"):
