@@ -22,7 +22,6 @@ import numpy as np
 import threadpoolctl
 
 from data_builders.common.examine import Record, Spec, read_participant
-from data_builders.common.writer import require_finite
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_json
 
@@ -99,7 +98,6 @@ class ShardReader:
         for (original, name), read in zip(self.members, self._reads(), strict=True):
             try:
                 record, digests = read()
-                require_finite(name, record)
             except InputError as error:
                 if not self.skip_bad:
                     raise InputError(

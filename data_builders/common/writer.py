@@ -5,7 +5,6 @@ No number that is not finite is written: a NaN, or a value beyond the type of it
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from array_record.python import array_record_module
@@ -14,6 +13,7 @@ from tensorflow_datasets.core import writer as writer_lib
 from tensorflow_datasets.core.features.feature import FeatureConnector
 from tensorflow_datasets.proto import tf_example_pb2
 
+from data_builders.common.examine import require_finite
 from mmpsy_jax.errors import InputError
 
 # One record per chunk, so that random access reads one participant and not a group. TFDS itself offers no such options.
@@ -56,38 +56,6 @@ class UncompressedWriter(writer_lib.ExampleWriter):
             else:
                 values[name] = np.array(features[name].float_list.value, np.float32)
         require_finite(features["participant"].bytes_list.value[0].decode(), values)
-
-
-def require_finite(participant: str, record: Mapping[str, Any]) -> None:
-    """Refuses a record with a number that is not finite; a single one may be NaN, which is a missing label.
-
-    Args:
-      participant: id in the record.
-      record: features by name; what is not a floating point array or number is not looked at.
-
-    Raises:
-      InputError: it holds one.
-    """
-    for name, value in record.items():
-        array = np.asarray(value)
-        if array.dtype.kind != "f" or _is_finite(array):
-            continue
-        broken = array[~np.isfinite(array)]
-        if array.size == 1 and np.isnan(broken).all() and name != "duration_s":
-            continue
-        where = f"participant {participant!r}: {name}: {broken.size} of {array.size} values"
-        if array.dtype == np.float16 and not np.isnan(broken).any():
-            raise InputError(
-                f"{where} do not fit float16, which ends at 65,504: keep float32 (--dtype=float32, or the config "
-                "mmpsy/released_float32), or scale the features"
-            )
-        raise InputError(f"{where} are not finite: extract its features again")
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    if array.dtype == np.float16:  # by the bits of its exponent: three times as fast as isfinite
-        return (np.atleast_1d(array).view(np.uint16) & 0x7FFF).max(initial=0) < 0x7C00
-    return bool(np.isfinite(array).all())
 
 
 def _checked(call, path: os.PathLike, *arguments) -> None:

@@ -210,8 +210,10 @@ def _with_shapes(config):
     source = _open(config)
     if config.extracts:
         return dataclasses.replace(config, labels=source.labels, cards=json.dumps(source.modalities))
-    found = {f"{name}_shape": tuple(entry["shape"]) for name, entry in source.modalities.items()}
-    return config if config.kind == "transcripts" else dataclasses.replace(config, **found)
+    if config.kind == "transcripts":
+        return config
+    shapes = {name: tuple(entry["shape"]) for name, entry in source.modalities.items()}
+    return dataclasses.replace(config, audio_shape=shapes.get("audio"), text_shape=shapes.get("text"))
 
 
 def _wanted(config) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       source: table, its folder or the folder above `data/`; None for TFDS' `manual_dir` (never for the demo).
       download: fetch the released files instead.
       base_url: where from.
-      audio_shape, text_shape: of one window; the source must agree.
+      audio_shape, text_shape: of one window, None for a source without any; the source must agree.
       settings: of recordings and manifests: JSON of the settings of the extractors by modality.
       labels: names of the scores.
       label_dtype: of the scores: "int32", -1 where missing, or "float32", NaN where missing.
@@ -73,8 +73,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     source: str | None = None
     download: bool = False
     base_url: str = BASE_URL
-    audio_shape: tuple[int, int] = (80, 1800)
-    text_shape: tuple[int, int] = (175, 768)
+    audio_shape: tuple[int, int] | None = (80, 1800)
+    text_shape: tuple[int, int] | None = (175, 768)
     settings: str = "{}"
     labels: tuple[str, ...] = tuple(table_lib.LABEL_KEYS)
     label_dtype: str = "int32"
@@ -186,6 +186,7 @@ class Builder(local.LocalBuilder):
         return {
             name: {"kind": "features", "shape": list(shape), "time_axis": source_lib.TIME_AXIS[name]}
             for name, shape in shapes.items()
+            if shape is not None
         }
 
     def download_and_prepare(self, **kwargs) -> None:
@@ -233,12 +234,15 @@ class Builder(local.LocalBuilder):
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config
         self._source = source = self._open(dl_manager)
-        for name, entry in ({} if config.extracts else self._modalities()).items():
-            found = source.modalities.get(name, entry)
-            if found != entry:
+        wanted = self._modalities()
+        for name in () if config.extracts else wanted | source.modalities:
+            found, told = (
+                entries[name]["shape"] if name in entries else None for entries in (source.modalities, wanted)
+            )
+            if found != told:
                 raise InputError(
-                    f"{source.spec.path}: {name} windows are {found['shape']}, but this config says {entry['shape']}: "
-                    f"build with a config whose {name}_shape is {tuple(found['shape'])} (`launch.py build` sets it)"
+                    f"{source.spec.path}: {name} windows are {found or 'not there'}, but this config says {told}: "
+                    f"build with a config whose {name}_shape is {found and tuple(found)} (`launch.py build` sets it)"
                 )
         if source.without_windows and not config.skip_bad:
             raise InputError(
@@ -414,12 +418,12 @@ class Builder(local.LocalBuilder):
             },
             "options": config.options(),
         }
-        if config.extracts:
-            root = f"{source.spec.root}{os.sep}"
-            notes = [{"participant": name, "note": note.replace(root, "")} for note, name in reports["notes"]]
-            corpus["notes"] = notes
-            if notes:
-                print(f"warning: {len(notes)} recordings are odd (see the notes in corpus.json)", file=sys.stderr)
+        root = f"{source.spec.root}{os.sep}"
+        notes = [{"participant": name, "note": note} for note, name in reports["notes"]]
+        notes += [{"participant": "", "note": note} for note in source.notes]
+        corpus["notes"] = [entry | {"note": entry["note"].replace(root, "")} for entry in notes]
+        if notes:
+            print(f"warning: {len(notes)} things are odd (see the notes in corpus.json)", file=sys.stderr)
         for content, counts in corpus["duplicates"].items():
             if counts["across_splits"]:
                 print(
