@@ -7,11 +7,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from mmpsy_jax import tasks as tasks_lib
 from mmpsy_jax.data.exchange import exchange
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
-from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.tasks import Task, from_config, to_config
 from mmpsy_jax.training import embedding, trained, trainings
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, saved_fields
@@ -33,8 +34,9 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
       The content of `report.json` (on process 0; an empty dictionary elsewhere).
     """
     workdir, main = Path(workdir), jax.process_index() == 0
-    tasks = from_config(config.tasks)
     corpus = open_corpus(dataset_dir)
+    config = with_ranges(config, corpus)
+    tasks = from_config(config.tasks)
     check(config, tasks, corpus)
     if config.data.exchange:
         corpus = exchange(corpus, config.data.exchange, config.seed)
@@ -67,6 +69,15 @@ def _beside(*arguments: Any) -> Any:
     return results.beside(*arguments)
 
 
+def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:
+    """The config whose scores all have a minimum and a maximum: their own, or those of their label in the corpus."""
+    config = config.copy_and_resolve_references()
+    tasks = from_config(config.tasks)
+    _require_labels(tasks, corpus)
+    config.tasks = to_config(tasks_lib.with_ranges(tasks, corpus.ranges))
+    return config
+
+
 def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
     """The config with `data.groups` decided: those of the run that is gone on with, or one per device.
 
@@ -82,9 +93,8 @@ def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
     """Raises InputError where the config asks for what the corpus has not, or names a malformed table of groups."""
+    _require_labels(tasks, corpus)
     for task in tasks:
-        if task.label not in corpus.labels:
-            raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)
         task.targets(corpus.labels[task.label])  # a wrong class is said now, not after the training
     for name in config.data.modalities:
         if name not in corpus.modalities:
@@ -101,3 +111,9 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
         raise InputError(
             f"config.seeds = {config.seeds}, config.cv.folds = {config.cv.folds}: at least one seed; 0 or 2 and more"
         )
+
+
+def _require_labels(tasks: tuple[Task, ...], corpus: Corpus) -> None:
+    for task in tasks:
+        if task.label not in corpus.labels:
+            raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)
