@@ -216,7 +216,7 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
         rows = np.array([first[task[mixed[0]]], mixed[0]])
         return rows, "the same task has y_prob in one row and y_pred in another: give one of the two"
     if len(first) > MOST_TASKS:
-        message = f"the column task holds {len(first)} names, at most {MOST_TASKS} can be: give the names of tasks there"
+        message = f"the column task holds {len(first)} names, at most {MOST_TASKS} can be: give names of tasks there"
         return np.array([0]), message
     key, first = groups(table.participant_id, table.task, table.split, table.fold, table.seed)
     if len(first) < len(table):
@@ -235,9 +235,7 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
     return None
 
 
-def combine_repeats(
-    repeat: Int[np.ndarray, " n"], fold: Int[np.ndarray, " n"]
-) -> tuple[Int[np.ndarray, " n"], str]:
+def combine_repeats(repeat: Int[np.ndarray, " n"], fold: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], str]:
     """One number for the fold of a repeated cross-validation, as `config.cv.repeats` numbers them, and how it is made.
 
     Folds of the second of two times 5 are 5 to 9. Where no fold occurs in two repeats they are numbered so already.

@@ -68,7 +68,7 @@ HEADER = ",".join(COLUMNS)
         ([HEADER, "a,test,0,0,t,1_2,,2"], "line 2: y_true is not a finite number"),
         ([HEADER, "a,test,1_0,0,t,1,,2"], "line 2: fold is not a whole number"),
         ([HEADER + ",repeat", "a,test,0,0,t,1,,2,first"], "line 2: repeat is not a whole number"),
-        ([HEADER, *(f"a,test,0,0,words of somebody {i},1,,2" for i in range(201))], "line 2: the column task holds 201"),
+        ([HEADER, *(f"a,test,0,0,words of somebody {i},1,,2" for i in range(201))], "the column task holds 201 names"),
         ([HEADER, "a,test,0.5,0,t,1,0.5,"], "line 2: fold is not a whole number"),
         ([HEADER, "a,test,0,,t,1,0.5,"], "line 2: seed is not a whole number"),
         ([HEADER, "a,test,0,0,t,1,1.5,"], "line 2: y_prob is outside [0, 1]"),
