@@ -65,11 +65,6 @@ class Intervals:
     undefined: Float[np.ndarray, " k"]
     p: Float[np.ndarray, " k"]
 
-    @property
-    def bounds(self) -> tuple[Any, ...]:
-        """What stands behind a value: the columns low, high, method and reasons."""
-        return self.low, self.high, self.method, self.reasons
-
     def part(self, columns: slice) -> "Intervals":
         """Some of the columns."""
         return Intervals(*(getattr(self, field.name)[columns] for field in dataclasses.fields(self)))
@@ -142,7 +137,7 @@ def with_intervals(scores: Scores, intervals: Intervals | None) -> dict[str, dic
     for k, (name, value) in enumerate(scores.values.items()):
         low, high, method, why = math.nan, math.nan, None, ""
         if intervals is not None:
-            low, high, method, why = (column[k] for column in intervals.bounds)
+            low, high, method, why = intervals.low[k], intervals.high[k], intervals.method[k], intervals.reasons[k]
         made[name] = {"value": value, "low": low, "high": high, "interval": method}
         reason = scores.reasons.get(name) or (SPARSE_REASON if method == "undefined" else why)
         if reason:
@@ -184,12 +179,11 @@ def _bounds(
         return np.nan, np.nan, "undefined", "", np.nan
     correction = None if left_out is None else _correction(value, defined, left_out)
     low, high, p = _corrected(defined, correction or (0.0, 0.0), level)
-    if low <= value <= high:
+    rounding = 1e-12 * max(1.0, abs(value))
+    if low - rounding <= value <= high + rounding:
         method = "percentile" if correction is None else "bca"
         silent = left_out is None or correction is not None or low == high
-        return low, high, method, "" if silent else NO_CORRECTION, p
-    if _share_below(value, defined) in (0.0, 1.0) and np.allclose(defined, value, rtol=1e-12):
-        return value, value, "percentile", "", p  # resamples differ from it by rounding alone
+        return min(low, value), max(high, value), method, "" if silent else NO_CORRECTION, p
     low, high, p = _corrected(defined, (0.0, 0.0), level)
     where = "above" if value < np.median(defined) else "below"
     low, high = min(low, value), max(high, value)
