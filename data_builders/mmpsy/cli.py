@@ -157,7 +157,7 @@ def _settings(path: str | os.PathLike | None) -> str:
     if path is None:
         return "{}"
     from data_builders.interviews.source import read_settings
-    from mmpsy_jax.features.transcript import read_text
+    from mmpsy_jax.files import read_text
 
     try:
         return json.dumps(read_settings(read_text(Path(path))), sort_keys=True)

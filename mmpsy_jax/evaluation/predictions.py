@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from mmpsy_jax.csv_rows import escape, read_rows, unescape
+from mmpsy_jax.csv_rows import OTHER, escape, number, read_table, unescape
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_atomically
 
@@ -25,8 +25,6 @@ SPLITS = ("train", "validation", "test")
 CLUSTER = "cluster"
 # Read, and combined with the fold: number of the cross-validation that a row belongs to.
 REPEAT = "repeat"
-# How the name of a column begins that nobody here reads.
-OTHER = "other:"
 # Rounding takes a probability this far beyond 0 or 1.
 ROUNDING = 1e-6
 # More tasks than this are the cells of another column.
@@ -34,7 +32,7 @@ MOST_TASKS = 200
 
 # What a row without the column means: one split, one model.
 DEFAULTS = {"split": "test", "fold": "0", "seed": "0"}
-REQUIRED = ("participant_id", "task", "y_true")
+REQUIRED = ("participant_id", "task", "y_true", ("y_prob", "y_pred"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -295,28 +293,17 @@ def read_csv(path: str | os.PathLike, notes: list[str] | None = None) -> Predict
     """
     path = Path(path)
     notes = [] if notes is None else notes
-    header, lines, rows = read_rows(path, (*COLUMNS, CLUSTER, REPEAT))
-    missing = [name for name in REQUIRED if name not in header]
-    if "y_prob" not in header and "y_pred" not in header:
-        missing.append("y_prob or y_pred")
-    if missing:
-        # In a file without a header these are the cells of somebody: only names that we know are repeated.
-        known = ", ".join(name for name in COLUMNS if name in header) or "none that we know"
-        raise InputError(
-            f"{path}: no column {', '.join(missing)}: the header has {known}; needed are participant_id, task, y_true "
-            f"and y_prob or y_pred ({', '.join([*DEFAULTS, CLUSTER, REPEAT])} are optional)"
-        )
-    if not rows:
+    table = read_table(path, REQUIRED, (*DEFAULTS, CLUSTER, REPEAT), extra="ignore")
+    cells, lines = table.columns, table.lines
+    if not lines:
         raise InputError(f"{path}: only a header, no rows: give at least one prediction")
-    unread = [name for name in header if name not in (*COLUMNS, CLUSTER, REPEAT) and not name.startswith(OTHER)]
+    notes += table.notes
+    unread = [name for name in table.others if not name.startswith(OTHER)]
     if unread:
-        notes.append(f"columns that are not read: {', '.join(unread)} (call them {OTHER}NAME to carry them along)")
+        notes.append(f"{path}: columns that are not read: {', '.join(unread)}")
     columns = {}
-    for name in (*COLUMNS, *(one for one in (CLUSTER, REPEAT) if one in header)):
-        texts = [DEFAULTS.get(name, "")] * len(rows)
-        if name in header:
-            position = header.index(name)
-            texts = [row[position].strip() for row in rows]
+    for name in (*COLUMNS, *(one for one in (CLUSTER, REPEAT) if one in cells)):
+        texts = cells.get(name, [DEFAULTS.get(name, "")] * len(lines))
         if name in NUMBERS or name == REPEAT:
             columns[name] = _numbers(path, name, texts, lines)
         else:
@@ -325,13 +312,13 @@ def read_csv(path: str | os.PathLike, notes: list[str] | None = None) -> Predict
     columns["y_prob"] = _without_rounding(columns["y_prob"])
     if REPEAT in columns:
         columns["fold"], note = combine_repeats(columns.pop(REPEAT), columns["fold"])
-        notes += [note] * bool(note)
-    table = Predictions._unchecked(columns)
-    fault = _fault(table)
+        notes += [f"{path}: {note}"] * bool(note)
+    made = Predictions._unchecked(columns)
+    fault = _fault(made)
     if fault is not None:
         found, message = fault
         raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
-    return table
+    return made
 
 
 def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.ndarray:
@@ -345,23 +332,11 @@ def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.nd
     odd = values is None or not np.isfinite(values[~empty]).all() or (integer and not _whole(values))
     if odd or any("_" in text for text in texts):  # Python reads 1_2 as 12
         for text, line in zip(texts, lines, strict=True):
-            if not _good(text, integer):
-                rule = "is not a whole number" if integer else "is not a finite number"
-                remedy = "write one" if integer else "write one, or leave the cell empty where there is none"
-                # A table with shifted columns may hold a transcript here: no message repeats a cell.
-                raise InputError(f"{path}: line {line}: {name} {rule}: {remedy}")
+            value = number(path, line, name, text) if text or integer else np.nan
+            if integer and not _whole(np.asarray(value)):
+                raise InputError(f"{path}: line {line}: {name} is no whole number: mend the cell")
     return values.astype(np.int64) if integer else values
 
 
 def _whole(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all() and (values == np.floor(values)).all() and (np.abs(values) < 2**53).all())
-
-
-def _good(text: str, integer: bool) -> bool:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return False
-    if "_" in text:
-        return False
-    return _whole(np.asarray(value)) if integer else (not text or bool(np.isfinite(value)))

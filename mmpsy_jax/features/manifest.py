@@ -16,15 +16,12 @@ A CSV file, or a JSONL file with an object a line, in UTF-8:
 """
 
 import contextlib
-import csv
 import dataclasses
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from mmpsy_jax.csv_rows import read_table
+from mmpsy_jax.csv_rows import read_table, whole_or_none
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
@@ -33,12 +30,12 @@ AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _GROUP = "label:", "group:"
+_COLUMNS = ("participant", _SOURCES), ("split", f"{_LABEL}*", f"{_GROUP}*")
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TAKEN = re.compile(
     r"participant|n_answers|n_characters|duration_s|n_windows|window_start_s|has_.*|transcript|(audio|text)(_length)?"
 )
-_LARGEST = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +104,11 @@ class Manifest:
 
 def is_manifest(path: Path) -> bool:
     """Whether a file is meant as a manifest: JSONL, or a CSV with a column `participant`."""
-    if path.suffix.lower() == ".jsonl":
-        return True
-    if path.suffix.lower() != ".csv":
-        return False
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return path.suffix.lower() == ".jsonl"
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return "participant" in next(csv.reader([file.readline()]), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return bool(read_table(path, ("participant",), extra="ignore"))
+    except InputError:
         return False
 
 
@@ -124,13 +118,12 @@ def read(path: Path) -> Manifest:
     Raises:
       InputError: unreadable, a needed or unknown column, a bad id, label or split, somebody twice.
     """
-    rows = list(_jsonl(path) if path.suffix.lower() == ".jsonl" else _csv(path))
-    if not rows:
+    found = read_table(path, *_COLUMNS)
+    columns = found.header
+    _check_names(path, columns)
+    if not found.lines:
         raise InputError(f"{path}: names nobody: give at least one participant")
-    columns = list(dict.fromkeys(name for _, row in rows for name in row))
-    _check_columns(path, columns)
-    whole = ((line, {name: row.get(name, "") for name in columns}) for line, row in rows)
-    entries = [_entry(f"{path}: line {line}", path.parent, row) for line, row in whole]
+    entries = [_entry(f"{path}: line {line}", path.parent, row) for line, row in found.rows]
     table.refuse_duplicates(path, (entry.participant for entry in entries))
     if 0 < sum(not entry.split for entry in entries) < len(entries):
         raise InputError(f"{path}: some participants have a split and some have none: give each one, or none at all")
@@ -148,57 +141,16 @@ def transcripts(path: Path) -> dict[str, str]:
     return texts
 
 
-def _csv(path: Path) -> list[tuple[int, dict[str, str]]]:
-    header, rows = read_table(path)
-    _check_columns(path, header)
-    return rows
-
-
-def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    # Split at newlines alone: JSON strings may hold further separators that `splitlines` knows.
-    for number, line in enumerate(transcript_lib.read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}: line {number}"
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
-            raise InputError(f"{where}: not JSON: write one object a line") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: must be a JSON object")
-        yield number, {name.strip(): _cell(where, name, value) for name, value in row.items()}
-
-
-def _cell(where: str, name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InputError(f"{where}: {name[:40]!r} must be a string, a number or null")
-    return str(value).strip()
-
-
-def _check_columns(path: Path, columns: list[str]) -> None:
-    known = ("participant", *_SOURCES, "split")
+def _check_names(path: Path, columns: list[str]) -> None:
     for name in columns:
         prefix = next((p for p in (_LABEL, _GROUP) if name.startswith(p)), None)
-        if prefix is None:
-            if name not in known:
-                raise InputError(
-                    f"{path}: unknown column {name[:40]!r}: leave it out, or choose one of: {', '.join(known)}, "
-                    f"{_LABEL}NAME, {_GROUP}NAME"
-                )
-        elif not _NAME.fullmatch(name.removeprefix(prefix)):
+        if prefix and not _NAME.fullmatch(name.removeprefix(prefix)):
             raise InputError(
                 f"{path}: column {name[:60]!r}: names of labels and groups are 1 to 40 of a-z, 0-9 and '_', beginning "
                 "with a letter"
             )
-        elif prefix == _LABEL and _TAKEN.fullmatch(name.removeprefix(prefix)):
+        if prefix == _LABEL and _TAKEN.fullmatch(name.removeprefix(prefix)):
             raise InputError(f"{path}: column {name!r}: records have a feature of this name: take another")
-    if "participant" not in columns or not set(_SOURCES) & set(columns):
-        raise InputError(
-            f"{path}: the columns must include participant and one of {', '.join(_SOURCES)}; found "
-            f"{', '.join(columns)[:200] or 'none'}"
-        )
 
 
 def _entry(where: str, folder: Path, row: Mapping[str, str]) -> Entry:
@@ -225,12 +177,7 @@ def _entry(where: str, folder: Path, row: Mapping[str, str]) -> Entry:
 
 def _score(where: str, name: str, given: str) -> int | None:
     # The messages leave the score out: an id beside a score is what must not reach a log.
-    if not given:
-        return None
-    try:
-        value = float(given)
-    except ValueError:
-        value = -1.0
-    if not (0 <= value <= _LARGEST and value % 1 == 0):
+    score = whole_or_none(given)
+    if given and score is None:
         raise InputError(f"{where}: {name} must be a whole number from 0, or empty where it is unknown")
-    return int(value)
+    return score

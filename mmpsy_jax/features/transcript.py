@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.csv_rows import read_table
+from mmpsy_jax.csv_rows import read_table, whole_or_none
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
+from mmpsy_jax.files import read_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,40 +85,26 @@ def read(path: Path) -> Transcript:
     return from_text(read_text(path))
 
 
-def read_text(file: Path) -> str:
-    """The text of a file.
-
-    Raises:
-      InputError: unreadable, or not UTF-8.
-    """
-    try:
-        return file.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}): check the path and its permissions") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
-
-
 def question_number(where: str, given: str) -> int | None:
     """A cell of a column `question`; None where it is empty.
 
     Raises:
       InputError: no whole number below 100,000.
     """
-    if given and not (given.isascii() and given.isdecimal() and len(given) < 6):
+    number = whole_or_none(given)
+    if given and (number is None or number >= 100_000):
         raise InputError(f"{where}: question must be a whole number below 100000, or empty")
-    return int(given) if given else None
+    return number
 
 
 def _read_csv(path: Path) -> Transcript:
-    header, rows = read_table(path)
+    table = read_table(path, (("text", "word"),), ("question", "start", "end"))
+    header = table.header
     parts: list[tuple[int, str, tuple[float, float] | None]] = []
     unit = "word" if "word" in header else "text"
-    if unit not in header or ("start" in header) != ("end" in header):
-        raise InputError(
-            f"{path}: the header must name text or word, and may name question, and start with end: correct it"
-        )
-    for line, row in rows:
+    if ("start" in header) != ("end" in header):
+        raise InputError(f"{path}: the header must name start with end, or neither: correct it")
+    for line, row in table.rows:
         where = f"{path}: line {line}"
         question = question_number(where, row.get("question", ""))
         if question is None:

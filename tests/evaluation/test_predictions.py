@@ -58,19 +58,19 @@ HEADER = ",".join(COLUMNS)
     [
         ([], "no column participant_id, task, y_true, y_prob or y_pred"),
         (["participant_id,task,y_true", "a,t,1"], "no column y_prob or y_pred"),
-        (["participant_id,task,y_prob", "a,t,1"], "no column y_true: the header has participant_id, task, y_prob"),
+        (["participant_id,task,y_prob", "a,t,1"], "the header has participant_id, task, y_prob"),
         ([HEADER], "only a header"),
         ([HEADER + ",fold", "a,test,0,0,t,1,0.5,,0"], "the header repeats fold"),
         ([HEADER, "a,test,0,0,t,1,0.5"], "line 2 has 7 cells, the header 8"),
-        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,high,"], "line 3: y_prob is not a finite number"),
-        ([HEADER, "a,test,0,0,t,1,nan,"], "line 2: y_prob is not a finite number"),
-        ([HEADER, "a,test,0,0,t,inf,,2"], "line 2: y_true is not a finite number"),
-        ([HEADER, "a,test,0,0,t,1_2,,2"], "line 2: y_true is not a finite number"),
-        ([HEADER, "a,test,1_0,0,t,1,,2"], "line 2: fold is not a whole number"),
-        ([HEADER + ",repeat", "a,test,0,0,t,1,,2,first"], "line 2: repeat is not a whole number"),
+        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,high,"], "line 3: y_prob is no finite number"),
+        ([HEADER, "a,test,0,0,t,1,nan,"], "line 2: y_prob is no finite number"),
+        ([HEADER, "a,test,0,0,t,inf,,2"], "line 2: y_true is no finite number"),
+        ([HEADER, "a,test,0,0,t,1_2,,2"], "line 2: y_true is no finite number"),
+        ([HEADER, "a,test,1_0,0,t,1,,2"], "line 2: fold is no finite number"),
+        ([HEADER + ",repeat", "a,test,0,0,t,1,,2,first"], "line 2: repeat is no finite number"),
         ([HEADER, *(f"a,test,0,0,words of somebody {i},1,,2" for i in range(201))], "the column task holds 201 names"),
-        ([HEADER, "a,test,0.5,0,t,1,0.5,"], "line 2: fold is not a whole number"),
-        ([HEADER, "a,test,0,,t,1,0.5,"], "line 2: seed is not a whole number"),
+        ([HEADER, "a,test,0.5,0,t,1,0.5,"], "line 2: fold is no whole number"),
+        ([HEADER, "a,test,0,,t,1,0.5,"], "line 2: seed is no finite number"),
         ([HEADER, "a,test,0,0,t,1,1.5,"], "line 2: y_prob is outside [0, 1]"),
         ([HEADER, "a,dev,0,0,t,1,0.5,"], "line 2: split is none of train, validation, test"),
         ([HEADER, ",test,0,0,t,1,0.5,"], "line 2: participant_id is empty"),
@@ -148,13 +148,27 @@ def test_columns_that_are_not_read_are_listed_at_once(tmp_path):
     notes = []
     header = "y_prob,participant_id,y_true,task,speaker,age,other:site"
     read_csv(write(tmp_path / "p.csv", header, "0.5,a,1,t,s1,30,x"), notes)
-    assert notes == ["columns that are not read: speaker, age (call them other:NAME to carry them along)"]
+    assert notes == [f"{tmp_path / 'p.csv'}: columns that are not read: speaker, age"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("first", ["", "sep={}\n"])
+def test_tables_as_spreadsheets_save_them(tmp_path, delimiter, first):
+    """Header in another case, blank rows, a byte order mark, whole floats."""
+    rows = ["Participant_ID,Task,Y_true,Y_PROB,Fold", "a,t,1.0,0.5,2.0", ",,,,", "", "b,t,0,0.25,2"]
+    text = first.format(delimiter) + "\n".join(rows).replace(",", delimiter) + "\n"
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8-sig")
+    made = read_csv(tmp_path / "p.csv", notes := [])
+    assert made.participant_id.tolist() == ["a", "b"] and made.fold.tolist() == [2, 2]
+    assert made.y_prob.tolist() == [0.5, 0.25] and made.y_true.tolist() == [1, 0]
+    assert any("Participant_ID as participant_id" in note for note in notes)
+    assert any("separated by" in note for note in notes) == (delimiter != ",")
 
 
 def test_unreadable_files(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_csv(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="readable CSV"):
+    with pytest.raises(InputError, match="is a folder: give a file"):
         read_csv(tmp_path)
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"\n\xe9,test,0,0,t,1,0.5,\n")
     with pytest.raises(InputError, match="not UTF-8"):

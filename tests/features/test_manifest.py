@@ -48,11 +48,11 @@ def test_recordings_of_a_folder_in_natural_order(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", r"columns must include participant and one of recording, transcript, text; found none"),
-        ("participant,label:phq9\np,1\n", "columns must include participant and one of"),
-        ("recording,label:phq9\nx.wav,1\n", "columns must include participant"),
+        ("", "no column participant, recording or transcript or text: .* none that we know"),
+        ("participant,label:phq9\np,1\n", "no column recording or transcript or text"),
+        ("recording,label:phq9\nx.wav,1\n", "no column participant: needed"),
         ("participant,text\n", "names nobody"),
-        ("participant,text,lable:phq9\np,x,1\n", "unknown column 'lable:phq9': leave it out, or choose one of"),
+        ("participant,text,lable:phq9\np,x,1\n", "unknown column 'lable:phq9': leave them out, .* or choose from"),
         ("participant,text,text\np,x,y\n", "the header repeats text"),
         ("participant,text,label:PHQ-9\np,x,1\n", "names of labels and groups are"),
         ("participant,text,label:audio\np,x,1\n", "records have a feature of this name"),
@@ -86,8 +86,10 @@ def test_scores_that_are_none_are_refused_but_never_shown(tmp_path, score):
         ("[1]", "line 1: must be a JSON object"),
         ('{"participant": "p", "text": ["a"]}', "'text' must be a string, a number or null"),
         ('{"participant": "p", "text": true}', "'text' must be a string"),
-        ('{"text": "a"}', "columns must include participant"),
-        ("", "names nobody"),
+        ('{"text": "a"}', "no column participant: needed"),
+        ("", "no column participant, "),
+        ("\n{}\n", "no column participant, "),
+        ('{"participant": "p", "text": "a", "text": "b"}', "line 1: an object has the key text twice"),
     ],
 )
 def test_bad_lines_of_json(tmp_path, line, reason):

@@ -46,8 +46,8 @@ def test_answers_spoken_in_recordings_of_their_own():
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", b"words\nx\n", "header must name text or word"),
-        ("a.csv", b"", "header must name text or word"),
+        ("a.csv", b"words\nx\n", "no column text or word"),
+        ("a.csv", b"", "no column text or word"),
         ("a.csv", b"text,start\nx,1\n", "start with end"),
         ("a.csv", b"text,start,end\nsecret,1,later\n", "line 2: start and end must be numbers"),
         ("a.csv", b"text,start,end\nsecret,2,1\n", "0 <= start <= end"),
