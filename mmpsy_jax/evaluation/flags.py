@@ -54,6 +54,7 @@ MESSAGES = {
     "default_threshold": (
         "no validation rows of both classes in fold {folds}: the threshold there is the default, not a chosen one."
     ),
+    "table": "{text}.",
     "split_rule": "the records are divided {rule}.",
 }
 RED = (
