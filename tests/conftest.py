@@ -10,6 +10,7 @@ import pytest
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["MMPSY_TRACEBACK"] = "1"  # an unexpected exception fails a test with its traceback
 # Small shapes run as fast without; compiling, most of the suite's time, takes half.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # Equal programs are compiled once per session, also by the processes that tests start; XLA is most of the suite's time.

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import soundfile
 
-import launch
 from configs import interviews as interviews_config
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy import cli
+from mmpsy_jax.commands.builders import dataset_folder
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.groups import read_groups
@@ -114,7 +114,7 @@ def test_labels_groups_splits_and_card(manifest, built):
     left = built.with_name("incomplete.ABCDEF_1.0.0")  # by a build that was killed
     left.mkdir()
     (left / "corpus.json").touch()
-    assert launch._dataset(config, main_process=True) == built
+    assert dataset_folder(config, main_process=True) == built
     shutil.rmtree(left)
     with pytest.raises(InputError, match="differs in settings"):
         build(manifest, built.parents[2], settings=None)

@@ -1,0 +1,26 @@
+"""`launch.py embed`: turns texts or sound into embeddings of a pretrained network."""
+
+import argparse
+
+from mmpsy_jax.commands import print_left_out
+from mmpsy_jax.inference.embed import DTYPES, EVERY, PRECISIONS, embed
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the verb; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="launch.py embed", description="Interviews to embeddings of a network.")
+    parser.add_argument("--input", required=True, help="manifest, wav_select.json, or other file or folder")
+    parser.add_argument("--encoder", required=True, help="Hugging Face folder: BERT reads texts, HuBERT ... hear sound")
+    parser.add_argument("--output", required=True, help="folder to fill; one left half-done is completed")
+    parser.add_argument("--whole", action="store_true", help="of texts: all tokens, not the first 512 alone")
+    parser.add_argument("--every", type=int, default=EVERY, help="of sound: frames of 20 ms that are averaged")
+    parser.add_argument("--layers", type=int, nargs="+", help="hidden states to average; default: the last")
+    parser.add_argument("--dtype", default="float16", choices=DTYPES, help="of the stored states")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the computation")
+    parser.add_argument("--batch_size", type=int, default=16)
+    options = vars(parser.parse_args(arguments))
+    given, encoder, output = (options.pop(name) for name in ("input", "encoder", "output"))
+    failures = embed(given, encoder, output, **options)
+    print_left_out(failures)
+    print(output)
+    return 3 if failures else 0

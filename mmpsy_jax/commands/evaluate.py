@@ -1,0 +1,22 @@
+"""`launch.py evaluate`: scores the predictions of any tool."""
+
+import argparse
+
+from mmpsy_jax.evaluation import terminal
+from mmpsy_jax.evaluation.report import evaluate_file, summary
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the verb; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="launch.py evaluate", description="Scores a predictions.csv of any tool.")
+    parser.add_argument("--predictions", required=True, help="csv: participant_id, task, y_true, y_prob | y_pred, ...")
+    parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
+    parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
+    parser.add_argument("--groups", default=None, help="csv: participant_id and columns of categories, for subgroups")
+    options = parser.parse_args(arguments)
+    files = {"output": options.output, "compare": options.compare, "groups": options.groups}
+    report = evaluate_file(options.predictions, **files)
+    print(summary(report))
+    if options.groups:
+        print(terminal.subgroups(report["subgroups"]))
+    return 0
