@@ -50,13 +50,13 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
         early = jax.default_backend() != "cpu" and main
         known = pool.submit(_beside, config, tasks, corpus, planned) if early else None
         parts = trainings.train_all(planned, workdir / "replicas")
-        embedding.write(planned)
+        embedding.write(planned, workdir)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
-    trained.describe(config, corpus, planned, workdir, predictions)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
+    trained.describe(config, corpus, planned, workdir, predictions)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
     beside = known.result() if known else _beside(config, tasks, corpus, planned)
