@@ -116,16 +116,28 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Rows of a file with one JSON object a line; a last line cut off by a kill is left out and said so."""
-    rows = []
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    """Rows of a `metrics.jsonl`: a step, and numbers or lists of numbers by name, None for an undefined one.
+
+    Lines that are no such row (cut off by a kill, damaged) are left out, and a warning says how many.
+
+    Raises:
+      InputError: the file cannot be read at all.
+    """
+    rows, unread = [], []
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): correct the path, or permit access") from error
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number != len(lines):
-                raise
-            logging.warning("%s: the last line was cut off and is left out", path)
+            row = json.loads(line)
+            if not isinstance(row, dict) or type(row.get("step")) is not int or not all(map(_measured, row.values())):
+                raise ValueError("no such row")
+            rows.append(row)
+        except (ValueError, RecursionError):  # also bytes that are not UTF-8
+            unread.append(number)
+    if unread:
+        logging.warning("%s: %d of %d lines cannot be read and are left out", path, len(unread), len(lines))
     return rows
 
 
@@ -144,6 +156,12 @@ def require_file(path: str | os.PathLike) -> None:
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(mode), "a device")
         raise InputError(f"{path}: is {kind}, and only regular files are read: give a file")
+
+
+def _measured(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(one, int | float) for one in value)
+    return value is None or isinstance(value, int | float)
 
 
 def file_sha256(path: Path) -> bytes:
