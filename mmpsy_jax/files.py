@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,12 +66,30 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
+def require_file(path: str | os.PathLike) -> None:
+    """Refuses what is no regular file: to open a pipe or a device may wait for ever.
+
+    Raises:
+      InputError: it is not there, or a folder, pipe, device or socket.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no path"
+        raise InputError(f"{path}: cannot be read ({reason}): correct the path, or permit access") from error
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise InputError(f"{path}: is {kind}, and only regular files are read: give a file")
+
+
 def file_sha256(path: Path) -> bytes:
     """Digest of the content of a file.
 
     Raises:
       InputError: it cannot be read.
     """
+    require_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
