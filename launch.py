@@ -21,12 +21,6 @@ Loader workers import this file again, so nothing heavy is imported at its top.
 
 import sys
 
-# Each is a file of mmpsy_jax/commands/.
-VERBS = (
-    "train", "build", "check", "embed", "evaluate", "report", "ablate", "predict", "explain", "discrepancy", "adapt",
-    "export",
-)  # fmt: skip
-
 
 def main(arguments: list[str]) -> int:
     """Runs one verb.
@@ -35,9 +29,8 @@ def main(arguments: list[str]) -> int:
       the exit status: 0 done, 1 diverged, 2 bad input, 3 done but for some inputs, 70 a fault of this software, 130
       interrupted by hand, 143 by SIGTERM.
     """
-    import importlib
-
-    from mmpsy_jax.errors import InputError, one_of, report_fault
+    from mmpsy_jax import registry
+    from mmpsy_jax.errors import InputError, report_fault
 
     if "--version" in arguments:
         import mmpsy_jax
@@ -50,9 +43,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if rest else 2
     try:
-        if verb not in VERBS:
-            raise one_of("verb", verb, VERBS)
-        return importlib.import_module(f"mmpsy_jax.commands.{verb}").main(rest)
+        return registry.load("commands", verb).main(rest)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Models and objectives by name: a file of their room, or of a paper's folder in `projects/`.
+"""Models, objectives and verbs by name: a file of their room, or of a paper's folder in `projects/`.
 
 The config fields that one declares are read from its source without importing it, so that a mistyped field is known
 before jax is loaded: of a model the attributes of its class `Model` that have a default, of an objective the
@@ -15,11 +15,16 @@ from mmpsy_jax.errors import one_of
 
 ROOT = Path(__file__).parent
 # Files of a room that hold blocks rather than something with a name.
-BLOCKS = {"models": {"base", "perceiver", "projection"}, "objectives": {"base", "losses", "weighting"}}
+BLOCKS = {
+    "models": {"base", "perceiver", "projection"},
+    "objectives": {"base", "losses", "weighting"},
+    "commands": {"builders"},
+}
+WHERE = {"models": "config.model.name", "objectives": "config.objective.name", "commands": "verb"}
 
 
 def names(room: str) -> list[str]:
-    """What `config.<model or objective>.name` may be, of the room `models` or `objectives`."""
+    """Names of a room: `models`, `objectives` or `commands`."""
     return sorted(_paths(room))
 
 
@@ -54,7 +59,7 @@ def _paths(room: str) -> dict[str, Path]:
 def _path(room: str, name: str) -> Path:
     paths = _paths(room)
     if name not in paths:
-        raise one_of(f"config.{room.removesuffix('s')}.name", name, paths)
+        raise one_of(WHERE[room], name, paths)
     return paths[name]
 
 

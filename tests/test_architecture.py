@@ -64,6 +64,15 @@ def test_a_room_imports_only_what_the_table_allows(room):
         assert not any(n.startswith(outside) for n in names), path
 
 
+def test_papers_know_nothing_of_each_other():
+    for paper in (p.name for p in (ROOT / "mmpsy_jax/projects").iterdir() if p.is_dir() and any(p.glob("*.py"))):
+        for path in files(f"mmpsy_jax/projects/{paper}"):
+            of_papers = {n.split(".")[2] for n in imports(path) if n.startswith("mmpsy_jax.projects.")}
+            assert of_papers <= {paper}, path
+        for path in files(f"mmpsy_jax/projects/{paper}/models"):
+            assert ours(imports(path)) <= {"models", "encoders", "projects"}, path
+
+
 def test_every_room_is_in_the_table():
     rooms = {p.name for p in (ROOT / "mmpsy_jax").iterdir() if p.is_dir() and any(p.glob("*.py"))}
     assert rooms == set(ROOMS)

@@ -41,11 +41,11 @@ TRAINING_METHODS = (
 )
 
 
-def template(name: str) -> jinja2.Template:
-    """A file of `templates/`; what it is given is escaped."""
-    loader = jinja2.FileSystemLoader(TEMPLATES)
+def template(name: str | Path) -> jinja2.Template:
+    """A file of `templates/`, or one elsewhere that may include those; values are escaped."""
+    loader = jinja2.FileSystemLoader([Path(TEMPLATES, name).parent, TEMPLATES])
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.get_template(name)
+    return environment.get_template(Path(name).name)
 
 
 def render(

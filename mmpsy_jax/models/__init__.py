@@ -1,10 +1,11 @@
 """Networks, one file per architecture, each with a class `Model` (`base.py`); `build` finds one by its file name.
 
 A file may also have `pretrained(arguments)`: parameters and frozen variables that a network starts from; and
-`fit(config, tasks, corpus, members)`: frozen variables that are fitted on the training participants.
+`fit(config, tasks, corpus, members)`: frozen variables that are fitted on the training participants; and `CHOICES`:
+what an argument may be, by name, where that is one of several words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -55,6 +56,15 @@ def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any],
     """
     module = registry.load("models", name)
     return module.pretrained(arguments) if hasattr(module, "pretrained") else ({}, {})
+
+
+def choices(name: str) -> dict[str, Collection[str]]:
+    """What an argument of a model may be, by name, where that is one of several words.
+
+    Raises:
+      InputError: there is no such model.
+    """
+    return getattr(registry.load("models", name), "CHOICES", {})
 
 
 def fit(name: str, *of_run: Any) -> dict[str, Any]:

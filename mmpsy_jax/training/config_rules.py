@@ -13,13 +13,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmpsy_jax import models
+from mmpsy_jax import models, registry
 from mmpsy_jax.data.loader import PLACEMENTS
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.files import flatten
-from mmpsy_jax.models.audio_visual import PARTS
-from mmpsy_jax.models.macro_micro import FUSIONS
-from mmpsy_jax.models.speech_emotion import TINY as ENCODERS
 from mmpsy_jax.objectives.multitask import CLASS_WEIGHTS
 from mmpsy_jax.objectives.weighting import WEIGHTINGS
 from mmpsy_jax.tasks import from_config
@@ -31,7 +28,6 @@ from mmpsy_jax.training.optimizer import SCHEDULES
 from mmpsy_jax.training.selection import metric_names
 
 LAYOUTS = ("auto", "vmap", "map", "sequence", "off")
-OBJECTIVES = ("multitask", "ulgm", "misa", "distillation")
 POSITIONS = ("fourier", "learned", "none")
 DTYPES = ("float32", "bfloat16", "float16")
 THRESHOLDS = ("argmax", "f1", "sensitivity_80", "sensitivity_90", "youden")
@@ -142,7 +138,7 @@ RULES: dict[str, Rule] = {
     "data.groups": _whole(0),
     "data.memory_gb": _number(0),
     "data.placement": _among(PLACEMENTS),
-    "model.name": _among(models.names()),
+    "model.name": _among(registry.names("models")),
     "model.width": _whole(1),
     "model.heads_attention": _whole(1),
     "model.latents": _whole(1),
@@ -160,7 +156,7 @@ RULES: dict[str, Rule] = {
     "model.absorb": _among((True, False, None)),
     "model.remat": FLAG,
     "model.dtype": _among(DTYPES),
-    "objective.name": _among(OBJECTIVES),
+    "objective.name": _among(registry.names("objectives")),
     "objective.weighting": _among(WEIGHTINGS),
     "objective.weights": WEIGHTS,
     "objective.class_weights": _among(CLASS_WEIGHTS),
@@ -211,9 +207,6 @@ RULES: dict[str, Rule] = {
 }
 # Fields of the other networks: by name, or by the last word of a name such as `text_hidden`.
 OF_MODELS: dict[str, Rule] = {
-    "part": _among(PARTS),
-    "fusion": _among(FUSIONS),
-    "encoder": _among(ENCODERS),
     "train": PATTERN,
     "freeze": PATTERN,
     "micro": FLAG,
@@ -268,8 +261,9 @@ def _check_values(config: ConfigDict) -> None:
     values = {field: value for field, value in values.items() if not field.startswith("objective.weights.")}
     values["objective.weights"] = jsonable(config.objective.weights)
     values["tasks"] = config.tasks
+    choices = {f"model.{name}": _among(options) for name, options in models.choices(config.model.name).items()}
     for field, value in values.items():
-        rule = RULES.get(field) or (_rule_of_model(field) if field.startswith("model.") else None)
+        rule = choices.get(field) or RULES.get(field) or (_rule_of_model(field) if field.startswith("model.") else None)
         if rule is not None and not rule.test(value):
             raise InputError(f"config.{field} = {value!r:.80}: must be {rule.text}")
     _check_model(config.model)

@@ -28,6 +28,7 @@ from mmpsy_jax.models.perceiver import Rate
 
 FACE, AUDIO = "face", "audio"
 PARTS = ("teacher", "student", "joint")
+CHOICES = {"part": PARTS}
 # Pixels by which crops are moved in training.
 SHIFT = 2
 # Before the name of an output of the teacher, where the student has one of that name.

@@ -21,6 +21,7 @@ from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, 
 from mmpsy_jax.models.perceiver import Rate, masked_mean, merge_windows, off
 
 FUSIONS = ("none", "concat", "max", "attention", "gated", "self", "cross")
+CHOICES = {"fusion": FUSIONS}
 PERSON = "person"
 
 
@@ -142,7 +143,7 @@ class Model(nn.Module):
             block = EmotionBlock(self.heads_attention, self.expansion, dtype, name=f"block_{i}")
             x = block(x, tokens, present, rates.dropout)
         x = nn.LayerNorm(dtype=dtype, name="norm_out")(x).astype(jnp.float32)
-        self.sow("intermediates", "emotions", x)  # what layers of people read (`inference/adapt.py`)
+        self.sow("intermediates", "emotions", x)  # what layers of people read (`adapt.py`)
         readout = self.param("readout", nn.initializers.normal(0.02), queries.shape)
         values = jnp.einsum("bqd,qd->bq", x, readout)
         person = next((m for m in self.modalities if m.name == PERSON), None)

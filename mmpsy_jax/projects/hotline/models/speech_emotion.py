@@ -76,6 +76,7 @@ TINY: dict[str, dict[str, Any]] = {
         "activation_dropout": 0.0,
     },
 }
+CHOICES = {"encoder": tuple(TINY)}
 
 
 class Model(nn.Module):

@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import discrepancy, discrepancy_page
-from mmpsy_jax.evaluation.discrepancy import Clip, Frames
+from mmpsy_jax.projects.affect import measures, page
+from mmpsy_jax.projects.affect.measures import Clip, Frames
 
 NAMES = ("angry", "happy", "sad")
 NAN = float("nan")
@@ -65,57 +65,57 @@ def test_the_divergence_ends_at_ln_2():
 def test_the_limit_is_of_normal_validation_segments(clips):
     gaps = np.concatenate([c.gap for c in clips if c.split == "validation" and c.mismatch == 0])
     assert len(gaps) == 10
-    assert discrepancy.limits(clips) == {0: pytest.approx(np.percentile(gaps, 95))}
+    assert measures.limits(clips) == {0: pytest.approx(np.percentile(gaps, 95))}
     # Without a label of mismatches all are taken to be normal; what test clips say never counts.
     for clip in clips:
         object.__setattr__(clip, "mismatch", NAN)
     everyone = np.concatenate([c.gap for c in clips if c.split == "validation"])
-    assert discrepancy.limits([*clips, make_clip(np.random.default_rng(2), apart=50.0)]) == {
+    assert measures.limits([*clips, make_clip(np.random.default_rng(2), apart=50.0)]) == {
         0: pytest.approx(np.percentile(everyone, 95))
     }
     with pytest.raises(InputError, match="fold 0: no segment of a validation clip"):
-        discrepancy.limits([c for c in clips if c.split == "test"])
+        measures.limits([c for c in clips if c.split == "test"])
 
 
 def test_each_fold_has_its_limit():
     rng = np.random.default_rng(3)
     folds = [make_clip(rng, i, "validation", fold=i % 2, apart=5.0 * (i % 2)) for i in range(6)]
-    low, high = discrepancy.limits(folds).values()
+    low, high = measures.limits(folds).values()
     assert low < 2 < 5 < high
 
 
 def test_scores_of_a_clip(clips):
     clip, limit = clips[8], float(np.mean(clips[8].gap))
-    made = discrepancy.score(clip, limit)
+    made = measures.score(clip, limit)
     assert made == {
         "gap": pytest.approx(clip.gap.mean()),
         "share_above": 0.5,
         "divergence": pytest.approx(clip.divergence.mean()),
         "distance": pytest.approx(clip.distance.mean()),
     }
-    assert all(np.isnan(value) for value in discrepancy.score(clips[-1], limit).values())
+    assert all(np.isnan(value) for value in measures.score(clips[-1], limit).values())
 
 
 def test_mismatches_are_found_as_scikit_learn_counts(clips):
     tested = [c for c in clips if c.split == "test"]
-    made = discrepancy.mismatches(tested, {0: 1.0}, resamples=200)
+    made = measures.mismatches(tested, {0: 1.0}, resamples=200)
     scored = [c for c in tested if len(c.start_s)]
-    for name in discrepancy.SCORES:
-        values = [discrepancy.score(c, 1.0)[name] for c in scored]
+    for name in measures.SCORES:
+        values = [measures.score(c, 1.0)[name] for c in scored]
         assert made[name]["value"] == pytest.approx(roc_auc_score([c.mismatch for c in scored], values))
         assert made[name]["low"] <= made[name]["value"] <= made[name]["high"]
-    assert discrepancy.mismatches([c for c in tested if c.mismatch == 0], {0: 1.0}, resamples=200) == {}
+    assert measures.mismatches([c for c in tested if c.mismatch == 0], {0: 1.0}, resamples=200) == {}
 
 
 def test_percentages_add_up_and_rank_one_is_the_largest(clips):
     frames = clips[0].after.emotions
-    percent = discrepancy.percentages(frames)
+    percent = measures.percentages(frames)
     assert percent.sum() == pytest.approx(100) and percent == pytest.approx(100 * frames.mean(axis=0))
     # The example of the seed.
     shown = np.array([1.409846, 0.185263, 24.042019, 1.127031, 0.080902, 0.090263, 73.064676])
-    assert discrepancy.ranks(shown).tolist() == [3, 5, 2, 4, 7, 6, 1]
-    of_label = discrepancy.by_label(clips)
-    own = [discrepancy.percentages(c.after.emotions) for c in clips if c.emotion == 1]
+    assert measures.ranks(shown).tolist() == [3, 5, 2, 4, 7, 6, 1]
+    of_label = measures.by_label(clips)
+    own = [measures.percentages(c.after.emotions) for c in clips if c.emotion == 1]
     assert of_label[1][0] == len(own) and of_label[1][1] == pytest.approx(np.mean(own, axis=0))
 
 
@@ -131,29 +131,29 @@ def read(path):
 
 
 def test_tables_and_page(clips, tmp_path):
-    limits, tested = discrepancy.limits(clips), [c for c in clips if c.split == "test"]
-    discrepancy.write_tables(tmp_path, tested, limits, NAMES)
-    of_clips, segments = read(tmp_path / discrepancy.CLIPS), read(tmp_path / discrepancy.SEGMENTS)
+    limits, tested = measures.limits(clips), [c for c in clips if c.split == "test"]
+    measures.write_tables(tmp_path, tested, limits, NAMES)
+    of_clips, segments = read(tmp_path / measures.CLIPS), read(tmp_path / measures.SEGMENTS)
     gaps = [float(row["gap"]) for row in of_clips]
     assert [int(row["rank"]) for row in of_clips] == list(range(1, 9)) and gaps == sorted(gaps, reverse=True)
     own = [row for row in segments if row["participant_id"] == of_clips[0]["participant_id"]]
     assert np.mean([float(row["gap"]) for row in own]) == pytest.approx(gaps[0])
     assert np.mean([int(row["above"]) for row in own]) == float(of_clips[0]["share_above"])
-    emotions, by_label = read(tmp_path / discrepancy.EMOTIONS), read(tmp_path / discrepancy.BY_LABEL)
+    emotions, by_label = read(tmp_path / measures.EMOTIONS), read(tmp_path / measures.BY_LABEL)
     assert len(emotions) == 9 * 3 and len(by_label) == 3 * 3
     assert sum(float(row["percent"]) for row in by_label) == pytest.approx(300)
 
-    report = discrepancy.summary(tested, limits, resamples=50)
+    report = measures.summary(tested, limits, resamples=50)
     assert (report["clips"], report["clips_with_both"], report["segments"]) == (9, 8, 16)
     changes = [c.before.changes() for c in tested if c.before is not None]
     assert report["changes_per_step"]["before"] == pytest.approx(np.mean(changes))
     above = [(c.gap > limits[0]).mean() for c in tested if len(c.start_s)]
     assert report["share_above"] == pytest.approx(np.mean(above))
     report |= {"synthetic": True, "trainings": 2, "optimum": {"population": 0.96, "test": 0.97}}
-    page = discrepancy_page.render(report, clips, limits, emotions=NAMES, ratings=("valence", "arousal"))
-    assert DISCLAIMER in page and "SYNTHETIC" in page and "0.970" in page and "acting" in page.lower()
-    assert "Rank 1 of 8" in page and page.count("<svg") == 1 + 4
-    assert "clip_" not in page and "speaker_" not in page and "http://" not in page.replace("http://www.w3.org", "")
+    html = page.render(report, clips, limits, emotions=NAMES, ratings=("valence", "arousal"))
+    assert DISCLAIMER in html and "SYNTHETIC" in html and "0.970" in html and "acting" in html.lower()
+    assert "Rank 1 of 8" in html and html.count("<svg") == 1 + 4
+    assert "clip_" not in html and "speaker_" not in html and "http://" not in html.replace("http://www.w3.org", "")
 
 
 def test_a_page_without_mismatches_ratings_or_gaps():
@@ -163,8 +163,8 @@ def test_a_page_without_mismatches_ratings_or_gaps():
         for name in ("seen_ratings", "heard_ratings"):
             object.__setattr__(clip, name, np.zeros((2, 0)))
         object.__setattr__(clip, "after", Frames(clip.after.seconds, clip.after.emotions, np.zeros((7, 0))))
-    limits = discrepancy.limits(clips)
-    report = discrepancy.summary(clips[1:], limits, resamples=50)
+    limits = measures.limits(clips)
+    report = measures.summary(clips[1:], limits, resamples=50)
     report |= {"synthetic": False, "trainings": 1, "optimum": {}}
-    page = discrepancy_page.render(report, clips, limits, emotions=NAMES, ratings=())
-    assert "No clip is known to disagree" in page and "SYNTHETIC" not in page and "all of which" in page
+    html = page.render(report, clips, limits, emotions=NAMES, ratings=())
+    assert "No clip is known to disagree" in html and "SYNTHETIC" not in html and "all of which" in html

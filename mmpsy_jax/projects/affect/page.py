@@ -1,16 +1,18 @@
 """`discrepancy.html`: where teacher and student disagree, and what that can mean; self-contained, names no clip."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from mmpsy_jax import DISCLAIMER
-from mmpsy_jax.evaluation import discrepancy, plots, wording
-from mmpsy_jax.evaluation.discrepancy import Clip
+from mmpsy_jax.evaluation import plots, wording
 from mmpsy_jax.evaluation.page import template
 from mmpsy_jax.evaluation.split_page import Section, section
+from mmpsy_jax.projects.affect import measures
+from mmpsy_jax.projects.affect.measures import Clip
 
 NOTES = (
     "Acting, irony, politeness, jokes: what is said is meant to differ from what is shown. Clips of television are all "
@@ -54,7 +56,7 @@ def render(
     """
     tested = [clip for clip in clips if clip.split == "test"]
     known = any(clip.mismatch == clip.mismatch for clip in clips)
-    return template("discrepancy.html").render(
+    return template(Path(__file__).with_name("discrepancy.html")).render(
         title="Face and voice: where they disagree",
         disclaimer=DISCLAIMER,
         report=report,
@@ -77,8 +79,8 @@ def _scores(report: Mapping[str, Any]) -> Section:
 
 def _emotions(clips: Sequence[Clip], names: Sequence[str]) -> Section:
     rows = []
-    for label, (count, percent) in discrepancy.by_label(clips).items():
-        cells = [f"{p:.1f} ({r:g})" for p, r in zip(percent, discrepancy.ranks(percent), strict=True)]
+    for label, (count, percent) in measures.by_label(clips).items():
+        cells = [f"{p:.1f} ({r:g})" for p, r in zip(percent, measures.ranks(percent), strict=True)]
         rows.append([f"{names[label]} ({count} clips)", *cells])
     note = (
         "Mean percentage of each emotion over the frames of a clip by the teacher, then over the clips of a label; in "
@@ -107,7 +109,7 @@ def _histogram(clips: Sequence[Clip], limits: Mapping[int, float]) -> str:
 def _traces(
     clips: Sequence[Clip], limits: Mapping[int, float], emotions: Sequence[str], ratings: Sequence[str]
 ) -> dict[str, str]:
-    ranked = discrepancy.order(clips, limits)
+    ranked = measures.order(clips, limits)
     chosen = dict.fromkeys([*range(min(_LARGEST, len(ranked))), len(ranked) // 2] if ranked else [])
     return {f"Rank {i + 1} of {len(ranked)}": _trace(clips[ranked[i]], i + 1, emotions, ratings) for i in chosen}
 

@@ -18,14 +18,13 @@ import mmpsy_jax
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import discrepancy as measures
-from mmpsy_jax.evaluation import discrepancy_page
-from mmpsy_jax.evaluation.discrepancy import Clip, Frames
 from mmpsy_jax.files import write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
 from mmpsy_jax.objectives import multitask
+from mmpsy_jax.projects.affect import measures, page
+from mmpsy_jax.projects.affect.measures import Clip, Frames
 from mmpsy_jax.projects.affect.models import audio_visual
 from mmpsy_jax.projects.affect.models.audio_visual import AUDIO, FACE
 from mmpsy_jax.tasks import Task
@@ -44,7 +43,7 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
     Args:
       workdir: of a finished run of `audio_visual` with a teacher beside the student.
       given: folder of built records.
-      output: folder for `PAGE`, `REPORT` and the tables of `evaluation/discrepancy.py`.
+      output: folder for `PAGE`, `REPORT` and the tables of `measures.py`.
 
     Returns:
       The content of `REPORT`.
@@ -82,9 +81,7 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
         "optimum": optimum(corpus.card, whole_test=len(limits) == 1),
     }
     measures.write_tables(folder, tested, limits, emotion.classes)
-    page = discrepancy_page.render(
-        report, clips, limits, emotions=emotion.classes, ratings=[task.name for task in ratings]
-    )
+    html = page.render(report, clips, limits, emotions=emotion.classes, ratings=[task.name for task in ratings])
     write_atomically(folder / PAGE, page)
     write_json(folder / REPORT, report)
     return report

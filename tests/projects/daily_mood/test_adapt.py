@@ -15,9 +15,9 @@ from data_builders.daily_mood import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.inference import adapt
-from mmpsy_jax.inference.adapt import Days
 from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.projects.daily_mood import adapt
+from mmpsy_jax.projects.daily_mood.adapt import Days
 from mmpsy_jax.training import trained
 from tests.inference.conftest import leave_untrained
 

@@ -4,7 +4,7 @@ import argparse
 
 import mmpsy_jax
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.inference.adapt import adapt, summary
+from mmpsy_jax.projects.daily_mood.adapt import adapt, summary
 
 
 def main(arguments: list[str]) -> int:

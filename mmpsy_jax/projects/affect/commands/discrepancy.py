@@ -3,7 +3,7 @@
 import argparse
 
 import mmpsy_jax
-from mmpsy_jax.inference.discrepancy import PAGE, discrepancy
+from mmpsy_jax.projects.affect.discrepancy import PAGE, discrepancy
 
 
 def main(arguments: list[str]) -> int:
