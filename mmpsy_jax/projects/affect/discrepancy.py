@@ -82,7 +82,7 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
     }
     measures.write_tables(folder, tested, limits, emotion.classes)
     html = page.render(report, clips, limits, emotions=emotion.classes, ratings=[task.name for task in ratings])
-    write_atomically(folder / PAGE, page)
+    write_atomically(folder / PAGE, html)
     write_json(folder / REPORT, report)
     return report
 
