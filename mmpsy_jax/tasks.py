@@ -71,7 +71,8 @@ class Task:
             )
         if self.kind != "regression":  # ends of a scale matter to scores alone
             object.__setattr__(self, "maximum", 1.0 if self.maximum is None else self.maximum)
-            object.__setattr__(self, "minimum", 0.0 if self.minimum is None else self.minimum)
+        if self.maximum is not None and self.minimum is None:  # a maximum alone is that of a scale from 0
+            object.__setattr__(self, "minimum", 0.0)
         if self.maximum is not None and not 0 < self.maximum < math.inf:
             raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")
         if self.minimum is not None and not -math.inf < self.minimum < (self.maximum or math.inf):
@@ -195,8 +196,7 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
                 "task a maximum"
             )
         high = known.high if task.maximum is None else task.maximum
-        low = known.low if task.maximum is None else 0.0  # a maximum alone is that of a scale from 0
-        low = low if task.minimum is None else task.minimum
+        low = known.low if task.minimum is None else task.minimum
         made.append(dataclasses.replace(task, maximum=high, minimum=low))
     return tuple(made)
 

@@ -57,13 +57,8 @@ def objective(config: ConfigDict, tasks: Sequence[Task], modalities: Sequence[st
     Raises:
       InputError: an unknown name, or values that do not fit the tasks.
     """
-    return objectives.build(
-        config.objective.name,
-        tasks,
-        modalities,
-        model=config.model,
-        fields=config.objective,
-    )
+    fields = {"model": dict(config.model.items()), "fields": dict(config.objective.items())}
+    return objectives.build(config.objective.name, tasks, modalities, **fields)
 
 
 def build(

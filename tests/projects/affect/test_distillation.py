@@ -17,7 +17,7 @@ CLASSES = ("a", "b", "c", "d")
 TASKS = (
     Task("emotion", "emotion", "nominal", classes=CLASSES),
     Task("valence", "valence", "regression", maximum=2.0, minimum=-2.0),
-    Task("arousal", "arousal", "regression", minimum=-1.0),
+    Task("arousal", "arousal", "regression", maximum=1.0, minimum=-1.0),
 )
 WEIGHTS = {"emotion": jnp.ones(4)}
 
@@ -133,4 +133,4 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="more than 0"):
         ours(temperature=0.0)
     with pytest.raises(InputError, match="choose others"):
-        build([Task("alignment", "valence", "regression")])
+        build([Task("alignment", "valence", "regression", maximum=1.0)])
