@@ -20,7 +20,7 @@ from jaxtyping import Float, Shaped
 
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.metrics import Scores
-from mmpsy_jax.evaluation.weighted import Statistic
+from mmpsy_jax.evaluation.rows import Statistic
 
 Method = Literal["bca", "percentile"]
 METHODS: tuple[Method, ...] = ("bca", "percentile")
@@ -84,7 +84,7 @@ def bootstrap(
 
     Args:
       participants: who each of the n rows belongs to.
-      statistic: weights [r, n] to columns [r, k], as `weighted.py` makes them.
+      statistic: weights [r, n] to columns [r, k], as `metrics.statistic` makes them.
       resamples: number of resamples of participants.
       seed: same seed, same intervals.
       method: "bca" or "percentile". Where the correction of BCa is undefined (the value lies beyond all resamples, or

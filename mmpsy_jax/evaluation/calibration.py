@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 import scipy.special
+import scipy.stats
 from jaxtyping import Bool, Float, Int
 from sklearn.isotonic import IsotonicRegression
 
 from mmpsy_jax.evaluation import bootstrap, logistic, metrics
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.rows import BinaryRows, rounded_band
 from mmpsy_jax.tasks import Task
 
 # What recalibration may change; ranking and decisions stand elsewhere.
@@ -34,6 +36,22 @@ NOMINAL = {
 
 # Probabilities to recalibrated ones.
 Map = Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]]
+
+
+def calibration_bins(
+    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], bins: int = metrics.ECE_BINS
+) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+    """Mean probability, share of positives and number of participants in bins of equal mass.
+
+    A bin is the tenth in which the middle of the ranks lies; equal probabilities share a bin, so that the result does
+    not depend on the order of rows and a constant prediction makes one bin.
+    """
+    middle = scipy.stats.rankdata(y_prob) - 0.5
+    which = np.minimum((bins * middle / len(y_prob)).astype(int), bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    filled = counts > 0
+    sums = [np.bincount(which, weights=column, minlength=bins)[filled] for column in (y_prob, y_true)]
+    return sums[0] / counts[filled], sums[1] / counts[filled], counts[filled]
 
 
 def fit_temperature(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> float:
@@ -102,9 +120,7 @@ def recalibration(
         return {"fitted_on": None, "reason": reason}
     entry: dict[str, Any] = {"fitted_on": "validation"}
     for name, prob in made.items():
-        scores = metrics.binary(y_true, prob, prob >= 0.5)
-        kept = metrics.Scores({metric: scores.values[metric] for metric in RECALIBRATED}, scores.reasons)
-        entry[name] = bootstrap.with_intervals(kept, intervals[name])
+        entry[name] = bootstrap.with_intervals(metrics.point(BinaryRows(y_true, prob), RECALIBRATED), intervals[name])
     return entry
 
 
@@ -153,7 +169,7 @@ def band_set(
     The second makes sets larger, never smaller, so it keeps the coverage; an empty set would tell nobody anything.
     """
     bands = np.arange(n_classes)
-    nearest = metrics.rounded_band(y_pred, n_classes)
+    nearest = rounded_band(y_pred, n_classes)
     return (np.abs(bands - y_pred[:, None]) <= np.reshape(radius, (-1, 1))) | (bands == nearest[:, None])
 
 

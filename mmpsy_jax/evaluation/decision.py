@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmpsy_jax.evaluation.bootstrap import Intervals
-from mmpsy_jax.evaluation.weighted import Statistic
+from mmpsy_jax.evaluation.rows import Statistic
 
 THRESHOLDS = np.round(np.arange(0.01, 0.505, 0.01), 2)
 

@@ -1,62 +1,36 @@
-"""Metrics of one table: point estimates by scikit-learn and scipy, NaN with a reason where undefined.
+"""Every metric, once: its name for people, which way is better, when it is undefined, and its value for many samples.
 
-`weighted.py` holds the same metrics for many reweighted samples at once; a test holds the two equal.
+A metric is a function under `metric`; the tables, the page, the bootstrap and the selection of epochs follow. It gets
+the sums of r samples (`rows.py`) and returns a number each, NaN where it is undefined. Tests hold all of them against
+scikit-learn and scipy, sample by sample.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import scipy.stats
-from jaxtyping import Bool, Float, Int
-from sklearn import metrics as sk
+from jaxtyping import Bool, Float
 
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation import logistic
-from mmpsy_jax.evaluation.logistic import MARGIN, ratio
+from mmpsy_jax.evaluation.logistic import ratio
+from mmpsy_jax.evaluation.rows import (
+    BinaryRows,
+    BinarySums,
+    ClassRows,
+    ConfusionSums,
+    Counts,
+    Rows,
+    ScoreRows,
+    ScoreSums,
+    Statistic,
+    dot,
+    variance,
+)
+from mmpsy_jax.tasks import Task
 
 # Equal-mass bins of the expected calibration error.
 ECE_BINS = 10
-
-# Per kind of task; the first is the one by which models are compared. The sign says whether more is better; 0 stands
-# for a metric with a best value in the middle (slope 1, intercept 0).
-NAMES: Mapping[str, Mapping[str, int]] = {
-    "binary": {
-        "auroc": 1,
-        "auprc": 1,
-        "brier": -1,
-        "brier_skill": 1,
-        "log_loss": -1,
-        "ece": -1,
-        "calibration_slope": 0,
-        "calibration_intercept": 0,
-        "sensitivity": 1,
-        "specificity": 1,
-        "ppv": 1,
-        "npv": 1,
-        "f1": 1,
-        "f1_macro": 1,
-        "f1_weighted": 1,
-        "balanced_accuracy": 1,
-        "mcc": 1,
-    },
-    "ordinal": {"qwk": 1, "macro_mae": -1, "accuracy": 1},
-    "regression": {"mae": -1, "rmse": -1, "ccc": 1, "pearson": 1, "spearman": 1},
-    "nominal": {"balanced_accuracy": 1, "f1_macro": 1, "f1_weighted": 1, "accuracy": 1, "kappa": 1},
-}
-# Metrics of a binary task that need a threshold.
-AT_THRESHOLD = (
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "f1",
-    "f1_macro",
-    "f1_weighted",
-    "balanced_accuracy",
-    "mcc",
-)
 
 ONE_CLASS = "all participants belong to one class"
 CONSTANT = "the prediction or the truth is the same for everybody"
@@ -67,6 +41,54 @@ NONE_NEGATIVE = "nobody is predicted negative"
 
 
 @dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric of a kind of task.
+
+    Attributes:
+      name: in files.
+      label: for people.
+      better: 1 where more is better, -1 where less is, 0 for a best value in the middle (slope 1, intercept 0).
+      values: from the sums of r samples to [r].
+      undefined: why it is NaN, or a function of the sums of the table that says it.
+      headline: stands in summaries.
+      at_threshold: is one of a decision; then `values` takes `Counts`, and else sums of the kind.
+    """
+
+    name: str
+    label: str
+    better: int
+    values: Callable[[Any], Float[np.ndarray, " r"]]
+    undefined: str | Callable[[Any], str]
+    headline: bool = False
+    at_threshold: bool = False
+
+    def of(self, sums: Any) -> Float[np.ndarray, " r"]:
+        """Values of r samples."""
+        return self.values(sums.decided if self.at_threshold else sums)
+
+    def reason(self, sums: Any) -> str:
+        """Why it is undefined for the table."""
+        if isinstance(self.undefined, str):
+            return self.undefined
+        return self.undefined(sums.decided if self.at_threshold else sums)
+
+
+# By kind of task; the first of each is the one by which models are compared.
+METRICS: dict[str, dict[str, Metric]] = {kind: {} for kind in ("binary", "ordinal", "regression", "nominal")}
+
+
+def metric(kind: str, label: str, better: int, undefined: str | Callable[[Any], str], **options: Any) -> Callable:
+    """Makes a metric of a function; its name is that of the function, or `name`. Arguments as of `Metric`."""
+
+    def register(values: Callable) -> Callable:
+        name = options.pop("name", values.__name__)
+        METRICS[kind][name] = Metric(name, label, better, values, undefined, **options)
+        return values
+
+    return register
+
+
+@dataclasses.dataclass(frozen=True)
 class Scores:
     """Metrics by name, and the reason for each that is NaN."""
 
@@ -74,320 +96,298 @@ class Scores:
     reasons: dict[str, str]
 
 
-def confusion(
-    y_true: Float[np.ndarray, " n"], y_class: Float[np.ndarray, " n"], classes: int
-) -> Int[np.ndarray, "k k"]:
-    """Counts of participants, truth in rows and prediction in columns."""
-    if not len(y_true):
-        return np.zeros((classes, classes), np.int64)
-    return sk.confusion_matrix(y_true.astype(int), y_class.astype(int), labels=range(classes))
+def rows_of(
+    task: Task,
+    y_true: Float[np.ndarray, " n"],
+    y: Float[np.ndarray, " n"],
+    positive: Bool[np.ndarray, " n"] | None = None,
+) -> Rows:
+    """The rows of a task: `y` are probabilities of a binary task, else predictions; `positive` are decisions."""
+    if task.kind == "binary":
+        return BinaryRows(y_true, y, positive)
+    if task.kind == "ordinal":
+        return ClassRows.of_bands(y_true, y, task.n_classes)
+    if task.kind == "nominal":
+        return ClassRows(y_true, y, task.n_classes)
+    return ScoreRows(y_true, y)
 
 
-def rounded_band(y_pred: Float[np.ndarray, " n"], classes: int) -> Float[np.ndarray, " n"]:
-    """The expected band (a float) to the nearest band; halves go up, values beyond the ends to the last band."""
-    return np.clip(np.floor(y_pred + 0.5), 0, classes - 1)
+def point(rows: Rows, names: Sequence[str] | None = None) -> Scores:
+    """Metrics of the table itself, with the reason for each that is undefined; all of them, or those named."""
+    chosen = _chosen(rows, names)
+    if not len(rows):
+        return Scores({m.name: math.nan for m in chosen}, {m.name: EMPTY for m in chosen})
+    sums = rows.sums(np.ones((1, len(rows))))
+    values = {m.name: float(m.of(sums)[0]) for m in chosen}
+    return Scores(values, {m.name: m.reason(sums) for m in chosen if math.isnan(values[m.name])})
 
 
-def binary(
-    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
-) -> Scores:
-    """Metrics of a screening task.
+def statistic(rows: Rows, names: Sequence[str] | None = None) -> Statistic:
+    """Weights of r samples [r n] to their metrics [r k]: all of the kind in the order of `METRICS`, or those named."""
+    chosen = _chosen(rows, names)
 
-    Args:
-      y_true: 0 or 1.
-      y_prob: probability of 1.
-      positive: the decision, `y_prob` >= the threshold that was chosen on validation; per row, since every fold of a
-        cross-validation has its own threshold.
+    def values(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
+        sums = rows.sums(weights)
+        return np.stack([m.of(sums) for m in chosen], axis=1)
+
+    return values
+
+
+def _chosen(rows: Rows, names: Sequence[str] | None) -> list[Metric]:
+    of_kind = METRICS[rows.kind]
+    return [of_kind[name] for name in names] if names is not None else list(of_kind.values())
+
+
+def decisions(y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, "n m"], names: Sequence[str]) -> Statistic:
+    """Statistic of m decisions on the same rows: the metrics `names` of the first, then of the next."""
+    columns = np.concatenate([BinaryRows(y_true, y_true, called).cells for called in positive.T], axis=1)
+
+    def values(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
+        counts = Counts(*np.moveaxis((weights @ columns).reshape(len(weights), -1, 4), 2, 0))
+        made = [METRICS["binary"][name].values(counts) for name in names]
+        return np.stack(made, axis=2).reshape(len(weights), -1)
+
+    return values
+
+
+# Binary tasks: ranking.
+
+
+@metric("binary", "AUROC", 1, ONE_CLASS, headline=True)
+def auroc(s: BinarySums) -> np.ndarray:
+    """Share of pairs in which the positive has the higher value, ties counting half (Mann-Whitney)."""
+    at_positive, at_negative = s.at
+    won = dot(at_positive, s.to[1]) - dot(at_positive, at_negative) / 2
+    return ratio(won, s.positives * s.negatives)
+
+
+@metric("binary", "AUPRC", 1, ONE_CLASS, headline=True)
+def auprc(s: BinarySums) -> np.ndarray:
+    """Mean precision over the positives, the thresholds from high to low, as scikit-learn's average precision."""
+    (at_positive, at_negative), (to_positive, to_negative) = s.at, s.to
+    hits = s.positives[:, None] - to_positive + at_positive
+    called = s.negatives[:, None] - to_negative + at_negative + hits
+    np.divide(hits, called, out=hits, where=called > 0)  # no hits where nobody is called
+    return np.where(s.negatives > 0, ratio(dot(at_positive, hits), s.positives), np.nan)
+
+
+# Binary tasks: probabilities.
+
+
+@metric("binary", "Brier score", -1, EMPTY)
+def brier(s: BinarySums) -> np.ndarray:
+    """Mean squared error of the probability (Brier 1950)."""
+    return s.losses[0]
+
+
+@metric("binary", "Brier skill", 1, ONE_CLASS)
+def brier_skill(s: BinarySums) -> np.ndarray:
+    """1 - Brier score / that of the prevalence."""
+    return 1 - ratio(s.losses[0], s.positives * s.negatives / (s.positives + s.negatives) ** 2)
+
+
+@metric("binary", "log loss", -1, EMPTY)
+def log_loss(s: BinarySums) -> np.ndarray:
+    """Mean negative logarithm of the probability of the truth, probabilities kept `MARGIN` from the ends."""
+    return s.losses[1]
+
+
+@metric("binary", "ECE (10 bins of equal mass)", -1, EMPTY)
+def ece(s: BinarySums) -> np.ndarray:
+    """Expected calibration error: mean distance of probability and share of positives over bins of equal mass.
+
+    A bin is the tenth in which the middle of the ranks lies (`label_tables.calibration_bins`), cut anew in each sample.
     """
-    if not len(y_true):
-        return _undefined("binary", EMPTY)
-    prevalence = float(y_true.mean())
-    both = 0 < prevalence < 1
-    brier = float(np.mean((y_prob - y_true) ** 2))
-    log_odds = logistic.logit(y_prob)
-    decided = decision(y_true, positive)
-    values = {
-        "auroc": float(sk.roc_auc_score(y_true, y_prob)) if both else math.nan,
-        "auprc": float(sk.average_precision_score(y_true, y_prob)) if both else math.nan,
-        "brier": brier,
-        "brier_skill": float(1 - ratio(brier, prevalence * (1 - prevalence))),
-        "log_loss": float(sk.log_loss(y_true, np.clip(y_prob, MARGIN, 1 - MARGIN), labels=[0, 1])),
-        "ece": calibration_error(y_true, y_prob),
-        "calibration_slope": float(logistic.Regression(y_true, log_odds, slope=True).estimate[1]),
-        "calibration_intercept": float(logistic.Regression(y_true, log_odds, slope=False).estimate[0]),
-        **decided.values,
-    }
-    reasons = {name: ONE_CLASS for name, value in values.items() if math.isnan(value)} | decided.reasons
-    if both and "calibration_slope" in reasons:
-        reasons["calibration_slope"] = SEPARATED
-    return Scores(values, reasons)
+    (at_positive, at_negative), (to_positive, to_negative) = s.at, s.to
+    mass, reached = at_positive + at_negative, to_positive + to_negative
+    total = reached[:, -1:].copy()  # `reached` is reused below
+    # Every bin but the first begins with the first value whose middle rank reaches its edge. That is the first value
+    # whose last rank does, or the next one.
+    edges = total * np.arange(1, ECE_BINS) / ECE_BINS
+    cuts = np.stack([np.searchsorted(row, edge) for row, edge in zip(reached, edges, strict=True)])
+    middle = np.take_along_axis(reached, cuts, axis=1) - np.take_along_axis(mass, cuts, axis=1) / 2
+    cuts += ECE_BINS * middle < total * np.arange(1, ECE_BINS)
+    mass *= s.rows.ties.values
+    gaps = np.subtract(to_positive, np.cumsum(mass, axis=1, out=reached), out=reached)
+    before = np.where(cuts > 0, np.take_along_axis(gaps, np.maximum(cuts - 1, 0), axis=1), 0.0)
+    ends = np.zeros_like(total)
+    return np.abs(np.diff(np.concatenate([ends, before, gaps[:, -1:]], axis=1), axis=1)).sum(1) / total[:, 0]
 
 
-def decision(y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> Scores:
-    """The metrics `AT_THRESHOLD` of a decision."""
-    (tn, fp), (fn, tp) = confusion(y_true, positive.astype(float), 2).tolist()
-    values = {name: float(value) for name, value in from_counts(tp, fp, fn, tn).items()}
-    reasons = {name: ONE_CLASS for name, value in values.items() if math.isnan(value)}
-    reasons |= {"ppv": NONE_POSITIVE} if tp + fp == 0 else {}
-    reasons |= {"npv": NONE_NEGATIVE} if tn + fn == 0 else {}
-    if "mcc" in reasons and tp + fn and tn + fp:
-        reasons["mcc"] = NONE_NEGATIVE if tp + fp else NONE_POSITIVE
-    return Scores(values, reasons)
+@metric("binary", "calibration slope", 0, lambda s: SEPARATED if s.both[0] else ONE_CLASS)
+def calibration_slope(s: BinarySums) -> np.ndarray:
+    """Slope of a logistic regression of the outcome on the log odds (`logistic.py`)."""
+    return s.rows.calibration_line(slope=True).fit(s.weights, s.both & s.overlap)[:, 1]
 
 
-def from_counts(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics `AT_THRESHOLD` from true and false positives and negatives, elementwise, in that order.
+@metric("binary", "calibration intercept", 0, ONE_CLASS)
+def calibration_intercept(s: BinarySums) -> np.ndarray:
+    """Calibration in the large (`logistic.py`)."""
+    return s.rows.calibration_line(slope=False).fit(s.weights, s.both)[:, 0]
 
-    F1 is weighted by the share of the classes. MCC is Matthews' correlation coefficient (1975), NaN where one side is
-    constant.
+
+# Binary tasks: a decision.
+
+
+@metric("binary", "sensitivity", 1, ONE_CLASS, at_threshold=True)
+def sensitivity(c: Counts) -> np.ndarray:
+    """Share of the positives who are called."""
+    return ratio(c.tp, c.positives)
+
+
+@metric("binary", "specificity", 1, ONE_CLASS, at_threshold=True)
+def specificity(c: Counts) -> np.ndarray:
+    """Share of the negatives who are not called."""
+    return ratio(c.tn, c.negatives)
+
+
+@metric("binary", "PPV", 1, NONE_POSITIVE, at_threshold=True)
+def ppv(c: Counts) -> np.ndarray:
+    """Share of positives among those who are called."""
+    return ratio(c.tp, c.tp + c.fp)
+
+
+@metric("binary", "NPV", 1, NONE_NEGATIVE, at_threshold=True)
+def npv(c: Counts) -> np.ndarray:
+    """Share of negatives among those who are not called."""
+    return ratio(c.tn, c.tn + c.fn)
+
+
+@metric("binary", "F1 of the positive class", 1, ONE_CLASS, at_threshold=True)
+def f1(c: Counts) -> np.ndarray:
+    """Harmonic mean of PPV and sensitivity."""
+    return c.f1[0]
+
+
+@metric("binary", "macro F1", 1, ONE_CLASS, at_threshold=True)
+def f1_macro(c: Counts) -> np.ndarray:
+    """Mean of the F1 of both classes."""
+    return sum(c.f1) / 2
+
+
+@metric("binary", "weighted F1", 1, ONE_CLASS, at_threshold=True)
+def f1_weighted(c: Counts) -> np.ndarray:
+    """Mean of the F1 of both classes, by their shares."""
+    return ratio(c.positives * c.f1[0] + c.negatives * c.f1[1], c.positives + c.negatives)
+
+
+@metric("binary", "balanced accuracy", 1, ONE_CLASS, at_threshold=True)
+def balanced_accuracy(c: Counts) -> np.ndarray:
+    """Mean of sensitivity and specificity."""
+    return (sensitivity(c) + specificity(c)) / 2
+
+
+def _no_correlation(c: Counts) -> str:
+    if not (c.positives.all() and c.negatives.all()):
+        return ONE_CLASS
+    return NONE_NEGATIVE if (c.tp + c.fp).any() else NONE_POSITIVE
+
+
+@metric("binary", "MCC", 1, _no_correlation, at_threshold=True)
+def mcc(c: Counts) -> np.ndarray:
+    """Matthews' correlation coefficient (1975), NaN where one side is constant."""
+    spread = np.sqrt(1.0 * c.positives * c.negatives) * np.sqrt(1.0 * (c.tp + c.fp) * (c.tn + c.fn))
+    return ratio(c.tp * c.tn - c.fp * c.fn, spread)
+
+
+# Bands.
+
+
+@metric("ordinal", "quadratic weighted kappa", 1, CONSTANT, headline=True)
+def qwk(s: ConfusionSums) -> np.ndarray:
+    """Cohen's kappa with quadratic weights (1968)."""
+    expected = np.einsum("ri,rj,ij->r", s.occur, s.called, s.distance**2) / s.total
+    return 1 - ratio(np.einsum("rij,ij->r", s.counts, s.distance**2), expected)
+
+
+@metric("ordinal", "macro MAE (bands)", -1, EMPTY, headline=True)
+def macro_mae(s: ConfusionSums) -> np.ndarray:
+    """Mean over the bands that occur of the mean distance in bands (Baccianella et al. 2009).
+
+    Rare severe bands count as much as the common mild one.
     """
-    f1, f1_negative = ratio(2 * tp, 2 * tp + fp + fn), ratio(2 * tn, 2 * tn + fp + fn)
-    sensitivity, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
-    spread = np.sqrt(1.0 * (tp + fn) * (tn + fp)) * np.sqrt(1.0 * (tp + fp) * (tn + fn))
-    return {
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "ppv": ratio(tp, tp + fp),
-        "npv": ratio(tn, tn + fn),
-        "f1": f1,
-        "f1_macro": (f1 + f1_negative) / 2,
-        "f1_weighted": ratio((tp + fn) * f1 + (tn + fp) * f1_negative, tp + fp + fn + tn),
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "mcc": ratio(tp * tn - fp * fn, spread),
-    }
+    per_band = ratio(np.einsum("rij,ij->ri", s.counts, s.distance), s.occur)
+    return np.nansum(per_band, axis=1) / (s.occur > 0).sum(1)
 
 
-def ordinal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Scores:
-    """Metrics of a task of bands; the expected band is rounded to the nearest one first.
-
-    Macro MAE is the mean over the bands that occur of the mean distance in bands (Baccianella et al. 2009), so that
-    rare severe bands count as much as the common mild one.
-    """
-    if not len(y_true):
-        return _undefined("ordinal", EMPTY)
-    counts = confusion(y_true, rounded_band(y_pred, classes), classes)
-    distance = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes)))
-    in_band = counts.sum(1)
-    present = in_band > 0
-    # scikit-learn warns and gives NaN where both sides hold one and the same band; told apart here.
-    same = (present | (counts.sum(0) > 0)).sum() == 1
-    kappa = math.nan
-    if not same:
-        kappa = sk.cohen_kappa_score(
-            y_true.astype(int), rounded_band(y_pred, classes).astype(int), weights="quadratic", labels=range(classes)
-        )
-    values = {
-        "qwk": float(kappa),
-        "macro_mae": float(np.mean((counts * distance).sum(1)[present] / in_band[present])),
-        "accuracy": float(np.trace(counts) / counts.sum()),
-    }
-    return Scores(values, {"qwk": CONSTANT} if same else {})
+@metric("ordinal", "accuracy", 1, EMPTY)
+def accuracy(s: ConfusionSums) -> np.ndarray:
+    """Share of rows in their class."""
+    return ratio(s.hits.sum(-1), s.total)
 
 
-def nominal(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> Scores:
-    """Metrics of a task of classes without an order, from the confusion matrix: see `from_confusion`."""
-    if not len(y_true):
-        return _undefined("nominal", EMPTY)
-    values = {name: float(value) for name, value in from_confusion(confusion(y_true, y_pred, classes)).items()}
-    return Scores(values, {name: CONSTANT for name, value in values.items() if math.isnan(value)})
+# Scores.
 
 
-def from_confusion(counts: Int[np.ndarray, "*r k k"] | Float[np.ndarray, "*r k k"]) -> dict[str, np.ndarray]:
-    """The metrics of a nominal task from confusion matrices, truth in rows.
-
-    Balanced accuracy is the mean recall of the classes that occur (in speech, unweighted average recall); the F1 of
-    classes that neither occur nor are predicted are left out of their means. Kappa is Cohen's (1960), NaN where truth
-    and prediction are one and the same class.
-    """
-    hits, occur, called = _margins(counts)
-    total = occur.sum(-1)
-    _, means = of_labels(hits, called - hits, occur - hits)
-    agreed, by_chance = ratio(hits.sum(-1), total), ratio((occur * called).sum(-1), total**2)
-    return {
-        "balanced_accuracy": ratio(np.nansum(ratio(hits, occur), axis=-1), (occur > 0).sum(-1)),
-        "f1_macro": means["f1_macro"],
-        "f1_weighted": means["f1_weighted"],
-        "accuracy": agreed,
-        "kappa": ratio(agreed - by_chance, 1 - by_chance),
-    }
+@metric("regression", "MAE", -1, EMPTY, headline=True)
+def mae(s: ScoreSums) -> np.ndarray:
+    """Mean absolute error in points."""
+    return s.absolute
 
 
-def per_class(counts: Int[np.ndarray, "k k"]) -> list[dict[str, float]]:
-    """Per class of a confusion matrix: class, n, precision, recall and F1, NaN as in `of_labels`."""
-    hits, occur, called = _margins(counts)
-    each, _ = of_labels(hits, called - hits, occur - hits)
-    return [{"class": k, "n": int(occur[k]), **{name: each[name][k] for name in each}} for k in range(len(counts))]
+@metric("regression", "RMSE", -1, EMPTY)
+def rmse(s: ScoreSums) -> np.ndarray:
+    """Root of the mean squared error in points."""
+    return np.sqrt(s.squared)
 
 
-def _margins(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each class: how often it is hit, occurs, and is predicted."""
-    counts = np.asarray(counts, np.float64)
-    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)
+@metric("regression", "CCC", 1, CONSTANT, headline=True)
+def ccc(s: ScoreSums) -> np.ndarray:
+    """Lin's concordance (1989, population moments): 2 cov / (var_true + var_pred + (mean_true - mean_pred)^2)."""
+    return ratio(2 * s.covariance, sum(s.variances) + (s.mean_t - s.mean_p) ** 2)
 
 
-def regression(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> Scores:
-    """Metrics of a score: errors in points of the questionnaire, Lin's concordance, and two correlations.
-
-    The concordance correlation coefficient (Lin 1989, population moments) is the agreement with the line of identity:
-    2 cov / (var_true + var_pred + (mean_true - mean_pred)^2).
-    """
-    if not len(y_true):
-        return _undefined("regression", EMPTY)
-    spread = y_true.var() + y_pred.var() + (y_true.mean() - y_pred.mean()) ** 2
-    covariance = float(np.mean((y_true - y_true.mean()) * (y_pred - y_pred.mean())))
-    constant = np.ptp(y_true) == 0 or np.ptp(y_pred) == 0
-    values = {
-        "mae": float(sk.mean_absolute_error(y_true, y_pred)),
-        "rmse": float(sk.root_mean_squared_error(y_true, y_pred)),
-        "ccc": float(ratio(2 * covariance, float(spread))),
-        "pearson": math.nan if constant else float(scipy.stats.pearsonr(y_true, y_pred).statistic),
-        "spearman": math.nan if constant else float(scipy.stats.spearmanr(y_true, y_pred).statistic),
-    }
-    return Scores(values, {name: CONSTANT for name, value in values.items() if math.isnan(value)})
+@metric("regression", "Pearson r", 1, CONSTANT)
+def pearson(s: ScoreSums) -> np.ndarray:
+    """Linear correlation."""
+    return ratio(s.covariance, np.sqrt(s.variances[0] * s.variances[1]))
 
 
-def bands(counts: Int[np.ndarray, "k k"]) -> list[dict[str, float]]:
-    """Per band of a confusion matrix: band, n, recall, and MAE in bands; NaN where the band does not occur."""
-    distance = np.abs(np.subtract.outer(np.arange(len(counts)), np.arange(len(counts))))
-    n = counts.sum(1)
-    recall, mae = ratio(counts.diagonal(), n), ratio((counts * distance).sum(1), n)
-    return [{"band": k, "n": int(n[k]), "recall": recall[k], "mae": mae[k]} for k in range(len(counts))]
+@metric("regression", "Spearman rho", 1, CONSTANT)
+def spearman(s: ScoreSums) -> np.ndarray:
+    """Correlation of ranks, from the sums at distinct values where these suffice."""
+    x, y = s.rows.ties
+    sums_x, sums_y = x.sums(s.weights), y.sums(s.weights)
+    ranks_x, ranks_y = x.ranks(sums_x), y.ranks(sums_y)
+    total = s.weights.sum(1)
+    xy = dot(y.sums(s.weights * np.take(ranks_x, x.group, axis=1)), ranks_y) / total
+    xx, yy = (variance(dot(sums * ranks, ranks) / total, 0.0) for sums, ranks in ((sums_x, ranks_x), (sums_y, ranks_y)))
+    return ratio(xy, np.sqrt(xx * yy))
 
 
-def agreement(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """Bias (predicted - true) and 95 % limits of agreement (Bland and Altman 1986); NaN limits for fewer than two."""
-    difference = y_pred - y_true
-    bias = float(difference.mean()) if len(difference) else math.nan
-    reach = 1.96 * float(difference.std(ddof=1)) if len(difference) > 1 else math.nan
-    return {"bias": bias, "low": bias - reach, "high": bias + reach}
+# Classes without an order.
 
 
-def multilabel(
-    y_true: Float[np.ndarray, "n k"], y_prob: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]
-) -> tuple[Scores, list[Scores]]:
-    """Metrics of k labels of which any number may hold, overall and of each label.
-
-    A label that neither occurs nor is predicted has no precision, recall or F1, one that holds for nobody or everybody
-    no AUROC; the means over labels leave these out.
-
-    Args:
-      y_true: 0 or 1.
-      y_prob: probability of 1.
-      positive: the decisions.
-
-    Returns:
-      `precision_micro`, `precision_macro`, `precision_weighted` (by how often a label holds), the same of `recall` and
-      `f1`, and `auroc_macro`; then `precision`, `recall`, `f1` and `auroc` of each label.
-    """
-    true, called = y_true == 1, np.asarray(positive, bool)
-    tp, fp, fn = ((a & b).sum(0).astype(float) for a, b in ((true, called), (~true, called), (true, ~called)))
-    each, means = of_labels(tp, fp, fn)
-    each["auroc"] = np.array(
-        [sk.roc_auc_score(t, p) if len(np.unique(t)) == 2 else math.nan for t, p in zip(true.T, y_prob.T, strict=True)]
-    )
-    reasons = dict.fromkeys(each, "the label neither occurs nor is predicted") | {"auroc": ONE_CLASS}
-    per_label = []
-    for k in range(y_true.shape[1]):
-        values = {name: float(column[k]) for name, column in each.items()}
-        per_label.append(Scores(values, {name: reasons[name] for name, value in values.items() if math.isnan(value)}))
-    values = {name: float(value) for name, value in means.items()}
-    values["auroc_macro"] = _mean(each["auroc"], np.ones_like(tp))
-    return Scores(values, {name: "undefined for every label" for name, v in values.items() if math.isnan(v)}), per_label
+@metric("nominal", "balanced accuracy", 1, CONSTANT, headline=True, name="balanced_accuracy")
+def mean_recall(s: ConfusionSums) -> np.ndarray:
+    """Mean recall of the classes that occur (in speech, unweighted average recall)."""
+    return ratio(np.nansum(ratio(s.hits, s.occur), axis=-1), (s.occur > 0).sum(-1))
 
 
-def of_labels(
-    tp: Float[np.ndarray, "*r k"], fp: Float[np.ndarray, "*r k"], fn: Float[np.ndarray, "*r k"]
-) -> tuple[dict[str, Float[np.ndarray, "*r k"]], dict[str, Float[np.ndarray, "*r"]]]:
-    """Precision, recall and F1 of k labels from counts, and their micro, macro and weighted means.
-
-    As scikit-learn's, a precision without predictions and a recall without cases are 0; unlike there, all three are
-    NaN, and left out of the macro mean, for a label that has neither.
-    """
-    known = tp + fp + fn > 0
-
-    def three(hits: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> dict[str, np.ndarray]:
-        pairs = {
-            "precision": (hits, hits + wrong),
-            "recall": (hits, hits + missed),
-            "f1": (2 * hits, 2 * hits + wrong + missed),
-        }
-        return {name: np.nan_to_num(ratio(*pair)) for name, pair in pairs.items()}
-
-    each = {name: np.where(known, value, np.nan) for name, value in three(tp, fp, fn).items()}
-    pooled = three(tp.sum(-1), fp.sum(-1), fn.sum(-1))
-    weights = {"macro": known.astype(float), "weighted": tp + fn}
-    means = {}
-    for name, value in each.items():
-        means[f"{name}_micro"] = np.where(known.any(-1), pooled[name], np.nan)
-        for kind, weight in weights.items():
-            means[f"{name}_{kind}"] = ratio((np.nan_to_num(value) * weight).sum(-1), weight.sum(-1))
-    return each, means
+@metric("nominal", "macro F1", 1, CONSTANT, headline=True, name="f1_macro")
+def class_f1_macro(s: ConfusionSums) -> np.ndarray:
+    """Mean F1 of the classes that occur or are predicted."""
+    return s.of_labels[1]["f1_macro"]
 
 
-def _mean(values: Float[np.ndarray, " k"], weights: Float[np.ndarray, " k"]) -> float:
-    """Weighted mean of the values that are defined."""
-    defined = np.isfinite(values)
-    return float(ratio(values[defined] @ weights[defined], weights[defined].sum()))
+@metric("nominal", "weighted F1", 1, CONSTANT, name="f1_weighted")
+def class_f1_weighted(s: ConfusionSums) -> np.ndarray:
+    """Mean F1, by how often a class occurs."""
+    return s.of_labels[1]["f1_weighted"]
 
 
-def calibration_bins(
-    y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], bins: int = ECE_BINS
-) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Int[np.ndarray, " b"]]:
-    """Mean probability, share of positives and number of participants in bins of equal mass.
-
-    A bin is the tenth in which the middle of the ranks lies; equal probabilities share a bin, so that the result does
-    not depend on the order of rows and a constant prediction makes one bin.
-    """
-    middle = scipy.stats.rankdata(y_prob) - 0.5
-    which = np.minimum((bins * middle / len(y_prob)).astype(int), bins - 1)
-    counts = np.bincount(which, minlength=bins)
-    filled = counts > 0
-    sums = [np.bincount(which, weights=column, minlength=bins)[filled] for column in (y_prob, y_true)]
-    return sums[0] / counts[filled], sums[1] / counts[filled], counts[filled]
+metric("nominal", "accuracy", 1, EMPTY)(accuracy)
 
 
-def calibration_error(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], bins: int = ECE_BINS) -> float:
-    """Expected calibration error: mean distance of probability and share of positives over bins of equal mass."""
-    predicted, observed, counts = calibration_bins(y_true, y_prob, bins)
-    return float(np.sum(counts * np.abs(predicted - observed)) / counts.sum())
+@metric("nominal", "Cohen's kappa", 1, CONSTANT)
+def kappa(s: ConfusionSums) -> np.ndarray:
+    """Cohen's (1960), NaN where truth and prediction are one and the same class."""
+    by_chance = ratio((s.occur * s.called).sum(-1), s.total**2)
+    return ratio(accuracy(s) - by_chance, 1 - by_chance)
 
 
-def choose_threshold(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], rule: str = "youden") -> float:
-    """The threshold t of the decision `y_prob >= t`, chosen on the rows given: never those of a test split.
-
-    Args:
-      y_true: 0 or 1, both must occur.
-      y_prob: probability of 1; the candidates are its values.
-      rule: "youden" (largest sensitivity + specificity), "f1", "sensitivity_80" or "sensitivity_90" (largest
-        threshold that still finds 80 or 90 % of the positives). Ties go to the largest threshold.
-
-    Raises:
-      InputError: an unknown rule, or rows of one class only.
-    """
-    if rule not in RULES:
-        raise one_of("threshold rule", rule, RULES)
-    if len(np.unique(y_true)) != 2:
-        raise InputError(f"threshold by {rule!r}: {ONE_CLASS}: choose it on rows of both classes")
-    false_rate, sensitivity, thresholds = sk.roc_curve(y_true, y_prob, drop_intermediate=False)
-    positives, negatives = y_true.sum(), len(y_true) - y_true.sum()
-    # The first candidate of scikit-learn is infinity, "nobody": no screening.
-    gain = RULES[rule](sensitivity * positives, false_rate * negatives, positives, negatives)[1:]
-    return float(thresholds[1:][np.argmax(gain)])
-
-
-def _at_sensitivity(wanted: float) -> Callable:
-    # A rate that rounding leaves just below the wanted one still counts as reaching it.
-    return lambda tp, fp, p, n: (tp >= wanted * p - 1e-9).astype(float)
-
-
-# Gain of each candidate from its true and false positives and the numbers of positives and negatives.
-RULES: Mapping[str, Callable] = {
-    "youden": lambda tp, fp, p, n: tp / p - fp / n,
-    "f1": lambda tp, fp, p, n: 2 * tp / (tp + fp + p),
-    "sensitivity_80": _at_sensitivity(0.8),
-    "sensitivity_90": _at_sensitivity(0.9),
-}
-
-
-def _undefined(kind: str, reason: str) -> Scores:
-    return Scores(dict.fromkeys(NAMES[kind], math.nan), dict.fromkeys(NAMES[kind], reason))
+# Derived names, so that a metric is written in one place.
+NAMES = {kind: {m.name: m.better for m in of_kind.values()} for kind, of_kind in METRICS.items()}
+AT_THRESHOLD = tuple(m.name for m in METRICS["binary"].values() if m.at_threshold)
+HEADLINE = {kind: tuple(m.name for m in of_kind.values() if m.headline) for kind, of_kind in METRICS.items()}
+LABELS = {m.name: m.label for of_kind in METRICS.values() for m in of_kind.values()}

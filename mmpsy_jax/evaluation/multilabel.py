@@ -4,6 +4,7 @@ The published hotline results are such means (arXiv 2405.04128, code/compute.ipy
 weighted by how often a label holds.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,8 @@ from mmpsy_jax.evaluation import bootstrap, metrics, wording
 from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.rows import BinaryRows, Statistic, of_labels
 from mmpsy_jax.evaluation.split_page import section
-from mmpsy_jax.evaluation.weighted import Statistic
 
 
 def entry(
@@ -42,7 +43,7 @@ def entry(
     truth = np.stack([part.y_true for part in rows.values()], axis=1)
     prob = np.stack([part.y_prob for part in rows.values()], axis=1)
     called = np.stack([decide(part, thresholds[name]) for name, part in rows.items()], axis=1)
-    overall, labels = metrics.multilabel(truth, prob, called)
+    overall, labels = scores(truth, prob, called)
     auroc = overall.values.pop("auroc_macro")  # has no interval here
     made = bootstrap.bootstrap(first.cluster, statistic(truth, called), **options)
     return {
@@ -56,13 +57,50 @@ def entry(
     }
 
 
+def scores(
+    y_true: Float[np.ndarray, "n k"], y_prob: Float[np.ndarray, "n k"], positive: Bool[np.ndarray, "n k"]
+) -> tuple[metrics.Scores, list[metrics.Scores]]:
+    """Metrics of k labels of which any number may hold, overall and of each label.
+
+    A label that neither occurs nor is predicted has no precision, recall or F1, one that holds for nobody or everybody
+    no AUROC; the means over labels leave these out.
+
+    Args:
+      y_true: 0 or 1.
+      y_prob: probability of 1.
+      positive: the decisions.
+
+    Returns:
+      `precision_micro`, `precision_macro`, `precision_weighted` (by how often a label holds), the same of `recall` and
+      `f1`, and `auroc_macro`; then `precision`, `recall`, `f1` and `auroc` of each label.
+    """
+    true, called = y_true == 1, np.asarray(positive, bool)
+    tp, fp, fn = ((a & b).sum(0).astype(float) for a, b in ((true, called), (~true, called), (true, ~called)))
+    each, means = of_labels(tp, fp, fn)
+    rows = [BinaryRows(t, p) for t, p in zip(y_true.T, y_prob.T, strict=True)]
+    each["auroc"] = np.array([metrics.point(one, ["auroc"]).values["auroc"] for one in rows])
+    reasons = dict.fromkeys(each, "the label neither occurs nor is predicted") | {"auroc": metrics.ONE_CLASS}
+    per_label = []
+    for k in range(y_true.shape[1]):
+        values = {name: float(column[k]) for name, column in each.items()}
+        per_label.append(
+            metrics.Scores(values, {name: reasons[name] for name, value in values.items() if math.isnan(value)})
+        )
+    values = {name: float(value) for name, value in means.items()}
+    defined = each["auroc"][np.isfinite(each["auroc"])]
+    values["auroc_macro"] = float(defined.mean()) if len(defined) else math.nan
+    return metrics.Scores(
+        values, {name: "undefined for every label" for name, v in values.items() if math.isnan(v)}
+    ), per_label
+
+
 def statistic(truth: Float[np.ndarray, "n k"], called: Bool[np.ndarray, "n k"]) -> Statistic:
-    """The means of `metrics.multilabel` but AUROC for weighted samples of the rows."""
+    """The means of `scores` but AUROC for weighted samples of the rows."""
     true = truth == 1
     counts = [(a & b).astype(float) for a, b in ((true, called), (~true, called), (true, ~called))]
 
     def of(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r m"]:
-        _, means = metrics.of_labels(*(weights @ count for count in counts))
+        _, means = of_labels(*(weights @ count for count in counts))
         return np.stack(list(means.values()), axis=1)
 
     return of

@@ -1,19 +1,59 @@
 """Thresholds chosen on the validation rows of each fold by every rule, and carried to the rows of that fold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from sklearn.metrics import roc_curve
 
+from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import Intervals, with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.rows import BinaryRows
 
 DEFAULT_THRESHOLD = 0.5
 ARGMAX = "argmax"  # the rule that chooses nothing: the likelier class
 # What is reported of each operating point.
 METRICS = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc")
+
+
+def choose_threshold(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"], rule: str = "youden") -> float:
+    """The threshold t of the decision `y_prob >= t`, chosen on the rows given: never those of a test split.
+
+    Args:
+      y_true: 0 or 1, both must occur.
+      y_prob: probability of 1; the candidates are its values.
+      rule: "youden" (largest sensitivity + specificity), "f1", "sensitivity_80" or "sensitivity_90" (largest
+        threshold that still finds 80 or 90 % of the positives). Ties go to the largest threshold.
+
+    Raises:
+      InputError: an unknown rule, or rows of one class only.
+    """
+    if rule not in RULES:
+        raise one_of("threshold rule", rule, RULES)
+    if len(np.unique(y_true)) != 2:
+        raise InputError(f"threshold by {rule!r}: {metrics.ONE_CLASS}: choose it on rows of both classes")
+    false_rate, sensitivity, thresholds = roc_curve(y_true, y_prob, drop_intermediate=False)
+    positives, negatives = y_true.sum(), len(y_true) - y_true.sum()
+    # The first candidate of scikit-learn is infinity, "nobody": no screening.
+    gain = RULES[rule](sensitivity * positives, false_rate * negatives, positives, negatives)[1:]
+    return float(thresholds[1:][np.argmax(gain)])
+
+
+def _at_sensitivity(wanted: float) -> Callable:
+    # A rate that rounding leaves just below the wanted one still counts as reaching it.
+    return lambda tp, fp, p, n: (tp >= wanted * p - 1e-9).astype(float)
+
+
+# Gain of each candidate from its true and false positives and the numbers of positives and negatives.
+RULES: Mapping[str, Callable] = {
+    "youden": lambda tp, fp, p, n: tp / p - fp / n,
+    "f1": lambda tp, fp, p, n: 2 * tp / (tp + fp + p),
+    "sensitivity_80": _at_sensitivity(0.8),
+    "sensitivity_90": _at_sensitivity(0.9),
+}
 
 
 def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
@@ -31,7 +71,7 @@ def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
         if rule == ARGMAX:
             entry["source"] = ARGMAX
         elif len(np.unique(part.y_true)) == 2:
-            entry |= {"value": metrics.choose_threshold(part.y_true, part.y_prob, rule), "source": "validation"}
+            entry |= {"value": choose_threshold(part.y_true, part.y_prob, rule), "source": "validation"}
         made.append(entry)
     return made
 
@@ -55,12 +95,11 @@ def entry(
       points: thresholds by rule.
       y_true: 0 or 1.
       decisions: at these thresholds, by rule.
-      intervals: of `METRICS` for each rule in turn, as `weighted.decisions` orders them.
+      intervals: of `METRICS` for each rule in turn, as `metrics.decisions` orders them.
     """
     made = {}
     for k, (rule, thresholds) in enumerate(points.items()):
-        scores = metrics.decision(y_true, decisions[rule])
-        kept = metrics.Scores({name: scores.values[name] for name in METRICS}, scores.reasons)
+        kept = metrics.point(BinaryRows(y_true, y_true, decisions[rule]), METRICS)
         columns = slice(k * len(METRICS), (k + 1) * len(METRICS))
         made[rule] = {"thresholds": thresholds, "metrics": with_intervals(kept, intervals.part(columns))}
     return made

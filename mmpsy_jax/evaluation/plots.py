@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
 from mmpsy_jax.evaluation.bootstrap import LEVEL, resample
-from mmpsy_jax.evaluation.metrics import calibration_bins
-from mmpsy_jax.evaluation.weighted import Ties
+from mmpsy_jax.evaluation.calibration import calibration_bins
+from mmpsy_jax.evaluation.rows import Ties
 
 # Okabe and Ito 2008; each keeps a contrast of 3:1 to both white and the dark page.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")

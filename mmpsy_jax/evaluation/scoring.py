@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import (
     bootstrap,
+    breakdown,
     calibration,
     comparison,
     decision,
@@ -27,11 +28,11 @@ from mmpsy_jax.evaluation import (
     operating_points,
     sentiment,
     together,
-    weighted,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.operating_points import choose_thresholds, decide
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
+from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, Rows, Statistic, where_drawn
 from mmpsy_jax.tasks import Task, to_config
 
 FORMAT = 1
@@ -61,7 +62,7 @@ def evaluate(
       n_bootstrap: resamples of participants.
       synthetic: whether the corpus is a made one; then a very high AUROC is no sign of a leak.
       method: "bca" or "percentile".
-      threshold_rule: how thresholds are chosen on validation, see `metrics.choose_threshold`; "argmax" takes 0.5.
+      threshold_rule: how thresholds are chosen on validation, see `operating_points`; "argmax" takes 0.5.
       as_labels: the binary tasks are labels of which any number may hold: "multilabel" has means over them.
       within_clusters: splits divide the rows of a cluster (days of a person, by time) instead of the clusters.
 
@@ -164,29 +165,21 @@ class Scored:
     positive: Bool[np.ndarray, " n"]
 
     def point(self) -> metrics.Scores:
-        if self.task.kind == "binary":
-            return metrics.binary(self.y_true, self.y, self.positive)
-        if self.task.kind == "ordinal":
-            return metrics.ordinal(self.y_true, self.y, self.task.n_classes)
-        if self.task.kind == "nominal":
-            return metrics.nominal(self.y_true, self.y, self.task.n_classes)
-        return metrics.regression(self.y_true, self.y)
+        return metrics.point(self._rows)
 
-    def statistic(self) -> weighted.Statistic:
-        if self.task.kind == "binary":
-            return weighted.binary(self.y_true, self.y, self.positive)
-        if self.task.kind == "ordinal":
-            return weighted.ordinal(self.y_true, self.y, self.task.n_classes)
-        if self.task.kind == "nominal":
-            return weighted.nominal(self.y_true, self.y, self.task.n_classes)
-        return weighted.regression(self.y_true, self.y)
+    def statistic(self) -> Statistic:
+        return metrics.statistic(self._rows)
+
+    @functools.cached_property
+    def _rows(self) -> Rows:
+        return metrics.rows_of(self.task, self.y_true, self.y, self.positive)
 
     def confusion(self) -> list[list[int]] | None:
         if self.task.kind == "regression":
             return None
-        k = self.task.n_classes
-        called = self.positive.astype(float) if self.task.kind == "binary" else metrics.rounded_band(self.y, k)
-        return metrics.confusion(self.y_true, called, k).tolist()
+        if self.task.kind == "binary":
+            return ClassRows(self.y_true, self.positive, 2).confusion().tolist()
+        return self._rows.confusion().tolist()
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> "Scored":
         return Scored(self.task, self.y_true[rows], self.y[rows], self.positive[rows])
@@ -202,7 +195,7 @@ class Predictor:
     @functools.cached_property
     def operating_points(self) -> dict[str, list[dict[str, Any]]]:
         """Thresholds by every rule; none for other kinds than binary."""
-        rules = metrics.RULES if self.task.kind == "binary" else ()
+        rules = operating_points.RULES if self.task.kind == "binary" else ()
         return {rule: choose_thresholds(self.rows, rule) for rule in rules}
 
     def split(self, name: str) -> tuple[Predictions, Scored]:
@@ -268,11 +261,11 @@ def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals
         beside = {name: (theirs.y_true, theirs.y) for name, (_, theirs) in pairs.items()}
         made["decision_curve"] = decision.entry(rows.y_true, scored.y, intervals["decision_curve"], beside)
     elif model.task.kind == "ordinal":
-        made["bands"] = metrics.bands(np.array(scored.confusion()))
+        made["bands"] = breakdown.bands(np.array(scored.confusion()))
     elif model.task.kind == "nominal":
-        made["per_class"] = metrics.per_class(np.array(scored.confusion()))
+        made["per_class"] = breakdown.per_class(np.array(scored.confusion()))
     else:
-        made["agreement"] = metrics.agreement(rows.y_true, scored.y)
+        made["agreement"] = breakdown.agreement(rows.y_true, scored.y)
         if model.task.minimum < 0:
             made["mmsa"] = sentiment.scores(rows.y_true, scored.y, model.task.maximum)
     return made
@@ -306,21 +299,21 @@ def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[An
     parts = {
         name: (common, theirs.statistic(), scored.take(common).statistic()) for name, (common, theirs) in pairs.items()
     }
-    curves: dict[Any, weighted.Statistic] = {}
+    curves: dict[Any, Statistic] = {}
     if scored.task.kind == "binary":
         called = np.stack(list(decisions.values()), axis=1)
-        curves["operating_points"] = weighted.decisions(scored.y_true, called, operating_points.METRICS)
+        curves["operating_points"] = metrics.decisions(scored.y_true, called, operating_points.METRICS)
         curves["decision_curve"] = decision.weighted_net_benefit(scored.y_true, scored.y)
     for name, prob in recalibrated.items():
-        curves["recalibrated", name] = weighted.calibration(scored.y_true, prob, calibration.RECALIBRATED)
+        curves["recalibrated", name] = metrics.statistic(BinaryRows(scored.y_true, prob), calibration.RECALIBRATED)
 
     def blocks(weights):
         made = {"model": own(weights)}
         for name, (common, theirs, ours) in parts.items():
             whole = bool(common.all())
             subset = weights if whole else np.compress(common, weights, axis=1)
-            made[name] = weighted.where_drawn(theirs, subset)
-            made["difference", name] = (made["model"] if whole else weighted.where_drawn(ours, subset)) - made[name]
+            made[name] = where_drawn(theirs, subset)
+            made["difference", name] = (made["model"] if whole else where_drawn(ours, subset)) - made[name]
         return made | {name: statistic(weights) for name, statistic in curves.items()}
 
     widths = {name: block.shape[1] for name, block in blocks(np.ones((1, len(rows)))).items()}

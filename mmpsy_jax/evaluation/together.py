@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.evaluation import bootstrap, metrics, weighted, wording
+from mmpsy_jax.evaluation import bootstrap, metrics, wording
 from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.rows import ScoreRows, Statistic, where_drawn
 from mmpsy_jax.evaluation.split_page import Section, section
 from mmpsy_jax.tasks import Task
 
@@ -44,7 +45,7 @@ def entry(rows: Mapping[str, Predictions], options: Mapping[str, Any]) -> dict[s
       options: of `bootstrap.bootstrap`.
     """
     first = next(iter(rows.values()))
-    points = [metrics.regression(part.known().y_true, part.known().y_pred) for part in rows.values()]
+    points = [metrics.point(ScoreRows(part.known().y_true, part.known().y_pred)) for part in rows.values()]
     values = {name: float(np.mean([point.values[name] for point in points])) for name in NAMES}
     undefined = {name: "undefined for one of the tasks" for name, value in values.items() if np.isnan(value)}
     known = all(len(part.known()) for part in rows.values())
@@ -57,15 +58,15 @@ def entry(rows: Mapping[str, Predictions], options: Mapping[str, Any]) -> dict[s
     }
 
 
-def statistic(rows: Mapping[str, Predictions]) -> weighted.Statistic:
+def statistic(rows: Mapping[str, Predictions]) -> Statistic:
     """The means for weighted samples of the rows."""
     parts = []
     for part in rows.values():
         known = ~np.isnan(part.y_true)
-        parts.append((known, weighted.regression(part.y_true[known], part.y_pred[known])))
+        parts.append((known, metrics.statistic(ScoreRows(part.y_true[known], part.y_pred[known]))))
 
     def of(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
-        made = [weighted.where_drawn(own, np.compress(known, weights, axis=1)) for known, own in parts]
+        made = [where_drawn(own, np.compress(known, weights, axis=1)) for known, own in parts]
         return np.mean(made, axis=0)
 
     return of

@@ -3,34 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-HEADLINE = {
-    "binary": ("auroc", "auprc"),
-    "ordinal": ("qwk", "macro_mae"),
-    "regression": ("mae", "ccc"),
-    "nominal": ("balanced_accuracy", "f1_macro"),
-}
-LABELS = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "brier": "Brier score",
-    "brier_skill": "Brier skill",
-    "log_loss": "log loss",
-    "ece": "ECE (10 bins of equal mass)",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1 of the positive class",
-    "f1_macro": "macro F1",
-    "f1_weighted": "weighted F1",
-    "mcc": "MCC",
-    "qwk": "quadratic weighted kappa",
-    "macro_mae": "macro MAE (bands)",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "ccc": "CCC",
-    "pearson": "Pearson r",
-    "spearman": "Spearman rho",
-    "kappa": "Cohen's kappa",
-}
+from mmpsy_jax.evaluation.metrics import HEADLINE, LABELS
+
 # Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
 METHODS = {"percentile": "percentile", "widened": "percentile, widened"}
 SPLIT_ORDER = ("test", "validation", "train")

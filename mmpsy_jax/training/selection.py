@@ -6,11 +6,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import one_of
+from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import Task
 
 # Metrics of which less is better; of all others more is.
-LESS_IS_BETTER = ("loss", "mae", "rmse", "brier", "log_loss", "macro_mae")
+LESS_IS_BETTER = ("loss", *(name for of_kind in metrics.NAMES.values() for name, sign in of_kind.items() if sign < 0))
 
 # Rank of an undefined metric; finite, since a checkpoint's metrics are JSON.
 UNDEFINED = -1e30
@@ -18,16 +19,9 @@ UNDEFINED = -1e30
 
 def quick_metrics(task: Task, rows: Predictions) -> dict[str, float]:
     """Metrics of one task that need no threshold, for the learning curves and the selection."""
-    from mmpsy_jax.evaluation import metrics  # scikit-learn and pandas would hold up the first step by seconds
-
-    if task.kind == "binary":
-        values = metrics.binary(rows.y_true, rows.y_prob, rows.y_prob >= 0.5).values
-        return {name: value for name, value in values.items() if name not in metrics.AT_THRESHOLD}
-    if task.kind == "ordinal":
-        return metrics.ordinal(rows.y_true, rows.y_pred, task.n_classes).values
-    if task.kind == "nominal":
-        return metrics.nominal(rows.y_true, rows.y_pred, task.n_classes).values
-    return metrics.regression(rows.y_true, rows.y_pred).values
+    y = rows.y_prob if task.kind == "binary" else rows.y_pred
+    names = [name for name in metrics.NAMES[task.kind] if task.kind != "binary" or name not in metrics.AT_THRESHOLD]
+    return metrics.point(metrics.rows_of(task, rows.y_true, y), names).values
 
 
 def metric_names(task: Task) -> list[str]:

@@ -8,9 +8,10 @@ import scipy.stats
 from sklearn.metrics import roc_auc_score
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import weighted
+from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap, with_intervals
 from mmpsy_jax.evaluation.metrics import Scores
+from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, ScoreRows
 
 
 def screening(n, seed=0):
@@ -20,7 +21,7 @@ def screening(n, seed=0):
 
 
 def auroc(y, prob):
-    made = weighted.binary(y, prob, prob >= 0.5)
+    made = metrics.statistic(BinaryRows(y, prob, prob >= 0.5))
     return lambda weights: made(weights)[:, :1]
 
 
@@ -88,7 +89,10 @@ def test_seeded_and_independent_of_row_order():
 
 def test_threads_do_not_change_the_result():
     y, prob = screening(3000)  # several chunks
-    made = [bootstrap(np.arange(3000), weighted.binary(y, prob, prob > 0.5), resamples=700, threads=n) for n in (1, 3)]
+    made = [
+        bootstrap(np.arange(3000), metrics.statistic(BinaryRows(y, prob, prob > 0.5)), resamples=700, threads=n)
+        for n in (1, 3)
+    ]
     for name in ("low", "high", "p", "undefined"):
         np.testing.assert_array_equal(getattr(made[0], name), getattr(made[1], name))
 
@@ -109,7 +113,7 @@ def test_differences_are_paired():
 
 def test_undefined_columns():
     y, prob = np.ones(20), np.linspace(0, 1, 20)
-    made = bootstrap(np.arange(20), weighted.binary(y, prob, prob > 0.5), resamples=50)
+    made = bootstrap(np.arange(20), metrics.statistic(BinaryRows(y, prob, prob > 0.5)), resamples=50)
     assert np.isnan(made.value[0]) and np.isnan(made.low[0]) and made.method[0] == "undefined"
     assert made.undefined[0] == 1
     assert np.isfinite(made.low[2])
@@ -133,7 +137,7 @@ def test_an_interval_that_would_exclude_its_estimate_is_widened_and_says_why(met
     rng = np.random.default_rng(6)
     prob = rng.random(300)
     y = (rng.random(300) < prob).astype(float)
-    ece = weighted.calibration(y, prob, ("ece",))
+    ece = metrics.statistic(BinaryRows(y, prob), ("ece",))
     made = bootstrap(np.arange(300), lambda w: sign * ece(w), method=method, resamples=300)
     assert made.method == ("widened",) and made.low[0] <= made.value[0] <= made.high[0]
     assert made.value[0] in (made.low[0], made.high[0]) and made.high[0] - made.low[0] > 0.01
@@ -153,9 +157,9 @@ def test_every_interval_holds_its_estimate():
     for n in (5, 12, 40):
         y, prob = screening(n, n)
         parts = [
-            weighted.binary(y, prob, prob > 0.5),
-            weighted.nominal((n_classes := rng.integers(0, 4, n)), rng.integers(0, 4, n), 4),
-            weighted.regression(n_classes.astype(float), rng.normal(size=n)),
+            metrics.statistic(BinaryRows(y, prob, prob > 0.5)),
+            metrics.statistic(ClassRows((n_classes := rng.integers(0, 4, n)), rng.integers(0, 4, n), 4)),
+            metrics.statistic(ScoreRows(n_classes.astype(float), rng.normal(size=n))),
         ]
         for part in parts:
             made = bootstrap(np.arange(n), part, resamples=200)

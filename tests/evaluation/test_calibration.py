@@ -9,8 +9,9 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from mmpsy_jax.evaluation import bootstrap, calibration, weighted
+from mmpsy_jax.evaluation import bootstrap, calibration, metrics
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.rows import BinaryRows
 from mmpsy_jax.tasks import Task
 
 
@@ -34,7 +35,9 @@ def recalibration(validation, rows):
     made, reason = calibration.recalibrated(validation, rows)
     intervals = {
         name: bootstrap.bootstrap(
-            rows.participant_id, weighted.calibration(rows.y_true, prob, calibration.RECALIBRATED), resamples=100
+            rows.participant_id,
+            metrics.statistic(BinaryRows(rows.y_true, prob), calibration.RECALIBRATED),
+            resamples=100,
         )
         for name, prob in made.items()
     }

@@ -5,8 +5,9 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
-from mmpsy_jax.evaluation import comparison, weighted
+from mmpsy_jax.evaluation import comparison, metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap
+from mmpsy_jax.evaluation.rows import BinaryRows
 
 
 def sample(n=200, seed=0, decimals=8):
@@ -44,7 +45,7 @@ def test_delong_equals_its_definition(decimals):
 
 def test_delong_and_the_paired_bootstrap_agree():
     y, first, second = sample(400, seed=1)
-    a, b = (weighted.binary(y, scipy.special.expit(x), first > 0) for x in (first, second))
+    a, b = (metrics.statistic(BinaryRows(y, scipy.special.expit(x), first > 0)) for x in (first, second))
     made = bootstrap(np.arange(400), lambda w: a(w)[:, :1] - b(w)[:, :1])
     delong = comparison.delong(y, first, second)
     assert [made.low[0], made.high[0]] == pytest.approx([delong.low, delong.high], abs=0.01)

@@ -7,6 +7,11 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from mmpsy_jax.evaluation import logistic, metrics
+from mmpsy_jax.evaluation.rows import BinaryRows
+
+
+def point(*columns):
+    return metrics.point(BinaryRows(*columns))
 
 
 def sample(n=300, seed=0, slope=0.7, intercept=-0.4):
@@ -32,16 +37,16 @@ def in_the_large(y, x, weights=1.0):
 def test_the_table_itself(seed):
     y, prob = sample(seed=seed)
     x = logistic.logit(prob)
-    values = metrics.binary(y, prob, prob >= 0.5).values
+    values = point(y, prob, prob >= 0.5).values
     assert values["calibration_slope"] == pytest.approx(regression(y, x)[1], abs=1e-7)
     assert values["calibration_intercept"] == pytest.approx(in_the_large(y, x), abs=1e-9)
 
 
 def test_known_slope_and_intercept_are_found():
     y, prob = sample(200_000, slope=0.7, intercept=0.0)
-    assert metrics.binary(y, prob, prob >= 0.5).values["calibration_slope"] == pytest.approx(0.7, abs=0.02)
+    assert point(y, prob, prob >= 0.5).values["calibration_slope"] == pytest.approx(0.7, abs=0.02)
     y, prob = sample(200_000, slope=1.0, intercept=-0.4)
-    values = metrics.binary(y, prob, prob >= 0.5).values
+    values = point(y, prob, prob >= 0.5).values
     assert values["calibration_slope"] == pytest.approx(1, abs=0.02)
     assert values["calibration_intercept"] == pytest.approx(-0.4, abs=0.02)
 
@@ -69,7 +74,7 @@ def test_certain_and_wrong_predictions_converge():
     prob = np.array([0.0, 1.0, 1.0, 0.0, 0.4, 0.6, 0.2, 0.9])
     x = logistic.logit(prob)
     np.testing.assert_allclose(logistic.Regression(y, x, slope=True).estimate, regression(y, x), atol=1e-6)
-    assert metrics.binary(y, prob, prob >= 0.5).values["calibration_intercept"] == pytest.approx(in_the_large(y, x))
+    assert point(y, prob, prob >= 0.5).values["calibration_intercept"] == pytest.approx(in_the_large(y, x))
 
 
 def test_predictions_that_hardly_differ():
@@ -94,12 +99,12 @@ def test_predictions_that_hardly_differ():
 )
 def test_without_a_finite_slope_there_is_a_reason(prob, reason):
     y, prob = np.array([0.0, 0, 1, 1]), np.array(prob)
-    scores = metrics.binary(y, prob, prob >= 0.5)
+    scores = point(y, prob, prob >= 0.5)
     assert np.isnan(scores.values["calibration_slope"]) and scores.reasons["calibration_slope"] == reason
     assert np.isfinite(scores.values["calibration_intercept"])
 
 
 def test_one_class_has_neither():
-    scores = metrics.binary(np.ones(4), np.linspace(0.1, 0.9, 4), np.ones(4, bool))
+    scores = point(np.ones(4), np.linspace(0.1, 0.9, 4), np.ones(4, bool))
     for name in ("calibration_slope", "calibration_intercept"):
         assert np.isnan(scores.values[name]) and scores.reasons[name] == metrics.ONE_CLASS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import bootstrap, calls, flags, metrics, multilabel
+from mmpsy_jax.evaluation import bootstrap, calls, flags, multilabel
 from mmpsy_jax.evaluation.operating_points import choose_thresholds
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 
@@ -40,7 +40,7 @@ def test_the_means_of_a_resample_are_those_of_its_rows(table):
     made = multilabel.statistic(truth, prob >= 0.5)(weights.astype(float))
     for drawn, values in zip(weights, made, strict=True):
         again = np.repeat(np.arange(40), drawn)
-        overall, _ = metrics.multilabel(truth[again], prob[again], prob[again] >= 0.5)
+        overall, _ = multilabel.scores(truth[again], prob[again], prob[again] >= 0.5)
         assert values.tolist() == pytest.approx([v for name, v in overall.values.items() if name != "auroc_macro"])
 
 
@@ -49,7 +49,7 @@ def test_an_entry_has_the_point_values_and_intervals_over_callers(table):
     truth, prob = (
         np.stack([getattr(part, c) for part in by_label(table).values()], axis=1) for c in ("y_true", "y_prob")
     )
-    overall, labels = metrics.multilabel(truth, prob, prob >= 0.5)
+    overall, labels = multilabel.scores(truth, prob, prob >= 0.5)
     assert (made["n_participants"], made["n_clusters"]) == (40, 5)
     assert {name: cell["value"] for name, cell in made["overall"].items()} == pytest.approx(overall.values)
     wanted = bootstrap.bootstrap(np.repeat(np.arange(5), 8), multilabel.statistic(truth, prob >= 0.5), **OPTIONS)

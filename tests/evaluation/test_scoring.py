@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 from evaluation_samples import EMOTION, TASKS, cross_validation, emotions, one_run, people, run
+from reference_metrics import decision
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import comparison, flags, metrics
+from mmpsy_jax.evaluation import comparison, flags, metrics, operating_points
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.scoring import evaluate
 from mmpsy_jax.tasks import questionnaire
@@ -78,7 +79,7 @@ def test_threshold_comes_from_validation_and_is_carried_to_test():
     report = evaluate(made, TASKS[:1], **FAST)
     entry = report["tasks"]["phq_screen"]
     validation, test = made.select(task="phq_screen", split="validation"), made.select(task="phq_screen", split="test")
-    expected = metrics.choose_threshold(validation.y_true, validation.y_prob)
+    expected = operating_points.choose_threshold(validation.y_true, validation.y_prob)
     assert entry["thresholds"]["model"] == [{"fold": 0, "value": expected, "source": "validation", "n": 80}]
     called = test.y_prob >= expected
     scored = entry["splits"]["test"]
@@ -100,12 +101,12 @@ def test_operating_points_are_chosen_on_validation_and_carried_to_test():
         called, truth = [], []
         for fold, threshold in enumerate(point["thresholds"]):
             part = rows.select(split="validation", fold=fold)
-            value = metrics.choose_threshold(part.y_true, part.y_prob, rule)
+            value = operating_points.choose_threshold(part.y_true, part.y_prob, rule)
             assert threshold == {"fold": fold, "value": value, "source": "validation", "n": len(part)}
             test = rows.select(split="test", fold=fold)
             called.append(test.y_prob >= value)
             truth.append(test.y_true)
-        expected = metrics.decision(np.concatenate(truth), np.concatenate(called)).values
+        expected = decision(np.concatenate(truth), np.concatenate(called))
         for metric in ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc"):
             cell = point["metrics"][metric]
             assert cell["value"] == pytest.approx(expected[metric])

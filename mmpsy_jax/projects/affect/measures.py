@@ -20,8 +20,9 @@ from scipy.stats import rankdata
 
 from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import weighted
+from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap
+from mmpsy_jax.evaluation.rows import BinaryRows
 from mmpsy_jax.files import write_atomically
 
 PERCENTILE = 95.0
@@ -146,7 +147,8 @@ def mismatches(
     made = {}
     for name in SCORES:
         values = np.array([scores[name] for _, scores in rows])
-        found = bootstrap(speakers, weighted.auroc(truth, values), resamples=resamples, seed=seed)
+        ranking = metrics.statistic(BinaryRows(truth, values), ["auroc"])
+        found = bootstrap(speakers, ranking, resamples=resamples, seed=seed)
         bounds = {"low": float(found.low[0]), "high": float(found.high[0])}
         made[name] = {"value": float(found.value[0]), **{k: v if v == v else None for k, v in bounds.items()}}
     return made
