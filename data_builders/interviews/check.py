@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from data_builders.common import shards
+from data_builders.common import shards, splits
 from data_builders.common.examine import read_participant
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy.check import Report, list_problems, spread, summary
@@ -15,12 +15,13 @@ from mmpsy_jax.features import manifest
 from mmpsy_jax.features.manifest import Entry
 
 
-def check(path: Path, *, deep: bool = False) -> Report:
+def check(path: Path, *, deep: bool = False, ignore: Sequence[str] = ()) -> Report:
     """Looks at a manifest and at the files that it names.
 
     Args:
       path: of the manifest.
       deep: read every recording as the build does, with the default settings; otherwise their headers.
+      ignore: columns that are not read.
 
     Returns:
       counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), "notes" what is odd.
@@ -28,15 +29,26 @@ def check(path: Path, *, deep: bool = False) -> Report:
     Raises:
       InputError: the manifest itself cannot be used.
     """
-    found = manifest.read(path)
+    found = manifest.read(path, ignore=ignore)
     seconds: list[float] = []
     files = characters = 0
+    notes = [note.removeprefix(f"{path}: ") for note in found.notes]
+    of_all: list[str] = []
     problems: list[str] = []
+    source = None
+    try:
+        source = source_lib.open_source(path, ignore=tuple(ignore))
+        notes = [note.removeprefix(f"{path}: ") for note in source.notes]
+        splits.assign(source.participants, listed=source.listed_splits, may_rank=True, clusters=source.clusters)
+    except InputError as error:
+        of_all.append(str(error))
     lengths: list[int] = []
     without = {"recording": 0, "transcript": 0}
     for entry in found.entries:
         try:
-            words = entry.words().text
+            transcript = entry.words()
+            words = transcript.text
+            notes += [] if deep else [f"{entry.participant}: transcript: {note}" for note in transcript.notes]
             recordings = _headers(entry)
         except InputError as error:
             problems.append(str(error))
@@ -49,8 +61,9 @@ def check(path: Path, *, deep: bool = False) -> Report:
         characters += len(words)
         if not recordings and not words.strip():
             problems.append(f"{path}: {entry.participant}: has neither a recording nor words")
-    if deep:
-        problems, notes = _read_all(source_lib.open_source(path))
+    if deep and source is not None:
+        problems, found_deep = _read_all(source)
+        notes += found_deep
     return {
         "manifest": str(path),
         "participants": len(found.entries),
@@ -63,8 +76,8 @@ def check(path: Path, *, deep: bool = False) -> Report:
             name: dict(collections.Counter(entry.groups[name] or "unknown" for entry in found.entries))
             for name in found.groups
         },
-        "problems": problems,
-        "notes": notes if deep else [],
+        "problems": of_all + problems,
+        "notes": notes,
     }
 
 

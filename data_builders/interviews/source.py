@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 
 from data_builders.common.examine import Record, content_digests
+from mmpsy_jax.csv_rows import repeats_ids
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
@@ -43,6 +44,7 @@ class InterviewSpec:
       settings: JSON of the settings of the extractors by modality, `{"audio": {...}, "text": {...}}`.
       dtype: "float16" or "float32", of the windows of sound.
       include_text: whether records carry the transcript.
+      ignore: columns of a manifest that are not read.
       hide_names: keep the names of files out of errors and notes, since they may be those of people.
       kept: folder of extracted windows; "" keeps none.
       opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
@@ -53,6 +55,7 @@ class InterviewSpec:
     settings: str = "{}"
     dtype: str = "float16"
     include_text: bool = False
+    ignore: tuple[str, ...] = ()
     hide_names: bool = False
     kept: str = ""
     opened: str = ""
@@ -99,6 +102,8 @@ class InterviewSource:
       table: path of the manifest or table.
       entries: all participants in natural order.
       labels, groups: names of the columns.
+      clusters: {participant: cluster} where the manifest says who belongs together.
+      notes: how the manifest differs from what is documented, and what is odd about all participants together.
       extractors: of the modalities that anybody has.
       window_seconds: length of a window.
       without_windows: nobody; who lacks files is found by `read`.
@@ -113,7 +118,7 @@ class InterviewSource:
         self.entries: tuple[Entry, ...]
         if spec.is_table:
             self.table = table.find_table(path)
-            self.labels, self.groups = tuple(table.LABEL_KEYS), ()
+            self.labels, self.groups, clustered = tuple(table.LABEL_KEYS), (), False
             self.entries = tuple(
                 _TableEntry(
                     one.participant,
@@ -125,11 +130,13 @@ class InterviewSource:
                 for one in table.read_table(self.table)
             )
         else:
-            found = manifest.read(path)
+            found = manifest.read(path, ignore=spec.ignore)
             self.table, self.labels, self.groups, self.entries = found.path, found.labels, found.groups, found.entries
+            clustered, self.notes = found.clustered, found.notes
         if not self.labels:
             raise InputError(f"{self.table}: no column label:NAME: give one for each score that is to be estimated")
         self._entry = {entry.participant: entry for entry in self.entries}
+        self.clusters = {entry.participant: entry.cluster for entry in self.entries if clustered}
         settings = read_settings(spec.settings)
         has = {
             "audio": any(entry.recording for entry in self.entries),
@@ -139,6 +146,7 @@ class InterviewSource:
             settings["text"] = {"placement": "corpus", **settings.get("text", {})}
         if not any(has.values()):
             raise InputError(f"{self.table}: all cells of recording, transcript and text are empty: fill them")
+        self.notes += _repeated_ids(self.entries, self.groups) + _empty_cells(self.entries)
         unused = [name for name in settings if not has[name]]
         if unused:
             raise InputError(f"{self.table}: settings for {', '.join(unused)}, but nobody has that: leave them out")
@@ -277,6 +285,25 @@ def read_settings(given: str) -> dict[str, dict[str, Any]]:
         if name not in ("audio", "text"):
             raise one_of("modality in the settings of the features", name, ("audio", "text"))
     return settings
+
+
+def _empty_cells(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """A note on each kind of file that some participants have and some lack."""
+    lacking = {
+        "recording": sum(entry.recording is None for entry in entries),
+        "transcript": sum(entry.transcript is None and not entry.text for entry in entries),
+    }
+    return tuple(f"participants without a {kind}: {n}" for kind, n in lacking.items() if 0 < n < len(entries))
+
+
+def _repeated_ids(entries: Sequence[Entry], groups: Sequence[str]) -> tuple[str, ...]:
+    """A note on each column of groups that looks as if it named persons."""
+    likely = (name for name in groups if repeats_ids([entry.groups[name] for entry in entries]))
+    return tuple(
+        f"group:{name} has few participants in each of its groups: where it names persons or families, call it "
+        f"{manifest.CLUSTER}, so that each stays in one split"
+        for name in likely
+    )
 
 
 def _seconds(entry: Entry) -> float:

@@ -206,7 +206,7 @@ def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
     assert [entry["reason"] for entry in card["skipped"]] == [
         "recording 2: cannot be read as a recording (Format not recognised): give wav, flac, mp3 or ogg"
     ]
-    assert [entry["note"] for entry in card["notes"]] == ["recording 2: silent: every sample has the same value"]
+    assert "recording 2: silent: every sample has the same value" in [entry["note"] for entry in card["notes"]]
     for name in ("README.md", "groups.csv"):
         assert not re.search(r"\bp[1-6]\b", (folder / name).read_text())
     names = {line.split(",")[0] for line in (folder / "groups.csv").read_text().splitlines()[1:]}
@@ -262,7 +262,7 @@ def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
         cli.build("interviews/My Lab", tmp_path, source=manifest)
     with pytest.raises(InputError, match="give --source=PATH: a manifest"):
         cli.build("interviews/lab", tmp_path)
-    with pytest.raises(InputError, match="settings and synthetic belong to recordings or interviews"):
+    with pytest.raises(InputError, match="settings, synthetic and dtype belong to recordings or interviews"):
         cli.build("mmpsy/demo", tmp_path, synthetic=True)
 
 

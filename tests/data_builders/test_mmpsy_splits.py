@@ -55,8 +55,8 @@ def test_split_file(tmp_path):
     [
         ("", "no column participant, split: "),
         ("user,split\na,train\n", "no column participant: needed are participant, split; the header has split"),
-        ("participant,split\na,train\na,test\n", "line 3 lists 'a' again"),
-        ("participant,split\na,dev\n", "unknown split in line 2.*test, train, validation"),
+        ("participant,split\na,train\na,test\n", "line 3 lists a participant again"),
+        ("participant,split\na,dev\n", "line 2: split must be one of: train, validation, test"),
         ("participant,split\na,train,1\n", "line 2 has 3 cells"),
         ("participant,split\na,train\nb,validation\n", "1 of 3 participants are not listed, the first is 'c'"),
         ("participant,split\na,train\nb,train\nc,train\n", "no participant of 3 is in validation, test"),
