@@ -4,8 +4,6 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-import soundfile
-
 from data_builders.common import shards
 from data_builders.common.examine import read_participant
 from data_builders.interviews import source as source_lib
@@ -13,14 +11,16 @@ from data_builders.mmpsy.check import Report, list_problems, spread, summary
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
 from mmpsy_jax.features.manifest import Entry
+from mmpsy_jax.features.recording import measure
 
 
-def check(path: Path, *, deep: bool = False) -> Report:
+def check(path: Path, *, deep: bool = False, strict: bool = False) -> Report:
     """Looks at a manifest and at the files that it names.
 
     Args:
       path: of the manifest.
-      deep: read every recording as the build does, with the default settings; otherwise their headers.
+      deep: read every recording as the build does, with the default settings; otherwise they are only measured.
+      strict: what would be noted of a recording is a problem.
 
     Returns:
       counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), "notes" what is odd.
@@ -34,10 +34,14 @@ def check(path: Path, *, deep: bool = False) -> Report:
     problems: list[str] = []
     lengths: list[int] = []
     without = {"recording": 0, "transcript": 0}
+    notes: list[str] = []
     for entry in found.entries:
         try:
             words = entry.words().text
-            recordings = _headers(entry)
+            levels = [(file, measure(file)) for file in entry.recordings()]
+            recordings = [level.seconds for _, level in levels]
+            notes += [f"{file}: {note}" for file, level in levels if (note := level.note(file))]
+            notes += source_lib.unread_note(entry)
         except InputError as error:
             problems.append(str(error))
             continue
@@ -50,7 +54,9 @@ def check(path: Path, *, deep: bool = False) -> Report:
         if not recordings and not words.strip():
             problems.append(f"{path}: {entry.participant}: has neither a recording nor words")
     if deep:
-        problems, notes = _read_all(source_lib.open_source(path))
+        problems, notes = _read_all(source_lib.open_source(path, strict=strict))
+    elif strict:
+        problems, notes = problems + notes, []
     return {
         "manifest": str(path),
         "participants": len(found.entries),
@@ -64,19 +70,8 @@ def check(path: Path, *, deep: bool = False) -> Report:
             for name in found.groups
         },
         "problems": problems,
-        "notes": notes if deep else [],
+        "notes": notes,
     }
-
-
-def _headers(entry: Entry) -> list[float]:
-    """Seconds of each recording."""
-    made = []
-    for file in entry.recordings():
-        try:
-            made.append(soundfile.info(file).duration)
-        except (OSError, RuntimeError) as error:  # what soundfile makes of a damaged file
-            raise InputError(f"{file}: cannot be read as a recording: give wav, flac, mp3 or ogg") from error
-    return made
 
 
 def _label(entries: Sequence[Entry], name: str) -> Report:

@@ -32,6 +32,7 @@ def build(
     source: str | os.PathLike | None = None,
     split_file: str | os.PathLike | None = None,
     skip_bad: bool = False,
+    strict: bool = False,
     include_text: bool = False,
     hash_ids: bool = False,
     salt_file: str | os.PathLike | None = None,
@@ -57,6 +58,7 @@ def build(
         writes its own.
       split_file: CSV `participant,split`; by default the split follows from a hash of the id.
       skip_bad: leave out participants that cannot be read, listed in `corpus.json`, instead of failing at the first.
+      strict: of recordings and interviews: what would be noted of a recording (cut off, clipped, ...) is an error.
       include_text: put transcripts into the records.
       hash_ids: replace ids by salted SHA-256.
       salt_file: keeps the salt; made where missing. Without it the salt is forgotten and ids can never be linked again.
@@ -104,8 +106,10 @@ def build(
         if (source is None) == (not download):
             raise InputError(f"{dataset}: give either --source=DIR (with wav_select.json) or --download")
         changes = {"source": None if source is None else os.path.abspath(source), "download": download}
+    if strict and config.kind not in _SOURCES:
+        raise InputError(f"strict belongs to recordings or interviews, not to {dataset}: leave it out")
     if config.extracts:
-        changes |= {"settings": _settings(settings), "synthetic": synthetic}
+        changes |= {"settings": _settings(settings), "synthetic": synthetic, "strict": strict}
     elif settings is not None or synthetic:
         raise InputError(f"settings and synthetic belong to recordings or interviews, not to {dataset}: leave it out")
     config = dataclasses.replace(
@@ -238,6 +242,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--source", help="folder with wav_select.json and its features; of interviews the manifest")
     parser.add_argument("--split_file", help="CSV participant,split; default: by a hash of the id")
     parser.add_argument("--skip_bad", action="store_true", help="leave out participants that cannot be read")
+    parser.add_argument("--strict", action="store_true", help="refuse recordings of which something would be noted")
     parser.add_argument("--include_text", action="store_true", help="put transcripts into the records")
     parser.add_argument("--hash_ids", action="store_true", help="replace ids by salted SHA-256")
     parser.add_argument("--salt_file", help="keeps the salt of --hash_ids; made where missing")
@@ -271,10 +276,16 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="launch.py check", description="Look at a source before building it.")
     parser.add_argument("--source", required=True, help="folder with wav_select.json, or a manifest")
     parser.add_argument("--deep", action="store_true", help="read every window as the build would")
+    parser.add_argument("--strict", action="store_true", help="manifest: what is odd about recordings is a problem")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args(argv)
     source = Path(arguments.source)
-    lib = interviews_check if source.is_file() and manifest.is_manifest(source) else check
-    report = lib.check(source, deep=arguments.deep)
+    if source.is_file() and manifest.is_manifest(source):
+        lib, options = interviews_check, {"strict": arguments.strict}
+    else:
+        if arguments.strict:
+            raise InputError(f"{source}: --strict is about the recordings of a manifest: leave it out")
+        lib, options = check, {}
+    report = lib.check(source, deep=arguments.deep, **options)
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else lib.render(report))
     return report

@@ -61,6 +61,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       fractions: shares of train, validation and test.
       split_file: CSV `participant,split` instead.
       skip_bad: leave out participants that cannot be read and list them in `corpus.json`.
+      strict: of recordings and interviews: what would be noted of a recording is an error.
       workers: processes that read; 0 for none, None to choose by size.
       participants, seed: of the demo.
       keep_source: keep the demo's feature files after the build.
@@ -84,6 +85,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
     skip_bad: bool = False
+    strict: bool = False
     workers: int | None = None
     participants: int = 800
     seed: int = 0
@@ -114,6 +116,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
             kept |= {"participants": self.participants, "seed": self.seed, **shapes}
         if self.extracts:
             kept |= {"settings": self.settings, "synthetic": self.synthetic}
+            kept |= {"strict": True} if self.strict else {}
         return kept
 
 
@@ -321,6 +324,7 @@ class Builder(local.LocalBuilder):
             dtype=config.dtype,
             include_text=config.include_text,
             hide_names=config.hash_ids,
+            strict=config.strict,
             kept=str(kept),
         )
 
