@@ -4,8 +4,6 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-import soundfile
-
 from data_builders.common import shards, splits
 from data_builders.common.examine import read_participant
 from data_builders.interviews import source as source_lib
@@ -13,14 +11,16 @@ from data_builders.mmpsy.check import Report, list_problems, spread, summary
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
 from mmpsy_jax.features.manifest import Entry
+from mmpsy_jax.features.recording import measure
 
 
-def check(path: Path, *, deep: bool = False, ignore: Sequence[str] = ()) -> Report:
+def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Sequence[str] = ()) -> Report:
     """Looks at a manifest and at the files that it names.
 
     Args:
       path: of the manifest.
-      deep: read every recording as the build does, with the default settings; otherwise their headers.
+      deep: read every recording as the build does, with the default settings; otherwise they are only measured.
+      strict: what would be noted of a recording is a problem.
       ignore: columns that are not read.
 
     Returns:
@@ -37,19 +37,23 @@ def check(path: Path, *, deep: bool = False, ignore: Sequence[str] = ()) -> Repo
     problems: list[str] = []
     source = None
     try:
-        source = source_lib.open_source(path, ignore=tuple(ignore))
+        source = source_lib.open_source(path, strict=strict, ignore=tuple(ignore))
         notes = [note.removeprefix(f"{path}: ") for note in source.notes]
         splits.assign(source.participants, listed=source.listed_splits, may_rank=True, clusters=source.clusters)
     except InputError as error:
         of_all.append(str(error))
     lengths: list[int] = []
     without = {"recording": 0, "transcript": 0}
+    noted: list[str] = []
     for entry in found.entries:
         try:
             transcript = entry.words()
             words = transcript.text
-            notes += [] if deep else [f"{entry.participant}: transcript: {note}" for note in transcript.notes]
-            recordings = _headers(entry)
+            levels = [(file, measure(file)) for file in entry.recordings()]
+            recordings = [level.seconds for _, level in levels]
+            noted += [f"{entry.participant}: transcript: {note}" for note in transcript.notes]
+            noted += [f"{file}: {note}" for file, level in levels if (note := level.note(file))]
+            noted += source_lib.unread_note(entry)
         except InputError as error:
             problems.append(str(error))
             continue
@@ -62,8 +66,9 @@ def check(path: Path, *, deep: bool = False, ignore: Sequence[str] = ()) -> Repo
         if not recordings and not words.strip():
             problems.append(f"{path}: {entry.participant}: has neither a recording nor words")
     if deep and source is not None:
-        problems, found_deep = _read_all(source)
-        notes += found_deep
+        problems, noted = _read_all(source)
+    elif strict:
+        problems, noted = problems + noted, []
     return {
         "manifest": str(path),
         "participants": len(found.entries),
@@ -77,19 +82,8 @@ def check(path: Path, *, deep: bool = False, ignore: Sequence[str] = ()) -> Repo
             for name in found.groups
         },
         "problems": of_all + problems,
-        "notes": notes,
+        "notes": notes + noted,
     }
-
-
-def _headers(entry: Entry) -> list[float]:
-    """Seconds of each recording."""
-    made = []
-    for file in entry.recordings():
-        try:
-            made.append(soundfile.info(file).duration)
-        except (OSError, RuntimeError) as error:  # what soundfile makes of a damaged file
-            raise InputError(f"{file}: cannot be read as a recording: give wav, flac, mp3 or ogg") from error
-    return made
 
 
 def _label(entries: Sequence[Entry], name: str) -> Report:

@@ -5,6 +5,7 @@ build that was killed goes on where it stopped, and no recording is decoded twic
 processes import this module.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from data_builders.common.examine import Record, content_digests
 from mmpsy_jax.csv_rows import repeats_ids
@@ -25,13 +25,14 @@ from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
+from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
 from mmpsy_jax.files import file_sha256, write_atomically
 
 # Another number whenever the same recording would give other windows.
-_EXTRACTION = 1
+_EXTRACTION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ class InterviewSpec:
       include_text: whether records carry the transcript.
       ignore: columns of a manifest that are not read.
       hide_names: keep the names of files out of errors and notes, since they may be those of people.
+      strict: refuse a participant of whose recordings something would be noted.
       kept: folder of extracted windows; "" keeps none.
       opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
     """
@@ -57,6 +59,7 @@ class InterviewSpec:
     include_text: bool = False
     ignore: tuple[str, ...] = ()
     hide_names: bool = False
+    strict: bool = False
     kept: str = ""
     opened: str = ""
 
@@ -221,6 +224,10 @@ class InterviewSource:
             dtypes = {name: interview.dtype_of(entry, self.spec.dtype) for name, entry in self.modalities.items()}
             sound = self._sound(recordings, dtypes["audio"]) if recordings else None
             features, notes = interview.record(recordings, words, self.extractors, dtypes, sound)
+            notes = [self._without_names(note, entry, recordings) for note in notes]
+            notes += unread_note(entry, self.spec.hide_names) if "audio" in self.extractors else []
+            if notes and self.spec.strict:
+                raise InputError(f"{'; '.join(notes)}: mend this, or build without --strict")
         except InputError as error:
             raise InputError(self._without_names(str(error), entry, recordings)) from error
         record: Record = {"participant": participant}
@@ -230,7 +237,6 @@ class InterviewSource:
         record |= features
         if self.spec.include_text:
             record["transcript"] = words.text
-        notes = [self._without_names(note, entry, recordings) for note in notes]
         return record, content_digests(record, words.text) | {"notes": notes}
 
     def _without_names(self, message: str, entry: Entry, recordings: Sequence[Path]) -> str:
@@ -306,14 +312,17 @@ def _repeated_ids(entries: Sequence[Entry], groups: Sequence[str]) -> tuple[str,
     )
 
 
+def unread_note(entry: Entry, hide_names: bool = False) -> list[str]:
+    """A note about what lies beside the recordings of a participant and is not read; none where nothing does."""
+    unread = entry.unread()
+    named = f"{len(unread)} files or folders" if hide_names else ", ".join(unread)
+    return [f"{'recording' if hide_names else entry.recording}: not read: {named}"] if unread else []
+
+
 def _seconds(entry: Entry) -> float:
-    total = 0.0
-    try:
-        for path in entry.recordings():
-            total += soundfile.info(path).duration
-    except (InputError, OSError, RuntimeError):
-        return total  # said when the participant is read
-    return total
+    with contextlib.suppress(InputError):  # said when the participant is read
+        return sum(map(header_seconds, entry.recordings()))
+    return 0.0
 
 
 def _load(file: Path) -> Windows | None:

@@ -33,6 +33,7 @@ def build(
     source: str | os.PathLike | None = None,
     split_file: str | os.PathLike | None = None,
     skip_bad: bool = False,
+    strict: bool = False,
     include_text: bool = False,
     hash_ids: bool = False,
     salt_file: str | os.PathLike | None = None,
@@ -61,6 +62,7 @@ def build(
         writes its own.
       split_file: CSV `participant,split`; by default the split follows from a hash of the id.
       skip_bad: leave out participants that cannot be read, listed in `corpus.json`, instead of failing at the first.
+      strict: of recordings and interviews: what would be noted of a recording (cut off, clipped, ...) is an error.
       include_text: put transcripts into the records.
       hash_ids: replace ids by salted SHA-256.
       salt_file: keeps the salt; made where missing. Without it the salt is forgotten and ids can never be linked again.
@@ -112,8 +114,10 @@ def build(
         if (source is None) == (not download):
             raise InputError(f"{dataset}: give either --source=DIR (with wav_select.json) or --download")
         changes = {"source": None if source is None else os.path.abspath(source), "download": download}
+    if strict and config.kind not in _SOURCES:
+        raise InputError(f"strict belongs to recordings or interviews, not to {dataset}: leave it out")
     if config.extracts:
-        changes |= {"settings": _settings(settings), "synthetic": synthetic}
+        changes |= {"settings": _settings(settings), "synthetic": synthetic, "strict": strict}
         changes |= {"dtype": dtype} if dtype and config.kind != "mmsa" else {}
     if ignore and config.kind != "manifest":
         raise InputError(f"ignore belongs to interviews, not to {dataset}: leave it out")
@@ -265,6 +269,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--source", help="folder with wav_select.json and its features; of interviews the manifest")
     parser.add_argument("--split_file", help="CSV participant,split; default: by a hash of the id")
     parser.add_argument("--skip_bad", action="store_true", help="leave out participants that cannot be read")
+    parser.add_argument("--strict", action="store_true", help="refuse recordings of which something would be noted")
     parser.add_argument("--include_text", action="store_true", help="put transcripts into the records")
     parser.add_argument("--hash_ids", action="store_true", help="replace ids by salted SHA-256")
     parser.add_argument("--salt_file", help="keeps the salt of --hash_ids; made where missing")
@@ -302,12 +307,15 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--dataset", default="", help="of another corpus: it is read with the options of its build")
     parser.add_argument("--ignore", type=read_names, default=(), help="manifest: columns that are not read, a,b,...")
     parser.add_argument("--deep", action="store_true", help="read every window as the build would")
+    parser.add_argument("--strict", action="store_true", help="manifest: what is odd about recordings is a problem")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args(argv)
     source = Path(arguments.source)
     if source.is_file() and source.suffix.lower() != ".json":
-        lib, options = interviews_check, {"ignore": arguments.ignore}
+        lib, options = interviews_check, {"strict": arguments.strict, "ignore": arguments.ignore}
     else:
+        if arguments.strict or arguments.ignore:
+            raise InputError(f"{source}: --strict and --ignore are about a manifest: leave them out")
         lib, options = check, {}
     report = lib.check(source, deep=arguments.deep, **options)
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else lib.render(report))

@@ -66,6 +66,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       fractions: shares of train, validation and test.
       split_file: CSV `participant,split` instead.
       skip_bad: leave out participants that cannot be read and list them in `corpus.json`.
+      strict: of recordings and interviews: what would be noted of a recording is an error.
       workers: processes that read; 0 for none, None to choose by size.
       participants, seed: of the demo.
       keep_source: keep the demo's feature files after the build.
@@ -92,6 +93,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
     skip_bad: bool = False
+    strict: bool = False
     workers: int | None = None
     participants: int = 800
     seed: int = 0
@@ -126,6 +128,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
             kept["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         if self.extracts:
             kept |= {"settings": self.settings, "synthetic": self.synthetic}
+            kept |= {"strict": True} if self.strict else {}
         return kept
 
 
@@ -342,6 +345,7 @@ class Builder(local.LocalBuilder):
             ignore=config.ignore,
             include_text=config.include_text,
             hide_names=config.hash_ids,
+            strict=config.strict,
             kept=str(kept),
         )
 

@@ -28,8 +28,8 @@ from mmpsy_jax.csv_rows import read_table, whole_or_none
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
+from mmpsy_jax.features.recording_folder import list_recordings, list_unread
 
-AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _GROUP = "label:", "group:"
@@ -71,7 +71,7 @@ class Entry:
         """The audio files, in order.
 
         Raises:
-          InputError: not there, or a folder without any.
+          InputError: not there, or a folder without any or with two of one name.
         """
         if self.recording is None:
             return []
@@ -79,11 +79,20 @@ class Entry:
             raise InputError(f"{self.recording}: no such file or folder: correct the path, or fetch the recording")
         if not self.recording.is_dir():
             return [self.recording]
-        found = (f for f in self.recording.iterdir() if f.suffix.lower() in AUDIO and f.name[0] != ".")
-        files = sorted(found, key=lambda f: table.natural_key(f.name))
-        if not files:
-            raise InputError(f"{self.recording}: holds no recording: give {', '.join(AUDIO)}")
-        return files
+        return list_recordings(self.recording)
+
+    def unread(self) -> list[str]:
+        """Names of what lies in the folder of recordings and is neither read as one nor as a transcript.
+
+        Raises:
+          InputError: as of `recordings`.
+        """
+        if self.recording is None:
+            return []
+        read = self.recordings()
+        if self.transcript == self.recording:
+            read += [file for file in self.recording.iterdir() if file.suffix.lower() == ".txt"]
+        return list_unread(self.recording, [*read, *([self.transcript] if self.transcript else [])])
 
     def words(self) -> transcript_lib.Transcript:
         """The transcript; without answers where there is none.

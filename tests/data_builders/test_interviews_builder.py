@@ -204,7 +204,8 @@ def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
     folder = build(copied / "manifest.csv", tmp_path / "data", hash_ids=True, skip_bad=True)
     card = json.loads((folder / "corpus.json").read_text())
     assert [entry["reason"] for entry in card["skipped"]] == [
-        "recording 2: cannot be read as a recording (Format not recognised): give wav, flac, mp3 or ogg"
+        "recording 2: cannot be read as a recording (Invalid data found when processing input): give a sound file that "
+        "FFmpeg reads, wav for example"
     ]
     assert "recording 2: silent: every sample has the same value" in [entry["note"] for entry in card["notes"]]
     for name in ("README.md", "groups.csv"):
@@ -216,7 +217,7 @@ def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda f: (f / "p1" / "wav_1.wav").write_bytes(b""), r"p1/wav_1\.wav: cannot be read as a recording"),
+        (lambda f: (f / "p1" / "wav_1.wav").write_bytes(b""), r"p1/wav_1\.wav: has zero length"),
         (lambda f: soundfile.write(f / "p1/wav_1.wav", np.zeros(0), 8000), r"wav_1\.wav: has zero length"),
         (lambda f: soundfile.write(f / "p1/wav_1.wav", np.tile([1.0, -1], 4000), 8000), r"wav_1\.wav: clipped: 100%"),
         (lambda f: shutil.rmtree(f / "p1"), r"/p1: no such file or folder"),
