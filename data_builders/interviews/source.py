@@ -29,7 +29,7 @@ from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.files import file_sha256, write_atomically
+from mmpsy_jax.files import file_sha256, parse_json, write_atomically
 
 # Another number whenever the same recording would give other windows.
 _EXTRACTION = 2
@@ -279,12 +279,9 @@ def read_settings(given: str) -> dict[str, dict[str, Any]]:
     """Settings of the extractors by modality, from JSON.
 
     Raises:
-      InputError: no JSON object of objects, or an unknown modality.
+      InputError: no JSON object of objects, a key twice, or an unknown modality.
     """
-    try:
-        settings = json.loads(given)
-    except json.JSONDecodeError as error:
-        raise InputError(f"settings of the features: not JSON ({error.msg} at line {error.lineno})") from None
+    settings = parse_json("settings of the features", given)
     if not isinstance(settings, dict) or not all(isinstance(value, dict) for value in settings.values()):
         raise InputError('settings of the features: must be like {"audio": {"bands": 128}, "text": {"positions": 900}}')
     for name in settings:

@@ -253,6 +253,7 @@ def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
             build(manifest, tmp_path / "data", **{"source": bad, **options})
     for name, content, reason in (
         ("a.json", "{", "a.json: settings of the features: not JSON"),
+        ("a.json", '{"audio": {}, "audio": {}}', "a.json: settings of the features: an object has the key audio twice"),
         ("b.json", '{"video": {}}', "unknown modality"),
         ("c.json", '{"audio": {"hops": 3}}', "unknown setting of audio 'hops'"),
     ):
