@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from mmpsy_jax.errors import InputError, one_of
 
+EVERY = "*"  # instead of the name of a label: all of them
 Kind = Literal["binary", "ordinal", "regression", "nominal"]
 KINDS: tuple[Kind, ...] = ("binary", "ordinal", "regression", "nominal")
 LOGITS: tuple[Kind, ...] = ("binary", "nominal")  # a logit per class and a softmax over them
@@ -132,15 +133,17 @@ def label_ranges(
 
     Args:
       seen: least and largest training label by name; None where none is known.
-      given: ends by name.
+      given: ends by name; those of `EVERY` are of all that are not named.
 
     Raises:
       InputError: ends of an unknown label, or labels outside of the ends that were given.
     """
-    given, made = given or {}, {}
+    given, made = dict(given or {}), {}
+    everyone = given.pop(EVERY, None)
     for name in given:
         if name not in seen:
             raise one_of("label in the ranges", name, seen)
+    given = {**(dict.fromkeys(seen, everyone) if everyone else {}), **given}
     for name, ends in seen.items():
         if name in given:
             made[name] = Range(*map(float, given[name]), "given")
@@ -159,7 +162,7 @@ def label_ranges(
 
 
 def read_ranges(text: str) -> dict[str, tuple[float, float]]:
-    """Ends of scales from `NAME:LOW:HIGH,...`, as command lines have them.
+    """Ends of scales from `NAME:LOW:HIGH,...`, as command lines have them; `*` stands for all labels.
 
     Raises:
       InputError: not of that form, a label twice, or ends in the wrong order.
