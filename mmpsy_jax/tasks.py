@@ -7,7 +7,7 @@ disagree with its own documentation (`docs/mmpsy.md`).
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -112,12 +112,13 @@ class Range:
 
     Attributes:
       low, high: its ends.
-      source: "given" by whoever built the corpus, "questionnaire" of that name, or "seen" on the training split.
+      source: "given" by whoever built the corpus, "known" of a questionnaire or corpus of that name, or "seen" on the
+        training split.
     """
 
     low: float
     high: float
-    source: Literal["given", "questionnaire", "seen"]
+    source: Literal["given", "known", "seen"]
 
 
 def seen_range(low: float, high: float) -> Range:
@@ -127,18 +128,22 @@ def seen_range(low: float, high: float) -> Range:
 
 
 def label_ranges(
-    seen: Mapping[str, tuple[float, float] | None], given: Mapping[str, tuple[float, float]] | None = None
+    seen: Mapping[str, Sequence[float] | None],
+    given: Mapping[str, tuple[float, float]] | None = None,
+    known: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Range]:
-    """The scale of every label: as given, else of the questionnaire of that name, else as seen.
+    """The scale of every label: as given, else as known of its name where its values fit, else as seen.
 
     Args:
       seen: least and largest training label by name; None where none is known.
       given: ends by name; those of `EVERY` are of all that are not named.
+      known: the same of a published corpus; questionnaires are known besides.
 
     Raises:
       InputError: ends of an unknown label, or labels outside of the ends that were given.
     """
     given, made = dict(given or {}), {}
+    known = {**{name: (0.0, highest) for name, highest in KNOWN_MAXIMUM.items()}, **(known or {})}
     everyone = given.pop(EVERY, None)
     for name in given:
         if name not in seen:
@@ -149,8 +154,8 @@ def label_ranges(
             made[name] = Range(*map(float, given[name]), "given")
         elif ends is None:
             continue
-        elif ends[0] >= 0 and ends[1] <= KNOWN_MAXIMUM.get(name, -1.0):
-            made[name] = Range(0.0, KNOWN_MAXIMUM[name], "questionnaire")
+        elif name in known and known[name][0] <= ends[0] <= ends[1] <= known[name][1]:
+            made[name] = Range(*known[name], "known")
         else:
             made[name] = seen_range(*ends)
         if name in given and ends is not None and not made[name].low <= ends[0] <= ends[1] <= made[name].high:
