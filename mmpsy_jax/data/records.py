@@ -69,6 +69,7 @@ class Corpus:
       window_lengths: per modality, valid frames or tokens of every window, one participant after the other: i32 [sum of
         `n_windows`].
       reader: random access; what Grain's workers get.
+      finite: per modality, whether all numbers of each participant are finite.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Corpus:
     has: dict[str, np.ndarray]
     window_lengths: dict[str, Int32[np.ndarray, " w"]]
     reader: RecordReader
+    finite: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.participants)
@@ -164,6 +166,7 @@ def open_corpus(path: str | Path) -> Corpus:
         has={name: columns[f"has_{name}"] for name in modalities},
         window_lengths={name: columns[f"lengths_{name}"] for name in modalities},
         reader=RecordReader(shards, fields, participants),
+        finite={name: columns[f"finite_{name}"] for name in modalities},
     )
 
 

@@ -69,6 +69,7 @@ MESSAGES = {
         "the scale of this score, {low:g} to {high:g}, was seen on the training split: if it has other ends, give them "
         "when the corpus is built (--ranges)."
     ),
+    "table": "{text}.",
     "split_rule": "the records are divided {rule}.",
 }
 RED = (

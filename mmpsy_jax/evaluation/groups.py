@@ -58,14 +58,20 @@ class Groups:
         return np.array([known.get(name) or NOT_GIVEN for name in participants.tolist()], np.str_)
 
 
-def read_groups(path: str | os.PathLike) -> Groups:
+def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Groups:
     """Reads a `groups.csv`.
+
+    Args:
+      path: the table.
+      notes: what is odd about the table but no error is added here.
 
     Raises:
       InputError: not such a table; the message names the file, the rule and the remedy, and never a cell's text.
     """
     path = Path(path)
     table = read_table(path, (PARTICIPANT,), extra="keep")
+    if notes is not None:
+        notes += table.notes
     names = [name for name in table.header if name != PARTICIPANT]
     if not names:
         raise InputError(f"{path}: no column of groups: give one for each way of grouping")

@@ -21,6 +21,7 @@ from mmpsy_jax.evaluation import (
     comparison,
     decision,
     flags,
+    infer_tasks,
     metrics,
     multilabel,
     operating_points,
@@ -137,6 +138,8 @@ def rows_of(task: Task, table: Predictions) -> Predictions:
         raise one_of("task in the predictions", task.name, np.unique(table.task))
     if (task.kind == "binary") != (not np.isnan(rows.y_prob[0])):
         filled = "y_pred" if np.isnan(rows.y_prob[0]) else "y_prob"
+        if task.kind == "binary":
+            infer_tasks.ask_about_decisions(task.name, rows.y_true[~np.isnan(rows.y_true)], rows.y_pred)
         raise InputError(
             f"task {task.name!r} is {task.kind}, but the predictions fill {filled}: fill y_prob for binary tasks and "
             "y_pred for the others, or give the task its real kind"
