@@ -205,7 +205,7 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
         high = known.high if task.maximum is None else task.maximum
         low = known.low if task.maximum is None else 0.0  # a maximum alone is that of a scale from 0
         low = low if task.minimum is None else task.minimum
-        made.append(dataclasses.replace(task, maximum=high, minimum=low))
+        made.append(dataclasses.replace(task, maximum=float(high), minimum=float(low)))
     return tuple(made)
 
 
