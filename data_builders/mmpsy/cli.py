@@ -56,7 +56,7 @@ def build(
 
     Args:
       dataset: "mmpsy/<config>": demo, demo_float32, released, released_float32, transcripts or recordings; or
-        "interviews/<any name>"; or "mmsa/<config>": demo, mosi, mosei, sims or simsv2.
+        "interviews/<any name>"; or "mmsa/<config>": demo, mosi, mosei, sims, simsv2 or any name.
       data_dir: root; the dataset goes to `data_dir/<dataset>/<version>`.
       source: the table, its folder or the folder above `data/`; of interviews the manifest. Not for the demo, which
         writes its own.
@@ -166,7 +166,7 @@ def _builder(dataset: str):
         raise one_of(
             "dataset",
             dataset,
-            [*known, f"{interviews_lib.Builder.name}/NAME", *(f"mmsa/{config}" for config in mmsa_lib.NAMES)],
+            [*known, f"{interviews_lib.Builder.name}/NAME", *(f"mmsa/{one}" for one in (*mmsa_lib.HIGHEST, "NAME"))],
         )
     return builder_lib.Builder, known[dataset]
 

@@ -273,7 +273,7 @@ def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals
         made["per_class"] = metrics.per_class(np.array(scored.confusion()))
     else:
         made["agreement"] = metrics.agreement(rows.y_true, scored.y)
-        if model.task.minimum < 0:
+        if model.task.maximum in (1, 3) and model.task.minimum == -model.task.maximum:  # the scales that MMSA has
             made["mmsa"] = sentiment.scores(rows.y_true, scored.y, model.task.maximum)
     return made
 
