@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmpsy_jax.csv_rows import Table, number, read_table, whole, whole_or_none
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features.manifest import AUDIO
+from mmpsy_jax.features.recording_folder import SOUND
 from mmpsy_jax.features.table import natural_key
 
 AUDIO_FOLDER = "original_audio_data"
@@ -166,7 +166,7 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
         if recording is None:
             raise InputError(
                 f"{folder / str(index)}.wav: missing, but line {line} of {path.name} is a turn of the caller: add the "
-                f"file, as {', '.join(AUDIO)}"
+                f"file, as {', '.join(SOUND)}"
             )
         made[index] = Segment(path.stem, index, {name: labels[name] for name in columns}, start, recording)
     if not made:
@@ -181,7 +181,7 @@ def _recordings(folder: Path) -> dict[str, Path]:
     """Recordings of a call by the name of the file without its suffix."""
     made: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in AUDIO and path.name[0] != ".":
+        if path.suffix.lower() in SOUND and path.name[0] != ".":
             if path.stem in made:
                 raise InputError(f"{path}: also there as {made[path.stem].name}: keep one recording of each segment")
             made[path.stem] = path
