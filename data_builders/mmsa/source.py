@@ -32,7 +32,7 @@ from jaxtyping import Int32, Shaped
 from data_builders.common.examine import Record, content_digests
 from data_builders.mmsa.unpickle import ALIASES, LENGTHS, SPLITS
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import parse_json, read_text, require_regular
+from mmpsy_jax.files import parse_json, read_text, require_file
 
 MODALITIES = ("text", "audio", "vision")
 TOKENS = "tokens"
@@ -174,7 +174,7 @@ class MmsaSource:
         """Arrays of a split by field, mapped into memory; each has a row per clip."""
         fields = {}
         for path in sorted(self._folder[split].glob("*.npy")):
-            require_regular(path)
+            require_file(path)
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError) as error:
