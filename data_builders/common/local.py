@@ -26,7 +26,13 @@ class LocalInfo(tfds.core.DatasetInfo):
 
 
 class LocalBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Base of the builders; a config object may bear the name of a listed one, since it says what is read."""
+    """Base of the builders; a config object may bear the name of a listed one, since it says what is read.
+
+    Attributes:
+      keeps_records: False while a source is only checked: shards stay empty.
+    """
+
+    keeps_records = True
 
     def _create_builder_config(self, builder_config, version=None):
         # TFDS refuses such an object. What it changes is not what the dataset is, and `corpus.json` records it.
@@ -42,7 +48,7 @@ class LocalBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """Silent, as above."""
 
     def _example_writer(self):
-        return writer.UncompressedWriter(self.info.features)
+        return writer.UncompressedWriter(self.info.features, self.keeps_records)
 
 
 def build_once(

@@ -123,11 +123,12 @@ class MmsaSource:
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length that a window is taken to have.
       listed_splits: {clip: split}, as the file says.
-      groups, without_windows, notes: none.
+      groups, clusters, without_windows, notes: none.
     """
 
     window_seconds = WINDOW_SECONDS
     groups: tuple[str, ...] = ()
+    clusters: Mapping[str, str] = {}
     without_windows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

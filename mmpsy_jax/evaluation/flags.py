@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
+from mmpsy_jax.csv_rows import repeats_ids
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import Predictions, groups
 from mmpsy_jax.tasks import Task
@@ -20,6 +21,10 @@ MESSAGES = {
     "participant_in_two_splits": (
         "{n} participants stand in more than one split of the same fold: the model may know them. Split by participant "
         "and train again."
+    ),
+    "group_in_two_splits": (
+        "the groups of {column} are small, as those of persons or families are, and {n} of them stand in more than one "
+        "split of the same fold. Where they name who belongs together, build with that column as cluster."
     ),
     "threshold_on_test": (
         "{n} participants of the test split are in the validation split of the same fold: thresholds and checkpoints "
@@ -74,6 +79,7 @@ MESSAGES = {
 }
 RED = (
     "participant_in_two_splits",
+    "group_in_two_splits",
     "threshold_on_test",
     "decisions_only",
     "near_duplicate_texts",
@@ -130,6 +136,28 @@ def of_table(predictions: Predictions, within_clusters: bool = False) -> list[Fl
     seeds = np.bincount(cell)
     if seeds.min() != seeds.max():
         found.append(flag("uneven_seeds", low=seeds.min(), high=seeds.max()))
+    return found
+
+
+def of_groups(predictions: Predictions, members: Mapping[str, Shaped[np.ndarray, " n"]]) -> list[Flag]:
+    """Flags of columns of groups that look as if they named persons, whom splits divide.
+
+    Args:
+      predictions: all rows.
+      members: the group of each row by column, "" where it is not known.
+    """
+    found = []
+    _, people = groups(predictions.participant_id)
+    for column, member in members.items():
+        if not repeats_ids(member[people].tolist()):
+            continue
+        known = np.flatnonzero(member != "")
+        _, first = groups(member[known], predictions.fold[known], predictions.split[known])
+        places = known[first]
+        group, one = groups(member[places], predictions.fold[places])
+        shared = np.unique(member[places][one][np.bincount(group) > 1])
+        if len(shared):
+            found.append(flag("group_in_two_splits", column=column, n=len(shared)))
     return found
 
 

@@ -181,6 +181,8 @@ def evaluate_file(
     marks = {"synthetic": synthetic, "within_clusters": within_clusters}
     report = evaluate(predictions, tasks, baselines=baselines, **marks, **options)
     report["subgroups"] = subgroups.evaluate(predictions, tasks, named, **options)
+    if not within_clusters:
+        report["flags"] = flags.red_first([*report["flags"], *subgroups.flags_of(predictions, named)])
     report["flags"] += [flags.flag("table", text=note) for note in notes]
     if output is not None:
         write_report(output, report, predictions, tasks, context=context, baselines=baselines)

@@ -21,6 +21,7 @@ from mmpsy_jax.data.audit import audit
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import baselines, calls, cards, flags, groups, report
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.features.manifest import CLUSTER
 from mmpsy_jax.files import read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
@@ -97,6 +98,8 @@ def evaluate(
     synthetic = bool(corpus.card["synthetic"])
     made = report.evaluate(predictions, tasks, baselines=known.baselines, synthetic=synthetic, **rules, **bootstrap)
     made["subgroups"] = groups.evaluate(predictions, tasks, named, **bootstrap)
+    if not corpus.within_groups:
+        made["flags"] = flags.red_first([*made["flags"], *groups.flags_of(predictions, named)])
     if config.evaluation.near_duplicates:
         leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
         made["flags"] = flags.red_first([*leaks, *made["flags"]])
@@ -119,7 +122,7 @@ def evaluate(
     }
     over_calls = {}
     thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items() if "thresholds" in entry}
-    if corpus.card.get("group") and thresholds:
+    if corpus.card.get("group") not in (None, CLUSTER) and thresholds:  # segments in time
         tested = predictions.take(np.isin(predictions.task, list(thresholds))).select(split="test").over_seeds("binary")
         times = start_times(corpus, set(tested.participant_id.tolist()))
         calls.write_csv(workdir / calls.FILE, tested, times, thresholds)
