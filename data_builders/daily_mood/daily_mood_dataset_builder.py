@@ -146,6 +146,7 @@ class Builder(local.LocalBuilder):
 
     def _card(self, truth: Mapping[str, Any] | None) -> dict[str, Any]:
         config, of_split = self.builder_config, list(self._split_of.values())
+        ranges = self._ranges()
         made = {
             "format": FORMAT,
             "dataset": self.name,
@@ -156,7 +157,7 @@ class Builder(local.LocalBuilder):
             "source_sha256": self._table.sha256,
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
-            "label_ranges": self._ranges(),
+            "label_ranges": local.ranges_entry(ranges),
             "group": GROUP,
             "within_groups": config.rule == "by_time",
             "split_rule": divide.RULES[config.rule],
@@ -164,7 +165,7 @@ class Builder(local.LocalBuilder):
             "window_seconds": SECONDS_PER_DAY,
             "participants": {name: of_split.count(name) for name in splits.SPLITS},
             "skipped": [],
-            "notes": [{"participant": "", "note": note} for note in self._table.notes],
+            "notes": [{"participant": "", "note": note} for note in self._table.notes] + local.range_notes(ranges),
             "options": config.options(),
         }
         if truth is not None:
@@ -172,8 +173,8 @@ class Builder(local.LocalBuilder):
             made["optimum"] = demo.optimum(truth, tested, config.seed)
         return made
 
-    def _ranges(self) -> dict[str, dict[str, Any]]:
-        """The entry of `corpus.json`, of what is not given as the days that train show it."""
+    def _ranges(self) -> dict[str, tasks.Range]:
+        """Scales of the ratings, of what is not given as the days that train show it."""
         config, seen = self.builder_config, {}
         for label in config.labels:
             values = [day.ratings[label] for day in self._table.days if self._split_of[day.name] == "train"]
@@ -182,7 +183,7 @@ class Builder(local.LocalBuilder):
         if config.labels == LABELS and all(seen.values()):  # moods of one questionnaire have one scale
             lows, highs = zip(*seen.values(), strict=True)
             seen = dict.fromkeys(LABELS, (min(lows), max(highs)))
-        return local.ranges_entry(tasks.label_ranges(seen, config.ranges))
+        return tasks.label_ranges(seen, config.ranges)
 
 
 def of_table(table: source.Table) -> dict[str, Any]:

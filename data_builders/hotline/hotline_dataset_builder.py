@@ -3,7 +3,6 @@
 A record is one segment; its feature `caller` names the group that stays together in splits and folds.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import tensorflow_datasets as tfds
 
 from data_builders.common import about, card, local, splits
@@ -25,6 +23,7 @@ from data_builders.hotline.source import GROUP, LABELS, Segment
 from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
+from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.files import write_json
@@ -172,8 +171,7 @@ class Builder(local.LocalBuilder):
         for segment in self._calls[caller]:
             starts[segment.index] = clock if segment.start_s is None else segment.start_s
             if segment.start_s is None:
-                with contextlib.suppress(OSError, RuntimeError):  # said when the segment is read
-                    clock += soundfile.info(segment.recording).duration
+                clock += header_seconds(segment.recording)
         return starts
 
     def _card(self) -> dict[str, Any]:
