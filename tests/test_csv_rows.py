@@ -100,7 +100,11 @@ def test_what_is_no_such_table_is_refused_without_its_cells(tmp_path, content, m
 
 def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
-    for name, what in (("pipe.csv", "no regular file"), (".", "is a folder"), ("absent.csv", "No such file")):
+    for name, what in (
+        ("pipe.csv", "is a named pipe, and only regular files are read"),
+        (".", "is a folder"),
+        ("absent.csv", "No such file"),
+    ):
         with pytest.raises(InputError, match=what):
             read(tmp_path / name)
 

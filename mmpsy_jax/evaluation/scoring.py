@@ -94,6 +94,7 @@ def evaluate(
     for task in tasks:
         rows = rows_of(task, predictions)
         beside = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
+        found += flags.of_scale(task, rows.y_true)
         models[task.name] = model = Predictor(task, rows.over_seeds(task.kind), threshold_rule)
         others = {k: Predictor(task, table.over_seeds(task.kind), threshold_rule) for k, table in beside.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}

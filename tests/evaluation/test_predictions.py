@@ -168,7 +168,7 @@ def test_tables_as_spreadsheets_save_them(tmp_path, delimiter, first):
 def test_unreadable_files(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_csv(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="is a folder: give a file"):
+    with pytest.raises(InputError, match="is a folder, and only regular files"):
         read_csv(tmp_path)
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"\n\xe9,test,0,0,t,1,0.5,\n")
     with pytest.raises(InputError, match="not UTF-8"):
