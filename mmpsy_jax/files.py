@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,13 +26,16 @@ def write_atomically(
       path: the file to create or replace; its folder is created where missing.
       write: the whole content, or a function that is given the open binary file.
       private: nobody but the user may read it, whatever the umask says: for files about one person.
+
+    Raises:
+      OSError: it cannot be written; names `path`, not the temporary file. What was there before is left alone.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    # The kernel takes the umask off 0666; `tempfile` would ask for 0600 always.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The kernel takes the umask off 0666; `tempfile` would ask for 0600 always.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         with os.fdopen(handle, "wb") as file:
             if callable(write):
                 write(file)
@@ -40,8 +44,11 @@ def write_atomically(
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 

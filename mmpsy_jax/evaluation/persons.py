@@ -42,7 +42,7 @@ def write(workdir: str | os.PathLike) -> Path:
         disclaimer=DISCLAIMER,
         parts=list(_sections(report, predictions)),
     )
-    write_atomically(workdir / FILE, html)
+    write_atomically(workdir / FILE, html, private=True)
     return workdir / FILE
 
 

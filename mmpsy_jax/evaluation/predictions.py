@@ -21,8 +21,10 @@ from mmpsy_jax.files import write_atomically
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
 NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": np.float64, "y_pred": np.float64}
 SPLITS = ("train", "validation", "test")
-# Written only where it says something: who of the participants belong together.
+# Written only where it says something: who of the participants belong together; and, by `predict`, that the model knows
+# synthetic people alone.
 CLUSTER = "cluster"
+SYNTHETIC = "synthetic"
 
 # What a row without the column means: one split, one model.
 DEFAULTS = {"split": "test", "fold": "0", "seed": "0"}
@@ -285,6 +287,16 @@ def read_csv(path: str | os.PathLike) -> Predictions:
         found, message = fault
         raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
     return table
+
+
+def says_synthetic(path: str | os.PathLike) -> bool:
+    """Whether a table says of itself that a generator made the people behind it.
+
+    Raises:
+      InputError: as of `read_csv`.
+    """
+    header, _, rows = read_rows(Path(path), (*COLUMNS, CLUSTER))
+    return SYNTHETIC in header and any(row[header.index(SYNTHETIC)].strip() for row in rows)
 
 
 def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.ndarray:

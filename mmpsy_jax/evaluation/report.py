@@ -12,9 +12,9 @@ from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import groups as subgroups
-from mmpsy_jax.evaluation.predictions import Predictions, read_csv
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
@@ -178,7 +178,10 @@ def evaluate_file(
     Raises:
       InputError: a malformed table, tasks that do not fit it, or two tables that do not belong together.
     """
+    if output is not None:
+        try_folder(output)
     predictions = read_csv(predictions_csv)
+    synthetic = synthetic or says_synthetic(predictions_csv)
     named = None if groups is None else subgroups.read_groups(groups)
     baselines = {} if compare is None else {Path(compare).stem: read_csv(compare)}
     context: dict[str, Any] = {"predictions": Path(predictions_csv).name}

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 import mmpsy_jax
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of, empty_record
@@ -40,6 +40,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
     Raises:
       InputError: no finished run, or a folder that is not empty.
     """
+    try_folder(output)
     model, output = trained.load(workdir), Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} is there and not an empty folder: give another --output, or empty it")
