@@ -235,3 +235,45 @@ def parse_json(where: str, text: str) -> Any:
         ) from None
     except RecursionError:
         raise InputError(f"{where}: nested too deeply: mend it") from None
+
+
+def public(value: Any) -> Any:
+    """Nested mappings in which every absolute path is its last part, also in a text that is a JSON object.
+
+    Lists are left alone: they hold texts and ids of people, which may look like paths.
+    """
+    if isinstance(value, Mapping):
+        return {name: public(one) for name, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    if value.startswith("{"):
+        with contextlib.suppress(ValueError):
+            return json.dumps(public(json.loads(value)), sort_keys=True)
+    return os.path.basename(os.path.normpath(value)) if os.path.isabs(value) else value
+
+
+def write_places(version_folder: Path, version: str, card: Mapping[str, Any]) -> None:
+    """Keeps the absolute paths of the card of a corpus beside its version folder, where no copy of it takes them along.
+
+    Args:
+      version_folder: of the corpus, or the one beside it in which it is built.
+      card: content of `corpus.json`.
+    """
+    places = {name: value for name, value in flatten(card).items() if isinstance(value, str) and os.path.isabs(value)}
+    write_json(version_folder.parent / f".places_{version}.json", places, private=True)
+
+
+def with_places(version_folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of a corpus with the paths that `write_places` kept, where they are still those of this card."""
+    try:
+        places = json.loads((version_folder.parent / f".places_{version_folder.name}.json").read_text())
+    except (OSError, ValueError):
+        return dict(card)
+    return _restored(card, places if isinstance(places, dict) else {}, "")
+
+
+def _restored(value: Any, places: Mapping[str, Any], name: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _restored(one, places, f"{name}.{key}" if name else key) for key, one in value.items()}
+    place = places.get(name)
+    return place if isinstance(place, str) and isinstance(value, str) and public(place) == value else value

@@ -13,7 +13,7 @@ from mmpsy_jax.evaluation import groups as subgroups
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.files import try_folder, write_atomically, write_json
+from mmpsy_jax.files import public, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
@@ -81,7 +81,7 @@ def write_content(folder: str | os.PathLike, content: Mapping[str, Any], html: s
 
 def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
     """The context without ids of participants and as plain JSON values."""
-    shown = {name: value for name, value in context.items() if name != "disclaimer"}
+    shown = {name: public(value) for name, value in context.items() if name != "disclaimer"}
     card = shown.get("corpus")
     if card:
         kept = {name: card[name] for name in CORPUS_FIELDS if name in card}
