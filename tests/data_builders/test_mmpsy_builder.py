@@ -87,7 +87,7 @@ def test_folder_holds_the_dataset_and_nothing_else(built):
     assert {"README.md", "croissant.json", "corpus.json", "features.json", "dataset_info.json"} <= names
     assert all(name.endswith(".array_record-00000-of-00001") for name in names if name.startswith("mmpsy-"))
     assert not [name for name in names if name.startswith((".", "incomplete"))]
-    assert {path.name for path in built.parent.iterdir()} == {"1.0.0", ".build.lock"}
+    assert {path.name for path in built.parent.iterdir()} == {"1.0.0", ".build.lock", ".places_1.0.0.json"}
     assert {path.name for path in built.parents[2].iterdir()} == {"mmpsy"}
 
 
