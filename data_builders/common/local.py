@@ -10,11 +10,26 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common import place, writer
-from mmpsy_jax import tasks
+from mmpsy_jax import files, tasks
 from mmpsy_jax.features import interview
 
 CORPUS_FILE = "corpus.json"  # the card of a dataset, for our readers
 FORMAT = 1  # of it
+
+
+def write_corpus(folder: str | os.PathLike, corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes `corpus.json` without absolute paths, which stay on this machine, beside the version folder.
+
+    Args:
+      folder: in which a version is built.
+      corpus: its card, with the paths.
+
+    Returns:
+      what was written.
+    """
+    files.write_places(Path(folder), corpus["version"], corpus)
+    files.write_json(Path(folder) / CORPUS_FILE, files.public(corpus))
+    return files.public(corpus)
 
 
 class LocalInfo(tfds.core.DatasetInfo):

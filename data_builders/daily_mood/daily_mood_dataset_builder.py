@@ -16,12 +16,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common import about, card, local, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from data_builders.daily_mood import demo, divide, source
 from data_builders.daily_mood.source import GROUP, LABELS, PERSON, Day, Layout
 from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
 
 SECONDS_PER_DAY = 86_400.0
 DAYS_PER_SHARD = 4096
@@ -130,7 +129,7 @@ class Builder(local.LocalBuilder):
                 )
             super()._download_and_prepare(dl_manager, download_config)
             corpus = self._card(truth)
-            write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+            corpus = write_corpus(self.data_path, corpus)
             card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _shard_iterators_per_split(self, dl_manager):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data_builders.common import about as common_about
 from data_builders.common import card, local, place, shards, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from data_builders.interviews.source import InterviewSource
 from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import about, demo, demo_truth
@@ -32,7 +32,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import write_atomically
 
 GROUPS_FILE = "groups.csv"
 KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings
@@ -235,7 +235,7 @@ class Builder(local.LocalBuilder):
             if self._progress is not None:
                 self._progress.close()
         corpus = self._describe(folder)
-        write_json(folder / CORPUS_FILE, corpus)
+        corpus = write_corpus(folder, corpus)
         if self._source.groups:
             self._write_groups(folder)
         card.write_card(folder, corpus, self._about(corpus))

@@ -41,7 +41,7 @@ def write(workdir: str | os.PathLike) -> Path:
         disclaimer=wording.disclaimer(report),
         parts=list(_sections(report, predictions)),
     )
-    write_atomically(workdir / FILE, html)
+    write_atomically(workdir / FILE, html, private=True)
     return workdir / FILE
 
 

@@ -12,7 +12,7 @@ from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_content
 from mmpsy_jax.evaluation.scoring import evaluate
-from mmpsy_jax.files import flatten, read_rows
+from mmpsy_jax.files import flatten, read_rows, try_folder
 from mmpsy_jax.tasks import Task, from_config
 
 
@@ -72,6 +72,7 @@ def compare_runs(
       InputError: fewer than two runs, the same one twice, an output that is one of them, real beside synthetic data,
         tasks that are defined differently, no task, participant or fold in common, or truths that differ.
     """
+    try_folder(output)
     runs = [_Run(*named) for named in _name([Path(workdir) for workdir in workdirs], Path(output))]
     first, others = runs[0], runs[1:]
     _check_synthetic(runs)

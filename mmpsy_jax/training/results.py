@@ -22,7 +22,7 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import baselines, calls, cards, flags, groups, report
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import read_rows
+from mmpsy_jax.files import public, read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable
@@ -166,5 +166,5 @@ def environment() -> dict[str, Any]:
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "processes": jax.process_count(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "command": sys.argv,
+        "command": ["=".join(map(public, argument.split("=", 1))) for argument in sys.argv],
     }
