@@ -18,33 +18,33 @@ def list_recordings(folder: Path) -> list[Path]:
     Raises:
       InputError: none, or two that differ in their suffix alone.
     """
-    files = [file for file in visible(folder.iterdir()) if file.suffix.lower() in SOUND and not file.is_dir()]
+    files = list(recordings_by_stem(folder).values())
     if not files:
         raise InputError(f"{folder}: holds no recording: give {', '.join(SOUND)}")
-    by_stem: dict[str, Path] = {}
-    for file in files:
-        if file.stem in by_stem:
-            raise InputError(
-                f"{folder}: two recordings differ in their suffix alone ({by_stem[file.stem].suffix} and "
-                f"{file.suffix}) and would be joined: keep one of them"
-            )
-        by_stem[file.stem] = file
     return files
 
 
-def find_recording(folder: Path, stem: str, suffixes: Collection[str] = SOUND) -> Path | None:
-    """The recording of this name in a folder, whatever its suffix and the case of that; None where there is none.
+def recordings_by_stem(folder: Path, suffixes: Collection[str] = SOUND) -> dict[str, Path]:
+    """The recordings of a folder in natural order by their names without suffix; none of a folder that is not there.
+
+    Args:
+      folder: of files.
+      suffixes: that are looked for, in lower case.
 
     Raises:
-      InputError: there are several.
+      InputError: two recordings differ in their suffix alone.
     """
-    files = [file for file in visible(folder.glob(f"{stem}.*")) if file.stem == stem]
-    files = [file for file in files if file.suffix.lower() in suffixes]
-    if len(files) > 1:
-        raise InputError(
-            f"{folder / stem}: there are several: {', '.join(file.suffix for file in files)}: keep one of them"
-        )
-    return files[0] if files else None
+    made: dict[str, Path] = {}
+    for file in visible(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix.lower() not in suffixes or file.is_dir():
+            continue
+        if file.stem in made:
+            raise InputError(
+                f"{folder}: two recordings differ in their suffix alone ({made[file.stem].suffix} and {file.suffix}): "
+                "keep one of them"
+            )
+        made[file.stem] = file
+    return made
 
 
 def list_unread(folder: Path, read: Collection[Path]) -> list[str]:
