@@ -10,8 +10,11 @@ photographs, [n, h, w] from 0 to 1 of as many persons, moved in the same way. Ev
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import cv2
 import numpy as np
@@ -38,9 +41,7 @@ def film(rng: np.random.Generator, picture: np.ndarray, frames: int) -> list[np.
     for i in range(frames):
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn[i], zoom[i])
         matrix[:, 2] += x[i], y[i]
-        moved = cv2.warpAffine(
-            picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        moved = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
         if blur[i] > 0.3:
             moved = cv2.GaussianBlur(moved, (0, 0), blur[i])
         shown = 128 + contrast[i] * (moved.astype(float) - 128) + light[i] + rng.normal(0, 3, moved.shape)
@@ -54,16 +55,20 @@ def crops_of(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def read_photographs(folder: Path) -> dict[str, list[np.ndarray]]:
-    """Grey pictures of `ROWS` rows by person; those without exactly one face that is found are left out, and said."""
+    """Grey pictures by person, `ROWS` each way: head and shoulders of the largest face; others are left out and said."""
     found: dict[str, list[np.ndarray]] = {}
     for path in sorted(folder.iterdir()):
         picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if picture is None:
             continue
-        scale = ROWS / picture.shape[0]
-        picture = cv2.resize(picture, (round(scale * picture.shape[1]), ROWS), interpolation=cv2.INTER_AREA)
+        boxes = faces.find(picture)
+        if len(boxes):
+            x, y, width, height = max(boxes.tolist(), key=lambda box: box[2] * box[3])
+            top, left = max(0, y - height), max(0, x - width)
+            picture = picture[top : y + 2 * height, left : x + 2 * width]
+            picture = cv2.resize(picture, (ROWS, ROWS), interpolation=cv2.INTER_AREA)
         if len(faces.find(picture)) != 1:
-            print(f"left out: {path.name}: {len(faces.find(picture))} faces are found")
+            print(f"left out: {path.name}: not one face is found in it")
             continue
         found.setdefault(re.sub(r"[\d_]+$", "", path.stem), []).append(picture)
     return found
