@@ -55,7 +55,7 @@ def crops_of(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def read_photographs(folder: Path) -> dict[str, list[np.ndarray]]:
-    """Grey pictures by person, `ROWS` each way: head and shoulders of the largest face; others are left out and said."""
+    """Grey pictures by person, `ROWS` each way: head and shoulders of the largest face; the rest is left out."""
     found: dict[str, list[np.ndarray]] = {}
     for path in sorted(folder.iterdir()):
         picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

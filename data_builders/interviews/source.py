@@ -25,6 +25,7 @@ from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.recording import header_seconds
+from mmpsy_jax.features.recording_folder import name_unread
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
@@ -108,6 +109,7 @@ class InterviewSource:
     """
 
     without_windows: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # about the corpus as a whole
 
     def __init__(self, spec: InterviewSpec):
         self.spec = spec
@@ -285,10 +287,11 @@ def read_settings(given: str) -> dict[str, dict[str, Any]]:
 
 
 def unread_note(entry: Entry, hide_names: bool = False) -> list[str]:
-    """A note about what lies beside the recordings of a participant and is not read; none where nothing does."""
+    """A note about what lies in the folders of a participant and is not read; none where nothing does."""
     unread = entry.unread()
-    named = f"{len(unread)} files or folders" if hide_names else ", ".join(unread)
-    return [f"{'recording' if hide_names else entry.recording}: not read: {named}"] if unread else []
+    if hide_names and unread:
+        return [f"not read: {len(unread)} files or folders beside those that are"]
+    return [name_unread(unread)] if unread else []
 
 
 def _seconds(entry: Entry) -> float:

@@ -1,6 +1,6 @@
-"""Which files of a folder are recordings, and which are left unread."""
+"""Which files of a folder are recordings, and what is said of those that are not read."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mmpsy_jax.errors import InputError
@@ -9,6 +9,7 @@ from mmpsy_jax.features.table import natural_key
 # Compared in lower case. Of videos the first track of sound is read.
 SOUND = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".aiff", ".aif", ".aifc")
 SOUND += (".au", ".caf", ".w64", ".rf64", ".mka", ".mp4", ".webm", ".mkv", ".mov", ".avi", ".3gp")
+_LISTED = 5
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 
 
@@ -47,16 +48,10 @@ def recordings_by_stem(folder: Path, suffixes: Collection[str] = SOUND) -> dict[
     return made
 
 
-def list_unread(folder: Path, read: Collection[Path]) -> list[str]:
-    """Names of what else lies in a folder: files and folders.
-
-    Args:
-      folder: may be a file or missing, which holds nothing else.
-      read: what is read of it.
-    """
-    if not folder.is_dir():
-        return []
-    return [one.name + "/" * one.is_dir() for one in visible(folder.iterdir()) if one not in read]
+def name_unread(files: Sequence[Path]) -> str:
+    """What a note says of files that are not read."""
+    more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+    return f"not read: {', '.join(map(str, files[:_LISTED]))}{more}"
 
 
 def visible(files: Iterable[Path]) -> list[Path]:

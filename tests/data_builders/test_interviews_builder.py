@@ -263,7 +263,7 @@ def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
         cli.build("interviews/My Lab", tmp_path, source=manifest)
     with pytest.raises(InputError, match="give --source=PATH: a manifest"):
         cli.build("interviews/lab", tmp_path)
-    with pytest.raises(InputError, match="settings and synthetic belong to recordings or interviews"):
+    with pytest.raises(InputError, match="settings, synthetic and dtype belong to recordings or interviews"):
         cli.build("mmpsy/demo", tmp_path, synthetic=True)
 
 
