@@ -17,11 +17,11 @@ from jaxtyping import Float, Float32
 
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import Bert, Encoder, Whisper, processors
-from mmpsy_jax.encoders.encode import encode
+from mmpsy_jax.encoders.encode import check, encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import embeddings, mel
-from mmpsy_jax.features.embeddings import TokenEmbeddings
+from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
 from mmpsy_jax.files import file_sha256
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
@@ -62,14 +62,18 @@ def embed(
       what could not be read.
 
     Raises:
-      InputError: no such encoder, nothing to read, or a folder of embeddings that were made in another way.
+      InputError: an option that cannot be, no such encoder, nothing to read, a folder of embeddings that were made in
+        another way, or states that are not finite in `dtype`.
     """
     options = {"layers": layers, "dtype": dtype, "precision": precision}
     for name, value, known in (("dtype", dtype, DTYPES), ("precision", precision, PRECISIONS)):
         if value not in known:
             raise one_of(name, value, known)
+    if every < 1:
+        raise InputError(f"every = {every}: must be a whole number of frames above 0")
     found, failures = interviews.find(given)
-    network = encoders.load(encoder, dtype=jnp.dtype(precision))
+    network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
+    check(network.module, layers, batch_size)
     own = {"of": "text", "whole": whole} if isinstance(network.module, Bert) else {"of": "audio", "every": every}
     return failures + fill(found, network, Path(encoder), Path(output), {**own, **options}, batch_size)
 
@@ -99,7 +103,7 @@ def entry_for(
             f"the encoder of the run's {made['of']} is not in {', '.join(map(str, folders))}: give its folder as "
             "--encoder (a digest of its files tells it from others)"
         )
-    network = encoders.load(folder, dtype=jnp.dtype(made["precision"]))
+    network = encoders.load(folder, decoder=False, dtype=jnp.dtype(made["precision"]))
     names = ("of", "whole", "every", "layers", "dtype", "precision")
     fill(found, network, folder, workplace, {name: made[name] for name in names if name in made})
     release = {"name": TokenEmbeddings.name, "positions": entry["shape"][0], "placement": "corpus"}
@@ -118,7 +122,7 @@ def fill(
 
     Args:
       found: interviews.
-      network, encoder: and its folder.
+      network, encoder: a network, and its folder.
       output: folder to fill.
       how: "of", "whole" or "every", "layers", "dtype" and "precision", as of `embed`.
       batch_size: rows per call.
@@ -134,53 +138,65 @@ def fill(
         raise InputError(f"{encoder}: {network.config['model_type']!r} does not take {how['of']}: give {kind}")
     info = {"encoder": str(encoder.absolute()), "encoder_sha256": digest(encoder), "width": network.module.width, **how}
     if how["of"] == "text":
-        what, run, reader = "transcripts", embed_texts, processors.tokenizer(encoder)
-        given = dict.fromkeys(one.transcript.text for one in found if one.transcript.text.strip())
+        what, run, reader = "transcripts", embed_texts, processors.tokenizer(encoder, network.module.vocabulary)
+        texts = {one.transcript.text: f"transcript of {one.participant}" for one in reversed(found)}
+        sources = {text: name for text, name in reversed(texts.items()) if text.strip()}
     else:
-        what, run, reader = "recordings", embed_recordings, processors.feature_extractor(encoder)
-        given = dict.fromkeys(path for one in found for path in one.recordings)
+        what, run, reader = "recordings", embed_recordings, processors.feature_extractor(encoder, network.module)
+        sources = {path: str(path) for one in found for path in one.recordings}
         info["frames_per_second"] = frame_rate(network) / how["every"]
-    if not given:
+    if not sources:
         raise InputError(f"nothing to embed: the interviews have no {what}")
-    embeddings.write_info(output, info)
+    store = Store.start(output, info)
     began, failures = time.monotonic(), []
-    for done, failed in run(list(given), network, reader, output, how, batch_size):
+    for done, failed in run(sources, network, reader, store, batch_size):
         failures += failed
         speed = done / (time.monotonic() - began)
-        print(f"embedded {done}/{len(given)} {what}  {speed:.1f} a second", file=sys.stderr, flush=True)
+        print(f"embedded {done}/{len(sources)} {what}  {speed:.1f} a second", file=sys.stderr, flush=True)
     return failures
 
 
 def embed_texts(
-    texts: Sequence[str], network: Encoder, tokenizer: Any, output: Path, how: Mapping[str, Any], batch_size: int
+    texts: Mapping[str, str], network: Encoder, tokenizer: Any, store: Store, batch_size: int
 ) -> Iterator[tuple[int, list[Failure]]]:
-    """Embeds texts that are not there yet; gives how many are, and no failures. Arguments as of `fill`."""
-    waiting = [text for text in texts if not embeddings.has(output, embeddings.key_of_text(text))]
+    """Embeds texts (with a name for each) that are not there yet; gives how many are, and no failures."""
+    waiting = [text for text, name in texts.items() if _is_wanted(store, embeddings.key_of_text(text), name)]
+    options = {"whole": store.info["whole"], "layers": store.info["layers"], "batch_size": batch_size}
     for start in range(0, len(waiting), CHUNK):
         part = waiting[start : start + CHUNK]
-        options = {"whole": how["whole"], "layers": how["layers"], "batch_size": batch_size}
         for text, one in zip(part, token_embeddings(network, tokenizer, part, **options), strict=True):
-            states, characters = one.states.astype(how["dtype"]), one.characters.astype(np.int32)
-            embeddings.write(output, embeddings.key_of_text(text), states=states, characters=characters)
+            characters = one.characters.astype(np.int32)
+            store.write(embeddings.key_of_text(text), texts[text], one.states, characters=characters)
         yield len(texts) - len(waiting) + start + len(part), []
 
 
 def embed_recordings(
-    paths: Sequence[Path], network: Encoder, extractor: Any, output: Path, how: Mapping[str, Any], batch_size: int
+    paths: Mapping[Path, str], network: Encoder, extractor: Any, store: Store, batch_size: int
 ) -> Iterator[tuple[int, list[Failure]]]:
     """Embeds recordings that are not there yet; gives how many are done, and what is wrong with the last of them."""
-    for number, path in enumerate(paths, 1):
+    layers, every = store.info["layers"], store.info["every"]
+    for number, (path, name) in enumerate(paths.items(), 1):
+        level = mel.Level()
         try:
             key = file_sha256(path).hex()
-            if not embeddings.has(output, key):
-                level = mel.Level()
-                samples = np.concatenate(list(mel.samples(path, processors.SAMPLE_RATE, level)))
-                note = level.note(path)
-                states = hear(samples, network, extractor, how["layers"], how["every"], batch_size)
-                embeddings.write(output, key, states=states.astype(how["dtype"]), seconds=level.seconds, note=note)
-            yield number, []
+            wanted = _is_wanted(store, key, name)
+            samples = np.concatenate(list(mel.samples(path, processors.SAMPLE_RATE, level))) if wanted else None
+            note = level.note(path) if wanted else ""
         except InputError as error:
-            yield number, [Failure(str(path), str(error).removeprefix(f"{path}: "))]
+            yield number, [Failure(name, str(error).removeprefix(f"{path}: "))]
+            continue
+        if wanted:
+            states = hear(samples, network, extractor, layers, every, batch_size)
+            store.write(key, name, states, seconds=level.seconds, note=note)
+        yield number, []
+
+
+def _is_wanted(store: Store, key: str, name: str) -> bool:
+    """Whether something is not in the store; a file of it that is damaged or of something else is told of."""
+    fault = store.fault(key)
+    if fault:
+        print(f"made again: {name}: {key}.npz {fault}", file=sys.stderr, flush=True)
+    return fault != ""
 
 
 def hear(

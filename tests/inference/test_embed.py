@@ -67,7 +67,7 @@ def run_of(corpus, **changes):
 
 def test_every_token_is_in_the_records_once_and_in_its_window(built, manifest, bert):
     corpus = open_corpus(built)
-    assert corpus.modalities["text"].shape == (12, 16) and corpus.modalities["text"].dtype == np.float16
+    assert corpus.modalities["text"].shape == (12, 16) and corpus.modalities["text"].dtype == np.float32
     texts = [one.transcript.text for one in interviews.find(manifest)[0]]
     wanted = token_embeddings(encoders.load(bert), processors.tokenizer(bert), texts, whole=True)
     for i, (states, characters) in enumerate(wanted):
@@ -75,7 +75,7 @@ def test_every_token_is_in_the_records_once_and_in_its_window(built, manifest, b
         lengths = record["text_length"]
         assert lengths.sum() == len(states) == 8 * (i + 1) + 2
         tokens = np.concatenate([window[:n] for window, n in zip(record["text"], lengths, strict=True)])
-        np.testing.assert_array_equal(tokens, states.astype(np.float16))
+        np.testing.assert_array_equal(tokens, states)
         if corpus.has["audio"][i]:
             starts, seconds = np.repeat(record["window_start_s"], lengths), record["duration_s"]
             spoken = (characters + 0.5) * seconds / len(texts[i])
