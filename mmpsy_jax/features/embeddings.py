@@ -27,7 +27,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.text import TextExtractor, TextSettings, windows
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows, cast
-from mmpsy_jax.files import file_sha256, write_atomically, write_json
+from mmpsy_jax.files import file_sha256, parse_json, read_text, write_atomically, write_json
 
 INFO = "embeddings.json"
 FORMAT = 1
@@ -202,8 +202,10 @@ class Store:
           InputError: there is none, of another format, or of the other.
         """
         path = folder / INFO
+        if not path.exists():
+            raise InputError(f"{path}: no folder of embeddings: {_REMEDY}")
         try:
-            info = json.loads(path.read_text(encoding="utf-8"))
+            info = parse_json(str(path), read_text(path))
             if info["format"] != FORMAT:
                 raise InputError(f"{path}: format {info['format']!r}, this version reads {FORMAT}: {_REMEDY}")
             if info["of"] != of:
@@ -211,9 +213,7 @@ class Store:
             sizes = [info["width"], *([info["frames_per_second"]] if of == "audio" else [])]
             if not all(isinstance(size, int | float) and size > 0 for size in sizes):
                 raise InputError(f"{path}: width and frames_per_second must be numbers above 0: {_REMEDY}")
-        except InputError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(f"{path}: no folder of embeddings ({type(error).__name__}): {_REMEDY}") from error
         return cls(folder, info)
 
@@ -241,11 +241,12 @@ class Store:
 
     def fault(self, key: str) -> str | None:
         """What is wrong with the file of a transcript or recording: "" for nothing, None where there is no file."""
-        try:
-            with self._file(key).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                return self._exchanged(key, arrays)
-        except FileNotFoundError:
+        path = self._file(key)
+        if not path.is_file():
             return None
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                return self._exchanged(key, arrays)
         except _DAMAGED as error:
             return f"is damaged ({type(error).__name__})"
 
@@ -277,15 +278,13 @@ class Store:
           InputError: not there, damaged, of something else, or not finite.
         """
         path = self._file(key)
+        if not path.is_file():
+            raise InputError(f"{what} is not among those that were embedded in {self.folder}: run embed again")
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 fault = self._exchanged(key, file)
                 arrays = {name: file[name] for name in file.files}
             states = arrays["states"]
-        except FileNotFoundError:
-            raise InputError(
-                f"{what} is not among those that were embedded in {self.folder}: run embed again"
-            ) from None
         except _DAMAGED as error:
             fault = f"damaged ({type(error).__name__})"
         if not fault and (states.ndim != 2 or states.shape[1] != self.info["width"] or not np.isfinite(states).all()):

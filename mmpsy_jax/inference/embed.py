@@ -20,9 +20,9 @@ from mmpsy_jax.encoders import Bert, Encoder, Whisper, processors
 from mmpsy_jax.encoders.encode import check, encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.features import embeddings, mel
+from mmpsy_jax.features import embeddings, recording
 from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
-from mmpsy_jax.files import file_sha256
+from mmpsy_jax.files import file_sha256, try_folder
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
 
@@ -41,6 +41,7 @@ def embed(
     *,
     whole: bool = False,
     every: int = EVERY,
+    channel: int = 0,
     layers: Sequence[int] | None = None,
     dtype: str = "float16",
     precision: str = "float32",
@@ -54,6 +55,7 @@ def embed(
       output: folder; one that was left half-done is completed.
       whole: of transcripts: all tokens, not the first 512 alone.
       every: of recordings: frames that are averaged.
+      channel: of recordings: the only one that is heard, from 1; 0 averages them.
       layers, batch_size: as `encoders.encode.encode` takes them.
       dtype: of the stored states.
       precision: of the computation.
@@ -71,11 +73,15 @@ def embed(
             raise one_of(name, value, known)
     if every < 1:
         raise InputError(f"every = {every}: must be a whole number of frames above 0")
+    recording.require_channel("embed", channel)
+    try_folder(output)
     found, failures = interviews.find(given)
     network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
     check(network.module, layers, batch_size)
-    own = {"of": "text", "whole": whole} if isinstance(network.module, Bert) else {"of": "audio", "every": every}
-    return failures + fill(found, network, Path(encoder), Path(output), {**own, **options}, batch_size)
+    way: dict[str, Any] = {"of": "text", "whole": whole}
+    if not isinstance(network.module, Bert):
+        way = {"of": "audio", "every": every, **({"channel": channel} if channel else {})}
+    return failures + fill(found, network, Path(encoder), Path(output), {**way, **options}, batch_size)
 
 
 def entry_for(
@@ -104,7 +110,7 @@ def entry_for(
             "--encoder (a digest of its files tells it from others)"
         )
     network = encoders.load(folder, decoder=False, dtype=jnp.dtype(made["precision"]))
-    names = ("of", "whole", "every", "layers", "dtype", "precision")
+    names = ("of", "whole", "every", "channel", "layers", "dtype", "precision")
     fill(found, network, folder, workplace, {name: made[name] for name in names if name in made})
     release = {"name": TokenEmbeddings.name, "positions": entry["shape"][0], "placement": "corpus"}
     return {**entry, "extractor": {**entry.get("extractor", release), "folder": str(workplace)}}
@@ -124,7 +130,7 @@ def fill(
       found: interviews.
       network, encoder: a network, and its folder.
       output: folder to fill.
-      how: "of", "whole" or "every", "layers", "dtype" and "precision", as of `embed`.
+      how: "of", "whole" or "every" and "channel", "layers", "dtype" and "precision", as of `embed`.
       batch_size: rows per call.
 
     Returns:
@@ -174,19 +180,19 @@ def embed_recordings(
     paths: Mapping[Path, str], network: Encoder, extractor: Any, store: Store, batch_size: int
 ) -> Iterator[tuple[int, list[Failure]]]:
     """Embeds recordings that are not there yet; gives how many are done, and what is wrong with the last of them."""
-    layers, every = store.info["layers"], store.info["every"]
+    layers, every, channel = store.info["layers"], store.info["every"], store.info.get("channel", 0)
     for number, (path, name) in enumerate(paths.items(), 1):
-        level = mel.Level()
+        level = recording.Level()
         try:
             key = file_sha256(path).hex()
             wanted = _is_wanted(store, key, name)
-            samples = np.concatenate(list(mel.samples(path, processors.SAMPLE_RATE, level))) if wanted else None
+            blocks = list(recording.samples(path, processors.SAMPLE_RATE, level, channel)) if wanted else []
             note = level.note(path) if wanted else ""
         except InputError as error:
             yield number, [Failure(name, str(error).removeprefix(f"{path}: "))]
             continue
         if wanted:
-            states = hear(samples, network, extractor, layers, every, batch_size)
+            states = hear(np.concatenate(blocks), network, extractor, layers, every, batch_size)
             store.write(key, name, states, seconds=level.seconds, note=note)
         yield number, []
 

@@ -334,7 +334,9 @@ def test_config_of_something_else(folder):
     (made / "config.json").write_text("[]")
     refused(made, "no JSON object")
     (made / "config.json").write_text("{")
-    refused(made, "no JSON")
+    refused(made, "not JSON")
+    (made / "config.json").write_text('{"model_type": "bert", "model_type": "hubert"}')
+    refused(made, "the key model_type twice")
     (made / "config.json").unlink()
     refused(made, "config.json is not there")
 
