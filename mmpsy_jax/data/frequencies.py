@@ -7,7 +7,6 @@ import scipy.sparse
 from jaxtyping import Float32, Int
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
 
 
 @functools.lru_cache(maxsize=2)  # folds and seeds ask for the same corpus; 1,020 transcripts take half a second
@@ -18,22 +17,15 @@ def presence(corpus: Corpus, modality: str, max_windows: int | None) -> scipy.sp
       corpus: the participants.
       modality: of kind "ids".
       max_windows: of each participant, from the start; None for all.
-
-    Raises:
-      InputError: a record has ids for which there is no row, as corpus.json counts them.
     """
-    found, rows = [], corpus.modalities[modality].vocabulary
+    found = []
     for i in range(len(corpus)):
         used = np.unique(corpus.reader.read(i, [modality])[modality][:max_windows]) if corpus.has[modality][i] else ()
-        if len(used) and not 0 <= used[0] <= used[-1] < rows:
-            raise InputError(
-                f"{modality} of participant {i} of the corpus has ids from {used[0]} to {used[-1]}, corpus.json allows "
-                f"0 to {rows - 1}: build the corpus again"
-            )
         found.append(np.setdiff1d(np.asarray(used, np.int64), [0], assume_unique=True))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in found])])
     columns = np.concatenate(found)
-    return scipy.sparse.csr_matrix((np.ones(len(columns), bool), columns, starts), (len(corpus), rows))
+    shape = (len(corpus), corpus.modalities[modality].vocabulary)
+    return scipy.sparse.csr_matrix((np.ones(len(columns), bool), columns, starts), shape)
 
 
 def inverse_document_frequency(

@@ -237,7 +237,8 @@ def hear(
         frames.append(np.pad(states[:wanted], ((0, max(0, wanted - len(states))), (0, 0)), mode="edge"))
     joined = np.concatenate(frames)
     starts = np.arange(0, len(joined), every)
-    return np.add.reduceat(joined, starts) / np.diff(np.append(starts, len(joined)))[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # refused where it is stored
+        return np.add.reduceat(joined, starts) / np.diff(np.append(starts, len(joined)))[:, None]
 
 
 def frame_rate(network: Encoder) -> float:
