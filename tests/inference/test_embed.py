@@ -18,7 +18,7 @@ from mmpsy_jax.encoders import processors
 from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features import embeddings
+from mmpsy_jax.features import embeddings, interview
 from mmpsy_jax.inference import embed, interviews
 from mmpsy_jax.inference.predict import extractors_for, record_of
 from tests.features.test_mel import speech_like
@@ -166,6 +166,13 @@ def test_a_file_of_another_folder_is_named(embedded, manifest, bert, tmp_path, c
     texts = {embeddings.key_of_text(one.transcript.text): one for one in interviews.find(manifest)[0]}
     with pytest.raises(InputError, match=r"in another way, than embeddings\.json says"):
         extractor.positions(texts[item.stem].transcript)
+
+
+def test_records_of_embeddings_in_float32_are_of_float32(embedded, manifest, bert, tmp_path):
+    embed.embed(manifest, bert, tmp_path)
+    for folder, kind in ((tmp_path, "float16"), (embedded, "float32")):
+        card = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(folder))).card()
+        assert interview.dtype_of(card, "float16") == np.dtype(kind)
 
 
 def test_what_versions_before_this_left_is_read_and_gone_on_with(embedded, manifest, bert, tmp_path, capsys):
