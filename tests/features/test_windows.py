@@ -15,8 +15,8 @@ def test_numbers_that_fit_are_rounded_and_no_others():
     with pytest.raises(
         InputError, match=r"^text: up to 6.552e\+04 do not fit float16 \(at most 65504\): do something$"
     ):
-        cast(np.array([1.0, -65520.0], np.float32), np.float16, "text", "do something")
+        cast(np.array([1.0, -65520.0], np.float32), np.float16, "text", "do it")
     for wrong in (np.nan, np.inf):
         for kind in ("float16", "float32"):
-            with pytest.raises(InputError, match="^audio: 1 of 3 numbers are not finite: leave it out"):
+            with pytest.raises(InputError, match=r"^audio: 1 of 3 numbers are not finite: leave it out"):
                 cast(np.array([1.0, wrong, 7e4], np.float32), np.dtype(kind), "audio")
