@@ -7,8 +7,10 @@ digest of each file, the shape and dtype of each array, and the metrics. This is
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +149,8 @@ class Checkpoints:
             reason = "No space left on device" if "No space left" in str(error) else str(error).splitlines()[0][:200]
         if reason:
             raise InputError(
-                f"{self.folder}: a checkpoint could not be written ({reason}): make room or permit writing, then run the "
-                "same command again; it goes on from the last whole checkpoint"
+                f"{self.folder}: a checkpoint could not be written ({reason}): make room or permit writing, then run "
+                "the same command again; it goes on from the last whole checkpoint"
             ) from error
 
     def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
@@ -162,17 +164,36 @@ class Checkpoints:
         """
         verified = self._verify(step, like)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        try:
+        with self._reading(step, verified):
             loaded = self._manager.load_checkpointables(step, {"state": abstract})
-            progress = self._manager.checkpointables_metadata(step).custom_metadata
+        return loaded["state"], self.progress(step, verified)
+
+    def progress(self, step: int, verified: bool = False) -> dict[str, Any]:
+        """The progress dictionary of a step.
+
+        Args:
+          verified: whether its files are known to be as they were written.
+
+        Raises:
+          InputError: it cannot be read.
+        """
+        with self._reading(step, verified):
+            found = self._manager.checkpointables_metadata(step).custom_metadata
+            if found is None:
+                raise ValueError("no progress")
+            return found
+
+    @contextlib.contextmanager
+    def _reading(self, step: int, verified: bool) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # Orbax raises bare Exception, ValueError or its own types on damaged files
             first = "".join(str(error).strip().splitlines()[:1])[:200]
-            whole = "though its files are as they were written" if verified else "and has no checksums to be verified by"
+            whole = "though its files are as they were written" if verified else "and its files were not verified"
             raise InputError(
                 f"{self.folder / str(step)}: cannot be read ({type(error).__name__}: {first}), {whole}: run the same "
-                "command again; where that does not help, keep a copy of the folder elsewhere and take another --workdir"
+                "command again; where that does not help, take another --workdir"
             ) from error
-        return loaded["state"], progress
 
     def _verify(self, step: int, like: PyTree) -> bool:
         """Compares a step with its manifest; False where it has none."""
@@ -224,9 +245,7 @@ class Checkpoints:
                 logging.warning("%s: damaged, written again from %s", path, MANIFEST)
                 write_atomically(path, json.dumps(known))  # as Orbax does, so that its digest is the same
             elif known is None and path.exists() and not _is_metrics(_read_json(path)):
-                raise InputError(
-                    f"{path}: damaged: move the folder of this step elsewhere to go on without it, or bring the file back"
-                )
+                raise InputError(f"{path}: damaged: move the folder of this step elsewhere to go on without it")
 
     def _steps(self) -> dict[int, Path]:
         """The folders of steps that were committed."""

@@ -283,10 +283,8 @@ def _rule_of_model(field: str) -> Rule:
 
 def _check_model(model: ConfigDict) -> None:
     """Fields of one network that must fit each other."""
-    known = models.fields(model.name)
-    if {"width", "heads_attention"} <= {*known} and model.get("width") and model.get("heads_attention"):
-        if model.width % model.heads_attention:
-            raise InputError(
-                f"config.model.heads_attention = {model.heads_attention}: must divide config.model.width = "
-                f"{model.width}"
-            )
+    both = all(name in models.fields(model.name) and model.get(name) for name in ("width", "heads_attention"))
+    if both and model.width % model.heads_attention:
+        raise InputError(
+            f"config.model.heads_attention = {model.heads_attention}: must divide config.model.width = {model.width}"
+        )

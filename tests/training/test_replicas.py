@@ -8,7 +8,7 @@ import pytest
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, memory, replicas, trainings
+from mmpsy_jax.training import loop, memory, replica_plan, replicas, trainings
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import small
 
@@ -136,9 +136,9 @@ def test_memory_that_is_too_small_is_said(config, corpus, tmp_path):
 
 
 def test_what_does_not_fit_on_the_device_trains_one_after_another(config, corpus, capsys):
-    assert replicas.possible(config, corpus)
+    assert replica_plan.possible(config, corpus)
     changed = config.copy_and_resolve_references()
     changed.data.memory_gb = 1e-6
-    assert not replicas.possible(changed, corpus) and "config.data.memory_gb" in capsys.readouterr().err
+    assert not replica_plan.possible(changed, corpus) and "config.data.memory_gb" in capsys.readouterr().err
     changed.data.placement = "stream"
-    assert not replicas.possible(changed, corpus)
+    assert not replica_plan.possible(changed, corpus)
