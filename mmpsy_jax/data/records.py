@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
 CARD_FORMAT = 1
@@ -86,6 +87,17 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.participants)
+
+    @functools.cached_property
+    def ranges(self) -> dict[str, Range]:
+        """Scale of every label: of the card, or, where an older builder left it out, as seen on its training split."""
+        known = {name: Range(**entry) for name, entry in self.card.get("label_ranges", {}).items()}
+        trains = np.array(self.split) == "train"
+        seen = {}
+        for name, values in self.labels.items():
+            values = values[trains & np.isfinite(values)]
+            seen[name] = (float(values.min()), float(values.max())) if len(values) else None
+        return {**label_ranges(seen), **known}
 
     @property
     def within_groups(self) -> bool:

@@ -9,11 +9,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from mmpsy_jax import tasks as tasks_lib
 from mmpsy_jax.data.exchange import exchange
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
-from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.files import try_folder
+from mmpsy_jax.tasks import Task, from_config, to_config
 from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, trained, trainings
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
@@ -37,6 +39,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     workdir = Path(workdir)
     prepare(config, workdir)
     corpus = open_corpus(dataset_dir)
+    config = with_ranges(config, corpus)
     check(config, from_config(config.tasks), corpus)
     if config.data.exchange:
         corpus = exchange(corpus, config.data.exchange, config.seed)
@@ -57,7 +60,9 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
     config_rules.check(config)
     if jax.process_index() == 0:
         refuse_foreign(workdir)
-    claim_workdir(with_groups(config, workdir), workdir, writes=False)
+        try_folder(workdir, "--workdir")
+    # Ranges of tasks may come from the corpus (`with_ranges`).
+    claim_workdir(with_groups(config, workdir), workdir, writes=False, besides=("tasks",))
 
 
 @contextlib.contextmanager
@@ -82,13 +87,13 @@ def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
         early = jax.default_backend() != "cpu" and main
         known = pool.submit(_beside, config, tasks, corpus, planned) if early else None
         parts = trainings.train_all(planned, workdir / "replicas")
-        embedding.write(planned)
+        embedding.write(planned, workdir)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
-    trained.describe(config, corpus, planned, workdir, predictions)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
+    trained.describe(config, corpus, planned, workdir, predictions)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
     beside = known.result() if known else _beside(config, tasks, corpus, planned)
@@ -99,6 +104,15 @@ def _beside(*arguments: Any) -> Any:
     from mmpsy_jax.training import results  # see `run`
 
     return results.beside(*arguments)
+
+
+def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:
+    """The config whose scores all have a minimum and a maximum: their own, or those of their label in the corpus."""
+    config = config.copy_and_resolve_references()
+    tasks = from_config(config.tasks)
+    _require_labels(tasks, corpus)
+    config.tasks = to_config(tasks_lib.with_ranges(tasks, corpus.ranges))
+    return config
 
 
 def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
@@ -116,11 +130,20 @@ def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
     """Raises InputError where the config asks for what the corpus has not, or records cannot be trained on."""
+    _require_labels(tasks, corpus)
     for task in tasks:
-        if task.label not in corpus.labels:
-            raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)
         task.targets(corpus.labels[task.label])  # a wrong class is said now, not after the training
     for name in config.data.modalities:
         if name not in corpus.modalities:
             raise one_of("modality in config.data.modalities", name, corpus.modalities)
+    if config.evaluation.groups:
+        from mmpsy_jax.evaluation import groups
+
+        groups.read_groups(config.evaluation.groups)  # a fault is said now, not after the training
     nonfinite.refuse(corpus, batches.names_of(config, corpus))
+
+
+def _require_labels(tasks: tuple[Task, ...], corpus: Corpus) -> None:
+    for task in tasks:
+        if task.label not in corpus.labels:
+            raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)

@@ -28,9 +28,8 @@ def test_a_signal_is_kept_until_somebody_asks(number, status):
 
 @pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_a_signal_that_nobody_asked_for_is_not_swallowed(number):
-    with pytest.raises(interruption.Interrupted, match=signal.Signals(number).name):
-        with interruption.deferred():
-            os.kill(os.getpid(), number)
+    with pytest.raises(interruption.Interrupted, match=signal.Signals(number).name), interruption.deferred():
+        os.kill(os.getpid(), number)
 
 
 ENDING = """
