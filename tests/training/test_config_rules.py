@@ -135,5 +135,5 @@ def test_files_and_sweeps_are_looked_at_before_any_work(tmp_path):
     with pytest.raises(InputError, match=r"^config\.optimizer\.learning_rate = nan"):
         config_rules.check(with_value("sweep", spec))
     spec = json.dumps({"fields": {"model.heads_attention": [4, 5]}})
-    with pytest.raises(InputError, match="must divide config.model.width"):
+    with pytest.raises(InputError, match=r"must divide config\.model\.width"):
         config_rules.check(with_value("sweep", spec))

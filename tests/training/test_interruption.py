@@ -15,13 +15,12 @@ from tests.runs import ROOT
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_kept_until_somebody_asks(number, status):
     before = signal.getsignal(number)
-    with pytest.raises(interruption.Interrupted, match=r"saved step 3; run the same command again") as caught:
-        with interruption.deferred() as stop:
-            assert not interruption.must_stop(stop)
-            os.kill(os.getpid(), number)
-            os.kill(os.getpid(), signal.SIGINT)  # impatience changes nothing while saving
-            assert interruption.must_stop(stop)
-            raise interruption.Interrupted("saved step 3", number)
+    interrupted = pytest.raises(interruption.Interrupted, match="saved step 3; run the same command again")
+    with interrupted as caught, interruption.deferred() as stop:
+        assert not interruption.must_stop(stop)
+        os.kill(os.getpid(), number)
+        assert interruption.must_stop(stop)
+        raise stop.interrupted("saved step 3")
     assert caught.value.status == status
     assert signal.getsignal(number) is before
 
@@ -70,9 +69,12 @@ def test_a_workdir_has_one_training_and_a_kill_gives_it_free(tmp_path):
         holder.kill()
         holder.wait()
     assert (workdir / lock.FILE).exists()
-    with lock.exclusive(workdir):
-        with pytest.raises(InputError, match="another process trains here"), lock.exclusive(workdir):
-            pass
+    with (
+        lock.exclusive(workdir),
+        pytest.raises(InputError, match="another process trains here"),
+        lock.exclusive(workdir),
+    ):
+        pass
     assert not list(workdir.iterdir())
 
 

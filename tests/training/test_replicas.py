@@ -1,9 +1,11 @@
 """Replicas: the numbers of a training alone, whatever layout, waves and devices. The corpus is SYNTHETIC."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
@@ -142,3 +144,66 @@ def test_what_does_not_fit_on_the_device_trains_one_after_another(config, corpus
     assert not replica_plan.possible(changed, corpus) and "config.data.memory_gb" in capsys.readouterr().err
     changed.data.placement = "stream"
     assert not replica_plan.possible(changed, corpus)
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 1), (2, 3)])
+def test_resumed_with_other_memory_the_waves_stay(whole, config, corpus, tmp_path, monkeypatch, first, then):
+    runs, folder = planned(config, corpus, tmp_path)[:3], tmp_path / "replicas"
+    monkeypatch.setattr(loop, "must_stop", lambda _: True)
+    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: first)
+    with pytest.raises(loop.Interrupted):
+        replicas.train(runs, folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: then)
+    size = json.loads((folder / "plan.json").read_text())["wave"]
+    assert size == first
+    if first == 2:  # of an earlier version, or lost: the checkpoint tells
+        (folder / "plan.json").write_bytes(b"\xff")
+        assert replica_plan.together(folder, runs)
+    made = replicas.train(runs, folder)
+    assert len(list(folder.glob("wave_*"))) == -(-3 // first)
+    for one, other in zip(made, whole[1], strict=False):
+        assert one.y_prob.tobytes() == other.y_prob.tobytes() and one.y_pred.tobytes() == other.y_pred.tobytes()
+
+
+def test_a_plan_is_kept_with_the_run(config, corpus, tmp_path, capsys):
+    runs, folder = planned(config, corpus, tmp_path), tmp_path / "program"
+    assert replica_plan.wave_size(folder, runs, 1, lambda: 4) == 3  # two waves of equal size
+    assert replica_plan.wave_size(folder, runs, 1, lambda: 1 / 0) == 3
+    assert "3 of 6 trainings at once, as this run was begun" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"config\.mesh\.replica = 2: this run trains 3 at once"):
+        replica_plan.wave_size(folder, runs, 2, lambda: 4)
+    with pytest.raises(InputError, match="is of other trainings"):
+        replica_plan.wave_size(folder, runs[:4], 1, lambda: 4)
+    changed = config.copy_and_resolve_references()
+    changed.data.memory_gb = 1e-6  # what was begun together stays together
+    assert replica_plan.together(folder, planned(changed, corpus, tmp_path))
+    changed.data.placement = "stream"
+    with pytest.raises(InputError, match=r"config\.data\.placement = 'stream': .* begun together"):
+        replica_plan.together(folder, planned(changed, corpus, tmp_path))
+    other = tmp_path / "apart"
+    assert not replica_plan.together(other, planned(changed, corpus, tmp_path))
+    assert not replica_plan.together(other, runs)
+
+
+def test_a_network_without_a_width_has_an_estimate_too(corpus, config, tmp_path):
+    parameters = {"dense": {"kernel": np.zeros((8, 24)), "bias": np.zeros(24)}, "out": {"kernel": np.zeros((24, 3))}}
+    assert memory.widest(parameters) == 24
+    changed = config.copy_and_resolve_references()
+    sizes = ("text_hidden", "text_out", "audio_hidden", "vision_hidden", "fusion_width")
+    changed.model = ConfigDict({"name": "lf_dnn", "dropout": 0.1, **dict.fromkeys(sizes, 8)})
+    changed.data.parts, changed.total = 1, "1 epochs"
+    made = replicas.train(planned(changed, corpus, tmp_path)[:2], tmp_path / "replicas")
+    assert np.isfinite(made[0].y_prob[made[0].task == "phq_screen"]).all()
+
+
+def test_a_signal_at_the_last_step_is_not_swallowed(config, corpus, tmp_path, monkeypatch):
+    changed = config.copy_and_resolve_references()
+    changed.total = "1 epochs"
+    runs = planned(changed, corpus, tmp_path)[:2]
+    asked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "must_stop", lambda _: asked.append(1) or len(asked) > 1)  # none comes, then one does
+        with pytest.raises(loop.Interrupted, match=r"saved step (\d+) of \1;"):
+            replicas.train(runs, tmp_path / "replicas")
+    assert replicas.train(runs, tmp_path / "replicas")[0] is not None
