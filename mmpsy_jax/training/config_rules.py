@@ -231,7 +231,15 @@ OF_MODELS: dict[str, Rule] = {
 def check(config: ConfigDict) -> None:
     """Raises InputError for the first value that its field cannot have, or that others of the config contradict."""
     _check_values(config)
-    tasks = from_config(config.tasks)
+    try:
+        tasks = from_config(config.tasks)
+    except (TypeError, AttributeError) as error:
+        raise InputError(
+            f"config.tasks: an entry is no task ({error}): give dictionaries as `to_config` does"
+        ) from error
+    for task in tasks:
+        if not all(map(_number().test, task.cutoffs)):
+            raise InputError(f"config.tasks: cut-offs {task.cutoffs} of {task.name!r} must be finite numbers")
     highest = max(seeds(config)) + config.cv.repeats - 1
     if highest > LARGEST_SEED:
         raise InputError(

@@ -124,6 +124,13 @@ def test_values_that_contradict_each_other():
     config_rules.check(with_value("selection.metric", "phq_screen/auroc"))
 
 
+@pytest.mark.parametrize("change", [{"cutoffs": (float("nan"),)}, {"cutoff": 10}, {"cutoffs": "ten"}])
+def test_tasks_that_are_none(change):
+    task = {"name": "low", "label": "phq9", "kind": "binary", "cutoffs": (10,)}
+    with pytest.raises(InputError, match="task"):
+        config_rules.check(with_value("tasks", [{**task, **change}]))
+
+
 def test_files_and_sweeps_are_looked_at_before_any_work(tmp_path):
     with pytest.raises(InputError, match=r"init_from.*no such folder"):
         config_rules.check(with_value("init_from", str(tmp_path / "none")))

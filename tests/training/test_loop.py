@@ -11,7 +11,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import loop, nonfinite, replicas, run, trainings
 from mmpsy_jax.training.logger import read_rows
-from tests.runs import small
+from tests.runs import lean
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,8 @@ def corpus(dataset):
 
 
 def training(dataset, corpus, workdir, **fields):
-    config = small(dataset)
-    config.log.every, config.selection.every, config.log.tensorboard = "2 steps", "7 steps", False
-    config.total = "16 steps"
+    config = lean(dataset)
+    config.log.every, config.selection.every, config.total = "2 steps", "7 steps", "16 steps"
     config.update_from_flattened_dict(fields)
     return loop.Run(config, corpus, splits.by_name(corpus), workdir)
 
@@ -108,7 +107,7 @@ def test_what_the_index_knows_is_refused_before_the_training(dataset, corpus, tm
     finite = {**corpus.finite, "text": np.arange(len(corpus)) != 2}
     damaged = dataclasses.replace(corpus, finite=finite)
     with pytest.raises(InputError, match=r"text holds numbers that are not finite for 1 of .*: 2 \(train\)"):
-        run.check(small(dataset), from_config(small(dataset).tasks), damaged)
+        run.check(lean(dataset), from_config(lean(dataset).tasks), damaged)
     nonfinite.refuse(damaged, ["audio"])
     labels = {**corpus.labels, "phq9": np.where(np.arange(len(corpus)) == 5, np.inf, corpus.labels["phq9"])}
     with pytest.raises(InputError, match=r"label phq9 holds numbers .*: 5 \(train\)"):
