@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ MANIFEST, METRICS = "sha256.json", "metrics/metrics"
 # How TensorStore's errors begin where a disk is full or must not be written.
 _OF_DISK = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "UNAVAILABLE", "NOT_FOUND")
 policies = ocp.training.preservation_policies
+
+
+def _is_no_repeated_error(record: LogRecord) -> bool:
+    """Orbax raises an exception, and logs it with its traceback from each thread that it passes: raised is enough."""
+    return not (record.exc_info and "/orbax/" in record.pathname)
+
+
+logging.get_absl_logger().addFilter(_is_no_repeated_error)
 
 
 def leaf_table(tree: PyTree) -> dict[str, list]:
@@ -253,9 +262,19 @@ class Checkpoints:
         return {int(path.name): path for path in sorted(found) if path.name.isdecimal()}
 
     def close(self) -> None:
-        """Waits for pending work and releases Orbax's threads."""
-        try:
+        """Waits for pending work and releases Orbax's threads.
+
+        Raises:
+          InputError: as `save`.
+        """
+        with contextlib.ExitStack() as stack:  # from the last to the first; Orbax repeats the error of a failed save
+            stack.callback(self._close_manager)
+            stack.callback(self._worker.shutdown)
             self.wait()
-        finally:
-            self._worker.shutdown()
+
+    def _close_manager(self) -> None:
+        try:
             self._manager.close()
+        except Exception as error:
+            self._explain(error)
+            raise

@@ -1,5 +1,6 @@
 """Where the numbers of a run go: a line on the terminal, `metrics.jsonl`, and TensorBoard files (no TensorFlow)."""
 
+import contextlib
 import json
 import math
 import sys
@@ -114,7 +115,15 @@ class RunLogger:
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        if self._file:
-            self._file.close()
-        if self._board:
+        with contextlib.ExitStack() as stack:
+            if self._board:
+                stack.callback(self._close_board)
+            if self._file:
+                self._file.close()
+
+    def _close_board(self) -> None:
+        try:
             self._board.close()
+        except OSError:  # a full disk
+            self._board.file_writer.event_writer.close = lambda: None  # it would be tried again when Python ends
+            raise

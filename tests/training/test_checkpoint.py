@@ -1,6 +1,7 @@
 """Checkpoints: exact, verified, and readable errors."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -107,14 +108,25 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
 
 
 def tensorstore_is_full(*_, **__):
-    raise ValueError("RESOURCE_EXHAUSTED: Error writing local file: No space left on device [line 1]")
+    raise ValueError("RESOURCE_EXHAUSTED: Failed writing: \"d/67\": No space left on device [os_error_code='28']")
 
 
 def test_what_tensorstore_says_of_a_full_disk_is_the_same_error(tmp_path, monkeypatch):
-    with Checkpoints(tmp_path) as saved:
-        monkeypatch.setattr(type(saved._manager), "save_checkpointables_async", tensorstore_is_full)
-        with pytest.raises(InputError, match=r"could not be written \(No space left on device\): make room"):
+    saved = Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        for name in ("save_checkpointables_async", "close"):  # Orbax raises it once more when it is closed
+            patch.setattr(type(saved._manager), name, tensorstore_is_full)
+        full = r"could not be written \(No space left on device\): make room"
+        with pytest.raises(InputError, match=full), saved:
             saved.save(0, make_state(), {})
+    saved._manager.close()
+
+
+def test_errors_that_orbax_raises_are_not_logged_too(caplog):
+    path = "/site-packages/orbax/checkpoint/future.py"
+    for exc_info, shown in ((None, True), ((ValueError, ValueError("full"), None), False)):
+        record = logging.LogRecord("absl", logging.ERROR, path, 1, "failed", (), exc_info)
+        assert checkpoint._is_no_repeated_error(record) == shown
 
 
 @pytest.mark.parametrize("damage", [b"", b'{"value": ', b"\xff\xfe", None])
