@@ -6,7 +6,7 @@ values a field may have stands in `config_rules.py`.
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,16 +218,10 @@ def refuse_foreign(workdir: Path) -> None:
         raise InputError(f"{workdir} is not empty and holds no {FILE}: take another --workdir, or empty it")
 
 
-def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool, besides: Collection[str] = ()) -> None:
+def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
     """Writes `config.json` into a new workdir, or checks that an existing one was made by the same config.
 
     A workdir in which nothing was trained yet (the first try ended in an error) takes the new config.
-
-    Args:
-      config: the whole config.
-      workdir: of the run.
-      writes: whether to write, which one process does.
-      besides: fields that are not compared, beside those of `FREE_ON_RESUME`.
 
     Raises:
       InputError: the workdir belongs to another config; the message shows each field that differs.
@@ -236,8 +230,7 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool, besides: C
     theirs = saved_fields(workdir)
     if theirs:
         mine = flatten(ours)
-        names = (*FREE_ON_RESUME, *besides)
-        free = lambda field: any(field == f or field.startswith(f + ".") for f in names)  # noqa: E731
+        free = lambda field: any(field == f or field.startswith(f + ".") for f in FREE_ON_RESUME)  # noqa: E731
         mine["tasks"] = _with_ends(mine["tasks"], theirs.get("tasks"))
         fields = [f for f in sorted(theirs.keys() | mine.keys()) if theirs.get(f) != mine.get(f) and not free(f)]
         if fields:

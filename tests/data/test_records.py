@@ -13,6 +13,7 @@ import small_corpus
 from mmpsy_jax.data import index
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.tasks import Range
 
 
 def _assert_same(ours, reference):
@@ -250,3 +251,12 @@ def test_numbers_that_are_not_finite_are_known_to_the_index(copy, monkeypatch, d
     assert np.flatnonzero(~corpus.finite["audio"]).tolist() == [3] and corpus.finite["text"].all()
     monkeypatch.undo()
     np.testing.assert_array_equal(open_corpus(copy).finite["audio"], corpus.finite["audio"])  # from index.npz
+
+
+def test_the_scale_of_a_label_is_that_of_the_card_or_what_its_training_split_shows(tmp_path):
+    folder = small_corpus.build(tmp_path)
+    path = folder / "corpus.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"label_ranges": {"phq9": {"low": 0.0, "high": 40.0, "source": "given"}}}))
+    ranges = open_corpus(folder).ranges
+    assert ranges["phq9"] == Range(0.0, 40.0, "given") and ranges["gad7"] == Range(0.0, 21.0, "known")

@@ -199,13 +199,3 @@ def test_a_damaged_config_of_a_run_is_one_line(tmp_path, content):
         config.claim_workdir(config.default(), tmp_path, writes=True)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "config.json").read_bytes() == content
-
-
-def test_fields_that_come_from_the_corpus_are_not_compared_before_it_is_open(tmp_path):
-    ours = config.default()
-    config.claim_workdir(ours, tmp_path, writes=True)
-    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
-    ours.tasks = [{"name": "other"}]
-    config.claim_workdir(ours, tmp_path, writes=False, besides=("tasks",))
-    with pytest.raises(InputError, match="tasks"):
-        config.claim_workdir(ours, tmp_path, writes=False)
