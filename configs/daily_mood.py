@@ -18,8 +18,6 @@ from mmpsy_jax.errors import one_of
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import default
 
-HIGHEST_RATING = 100.0  # of the demo; give a table's own as `maximum` of the tasks
-
 
 def get_config(rule: str = "by_time"):
     """`rule` is "by_time" or "by_person"."""
@@ -27,9 +25,7 @@ def get_config(rule: str = "by_time"):
         raise one_of("argument of the config", rule, RULES)
     config = default()
     config.name = f"daily_mood_{rule}"
-    config.tasks = to_config(
-        Task(mood, label, "regression", maximum=HIGHEST_RATING) for mood, label in zip(MOODS, LABELS, strict=True)
-    )
+    config.tasks = to_config(Task(mood, label, "regression") for mood, label in zip(MOODS, LABELS, strict=True))
     config.data.dataset = f"daily_mood/demo_{rule}"
     config.data.parts = 1  # a day is one step
     config.model = ConfigDict(

@@ -1,14 +1,33 @@
-"""Rows of a CSV file, or precisely what is wrong with it; and cells that a spreadsheet does not run."""
+"""The one reader of every table that a user gives, comma-separated or not; cells that a spreadsheet does not run.
+
+Tables are read as spreadsheets, pandas and R write them: with commas, semicolons or tabs (or what a first line `sep=;`
+names), with a byte order mark, with empty rows and columns, with cells of any length, and with names of columns in any
+case. What is not as documented stands in `Table.notes`. No message repeats a cell, nor a first line that is no header.
+"""
 
 import csv
-from collections.abc import Collection, Sequence
+import dataclasses
+import functools
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import parse_json, read_text
 
 # A spreadsheet runs a cell that begins with one of the first six as a formula; the quote itself is escaped too, so that
 # reading undoes exactly what writing did.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATOR = re.compile(r"\"?sep=(.)\"?[,;\t\r ]*", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# Columns whose names begin so are never read.
+OTHER = "other:"
+_LISTED = 20  # names in a message
+csv.field_size_limit(2**31 - 1)
 
 
 def escape(text: str) -> str:
@@ -21,69 +40,271 @@ def unescape(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
-def read_table(path: Path, required: Sequence[str] = ()) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Header, and line number and cells by column, without blanks around them, of each row.
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of which every row has a cell in every column.
+
+    Attributes:
+      path: the file.
+      columns: cells of each column that is read, without blanks around them, under its documented name.
+      lines: line of the file that each row ends in.
+      others: columns that are there and not read.
+      notes: how the file differs from what is documented, for people; without cells.
+    """
+
+    path: Path
+    columns: dict[str, list[str]]
+    lines: list[int]
+    others: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def header(self) -> list[str]:
+        """Names of the columns that are read, in the order of the file."""
+        return list(self.columns)
+
+    @functools.cached_property
+    def rows(self) -> list[tuple[int, dict[str, str]]]:
+        """Line, and cells by column, of every row."""
+        cells = zip(*self.columns.values(), strict=True) if self.columns else ([] for _ in self.lines)
+        return [(line, dict(zip(self.columns, row, strict=True))) for line, row in zip(self.lines, cells, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """What columns a table has.
+
+    A name that ends in `*` stands for all columns that begin with what is before it; where that ends with a colon, the
+    rest of their names is read in lower case.
+
+    Attributes:
+      required: columns that must be there; of names in a tuple one is enough.
+      known: further columns that are read.
+      aliases: {name in other software: name here}.
+      extra: what happens to a column of another name. One that begins with `other:` is always ignored.
+      ignore: names of columns that the user asked to ignore.
+    """
+
+    required: Sequence[str | tuple[str, ...]] = ()
+    known: Sequence[str] = ()
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    extra: Literal["refuse", "ignore", "keep"] = "refuse"
+    ignore: Sequence[str] = ()
+
+    @property
+    def needed(self) -> list[tuple[str, ...]]:
+        """Alternatives of each column that must be there."""
+        return [(one,) if isinstance(one, str) else tuple(one) for one in self.required]
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """All names that stand alone."""
+        return [name for one in self.needed for name in one] + list(self.known)
+
+    @functools.cached_property
+    def _meanings(self) -> dict[str, str]:
+        pairs = [*self.aliases.items(), *zip(self.names, self.names, strict=True)]
+        return {name.casefold(): meant for name, meant in pairs if not meant.endswith("*")}
+
+    def meaning(self, name: str) -> str | None:
+        """The documented name of a column; None where it has none."""
+        folded = name.casefold()
+        if folded in self._meanings:
+            return self._meanings[folded]
+        for prefix in (one[:-1] for one in self.names if one.endswith("*")):
+            if folded.startswith(prefix.casefold()):
+                rest = name[len(prefix) :]
+                return prefix + (rest.casefold().strip() if prefix.endswith(":") else rest)
+        return None
+
+
+def read_table(path: Path, required: Sequence[str | tuple[str, ...]] = (), *args: Any, **options: Any) -> Table:
+    """Reads a table of text, or, where its name ends in `.jsonl`, of an object a line.
 
     Args:
       path: the file.
-      required: columns that must be there.
+      required, args, options: as in `Columns`.
 
     Raises:
-      InputError: as `read_rows`, or a column is missing.
+      InputError: no regular file or unreadable, not UTF-8, not such a table, a column that is missing, unknown (all of
+        them are named) or there twice, or a row of another length than the header.
     """
-    header, lines, rows = read_rows(path)
-    missing = [name for name in required if name not in header]
+    columns = Columns(required, *args, **options)
+    text = read_text(path)
+    if path.suffix.lower() == ".jsonl":
+        return _make(path, columns, *_read_objects(path, text), [])
+    delimiter, text, skipped = _separator(path, text)
+    ranked = [delimiter] if delimiter else list(_DELIMITERS)
+    heads = {one: _first_row(text, one) for one in ranked}
+
+    def score(one: str) -> tuple[int, int]:
+        return sum(columns.meaning(name) is not None for name in heads[one]), len(heads[one])
+
+    delimiter = max(ranked, key=score)  # the first of equal ones
+    surprise = delimiter != "," and not (delimiter == "\t" and path.suffix.lower() in (".tsv", ".tab"))
+    notes = [f"{path}: cells are read as separated by {_DELIMITERS[delimiter]}"] * surprise
+    return _make(path, columns, *_read_rows(path, text, delimiter, skipped), notes)
+
+
+def _make(
+    path: Path, columns: Columns, header: list[str], lines: list[int], rows: list[list[str]], notes: list[str]
+) -> Table:
+    """The table of a file, once its columns are found to be what they should."""
+    if columns.names and not any(map(columns.meaning, header)):
+        header = []  # no header, but perhaps somebody's cells, which no message may repeat
+    places: dict[str, list[int]] = {}
+    others, unknown, renamed = [], [], []
+    ignore = {name.casefold() for name in columns.ignore}
+    cells = list(zip(*rows, strict=True)) if rows else [()] * len(header)
+    for place, name in enumerate(header):
+        meant, folded = columns.meaning(name), name.casefold()
+        if folded in ignore or folded.startswith(OTHER) or (meant is None and columns.extra == "ignore"):
+            others.append(name)
+        elif not name and not any(cells[place]):
+            continue
+        elif meant is None and (columns.extra == "refuse" or not name):
+            unknown.append(name)
+        else:
+            renamed += [f"{name} as {meant}"] if meant not in (None, name) else []
+            places.setdefault(meant or name, []).append(place)
+    _check(path, columns, places, unknown)
+    if renamed:
+        notes.append(f"{path}: columns are read under their documented names: {_list(renamed)}")
+    if others and columns.extra != "ignore":
+        notes.append(f"{path}: columns that are not read: {_list(others)}")
+    return Table(
+        path, {name: list(cells[where[0]]) for name, where in places.items()}, lines, tuple(others), tuple(notes)
+    )
+
+
+def _check(path: Path, columns: Columns, places: Mapping[str, Sequence[int]], unknown: Sequence[str]) -> None:
+    """Raises where the names of the columns are not what a table needs; one message for each kind of fault."""
+
+    def is_there(name: str) -> bool:
+        return any(one.startswith(name[:-1]) for one in places) if name.endswith("*") else name in places
+
+    missing = [" or ".join(one) for one in columns.needed if not any(map(is_there, one))]
     if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}: needed are {', '.join(required)}")
-    named = (dict(zip(header, map(str.strip, row), strict=True)) for row in rows)
-    return header, list(zip(lines, named, strict=True))
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}: needed are {', '.join(map(' or '.join, columns.needed))}; the "
+            f"header has {_list(list(places)) if places else 'none that we know'}"
+        )
+    if unknown:
+        raise InputError(
+            f"{path}: unknown column{'s' * (len(unknown) > 1)} {_list([repr(name[:40]) for name in unknown])}: leave "
+            f"them out, let their names begin with {OTHER!r}, or choose from: {', '.join(columns.names)}"
+        )
+    twice = sorted(name for name, where in places.items() if len(where) > 1)
+    if twice:
+        raise InputError(f"{path}: the header repeats {', '.join(twice)}: keep one column of each name")
+
+
+def number(path: Path, line: int, name: str, text: str, least: float = -math.inf) -> float:
+    """The number in a cell.
+
+    Args:
+      path, line, name: of the file, row and column.
+      text: of the cell.
+      least: the number must not be smaller.
+
+    Raises:
+      InputError: it is no finite number (`1_2` is none), or too small.
+    """
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not least <= value < math.inf:
+        rule = "finite number" if least == -math.inf else f"number of {least:g} or more"
+        remedy = "write its decimals behind a point" if "," in text else "mend the cell"
+        raise InputError(f"{path}: line {line}: {name} is no {rule}: {remedy}")
+    return value
+
+
+def whole_or_none(text: str) -> int | None:
+    """The whole number of 0 or more, below 2^31, in a cell, be it written as `1.0`; None where it holds none."""
+    value = float(text) if _NUMBER.fullmatch(text) else -1.0
+    return int(value) if 0 <= value < 2**31 and value.is_integer() else None
 
 
 def whole(path: Path, line: int, name: str, text: str) -> int:
-    """The number in a cell.
+    """The whole number in a cell, be it written as `1.0`.
 
     Raises:
       InputError: it is no whole number of 0 or more.
     """
-    if not text.isdecimal():
+    value = whole_or_none(text)
+    if value is None:
         raise InputError(f"{path}: line {line}: {name} is no whole number of 0 or more: mend the cell")
-    return int(text)
+    return value
 
 
-def read_rows(path: Path, columns: Collection[str] | None = None) -> tuple[list[str], list[int], list[list[str]]]:
-    """Header, line number of each row, and the rows.
+def _separator(path: Path, text: str) -> tuple[str, str, int]:
+    """The delimiter that a first line `sep=` names ("" without one), the text below it, and the lines above that."""
+    first, _, rest = text.partition("\n")
+    match = _SEPARATOR.fullmatch(first)
+    if not match:
+        return "", text, 0
+    if match[1] not in _DELIMITERS:
+        raise InputError(
+            f"{path}: its line sep= names no delimiter that is read: use {', '.join(_DELIMITERS.values())}"
+        )
+    return match[1], rest, 1
 
-    Args:
-      path: the file.
-      columns: names that may occur once only; None for every name.
 
-    Raises:
-      InputError: unreadable, not UTF-8, not CSV, rows of another length than the header, a name that is repeated.
-    """
-    lines, rows = [], []
+def _first_row(text: str, delimiter: str) -> list[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{path}: line {reader.line_num} has {len(row)} cells, the header {len(header)}: "
-                        "quote cells that contain commas"
-                    )
-                lines.append(reader.line_num)
-                rows.append(row)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}: give a readable CSV file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error
+        return [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _read_rows(path: Path, text: str, delimiter: str, skipped: int) -> tuple[list[str], list[int], list[list[str]]]:
+    """Header, lines and rows without those that are empty; cells without blanks around them."""
+    lines, rows = [], []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next((row for row in reader if any(map(str.strip, row))), [])]
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if len(cells) < len(header) or any(cells[len(header) :]):
+                raise InputError(
+                    f"{path}: line {reader.line_num + skipped} has {len(cells)} cells, the header {len(header)}: "
+                    f"quote cells that contain {_DELIMITERS[delimiter]}"
+                )
+            lines.append(reader.line_num + skipped)
+            rows.append(cells[: len(header)])
     except csv.Error as error:
         raise InputError(
-            f"{path}: line {reader.line_num}: not CSV ({error}): save it as comma-separated text"
-        ) from error
-    twice = sorted({name for name in header if header.count(name) > 1 and (columns is None or name in columns)})
-    if twice:
-        raise InputError(f"{path}: the header repeats {', '.join(twice)}: keep one column of each name")
+            f"{path}: line {reader.line_num + skipped}: not CSV ({error}): save it as comma-separated text"
+        ) from None
     return header, lines, rows
+
+
+def _read_objects(path: Path, text: str) -> tuple[list[str], list[int], list[list[str]]]:
+    """As `_read_rows`, of an object a line; null, and a key that is not there, is an empty cell."""
+    found: list[tuple[int, dict[str, str]]] = []
+    # Split at newlines alone: JSON strings may hold further separators that `splitlines` knows.
+    for line, content in enumerate(text.split("\n"), 1):
+        if not content.strip():
+            continue
+        where = f"{path}: line {line}"
+        row = parse_json(where, content)
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: must be a JSON object")
+        found.append((line, {name.strip(): _cell(where, name, value) for name, value in row.items()}))
+    header = list(dict.fromkeys(name for _, row in found for name in row))
+    found = [(line, row) for line, row in found if any(row.values())]
+    return header, [line for line, _ in found], [[row.get(name, "") for name in header] for _, row in found]
+
+
+def _cell(where: str, name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(f"{where}: {name[:40]!r} must be a string, a number or null")
+    return str(value).strip()
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

@@ -6,6 +6,7 @@ disagree with its own documentation (`docs/mmpsy.md`).
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ LOGITS: tuple[Kind, ...] = ("binary", "nominal")  # a logit per class and a soft
 # Highest possible total of each questionnaire: nine and seven items, each 0 to 3.
 SCORE_MAXIMUM = {"phq9": 27.0, "gad7": 21.0}
 
+# The same of further questionnaires that a label may be named after.
+KNOWN_MAXIMUM = SCORE_MAXIMUM | {"phq2": 6.0, "phq4": 12.0, "phq8": 24.0, "gad2": 6.0, "bdi": 63.0, "cesd": 60.0}
+
 # Severity bands. PHQ-9: Kroenke, Spitzer and Williams 2001; GAD-7: Spitzer et al. 2006.
 BANDS = {"phq9": (5, 10, 15, 20), "gad7": (5, 10, 15)}
 
@@ -35,8 +39,9 @@ class Task:
       kind: "binary" (score >= cut-off), "ordinal" (band between ascending cut-offs), "regression" (the score) or
         "nominal" (one of several classes without an order; the score is the index of the class).
       cutoffs: one for binary, ascending for ordinal, none for the others.
-      maximum: highest possible score; regression predicts `score / maximum` inside the network.
-      minimum: lowest possible score, below zero for a rating of sentiment.
+      maximum: highest possible score; regression predicts `score / maximum` inside the network. None: what the corpus
+        says of the label, see `with_ranges`.
+      minimum: lowest possible score, below zero for a rating of sentiment; None as above.
       classes: names of the classes 0, 1, ... of a nominal task, two or more; none for the others.
     """
 
@@ -44,8 +49,8 @@ class Task:
     label: str
     kind: Kind
     cutoffs: tuple[float, ...] = ()
-    maximum: float = 1.0
-    minimum: float = 0.0
+    maximum: float | None = None
+    minimum: float | None = None
     classes: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -64,10 +69,13 @@ class Task:
                 f"task {self.name!r}: classes {self.classes} do not fit kind {self.kind!r}: give two or more different "
                 "names for nominal, none for the others"
             )
-        if self.maximum <= 0:
+        if self.kind != "regression":  # ends of a scale matter to scores alone
+            object.__setattr__(self, "maximum", 1.0 if self.maximum is None else self.maximum)
+            object.__setattr__(self, "minimum", 0.0 if self.minimum is None else self.minimum)
+        if self.maximum is not None and not 0 < self.maximum < math.inf:
             raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")
-        if self.minimum > 0:
-            raise InputError(f"task {self.name!r}: minimum {self.minimum} must be 0 or less")
+        if self.minimum is not None and not -math.inf < self.minimum < (self.maximum or math.inf):
+            raise InputError(f"task {self.name!r}: minimum {self.minimum} must be below the maximum, {self.maximum}")
 
     @property
     def n_classes(self) -> int:
@@ -95,6 +103,102 @@ class Task:
             return scores
         classes = np.digitize(np.nan_to_num(scores), self.cutoffs).astype(np.float32)
         return np.where(np.isnan(scores), np.float32(np.nan), classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The scale of a label, as `corpus.json` keeps it.
+
+    Attributes:
+      low, high: its ends.
+      source: "given" by whoever built the corpus, "questionnaire" of that name, or "seen" on the training split.
+    """
+
+    low: float
+    high: float
+    source: Literal["given", "questionnaire", "seen"]
+
+
+def seen_range(low: float, high: float) -> Range:
+    """The scale that labels between two ends are taken to have: it holds 0, and something above it."""
+    low, high = min(0.0, float(low)), float(high)
+    return Range(low, high if high > 0 else -low or 1.0, "seen")
+
+
+def label_ranges(
+    seen: Mapping[str, tuple[float, float] | None], given: Mapping[str, tuple[float, float]] | None = None
+) -> dict[str, Range]:
+    """The scale of every label: as given, else of the questionnaire of that name, else as seen.
+
+    Args:
+      seen: least and largest training label by name; None where none is known.
+      given: ends by name.
+
+    Raises:
+      InputError: ends of an unknown label, or labels outside of the ends that were given.
+    """
+    given, made = given or {}, {}
+    for name in given:
+        if name not in seen:
+            raise one_of("label in the ranges", name, seen)
+    for name, ends in seen.items():
+        if name in given:
+            made[name] = Range(*map(float, given[name]), "given")
+        elif ends is None:
+            continue
+        elif ends[0] >= 0 and ends[1] <= KNOWN_MAXIMUM.get(name, -1.0):
+            made[name] = Range(0.0, KNOWN_MAXIMUM[name], "questionnaire")
+        else:
+            made[name] = seen_range(*ends)
+        if name in given and ends is not None and not made[name].low <= ends[0] <= ends[1] <= made[name].high:
+            raise InputError(
+                f"label {name!r}: some values lie outside of {made[name].low:g} to {made[name].high:g}, the range that "
+                "was given: correct the range, or the table"
+            )
+    return made
+
+
+def read_ranges(text: str) -> dict[str, tuple[float, float]]:
+    """Ends of scales from `NAME:LOW:HIGH,...`, as command lines have them.
+
+    Raises:
+      InputError: not of that form, a label twice, or ends in the wrong order.
+    """
+    made: dict[str, tuple[float, float]] = {}
+    for part in filter(None, text.split(",")):
+        name, *ends = part.strip().rsplit(":", 2)
+        try:
+            low, high = map(float, ends)
+        except ValueError:
+            low = high = math.nan
+        if not -math.inf < low < high < math.inf or high <= 0 or name in made:
+            raise InputError(
+                f"range {part.strip()[:80]!r}: write NAME:LOW:HIGH, with commas between labels, each once, such as "
+                "stress:0:3,valence:-3:3; HIGH is above LOW and above 0"
+            )
+        made[name] = (low, high)
+    return made
+
+
+def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Task, ...]:
+    """The tasks, with the ends of their label's scale where they name none of their own.
+
+    Raises:
+      InputError: a score without a maximum, of a label whose scale is not known.
+    """
+    made = []
+    for task in tasks:
+        known = ranges.get(task.label)
+        if task.maximum is None and known is None:
+            raise InputError(
+                f"task {task.name!r}: neither the task nor the corpus says how high {task.label!r} can be: give the "
+                "task a maximum"
+            )
+        high = known.high if task.maximum is None else task.maximum
+        low = known.low if task.maximum is None else 0.0  # a maximum alone is that of a scale from 0
+        low = low if task.minimum is None else task.minimum
+        made.append(dataclasses.replace(task, maximum=high, minimum=low))
+    return tuple(made)
 
 
 def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[Kind] = KINDS[:3]) -> tuple[Task, ...]:

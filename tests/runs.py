@@ -1,6 +1,7 @@
 """Shipped configs shrunk and started, in this process or by the command line; used by the tests of whole runs."""
 
 import importlib
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from mmpsy_jax.training import run_files
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
 from tests import corpora
@@ -20,6 +22,15 @@ ROOT = Path(__file__).parent.parent
 
 def small(dataset, name="phq"):
     return corpora.shrink(importlib.import_module(f"configs.{name}").get_config(), dataset)
+
+
+def bind_again(workdir, **changes):
+    """Writes `model.json` anew, with the digests of the files as a test has changed them."""
+    card = json.loads((workdir / "model.json").read_text())
+    card = {name: value for name, value in card.items() if name not in ("sha256", "files")} | changes
+    names = (run_files.WEIGHTS, run_files.EMBEDDING, run_files.CONFIG, run_files.PREDICTIONS)
+    found = [path for path in workdir.rglob("*") if path.name in names]
+    run_files.write_card(workdir, card, [str(path.relative_to(workdir)) for path in found])
 
 
 def losses(workdir):

@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from data_builders.affect_video.source import Clip
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import faces, video
-from mmpsy_jax.features.mel import Level, LogMel, MelSettings
+from mmpsy_jax.features.mel import LogMel, MelSettings
+from mmpsy_jax.features.recording import Level
 from mmpsy_jax.features.windows import Windows
 
 FRAMES_PER_SECOND = 10
@@ -68,11 +69,10 @@ def read_clip(clip: Clip, window_seconds: float) -> Content:
     tracked = faces.track(video.frames(clip.path, FRAMES_PER_SECOND))
     mel = log_mel(window_seconds)
     rate = mel.settings.sample_rate
-    samples = video.sound(clip.path, rate)
+    level = Level()
+    samples = video.sound(clip.path, rate, level)
     sound, notes = None, []
     if len(samples):
-        level = Level()
-        level.add(samples[:, None])
         notes.append(level.note(clip.path))
         sound = None if level.silent else mel.extract_samples([[samples]], DTYPE)
     else:

@@ -65,12 +65,8 @@ def read_clips(folder: Path) -> list[Clip]:
       InputError: no table, a missing or unknown column, a cell that is not what its column holds, a clip twice.
     """
     path = folder / TABLE
-    header, rows = read_table(path, REQUIRED)
-    for name in header:
-        if name not in (*REQUIRED, *OPTIONAL):
-            raise one_of(f"column of {path}", name, (*REQUIRED, *OPTIONAL))
     made = {}
-    for line, row in rows:
+    for line, row in read_table(path, REQUIRED, OPTIONAL).rows:
         name = row["clip"]
         for column in REQUIRED:
             if not row[column]:
@@ -95,8 +91,7 @@ def read_meld(folder: Path) -> list[Clip]:
     made = {}
     for published, (split, clips) in MELD_SPLITS.items():
         path = folder / f"{published}_sent_emo.csv"
-        _, rows = read_table(path, _MELD_COLUMNS)
-        for line, row in rows:
+        for line, row in read_table(path, _MELD_COLUMNS, extra="ignore").rows:
             dialogue, utterance = (whole(path, line, name, row[name]) for name in ("Dialogue_ID", "Utterance_ID"))
             name = f"{published}/dia{dialogue}_utt{utterance}"
             if name in made:

@@ -134,7 +134,9 @@ def _quality(corpus: Mapping[str, Any]) -> str:
             f"{counts['across_splits']}."
         )
     lines += [f"Left out: `{entry['participant']}`: {entry['reason']}" for entry in skipped]
-    lines += [f"Odd: `{entry['participant']}`: {entry['note']}" for entry in corpus.get("notes", [])]
+    for entry in corpus.get("notes", []):
+        who = f"`{entry['participant']}`: " if entry["participant"] else ""  # "": of the whole corpus
+        lines.append(f"Odd: {who}{entry['note']}")
     return "## Quality\n\n" + _bullets(lines)
 
 

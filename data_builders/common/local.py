@@ -1,6 +1,8 @@
 """What all TFDS builders here have in common: nothing is fetched, records are written uncompressed, one layout."""
 
+import dataclasses
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common import place, writer
+from mmpsy_jax import tasks
 from mmpsy_jax.features import interview
 
 CORPUS_FILE = "corpus.json"  # the card of a dataset, for our readers
@@ -39,7 +42,7 @@ class LocalBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """Silent, as above."""
 
     def _example_writer(self):
-        return writer.UncompressedWriter()
+        return writer.UncompressedWriter(self.info.features)
 
 
 def build_once(
@@ -72,6 +75,18 @@ def build_once(
         with place.replacing(folder):
             builder(data_dir=os.fspath(root), config=config).download_and_prepare(file_format="array_record")
     return folder
+
+
+def ranges_entry(ranges: Mapping[str, tasks.Range]) -> dict[str, dict[str, Any]]:
+    """The entry `label_ranges` of `corpus.json`; says on the terminal which scales were only seen."""
+    for name, one in ranges.items():
+        if one.source == "seen":
+            print(
+                f"note: the scale of {name} is taken from the training labels, {one.low:g} to {one.high:g}: where it "
+                f"has other ends, give --ranges={name}:LOW:HIGH",
+                file=sys.stderr,
+            )
+    return {name: dataclasses.asdict(one) for name, one in ranges.items()}
 
 
 def record_features(

@@ -13,11 +13,12 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import threadpoolctl
 
 from data_builders.common.examine import Record, Spec, read_participant
@@ -79,6 +80,7 @@ class ShardReader:
       pool: worker processes; None reads in this process.
       lookahead: participants that are read ahead of the writer; bounds memory.
       progress: called after each participant.
+      labels: names of the scores, whose ends are reported.
     """
 
     spec: Spec
@@ -88,10 +90,11 @@ class ShardReader:
     pool: concurrent.futures.Executor | None = None
     lookahead: int = 4
     progress: Callable[[], Any] | None = None
+    labels: tuple[str, ...] = ()
 
     def __call__(self) -> Iterator[tuple[str, Record]]:
         """(id, record) of every participant that could be read."""
-        report: dict[str, list] = {"skipped": [], "written": [], **{kind: [] for kind in EXAMINED}}
+        report: dict[str, Any] = {"skipped": [], "written": [], **{kind: [] for kind in EXAMINED}, "labels": {}}
         for (original, name), read in zip(self.members, self._reads(), strict=True):
             try:
                 record, digests = read()
@@ -111,6 +114,7 @@ class ShardReader:
                 for kind, values in digests.items():
                     report[kind] += [[value, name] for value in values]
                 report["written"].append(name)
+                widen(report["labels"], self.labels, record)
                 yield name, record | {"participant": name}
             finally:
                 if self.progress:
@@ -165,24 +169,38 @@ def plan(
     return shards
 
 
+def widen(ends: dict[str, list[float]], labels: Iterable[str], record: Mapping[str, Any]) -> None:
+    """Widens the least and largest value of each label to hold that of a record; -1 of whole numbers is missing."""
+    for name in labels:
+        value = record[name]
+        if np.isnan(value) or (value == -1 and np.issubdtype(np.asarray(value).dtype, np.integer)):
+            continue
+        low, high = ends.get(name, (value, value))
+        ends[name] = [float(min(low, value)), float(max(high, value))]
+
+
 def collect_reports(folder: Path, expected: int) -> dict[str, Any]:
     """Reads, joins and removes the reports of all shards.
 
     Returns:
-      {"skipped": [...], "members": {split: ids}}, and by each kind of `EXAMINED` [(digest or note, id)].
+      {"skipped": [...], "members": {split: ids}, "labels": {label: [least, largest]} of the training split}, and by
+      each kind of `EXAMINED` [(digest or note, id)].
     """
     paths = sorted(folder.glob(f"{REPORT_PREFIX}*.json"))
     if len(paths) != expected:
         raise InputError(
             f"{folder}: {len(paths)} of {expected} shards left a report: a part of the build was lost; build again"
         )
-    joined: dict[str, Any] = {"skipped": [], "members": {}, **{kind: [] for kind in EXAMINED}}
+    joined: dict[str, Any] = {"skipped": [], "members": {}, "labels": {}, **{kind: [] for kind in EXAMINED}}
     for path in paths:
         report = json.loads(path.read_text())
         for key in ("skipped", *EXAMINED):
             joined[key] += report[key]
         split = path.name.removeprefix(REPORT_PREFIX).split("-")[0]
         joined["members"].setdefault(split, []).extend(report["written"])
+        for name, ends in report["labels"].items() if split == "train" else ():
+            for value in ends:
+                widen(joined["labels"], [name], {name: value})
         path.unlink()
     joined["skipped"].sort(key=lambda entry: entry["participant"])
     return joined

@@ -93,12 +93,9 @@ def read_split_file(path: str | os.PathLike) -> dict[str, str]:
     Raises:
       InputError: unreadable, wrong columns, an unknown split, a participant listed twice.
     """
-    header, rows = read_table(Path(path))
-    if header != ["participant", "split"]:
-        raise InputError(f"{path}: the first line is {','.join(header)[:80]!r}, must be 'participant,split'")
     listed: dict[str, str] = {}
-    for line, row in rows:
-        participant, split = row.values()
+    for line, row in read_table(Path(path), ("participant", "split")).rows:
+        participant, split = row["participant"], row["split"]
         if split not in SPLITS:
             raise one_of(f"split in line {line} of {path}", split, SPLITS)
         if participant in listed:

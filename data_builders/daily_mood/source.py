@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from mmpsy_jax.csv_rows import read_rows
+from mmpsy_jax.csv_rows import read_table, whole_or_none
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
 from mmpsy_jax.files import file_sha256
@@ -75,19 +75,15 @@ def read(path: Path) -> Table:
     """Reads a table.
 
     Raises:
-      InputError: as `csv_rows.read_rows`, a column that is missing, a cell that is not what its column holds, a day of
+      InputError: as `csv_rows.read_table`, a column that is missing, a cell that is not what its column holds, a day of
         a person that is there twice, a table without days.
     """
-    header, lines, rows = read_rows(path)
-    missing = [name for name in ("person", "day", *RATINGS) if name not in header]
-    places = {name: [i for i, cell in enumerate(header) if cell.startswith(start)] for name, start in COLUMNS.items()}
-    missing += [f"{COLUMNS[name]}*" for name, found in places.items() if not found]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}: the first line must name them")
+    families = (f"{start}*" for start in COLUMNS.values())
+    table = read_table(path, ("person", "day", *RATINGS, *families), extra="ignore")
+    places = {name: [cell for cell in table.header if cell.startswith(start)] for name, start in COLUMNS.items()}
     days: dict[tuple[str, int], Day] = {}
-    for line, row in zip(lines, rows, strict=True):
-        cells = [cell.strip() for cell in row]
-        day = _read_day(f"{path}: line {line}", dict(zip(header, cells, strict=True)), cells, places)
+    for line, row in table.rows:
+        day = _read_day(f"{path}: line {line}", row, places)
         if (day.person, day.day) in days:
             raise InputError(f"{path}: line {line}: this day of this person is there already: keep one row for it")
         days[day.person, day.day] = day
@@ -98,7 +94,7 @@ def read(path: Path) -> Table:
     return Table(sizes, tuple(ordered), file_sha256(path).hex())
 
 
-def _read_day(where: str, named: dict[str, str], cells: list[str], places: dict[str, list[int]]) -> Day:
+def _read_day(where: str, named: dict[str, str], places: dict[str, list[str]]) -> Day:
     if not _PERSON.fullmatch(named["person"]):
         raise InputError(f"{where}: person must be 1 to 64 letters, digits, '_', '.' and '-': rename it")
     ratings = {}
@@ -106,7 +102,7 @@ def _read_day(where: str, named: dict[str, str], cells: list[str], places: dict[
         ratings[label] = -1 if not named[column] else _whole(f"{where}: {column}", named[column])
     values: dict[str, Float32[np.ndarray, " f"] | None] = {}
     for name, found in places.items():
-        own = [cells[i] for i in found]
+        own = [named[column] for column in found]
         try:
             numbers = np.array([float(cell) if cell else 0.0 for cell in own])
         except ValueError:
@@ -122,10 +118,7 @@ def _read_day(where: str, named: dict[str, str], cells: list[str], places: dict[
 
 
 def _whole(where: str, text: str) -> int:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not (value >= 0 and value.is_integer() and value < 2**31):
+    value = whole_or_none(text)
+    if value is None:
         raise InputError(f"{where} is no whole number of 0 or more: mend the cell, or scale ratings to whole numbers")
-    return int(value)
+    return value

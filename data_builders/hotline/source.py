@@ -12,7 +12,7 @@ import dataclasses
 from pathlib import Path
 
 from mmpsy_jax.csv_rows import read_table, whole
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
 
 AUDIO_FOLDER = "original_audio_data"
@@ -75,12 +75,8 @@ def read_calls(folder: Path) -> dict[str, list[Segment]]:
 
 
 def _read_call(path: Path) -> list[Segment]:
-    header, rows = read_table(path, REQUIRED)
-    for name in header:
-        if name not in (*REQUIRED, *OPTIONAL):
-            raise one_of(f"column of {path}", name, (*REQUIRED, *OPTIONAL))
     made: dict[int, Segment] = {}
-    for line, row in rows:
+    for line, row in read_table(path, REQUIRED, OPTIONAL).rows:
         if whole(path, line, "role", row["role"]) != CALLER_ROLE:
             continue
         index = whole(path, line, "index", row["index"])

@@ -105,6 +105,7 @@ class InterviewSource:
     """
 
     without_windows: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # about the corpus as a whole
 
     def __init__(self, spec: InterviewSpec):
         self.spec = spec

@@ -34,6 +34,7 @@ class Arrays(Protocol):
 
     name: str
     index: Index
+    unread: Sequence[str]  # files among those of windows that are none
 
     def describe(self, path: str) -> str:
         """Name of a file for an error message."""
@@ -56,20 +57,25 @@ class Arrays(Protocol):
         ...
 
 
-def _index(where: str, paths: Iterator[str]) -> dict[str, dict[str, dict[int, str]]]:
+def _index(where: str, paths: Iterator[str]) -> tuple[dict[str, dict[str, dict[int, str]]], list[str]]:
+    """Files of windows, and the files beside them that are none."""
     index: dict[str, dict[str, dict[int, str]]] = {}
+    unread = []
     for path in paths:
         parts = PurePosixPath(path).parts
-        if len(parts) < 3 or parts[-2] not in _MODALITY or not parts[-1].endswith(".npy") or parts[-1].startswith("."):
+        if len(parts) < 3 or parts[-2] not in _MODALITY or parts[-1].startswith("."):
             continue  # np_data.json, __MACOSX and the like
-        stem = parts[-1].removesuffix(".npy")
+        if not parts[-1].lower().endswith(".npy"):
+            unread.append(path)
+            continue
+        stem = parts[-1][: -len(".npy")]
         if not re.fullmatch(r"[0-9]{1,6}", stem):
             raise InputError(f"{where}/{path}: window files must be named <number>.npy: rename or remove it")
         files = index.setdefault(parts[-3], {}).setdefault(_MODALITY[parts[-2]], {})
         if int(stem) in files:
             raise InputError(f"{where}/{path}: window {int(stem)} is there twice (also {files[int(stem)]}): keep one")
         files[int(stem)] = path
-    return index
+    return index, sorted(unread)
 
 
 class FolderArrays:
@@ -78,7 +84,7 @@ class FolderArrays:
     def __init__(self, folder: Path):
         self.name = str(folder)
         self._folder = folder
-        self.index = _index(self.name, self._walk())
+        self.index, self.unread = _index(self.name, self._walk())
 
     def _walk(self) -> Iterator[str]:
         try:
@@ -116,7 +122,7 @@ class ZipArrays:
     def __init__(self, volumes: Sequence[Path]):
         self.name = str(volumes[0])
         self._zip = volumes_lib.open_archive(volumes)
-        self.index = _index(self.name, (m.filename for m in self._zip.infolist() if not m.is_dir()))
+        self.index, self.unread = _index(self.name, (m.filename for m in self._zip.infolist() if not m.is_dir()))
 
     def describe(self, path: str) -> str:
         return f"{self.name}, member {path}"

@@ -64,7 +64,9 @@ class ShardJob:
         temporary = Path(self.path).with_name(f".{uuid.uuid4().hex}.{Path(self.path).name}")
         serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         try:
-            tfds_writer.ShardWriter(self.features, serializer, UncompressedWriter()).write(self.reader(), temporary)
+            tfds_writer.ShardWriter(self.features, serializer, UncompressedWriter(self.features)).write(
+                self.reader(), temporary
+            )
             os.replace(temporary, self.path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from typing import Any
 from data_builders.common import place
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.files import write_atomically
+from mmpsy_jax.tasks import read_ranges
 
 DATASET = "mmpsy"
 _SOURCES = {
@@ -46,6 +47,8 @@ def build(
     settings: str | os.PathLike | None = None,
     synthetic: bool = False,
     unpickle: bool = False,
+    ranges: str = "",
+    dtype: str | None = None,
 ) -> Path:
     """Builds a dataset, or returns the one that is there if it was made from the same source in the same way.
 
@@ -66,6 +69,9 @@ def build(
       participants, seed, keep_source, audio_shape, text_shape: of the demo only.
       settings: of recordings and interviews: JSON file of the settings of the extractors by modality.
       synthetic: of recordings and interviews: no person stands behind them.
+      ranges: NAME:LOW:HIGH with commas between: ends of the scale of labels; default: those of the questionnaire of
+        that name, or as the training split shows.
+      dtype: of recordings and interviews: "float16" (default) or "float32", in which windows are stored.
       unpickle: of mmsa: consent to load a pickle, in a separate process that makes arrays only.
 
     Returns:
@@ -106,8 +112,11 @@ def build(
         changes = {"source": None if source is None else os.path.abspath(source), "download": download}
     if config.extracts:
         changes |= {"settings": _settings(settings), "synthetic": synthetic}
-    elif settings is not None or synthetic:
-        raise InputError(f"settings and synthetic belong to recordings or interviews, not to {dataset}: leave it out")
+        changes |= {"dtype": dtype} if dtype and config.kind != "mmsa" else {}
+    elif settings is not None or synthetic or dtype:
+        raise InputError(
+            f"settings, synthetic and dtype belong to recordings or interviews, not to {dataset}: leave it out"
+        )
     config = dataclasses.replace(
         config,
         split_file=None if split_file is None else os.path.abspath(split_file),
@@ -115,6 +124,7 @@ def build(
         include_text=include_text,
         hash_ids=hash_ids,
         workers=workers,
+        ranges=read_ranges(ranges),
         **changes,
     )
     version_folder = Path(data_dir).absolute() / builder.name / config.name / str(builder.VERSION)
@@ -157,7 +167,7 @@ def _settings(path: str | os.PathLike | None) -> str:
     if path is None:
         return "{}"
     from data_builders.interviews.source import read_settings
-    from mmpsy_jax.features.transcript import read_text
+    from mmpsy_jax.files import read_text
 
     try:
         return json.dumps(read_settings(read_text(Path(path))), sort_keys=True)
@@ -200,8 +210,10 @@ def _with_shapes(config):
     source = _open(config)
     if config.extracts:
         return dataclasses.replace(config, labels=source.labels, cards=json.dumps(source.modalities))
-    found = {f"{name}_shape": tuple(entry["shape"]) for name, entry in source.modalities.items()}
-    return config if config.kind == "transcripts" else dataclasses.replace(config, **found)
+    if config.kind == "transcripts":
+        return config
+    shapes = {name: tuple(entry["shape"]) for name, entry in source.modalities.items()}
+    return dataclasses.replace(config, audio_shape=shapes.get("audio"), text_shape=shapes.get("text"))
 
 
 def _wanted(config) -> dict[str, Any]:
@@ -247,6 +259,8 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--settings", help="recordings, interviews: JSON file of how features are extracted")
     parser.add_argument("--synthetic", action="store_true", help="recordings, interviews: of no person")
     parser.add_argument("--unpickle", action="store_true", help="mmsa: load the pickle, in a separate process")
+    parser.add_argument("--dtype", choices=("float16", "float32"), help="recordings, interviews: of stored windows")
+    parser.add_argument("--ranges", default="", help="ends of scales, NAME:LOW:HIGH,... such as stress:0:3")
     parser.add_argument("--participants", type=int, help="demo only: how many (default 800)")
     parser.add_argument("--seed", type=int, help="demo only")
     parser.add_argument("--keep_source", action="store_true", help="demo only: keep the generated .npy files")

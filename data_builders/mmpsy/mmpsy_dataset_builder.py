@@ -27,6 +27,7 @@ from data_builders.interviews.source import InterviewSource
 from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import about, demo, demo_truth
 from data_builders.mmpsy import source as source_lib
+from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
@@ -49,11 +50,12 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       source: table, its folder or the folder above `data/`; None for TFDS' `manual_dir` (never for the demo).
       download: fetch the released files instead.
       base_url: where from.
-      audio_shape, text_shape: of one window; the source must agree.
+      audio_shape, text_shape: of one window, None for a source without any; the source must agree.
       settings: of recordings and manifests: JSON of the settings of the extractors by modality.
       labels: names of the scores.
       label_dtype: of the scores: "int32", -1 where missing, or "float32", NaN where missing.
       cards: of recordings and manifests: JSON of the modalities, as the opened source gives them.
+      ranges: ends of the scale of labels, where they are known; else as in `tasks.label_ranges`.
       synthetic: of recordings and manifests: no person stands behind them.
       include_text: put transcripts into the records.
       hash_ids: replace ids by salted SHA-256.
@@ -71,12 +73,13 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     source: str | None = None
     download: bool = False
     base_url: str = BASE_URL
-    audio_shape: tuple[int, int] = (80, 1800)
-    text_shape: tuple[int, int] = (175, 768)
+    audio_shape: tuple[int, int] | None = (80, 1800)
+    text_shape: tuple[int, int] | None = (175, 768)
     settings: str = "{}"
     labels: tuple[str, ...] = tuple(table_lib.LABEL_KEYS)
     label_dtype: str = "int32"
     cards: str = "{}"
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
     include_text: bool = False
     hash_ids: bool = False
@@ -112,6 +115,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
         if self.kind == "demo":
             shapes = {"audio_shape": list(self.audio_shape), "text_shape": list(self.text_shape)}
             kept |= {"participants": self.participants, "seed": self.seed, **shapes}
+        if self.ranges:
+            kept["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         if self.extracts:
             kept |= {"settings": self.settings, "synthetic": self.synthetic}
         return kept
@@ -181,6 +186,7 @@ class Builder(local.LocalBuilder):
         return {
             name: {"kind": "features", "shape": list(shape), "time_axis": source_lib.TIME_AXIS[name]}
             for name, shape in shapes.items()
+            if shape is not None
         }
 
     def download_and_prepare(self, **kwargs) -> None:
@@ -228,12 +234,15 @@ class Builder(local.LocalBuilder):
     def _shard_iterators_per_split(self, dl_manager):
         config = self.builder_config
         self._source = source = self._open(dl_manager)
-        for name, entry in ({} if config.extracts else self._modalities()).items():
-            found = source.modalities.get(name, entry)
-            if found != entry:
+        wanted = self._modalities()
+        for name in () if config.extracts else wanted | source.modalities:
+            found, told = (
+                entries[name]["shape"] if name in entries else None for entries in (source.modalities, wanted)
+            )
+            if found != told:
                 raise InputError(
-                    f"{source.spec.path}: {name} windows are {found['shape']}, but this config says {entry['shape']}: "
-                    f"build with a config whose {name}_shape is {tuple(found['shape'])} (`launch.py build` sets it)"
+                    f"{source.spec.path}: {name} windows are {found or 'not there'}, but this config says {told}: "
+                    f"build with a config whose {name}_shape is {found and tuple(found)} (`launch.py build` sets it)"
                 )
         if source.without_windows and not config.skip_bad:
             raise InputError(
@@ -276,6 +285,7 @@ class Builder(local.LocalBuilder):
             pool=self._pool,
             lookahead=2 * max(1, workers),
             progress=self._progress.update if self._progress is not None else None,
+            labels=tuple(config.labels),
             report_folder=self.data_path,
         )
         self._n_shards = sum(map(len, planned.values()))
@@ -367,6 +377,11 @@ class Builder(local.LocalBuilder):
             )
         return needed
 
+    def _ranges(self, seen: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
+        """The entry of `corpus.json`; says which scale is no more than what the training split shows."""
+        ends = {name: seen.get(name) for name in self.builder_config.labels}
+        return local.ranges_entry(tasks.label_ranges(ends, self.builder_config.ranges))
+
     def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
         """What the card says beside `corpus.json`."""
         return common_about.about(corpus) if self.builder_config.extracts else about.about(corpus)
@@ -392,6 +407,7 @@ class Builder(local.LocalBuilder):
             "files_sha256": source.files_sha256(),
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
+            "label_ranges": self._ranges(reports["labels"]),
             "modalities": self._modalities(),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},
@@ -402,12 +418,12 @@ class Builder(local.LocalBuilder):
             },
             "options": config.options(),
         }
-        if config.extracts:
-            root = f"{source.spec.root}{os.sep}"
-            notes = [{"participant": name, "note": note.replace(root, "")} for note, name in reports["notes"]]
-            corpus["notes"] = notes
-            if notes:
-                print(f"warning: {len(notes)} recordings are odd (see the notes in corpus.json)", file=sys.stderr)
+        root = f"{source.spec.root}{os.sep}"
+        notes = [{"participant": name, "note": note} for note, name in reports["notes"]]
+        notes += [{"participant": "", "note": note} for note in source.notes]
+        corpus["notes"] = [entry | {"note": entry["note"].replace(root, "")} for entry in notes]
+        if notes:
+            print(f"warning: {len(notes)} things are odd (see the notes in corpus.json)", file=sys.stderr)
         for content, counts in corpus["duplicates"].items():
             if counts["across_splits"]:
                 print(

@@ -74,10 +74,12 @@ class Source:
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length of a window.
       listed_splits, groups: none.
+      notes: what is odd about the corpus as a whole.
     """
 
     listed_splits: Mapping[str, str] | None = None
     groups: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, spec: SourceSpec):
         self.spec = spec
@@ -112,6 +114,7 @@ class Source:
             for modality in arrays_lib.FOLDERS
             if (shape := self._find_shape(modality)) is not None
         }
+        self.notes = self._odd()
 
     @property
     def participants(self) -> tuple[str, ...]:
@@ -124,6 +127,21 @@ class Source:
         if self.arrays is None:
             return ()
         return tuple(participant for participant in self._interview if not self.arrays.index.get(participant))
+
+    def _odd(self) -> tuple[str, ...]:
+        """What lies beside the table and is not read, and which modality nobody has."""
+        strangers = sorted(set(self.arrays.index) - set(self._interview), key=table.natural_key)
+        unread = self.arrays.unread
+        return (
+            *(
+                f"{self.arrays.name}: nobody has {name}: no window lies in {folder}; built without it"
+                for name, folder in arrays_lib.FOLDERS.items()
+                if name not in self.modalities
+            ),
+            *[f"{self.arrays.name}: {len(strangers)} people have windows and are not in the table: left out"]
+            * bool(strangers),
+            *[f"{self.arrays.name}: {len(unread)} files among the windows are no .npy and are not read"] * bool(unread),
+        )
 
     def n_windows(self, participants: Iterable[str] | None = None) -> int:
         """Number of windows of these (default: all) participants, from the index alone: nothing is read."""
@@ -175,9 +193,21 @@ class Source:
         return record
 
     def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
-        """Record of one participant, and its `content_digests`."""
+        """Record of one participant, its `content_digests`, and "notes" about windows that are missing or empty."""
         record = self.read(participant)
-        return record, content_digests(record, self.interview(participant).transcript)
+        digests = content_digests(record, self.interview(participant).transcript)
+        return record, digests | {"notes": [] if self.arrays is None else self._missing(participant, record)}
+
+    def _missing(self, participant: str, record: Record) -> list[str]:
+        held, notes = self.arrays.index[participant], []
+        for modality in self.modalities:
+            empty = np.flatnonzero(record[f"{modality}_length"] == 0)
+            if modality not in held:
+                notes.append(f"{modality}: no window, though others have it: built without it")
+            elif len(empty):
+                numbers = ", ".join(str(self._first + position) for position in empty[:10])
+                notes.append(f"{modality}: {len(empty)} of {record['n_windows']} windows hold nothing: {numbers}")
+        return notes
 
     def _read_windows(self, participant: str) -> Record:
         count = self.count_windows(participant)

@@ -122,12 +122,13 @@ class MmsaSource:
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length that a window is taken to have.
       listed_splits: {clip: split}, as the file says.
-      groups, without_windows: none.
+      groups, without_windows, notes: none.
     """
 
     window_seconds = WINDOW_SECONDS
     groups: tuple[str, ...] = ()
     without_windows: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, spec: MmsaSpec):
         self.spec = spec

@@ -3,6 +3,7 @@
 import argparse
 
 from mmpsy_jax.evaluation import terminal
+from mmpsy_jax.evaluation.infer_tasks import read_kinds
 from mmpsy_jax.evaluation.report import evaluate_file, summary
 
 
@@ -13,9 +14,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
     parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
     parser.add_argument("--groups", default=None, help="csv: participant_id and columns of categories, for subgroups")
+    several = {"action": "append", "default": []}
+    parser.add_argument("--nominal", metavar="TASK", **several, help="its values are classes without an order, from 0")
+    parser.add_argument("--ordinal", metavar="TASK", **several, help="its values are bands, from 0")
+    parser.add_argument("--maximum", metavar="TASK:N", **several, help="its highest possible score, or band")
     options = parser.parse_args(arguments)
+    kinds = read_kinds(options.nominal, options.ordinal, options.maximum)
     files = {"output": options.output, "compare": options.compare, "groups": options.groups}
-    report = evaluate_file(options.predictions, **files)
+    report = evaluate_file(options.predictions, kinds=kinds, **files)
     print(summary(report))
     if options.groups:
         print(terminal.subgroups(report["subgroups"]))

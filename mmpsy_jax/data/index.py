@@ -22,7 +22,7 @@ from mmpsy_jax.files import write_atomically
 
 FILE = "index.npz"
 COUNTS = {"n_answers": np.int32, "n_characters": np.int32, "duration_s": np.float32, "n_windows": np.int32}
-_FORMAT = "2"
+_FORMAT = "3"
 _log = logging.getLogger(__name__)
 
 
@@ -40,8 +40,9 @@ def load(
 
     Returns:
       `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` [N], i32 with -1 or f32 with NaN where
-      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `lengths_<modality>` i32 [sum of n_windows], valid
-      frames or tokens of every window, one participant after the other.
+      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all its numbers
+      are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one participant after the
+      other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
@@ -90,7 +91,7 @@ def _scan(
     n = len(reader)
     columns = {f"label_{name}": np.zeros(n, reader.fields[name].dtype) for name in labels}
     columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
-    columns |= {f"has_{name}": np.zeros(n, bool) for name in modalities}
+    columns |= {f"{kind}_{name}": np.zeros(n, bool) for kind in ("has", "finite") for name in modalities}
     participants, groups = [], []
     lengths: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
     for i in range(n):
@@ -109,12 +110,20 @@ def _scan(
             columns[name][i] = record[name]
         for name in modalities:
             columns[f"has_{name}"][i] = record[f"has_{name}"]
+            columns[f"finite_{name}"][i] = _finite(record[name])
             lengths[name].append(record[f"{name}_length"].astype(np.int32))
     columns |= {f"lengths_{name}": np.concatenate(own) for name, own in lengths.items()}
     columns["participant"] = np.array(participants, dtype=np.str_)
     if group:
         columns["group"] = np.array(groups, dtype=np.str_)
     return columns
+
+
+def _finite(values: np.ndarray) -> bool:
+    """Whether all numbers are finite; of float16 by their exponents, which takes a tenth of the time."""
+    if values.dtype == np.float16:
+        return not values.size or int((values.view(np.uint16) & np.uint16(0x7C00)).max()) < 0x7C00
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
 def _check(record: Mapping[str, Any], modalities: Mapping[str, Any]) -> None:

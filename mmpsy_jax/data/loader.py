@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Int
+from jaxtyping import Int, Int32
 
 from mmpsy_jax.data.assemble import Batch, FromRecords, Plans
 from mmpsy_jax.data.pieces import Pieces, cut
@@ -112,6 +112,10 @@ class Loader(Iterator[Batch]):
     def epoch_of(self, position: int) -> int:
         """The epoch (from 0) that the batch at `position` (batches handed out before it) belongs to."""
         return position // self.batches_per_epoch
+
+    def members(self, position: int) -> Int32[np.ndarray, "g b"]:
+        """Who is in the batch at `position`: positions in the corpus, -1 for nobody."""
+        return self._plans[position].members
 
     def padding_report(self, epoch: int = 0) -> dict[str, Any]:
         """`plan.padding_report` of one epoch."""

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
 CARD_FORMAT = 1
@@ -68,6 +69,7 @@ class Corpus:
       window_lengths: per modality, valid frames or tokens of every window, one participant after the other: i32 [sum of
         `n_windows`].
       reader: random access; what Grain's workers get.
+      finite: per modality, whether all numbers of each participant are finite.
     """
 
     path: Path
@@ -81,9 +83,21 @@ class Corpus:
     has: dict[str, np.ndarray]
     window_lengths: dict[str, Int32[np.ndarray, " w"]]
     reader: RecordReader
+    finite: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.participants)
+
+    @functools.cached_property
+    def ranges(self) -> dict[str, Range]:
+        """Scale of every label: of the card, or, where an older builder left it out, as seen on its training split."""
+        known = {name: Range(**entry) for name, entry in self.card.get("label_ranges", {}).items()}
+        trains = np.array(self.split) == "train"
+        seen = {}
+        for name, values in self.labels.items():
+            values = values[trains & np.isfinite(values)]
+            seen[name] = (float(values.min()), float(values.max())) if len(values) else None
+        return {**label_ranges(seen), **known}
 
     @property
     def within_groups(self) -> bool:
@@ -152,6 +166,7 @@ def open_corpus(path: str | Path) -> Corpus:
         has={name: columns[f"has_{name}"] for name in modalities},
         window_lengths={name: columns[f"lengths_{name}"] for name in modalities},
         reader=RecordReader(shards, fields, participants),
+        finite={name: columns[f"finite_{name}"] for name in modalities},
     )
 
 

@@ -44,6 +44,7 @@ from mmpsy_jax.encoders.convert import our_parameters
 from mmpsy_jax.encoders.layers import Dtype
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
+from mmpsy_jax.errors import InputError
 
 __all__ = ["Bert", "Encoder", "Wav2Vec2", "Whisper", "load", "make"]
 
@@ -56,11 +57,14 @@ class Encoder(NamedTuple):
     config: dict[str, Any]
 
 
-def load(folder: str | os.PathLike, *, param_dtype: Dtype = jnp.float32, **options: Any) -> Encoder:
+def load(
+    folder: str | os.PathLike, *, decoder: bool = True, param_dtype: Dtype = jnp.float32, **options: Any
+) -> Encoder:
     """The encoder of a local Hugging Face folder: config.json with model.safetensors or its shards.
 
     Args:
       folder: where the files lie; nothing is downloaded.
+      decoder: of Whisper; False leaves it out, and then the files need not hold it.
       param_dtype: type of the parameters, numpy arrays on the host.
       **options: attributes of the module, such as `dtype` and `remat`.
 
@@ -70,9 +74,13 @@ def load(folder: str | os.PathLike, *, param_dtype: Dtype = jnp.float32, **optio
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    module = build(config, **options)
-    shapes = jax.eval_shape(lambda: _init(module, jax.random.key(0)))
-    params = our_parameters(config["model_type"], read_tensors(folder), shapes, param_dtype)
+    tensors = read_tensors(folder)
+    try:
+        module = build(config, **options)
+        shapes = jax.eval_shape(lambda: _init(module, jax.random.key(0), decoder))
+        params = our_parameters(config["model_type"], tensors, shapes, param_dtype)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
     return Encoder(module, params, config)
 
 
@@ -92,11 +100,12 @@ def make(config: Mapping[str, Any], *, seed: int = 0, param_dtype: Dtype = jnp.f
     return Encoder(module, jax.jit(cast)(jax.random.key(seed)), dict(config))
 
 
-def _init(module: nn.Module, key: jax.Array) -> dict[str, Any]:
+def _init(module: nn.Module, key: jax.Array, decoder: bool = True) -> dict[str, Any]:
     """Random parameters, found on the smallest input."""
     ids = jnp.zeros((1, 1), jnp.int32)
     if isinstance(module, Bert):
         return module.init(key, ids)["params"]
     if isinstance(module, Wav2Vec2):
         return module.init(key, jnp.zeros((1, module.shortest)))["params"]
-    return module.init(key, jnp.zeros((1, module.mels, 2 * module.positions)), decoder_ids=ids)["params"]
+    mel = jnp.zeros((1, module.mels, 2 * module.positions))
+    return module.init(key, mel, decoder_ids=ids if decoder else None)["params"]

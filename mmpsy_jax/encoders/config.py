@@ -1,5 +1,6 @@
 """config.json of a Hugging Face folder -> one of our networks, with its sizes."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,17 +11,42 @@ from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
 from mmpsy_jax.errors import InputError, one_of
 
+# What a field may hold: kind -> (rule, test).
+_whole = lambda x: isinstance(x, int) and not isinstance(x, bool)  # noqa: E731
+_number = lambda x: isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)  # noqa: E731
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "size": ("a whole number above 0", lambda x: _whole(x) and x > 0),
+    "id": ("a whole number of at least 0", lambda x: _whole(x) and x >= 0),
+    "epsilon": ("a number above 0", lambda x: _number(x) and x > 0),
+    "rate": ("a number of at least 0 and below 1", lambda x: _number(x) and 0 <= x < 1),
+    "sizes": (
+        "a list of whole numbers above 0",
+        lambda x: isinstance(x, list | tuple) and all(_whole(one) and one > 0 for one in x),
+    ),
+    "flag": ("true or false", lambda x: isinstance(x, bool)),
+    "name": ("a name", lambda x: isinstance(x, str)),
+}
+
 
 class Fields:
-    """Fields of a config.json; a missing one is an error that names it."""
+    """Fields of a config.json; one that is missing, or holds what it cannot, is an error that names it."""
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
 
-    def __call__(self, name: str) -> Any:
-        if name not in self.config:
+    def __call__(self, name: str, kind: str = "size", **default: Any) -> Any:
+        """The value of a field, which is of one of `KINDS`; `default=` is what an absent one means."""
+        if name not in self.config and not default:
             raise InputError(f"config.json of a {self.config['model_type']!r} has no {name!r}: take the original file")
-        return self.config[name]
+        value = self.config.get(name, default.get("default"))
+        rule, holds = KINDS[kind]
+        self.rule(holds(value), name, value, rule)
+        return value
+
+    def rule(self, holds: bool, name: str, value: Any, rule: str) -> None:
+        """Raises InputError where a field breaks a rule."""
+        if not holds:
+            raise InputError(f"config.json has {name} = {str(value)[:60]!r}, must be {rule}: take the original file")
 
     def only(self, name: str, usual: Any) -> None:
         """Refuses any value of a field but the usual one, which is also what an absent field means."""
@@ -28,76 +54,95 @@ class Fields:
         if value != usual:
             raise InputError(f"config.json has {name} = {value!r}: only {usual!r} is supported")
 
+    def heads(self, name: str, width: int) -> int:
+        """The number of heads, among which the width is divided."""
+        heads = self(name)
+        self.rule(width % heads == 0, name, heads, f"a divisor of the width {width}")
+        return heads
+
 
 def _bert(read: Fields) -> dict[str, Any]:
     read.only("position_embedding_type", "absolute")
     read.only("is_decoder", False)
+    width = read("hidden_size")
     return {
         "vocabulary": read("vocab_size"),
         "positions": read("max_position_embeddings"),
         "types": read("type_vocab_size"),
-        "width": read("hidden_size"),
+        "width": width,
         "layers": read("num_hidden_layers"),
-        "heads": read("num_attention_heads"),
+        "heads": read.heads("num_attention_heads", width),
         "hidden": read("intermediate_size"),
-        "activation": read("hidden_act"),
-        "epsilon": read("layer_norm_eps"),
-        "dropout": read("hidden_dropout_prob"),
+        "activation": read("hidden_act", "name"),
+        "epsilon": read("layer_norm_eps", "epsilon"),
+        "dropout": read("hidden_dropout_prob", "rate"),
     }
 
 
 def _roberta(read: Fields) -> dict[str, Any]:
-    return _bert(read) | {"padding_id": read("pad_token_id")}
+    arguments, padding = _bert(read), read("pad_token_id", "id")
+    last = min(arguments["vocabulary"], arguments["positions"] - 1) - 1
+    read.rule(padding <= last, "pad_token_id", padding, f"at most {last}, to be a row of the table and leave positions")
+    return arguments | {"padding_id": padding}
 
 
 def _wav2vec2(read: Fields) -> dict[str, Any]:
     read.only("add_adapter", False)
     read.only("adapter_attn_dim", None)
     read.only("conv_pos_batch_norm", False)
-    norm = read("feat_extract_norm")
+    norm = read("feat_extract_norm", "name")
     if norm not in ("group", "layer"):
         raise one_of("feat_extract_norm", norm, ("group", "layer"))
+    convolutions = {name: tuple(read(f"conv_{name[:-1]}", "sizes")) for name in ("kernels", "strides")}
+    widths, width = tuple(read("conv_dim", "sizes")), read("hidden_size")
+    for name, values in convolutions.items():
+        rule = f"{len(widths)} numbers, one for each of conv_dim, and at least one"
+        read.rule(0 < len(values) == len(widths), f"conv_{name[:-1]}", values, rule)
+    groups = read("num_conv_pos_embedding_groups")
+    read.rule(width % groups == 0, "num_conv_pos_embedding_groups", groups, f"a divisor of the width {width}")
     return {
-        "widths": tuple(read("conv_dim")),
-        "kernels": tuple(read("conv_kernel")),
-        "strides": tuple(read("conv_stride")),
-        "conv_bias": read("conv_bias"),
+        "widths": widths,
+        **convolutions,
+        "conv_bias": read("conv_bias", "flag"),
         "group_norm": norm == "group",
-        "front_activation": read("feat_extract_activation"),
+        "front_activation": read("feat_extract_activation", "name"),
         # HuBERT only, and not in its first files
-        "projection_norm": read.config.get("feat_proj_layer_norm", True),
-        "width": read("hidden_size"),
+        "projection_norm": read("feat_proj_layer_norm", "flag", default=True),
+        "width": width,
         "layers": read("num_hidden_layers"),
-        "heads": read("num_attention_heads"),
+        "heads": read.heads("num_attention_heads", width),
         "hidden": read("intermediate_size"),
-        "activation": read("hidden_act"),
-        "epsilon": read("layer_norm_eps"),
-        "stable": read("do_stable_layer_norm"),
+        "activation": read("hidden_act", "name"),
+        "epsilon": read("layer_norm_eps", "epsilon"),
+        "stable": read("do_stable_layer_norm", "flag"),
         "position_kernel": read("num_conv_pos_embeddings"),
-        "position_groups": read("num_conv_pos_embedding_groups"),
-        "projection_dropout": read("feat_proj_dropout"),
-        "dropout": read("hidden_dropout"),
-        "activation_dropout": read("activation_dropout"),
+        "position_groups": groups,
+        "projection_dropout": read("feat_proj_dropout", "rate"),
+        "dropout": read("hidden_dropout", "rate"),
+        "activation_dropout": read("activation_dropout", "rate"),
     }
 
 
 def _whisper(read: Fields) -> dict[str, Any]:
+    width, vocabulary, start = read("d_model"), read("vocab_size"), read("decoder_start_token_id", "id")
+    rule = f"below vocab_size = {vocabulary}"
+    read.rule(start < vocabulary, "decoder_start_token_id", start, rule)
     return {
         "mels": read("num_mel_bins"),
         "positions": read("max_source_positions"),
-        "vocabulary": read("vocab_size"),
+        "vocabulary": vocabulary,
         "token_positions": read("max_target_positions"),
-        "width": read("d_model"),
+        "width": width,
         "encoder_layers": read("encoder_layers"),
-        "encoder_heads": read("encoder_attention_heads"),
+        "encoder_heads": read.heads("encoder_attention_heads", width),
         "encoder_hidden": read("encoder_ffn_dim"),
         "decoder_layers": read("decoder_layers"),
-        "decoder_heads": read("decoder_attention_heads"),
+        "decoder_heads": read.heads("decoder_attention_heads", width),
         "decoder_hidden": read("decoder_ffn_dim"),
-        "activation": read("activation_function"),
-        "start_id": read("decoder_start_token_id"),
-        "dropout": read("dropout"),
-        "activation_dropout": read("activation_dropout"),
+        "activation": read("activation_function", "name"),
+        "start_id": start,
+        "dropout": read("dropout", "rate"),
+        "activation_dropout": read("activation_dropout", "rate"),
     }
 
 
@@ -120,10 +165,11 @@ def build(config: Mapping[str, Any], **options: Any) -> nn.Module:
       **options: `dtype`, `remat`, `implementation` and other attributes of the network that config.json does not say.
 
     Raises:
-      InputError: the model type is none of `FAMILIES`, or a field is missing or has a value that is not supported.
+      InputError: the model type is none of `FAMILIES`, or a field is missing or has a value that cannot be or is
+        not supported.
     """
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise one_of("model_type in config.json", kind, FAMILIES)
     network, arguments = FAMILIES[kind]
     return network(**arguments(Fields(config)), **options)

@@ -2,17 +2,21 @@
 
 Which tensors are read, by rule:
 
-1. A checkpoint of a network with a head on top has the network under a prefix (`bert.`, `wav2vec2.`, `model.`, ...).
-   Where any tensor has it, what has it not belongs to a head and is ignored.
-2. Where no tensor has it, the network stands at the top; names in `HEADS` are heads and are ignored.
-3. Inside the network, `IGNORED` (poolers, buffers, SpecAugment's embedding) is ignored too, unless ours has it.
-4. Anything else that we do not know is an error, as is anything that we need and do not find.
+1. The network lies where the most of its tensors are: under the usual prefix (`bert.`, `wav2vec2.`, `model.`, ...), at
+   the top, or under any other prefix (`model.bert.`, `module.`). Where two places are as good, the usual prefix is
+   taken, then the top; two others are refused. Whisper's encoder may stand there by itself.
+2. What lies outside, or begins with a part that the network does not have, is a head, a pooler, SpecAugment's embedding
+   or another network, and is ignored.
+3. `IGNORED` (buffers) is ignored too. Any other tensor inside a part of the network that we do not know is an error, as
+   is any that we need and do not find, that holds no floats, or that is not finite.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -26,8 +30,7 @@ PREFIXES = {
     "hubert": "hubert.",
     "whisper": "model.",
 }
-HEADS = re.compile(r"(cls|lm_head|classifier|projector|qa_outputs|quantizer|project_q|project_hid|proj_out|score)\..*")
-IGNORED = re.compile(r"pooler\..*|embeddings\.(position_ids|token_type_ids)|masked_spec_embed")
+IGNORED = re.compile(r"embeddings\.(position_ids|token_type_ids)")
 
 # The first files of BERT and of wav2vec 2.0 have other names for the same: (pattern, name that is meant).
 OLD_NAMES = (
@@ -119,44 +122,93 @@ def our_parameters(
       the same nesting as `shapes`, with numpy arrays.
 
     Raises:
-      InputError: tensors are missing, unknown, or of another shape than config.json says; the first few are named.
+      InputError: tensors are missing, unknown, of another shape than config.json says, of whole numbers or not finite;
+        the first few are named. Or the checkpoint holds several such networks.
     """
-    found = _of_network(kind, tensors)
-    made, missing, wrong = {}, [], []
-    for path, wanted in traverse_util.flatten_dict(shapes, sep="/").items():
-        name = their_name(kind, path)
+    flat = traverse_util.flatten_dict(shapes, sep="/")
+    wanted = {their_name(kind, path): (path, x.shape) for path, x in flat.items()}
+    found = _of_network(kind, tensors, wanted)
+    missing = [name for name in wanted if name not in found]
+    if len(missing) == len(wanted):
+        raise InputError(f"the checkpoint has no tensor of a {kind!r}: give the folder of such a network, whole")
+    made, wrong, quantised, infinite = {}, [], [], []
+    for name, (path, shape) in wanted.items():
         if name not in found:
-            missing.append(name)
             continue
         value = found.pop(name)
         if path.endswith("/kernel"):
             value = value.T  # matrices [out, in] -> [in, out], convolutions [out, in, k] -> [k, in, out]
-        if value.shape != wanted.shape:
-            wrong.append(f"{name} (made {list(value.shape)} for our {path}, config.json says {list(wanted.shape)})")
-        made[path] = np.ascontiguousarray(value, dtype)
+        if value.shape != shape:
+            wrong.append(f"{name} (made {list(value.shape)} for our {path}, config.json says {list(shape)})")
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            quantised.append(f"{name} ({value.dtype})")
+        with np.errstate(over="ignore"):  # refused below
+            made[path] = np.ascontiguousarray(value, dtype)
+        if not np.isfinite(made[path]).all():
+            infinite.append(name)
     unknown = sorted(name for name in found if not IGNORED.fullmatch(name))
-    for problem, names in (("lacks", missing), ("has tensors of other sizes:", wrong), ("has unknown", unknown)):
+    again = "download all files of the model again"
+    if all(name.startswith("decoder.") for name in missing):
+        again = "it is a Whisper without its decoder, which serves launch.py embed alone"
+    as_floats = "take the file with float32, float16 or bfloat16"
+    for problem, names, remedy in (
+        (f"has {len(wanted) - len(missing)} of {len(wanted)} tensors of a {kind!r} and lacks", missing, again),
+        ("has tensors of other sizes:", wrong, f"is config.json from the same model, of type {kind!r}?"),
+        (f"has tensors unknown in a {kind!r}:", unknown, "take one without adapters, with its own config.json"),
+        ("is quantised:", quantised, as_floats),
+        (f"is not finite as {np.dtype(dtype)} in", infinite, f"copy it again, or {as_floats}"),
+    ):
         if names:
-            raise InputError(
-                f"the checkpoint {problem} {_some(names)}: is config.json from the same model, of type {kind!r}?"
-            )
+            raise InputError(f"the checkpoint {problem} {_some(names)}: {remedy}")
     return traverse_util.unflatten_dict(made, sep="/")
 
 
-def _of_network(kind: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors of the network itself, without prefix, under their present names, weight norm folded."""
-    prefix = PREFIXES[kind]
-    if any(name.startswith(prefix) for name in tensors):
-        inner = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-    else:
-        inner = {name: value for name, value in tensors.items() if not HEADS.fullmatch(name)}
-    kept = {}
-    for name, value in inner.items():
-        for pattern, meant in OLD_NAMES:
-            name = re.sub(f"^{pattern}$", meant, name)
-        kept[name] = value
-    scales = [name for name in kept if name.endswith(".parametrizations.weight.original0")]
-    for scale in scales:
+def _of_network(kind: str, tensors: Mapping[str, np.ndarray], wanted: Container[str]) -> dict[str, np.ndarray]:
+    """The tensors of the network itself, without prefix, under their present names, weight norm folded.
+
+    Raises:
+      InputError: several networks are there.
+    """
+    kept = _folded({_present_name(name): value for name, value in tensors.items()})
+    if kind == "whisper" and "conv1.weight" in kept:  # its encoder by itself
+        kept = {f"encoder.{name}": value for name, value in kept.items()}
+    prefix = _prefix(kind, kept, wanted)
+    inner = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+    parts = {name.split(".")[0] for name in wanted}
+    return {name: value for name, value in inner.items() if name.split(".")[0] in parts}
+
+
+def _prefix(kind: str, names: Iterable[str], wanted: Container[str]) -> str:
+    """Under which prefix the most wanted tensors lie.
+
+    Raises:
+      InputError: under several as many, none of which is the usual one or none at all.
+    """
+    places: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            if ".".join(parts[start:]) in wanted:
+                places[".".join([*parts[:start], ""])] += 1
+    best = sorted(place for place, count in places.items() if count == max(places.values()))
+    usual = next((place for place in (PREFIXES[kind], "") if place in best), None)
+    if usual is None and len(best) > 1:
+        raise InputError(
+            f"the checkpoint holds {len(best)} networks of type {kind!r}, under {', '.join(best)}: keep one of them"
+        )
+    return usual if usual is not None else "".join(best)
+
+
+def _present_name(name: str) -> str:
+    for pattern, meant in OLD_NAMES:
+        name = re.sub(f"^{pattern}$", meant, name)
+    return name
+
+
+def _folded(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors with the weight norm of convolutions folded into their kernels."""
+    kept = dict(tensors)
+    for scale in [name for name in kept if name.endswith(".parametrizations.weight.original0")]:
         direction = f"{scale.removesuffix('0')}1"
         if direction in kept:
             kept[f"{scale.removesuffix('.parametrizations.weight.original0')}.weight"] = weight_norm(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from mmpsy_jax.encoders import Encoder
 from mmpsy_jax.encoders.bert import Bert
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
+from mmpsy_jax.encoders.whisper import Whisper
 from mmpsy_jax.errors import InputError
 
 STEPS = {Bert: 64, Wav2Vec2: 32_000}  # tokens; samples, 2 s
@@ -39,10 +40,22 @@ def choose(out: dict[str, Any], layers: Layers) -> Float[Array, "b n d"]:
         return out["last_hidden_state"].astype(jnp.float32)
     states = out["hidden_states"]
     wanted = [layers] if isinstance(layers, int) else list(layers)
-    wrong = [number for number in wanted if not -len(states) <= number < len(states)]
-    if wrong or not wanted:
-        raise InputError(f"layers {wanted}: choose among 0 to {len(states) - 1}, or from the end, -1 to {-len(states)}")
+    _check_layers(wanted, len(states))
     return sum(states[number].astype(jnp.float32) for number in wanted) / len(wanted)
+
+
+def check(module: nn.Module, layers: Layers, batch_size: int) -> None:
+    """Raises InputError where the encoder has no such layer, or the size of a batch is none."""
+    if layers is not None:
+        depth = module.encoder_layers if isinstance(module, Whisper) else module.layers
+        _check_layers([layers] if isinstance(layers, int) else list(layers), depth + 1)
+    if batch_size < 1:
+        raise InputError(f"batch_size = {batch_size}: must be a whole number above 0")
+
+
+def _check_layers(wanted: Sequence[int], count: int) -> None:
+    if not wanted or not all(-count <= number < count for number in wanted):
+        raise InputError(f"layers {list(wanted)}: choose among 0 to {count - 1}, or from the end, -1 to {-count}")
 
 
 @functools.partial(jax.jit, static_argnames=("module", "layers"))
@@ -73,9 +86,11 @@ def encode(
       f32 [positions, width] for each input, without padding.
 
     Raises:
-      InputError: an input is empty, too short or too long for the encoder, or there is no such layer.
+      InputError: an input is empty, too short or too long for the encoder, a token has no row in its table, or there is
+        no such layer.
     """
     module = encoder.module
+    check(module, layers, batch_size)
     if isinstance(module, Wav2Vec2):
         module = module.clone(valid_statistics=True)
     params = jax.device_put(encoder.params)
@@ -103,6 +118,8 @@ def _batches(
         raise InputError(
             f"input {lengths.argmin()} has {lengths.min()} values: give at least {shortest}, or leave it out"
         )
+    if isinstance(module, Bert):
+        _check_ids(inputs, module.vocabulary)
     step = step or STEPS[type(module)]
     widths = -(-lengths // step) * step
     if isinstance(module, Bert):
@@ -116,6 +133,17 @@ def _batches(
             counts = np.zeros(batch_size, np.int64)
             counts[: len(rows)] = lengths[rows]
             yield rows, padded, np.arange(width) < counts[:, None]
+
+
+def _check_ids(inputs: Sequence[np.ndarray], rows: int) -> None:
+    """Raises InputError for ids beyond the table of words, for which a gather of JAX gives NaN."""
+    for number, ids in enumerate(inputs):
+        if ids.min() < 0 or ids.max() >= rows:
+            wrong = ids.max() if ids.max() >= rows else ids.min()
+            raise InputError(
+                f"input {number} has the token id {wrong}, the table of words has rows 0 to {rows - 1}: take the "
+                "tokenizer of the same model"
+            )
 
 
 def _fill(rows: Sequence[np.ndarray], batch_size: int) -> np.ndarray:

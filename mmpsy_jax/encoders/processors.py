@@ -6,40 +6,93 @@ from typing import Any
 
 import numpy as np
 
+from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
+from mmpsy_jax.encoders.whisper import Whisper
 from mmpsy_jax.errors import InputError
 
 SAMPLE_RATE = 16_000
+EXTRACTOR = "preprocessor_config.json"
 # `transformers` tells on import that PyTorch is missing, which is as it should be here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def tokenizer(folder: str | os.PathLike) -> Any:
+def tokenizer(folder: str | os.PathLike, rows: int | None = None) -> Any:
     """The tokenizer of a folder.
 
+    Args:
+      folder: of Hugging Face.
+      rows: of the encoder's table of words; None where there is no encoder to compare with.
+
     Raises:
-      InputError: the folder has none that `transformers` can read.
+      InputError: the folder has none that `transformers` can read, it has no words or no [CLS] and [SEP], or ids for
+        which the table has no row.
     """
     from transformers import AutoTokenizer
 
-    return _read(AutoTokenizer, folder, "tokenizer (vocab.txt or tokenizer.json)")
+    made = _read(AutoTokenizer, folder, "tokenizer (vocab.txt or tokenizer.json)")
+    words = made.get_vocab()
+    # Where the file of the words is missing, `transformers` makes a tokenizer that knows the special tokens alone.
+    if not set(words) - set(made.all_special_tokens):
+        raise InputError(f"{folder} has a tokenizer without words: copy vocab.txt or tokenizer.json there")
+    if not made.is_fast or made.cls_token_id is None or made.sep_token_id is None:
+        raise InputError(
+            f"{folder} has a {type(made).__name__} without [CLS], [SEP] or the places of tokens: copy the tokenizer of "
+            "a BERT or RoBERTa there"
+        )
+    largest = max(words.values())
+    if rows is not None and largest >= rows:
+        raise InputError(
+            f"{folder}: the tokenizer has ids up to {largest}, the table of words only rows up to {rows - 1}: copy "
+            "the tokenizer of the same model there"
+        )
+    return made
 
 
-def feature_extractor(folder: str | os.PathLike) -> Any:
+def feature_extractor(folder: str | os.PathLike, module: Wav2Vec2 | Whisper | None = None) -> Any:
     """What turns recordings into inputs of the encoder.
 
+    Args:
+      folder: of Hugging Face.
+      module: the encoder; None where there is none to compare with.
+
     Raises:
-      InputError: the folder has none that `transformers` can read.
+      InputError: the folder has none that `transformers` can read, it is for another sampling rate than
+        `SAMPLE_RATE`, or it does not make what the encoder takes.
     """
     from transformers import AutoFeatureExtractor
 
-    return _read(AutoFeatureExtractor, folder, "feature extractor (preprocessor_config.json)")
+    made = _read(AutoFeatureExtractor, folder, f"feature extractor ({EXTRACTOR})")
+    whisper = made.model_input_names[0] == "input_features"
+
+    def rule(name: str, value: Any, wanted: Any, why: str) -> None:
+        if value != wanted:
+            raise InputError(
+                f"{folder}: {EXTRACTOR} has {name} = {str(value)[:60]!r}, must be {wanted!r} {why}: copy the "
+                f"{EXTRACTOR} of the same model there, or take a model for {SAMPLE_RATE} Hz"
+            )
+
+    rule("sampling_rate", made.sampling_rate, SAMPLE_RATE, "since recordings are read at that rate")
+    if module is None:
+        return made
+    kind, wanted = type(made).__name__, "Whisper" if isinstance(module, Whisper) else "wav2vec 2.0 or HuBERT"
+    if whisper != isinstance(module, Whisper):
+        raise InputError(f"{folder}: {EXTRACTOR} is of a {kind}, which does not fit a {wanted}: copy that of the model")
+    if whisper:
+        rule("feature_size", made.feature_size, module.mels, "as num_mel_bins in config.json")
+        frames = made.chunk_length * made.sampling_rate // made.hop_length
+        rule("chunk_length / hop_length in frames", frames, 2 * module.positions, "as the encoder has positions")
+    else:
+        rule("feature_size", made.feature_size, 1, "since a waveform is one number a sample")
+        rule("do_normalize", made.do_normalize, bool(made.do_normalize), "or its contrary")
+    return made
 
 
 def _read(kind: Any, folder: str | os.PathLike, what: str) -> Any:
     try:
         return kind.from_pretrained(os.fspath(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} has no {what}: copy it there ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # of a damaged file the libraries below raise the bare class, too
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise InputError(f"{folder} has no {what} that can be read: copy it there ({reason[:200]})") from None
 
 
 def recordings(extractor: Any, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from mmpsy_jax.encoders import Encoder
 from mmpsy_jax.encoders.encode import Layers, encode
+from mmpsy_jax.errors import InputError
 
 OVERLAP = 128  # tokens that two windows share, so that every token is seen with 64 tokens on either side
 
@@ -50,8 +51,13 @@ def token_embeddings(
 
     Returns:
       for each text f32 states of its tokens, and where these begin.
+
+    Raises:
+      InputError: the encoder has positions for [CLS] and [SEP] alone, or no row for a token; otherwise as `encode`.
     """
     room = encoder.module.longest - 2
+    if room < 1:
+        raise InputError(f"the encoder has {room + 2} positions: [CLS], [SEP] and a token need 3: take another encoder")
     overlap = min(OVERLAP, room // 2)
     windows, places, characters = [], [], []
     for text in texts:

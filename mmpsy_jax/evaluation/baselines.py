@@ -134,7 +134,7 @@ def fit_predict(
             labels = ", ".join(sorted(covariates.scores))
             raise InputError(f"baselines: task {task.name!r} needs label {task.label!r}: the scores given are {labels}")
         scores = covariates.scores[task.label]
-        scores = np.where(scores < task.minimum, np.nan, scores)
+        scores = np.where((scores == -1) & (task.minimum >= 0), np.nan, scores)
         truth = np.asarray(task.targets(scores), np.float64)
         fit_on = np.flatnonzero((covariates.split == "train") & ~np.isnan(truth))
         if not len(fit_on):

@@ -27,6 +27,8 @@ METHODS: tuple[Method, ...] = ("bca", "percentile")
 RESAMPLES = 2000
 LEVEL = 0.95
 SPARSE_REASON = "undefined in most resamples of participants"
+NO_CORRECTION = "percentile interval: the correction of BCa is undefined here"
+ONE_SIDED = "percentile interval, widened to the estimate: nearly all resamples lie {where} it"
 
 # Entries of a matrix of weights held at once: 8 MB in float64.
 _CHUNK = 1_000_000
@@ -46,8 +48,9 @@ class Intervals:
       value: the statistic of the whole sample.
       low, high: bounds; NaN where the statistic is undefined in the sample or in more than half of the resamples,
         and for a single participant.
-      method: "bca" or "percentile" per column; BCa falls back where its correction is undefined (the value lies beyond
-        all resamples, or no participant changes it).
+      method: per column the one that gave the bounds: "bca", "percentile", "widened" (percentile, as far as the value)
+        or "undefined".
+      reasons: per column why another method took over from the one that was asked for; "" where none did.
       undefined: share of resamples in which the column is NaN; they are left out.
       p: two-sided p-value of the hypothesis that a column is 0 in the population: 1 minus the level at which its
         interval would end at 0, hence below 0.05 where the interval of level 0.95 holds no 0, and never below 2
@@ -58,6 +61,7 @@ class Intervals:
     low: Float[np.ndarray, " k"]
     high: Float[np.ndarray, " k"]
     method: tuple[str, ...]
+    reasons: tuple[str, ...]
     undefined: Float[np.ndarray, " k"]
     p: Float[np.ndarray, " k"]
 
@@ -83,7 +87,9 @@ def bootstrap(
       statistic: weights [r, n] to columns [r, k], as `weighted.py` makes them.
       resamples: number of resamples of participants.
       seed: same seed, same intervals.
-      method: "bca" or "percentile".
+      method: "bca" or "percentile". Where the correction of BCa is undefined (the value lies beyond all resamples, or
+        no participant changes it) percentiles take over. Where the value itself lies outside its interval, since nearly
+        all resamples lie on one side of it, percentiles take over too, and the interval is widened as far as the value.
       level: coverage of the two-sided interval.
       threads: that evaluate the statistic; by default one per core, four at most, since each holds a few matrices of
         weights. The result does not depend on it.
@@ -102,13 +108,14 @@ def bootstrap(
     value = statistic(np.ones((1, len(owner))))[0]
     if not owner.any():  # a single participant: nothing varies, and none can be left out
         unknown = np.full(len(value), np.nan)
-        return Intervals(value, unknown, unknown, ("undefined",) * len(value), np.isnan(value).astype(float), unknown)
+        words = (("undefined",) * len(value), ("",) * len(value))
+        return Intervals(value, unknown, unknown, *words, np.isnan(value).astype(float), unknown)
     threads = min(os.cpu_count() or 1, _MAX_THREADS) if threads is None else threads
     samples = _of_all(statistic, resample(owner, resamples, seed), threads)
     left_out = _of_all(statistic, _jackknife(owner, seed), threads) if method == "bca" else [None] * len(value)
     bounds = [_bounds(*columns, level) for columns in zip(value, samples, left_out, strict=True)]
-    low, high, methods, p = zip(*bounds, strict=True)
-    return Intervals(value, np.array(low), np.array(high), methods, np.isnan(samples).mean(1), np.array(p))
+    low, high, methods, reasons, p = zip(*bounds, strict=True)
+    return Intervals(value, np.array(low), np.array(high), methods, reasons, np.isnan(samples).mean(1), np.array(p))
 
 
 def _of_all(statistic: Statistic, chunks: Iterable[np.ndarray], threads: int) -> Float[np.ndarray, "k r"]:
@@ -128,11 +135,11 @@ def with_intervals(scores: Scores, intervals: Intervals | None) -> dict[str, dic
     """Metrics as they stand in `report.json`: value, low, high, interval, and a reason where something is undefined."""
     made = {}
     for k, (name, value) in enumerate(scores.values.items()):
-        low, high, method = math.nan, math.nan, None
+        low, high, method, why = math.nan, math.nan, None, ""
         if intervals is not None:
-            low, high, method = intervals.low[k], intervals.high[k], intervals.method[k]
+            low, high, method, why = intervals.low[k], intervals.high[k], intervals.method[k], intervals.reasons[k]
         made[name] = {"value": value, "low": low, "high": high, "interval": method}
-        reason = scores.reasons.get(name) or (SPARSE_REASON if method == "undefined" else None)
+        reason = scores.reasons.get(name) or (SPARSE_REASON if method == "undefined" else why)
         if reason:
             made[name]["reason"] = reason
     return made
@@ -165,21 +172,34 @@ def _jackknife(owner: np.ndarray, seed: int) -> Iterator[Float[np.ndarray, "r n"
 
 def _bounds(
     value: float, samples: np.ndarray, left_out: np.ndarray | None, level: float
-) -> tuple[float, float, str, float]:
-    """Lower and upper bound of one column, the method that gave them, and the p-value of 0."""
+) -> tuple[float, float, str, str, float]:
+    """Lower and upper bound of one column, the method that gave them, why another one took over, the p-value of 0."""
     defined = samples[np.isfinite(samples)]
     if not np.isfinite(value) or len(defined) < _DEFINED * len(samples):
-        return np.nan, np.nan, "undefined", np.nan
+        return np.nan, np.nan, "undefined", "", np.nan
     correction = None if left_out is None else _correction(value, defined, left_out)
-    bias, acceleration = correction or (0.0, 0.0)
+    low, high, p = _corrected(defined, correction or (0.0, 0.0), level)
+    rounding = 1e-12 * max(1.0, abs(value))
+    if low - rounding <= value <= high + rounding:
+        method = "percentile" if correction is None else "bca"
+        silent = left_out is None or correction is not None or low == high
+        return min(low, value), max(high, value), method, "" if silent else NO_CORRECTION, p
+    low, high, p = _corrected(defined, (0.0, 0.0), level)
+    where = "above" if value < np.median(defined) else "below"
+    low, high = min(low, value), max(high, value)
+    return low, high, "widened", ONE_SIDED.format(where=where), 1.0 if low <= 0 <= high else p
+
+
+def _corrected(samples: np.ndarray, correction: tuple[float, float], level: float) -> tuple[float, float, float]:
+    """Bounds for a bias and an acceleration, (0, 0) for percentiles, and the p-value of 0."""
+    bias, acceleration = correction
     shifted = bias + scipy.stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    low, high = np.quantile(defined, scipy.stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    low, high = np.quantile(samples, scipy.stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
     # The same equations solved for the level at which a bound is 0.
-    least = 1 / len(defined)
-    distance = scipy.stats.norm.ppf(np.clip(_share_below(0.0, defined), least, 1 - least)) - bias
+    least = 1 / len(samples)
+    distance = scipy.stats.norm.ppf(np.clip(_share_below(0.0, samples), least, 1 - least)) - bias
     tail = scipy.stats.norm.cdf(distance / (1 + acceleration * distance) - bias)
-    p = float(np.clip(2 * min(tail, 1 - tail), 2 * least, 1.0))
-    return float(low), float(high), "percentile" if correction is None else "bca", p
+    return float(low), float(high), float(np.clip(2 * min(tail, 1 - tail), 2 * least, 1.0))
 
 
 def _share_below(value: float, samples: np.ndarray) -> float:

@@ -1,15 +1,18 @@
 """What a reader must know before believing a number: printed first in every report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import Predictions, groups
+from mmpsy_jax.tasks import Task
 
 FEW_EVENTS = 10
 TOO_GOOD_AUROC = 0.95
+NEAR = 0.5  # of an end of a scale: some label should come so near
 # Baselines that know nothing but how much was said, and what each of them knows.
 HOW_MUCH = {"length": "the length of the transcript", "answers": "the number of answers"}
 
@@ -54,6 +57,19 @@ MESSAGES = {
     "default_threshold": (
         "no validation rows of both classes in fold {folds}: the threshold there is the default, not a chosen one."
     ),
+    "far_maximum": (
+        "the scale of this score ends at {maximum:g}, and no label comes near (the largest is {largest:g}): the "
+        "network learns shares of that end. Give the task the maximum of its own scale and train again."
+    ),
+    "beyond_scale": (
+        "{n} labels lie outside of {minimum:g} to {maximum:g}, the scale of this score, which no prediction leaves: "
+        "give the task the ends of its own scale and train again."
+    ),
+    "range_seen": (
+        "the scale of this score, {low:g} to {high:g}, was seen on the training split: if it has other ends, give them "
+        "when the corpus is built (--ranges)."
+    ),
+    "table": "{text}.",
     "split_rule": "the records are divided {rule}.",
 }
 RED = (
@@ -65,6 +81,8 @@ RED = (
     "few_events",
     "auroc_too_good",
     "length_suffices",
+    "far_maximum",
+    "beyond_scale",
 )
 
 Flag = dict[str, Any]
@@ -137,6 +155,36 @@ def of_split(task: str, kind: str, split: str, entry: dict[str, Any], synthetic:
     for name, covered in entry["baseline_rows"].items():
         if covered < entry["n_rows"]:
             found.append(flag("baseline_partial", task, split, name=name, n=covered, rows=entry["n_rows"]))
+    return found
+
+
+def of_scale(task: Task, y_true: Float[np.ndarray, " n"]) -> list[Flag]:
+    """Flags of a score whose labels do not fit its scale: all far from both its ends, or some outside of them.
+
+    Args:
+      task: what is predicted; other kinds than regression have no scale.
+      y_true: all its labels, NaN where missing.
+    """
+    known = y_true[~np.isnan(y_true)]
+    if task.kind != "regression" or not len(known):
+        return []
+    found, (low, high) = [], (float(known.min()), float(known.max()))
+    if high < NEAR * task.maximum and not (task.minimum < 0 and low < NEAR * task.minimum):
+        found.append(flag("far_maximum", task.name, maximum=task.maximum, largest=high))
+    outside = int(((known < task.minimum) | (known > task.maximum)).sum())
+    if outside:
+        found.append(flag("beyond_scale", task.name, n=outside, minimum=task.minimum, maximum=task.maximum))
+    return found
+
+
+def of_ranges(tasks: Iterable[Task], ranges: Mapping[str, Any]) -> list[Flag]:
+    """A note for every score whose scale is what a corpus saw of it: `ranges` as of `Corpus.ranges`."""
+    found = []
+    for task in tasks:
+        known = ranges.get(task.label)
+        taken = known is not None and known.source == "seen" and task.kind == "regression"
+        if taken and (task.minimum, task.maximum) == (known.low, known.high):
+            found.append(flag("range_seen", task.name, low=known.low, high=known.high))
     return found
 
 

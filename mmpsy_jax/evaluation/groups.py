@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from mmpsy_jax.csv_rows import read_rows, unescape
+from mmpsy_jax.csv_rows import read_table, unescape
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, scoring
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
@@ -58,24 +58,28 @@ class Groups:
         return np.array([known.get(name) or NOT_GIVEN for name in participants.tolist()], np.str_)
 
 
-def read_groups(path: str | os.PathLike) -> Groups:
+def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Groups:
     """Reads a `groups.csv`.
+
+    Args:
+      path: the table.
+      notes: what is odd about the table but no error is added here.
 
     Raises:
       InputError: not such a table; the message names the file, the rule and the remedy, and never a cell's text.
     """
     path = Path(path)
-    header, lines, rows = read_rows(path)
-    if PARTICIPANT not in header:
-        raise InputError(f"{path}: no column {PARTICIPANT}: give one, and a column for each way of grouping")
-    names = [name for name in header if name != PARTICIPANT]
-    if not names or "" in names:
-        raise InputError(f"{path}: a column of groups is missing or has no name: give each a name in the first line")
-    if not rows:
+    table = read_table(path, (PARTICIPANT,), extra="keep")
+    if notes is not None:
+        notes += table.notes
+    names = [name for name in table.header if name != PARTICIPANT]
+    if not names:
+        raise InputError(f"{path}: no column of groups: give one for each way of grouping")
+    if not table.lines:
         raise InputError(f"{path}: only a header, no rows: give at least one participant")
-    cells = {name: [unescape(row[k].strip()) for row in rows] for k, name in enumerate(header)}
+    cells = {name: list(map(unescape, column)) for name, column in table.columns.items()}
     first: dict[str, int] = {}
-    for name, line in zip(cells[PARTICIPANT], lines, strict=True):
+    for name, line in zip(cells[PARTICIPANT], table.lines, strict=True):
         if not name:
             raise InputError(f"{path}: line {line}: {PARTICIPANT} is empty: every row needs one")
         if name in first:

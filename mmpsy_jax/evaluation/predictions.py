@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from mmpsy_jax.csv_rows import escape, read_rows, unescape
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.csv_rows import OTHER, escape, number, read_table, unescape
+from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import write_atomically
 
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
@@ -23,10 +23,16 @@ NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": n
 SPLITS = ("train", "validation", "test")
 # Written only where it says something: who of the participants belong together.
 CLUSTER = "cluster"
+# Read, and combined with the fold: number of the cross-validation that a row belongs to.
+REPEAT = "repeat"
+# Rounding takes a probability this far beyond 0 or 1.
+ROUNDING = 1e-6
+# More tasks than this are the cells of another column.
+MOST_TASKS = 200
 
 # What a row without the column means: one split, one model.
 DEFAULTS = {"split": "test", "fold": "0", "seed": "0"}
-REQUIRED = ("participant_id", "task", "y_true")
+REQUIRED = ("participant_id", "task", "y_true", ("y_prob", "y_pred"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,6 +70,7 @@ class Predictions:
             object.__setattr__(self, CLUSTER, self.participant_id)
         for name in _FIELDS:
             object.__setattr__(self, name, np.asarray(getattr(self, name), NUMBERS.get(name, np.str_)))
+        object.__setattr__(self, "y_prob", _without_rounding(self.y_prob))
         lengths = {name: getattr(self, name).shape for name in _FIELDS}
         if len(set(lengths.values())) != 1 or len(self.participant_id.shape) != 1:
             raise InputError(f"predictions: columns have the shapes {lengths}: give one-dimensional ones of one length")
@@ -150,6 +157,12 @@ class Predictions:
 _FIELDS = tuple(Predictions.__dataclass_fields__)
 
 
+def _without_rounding(probabilities: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """What lies beyond 0 or 1 by no more than rounding is set to the end."""
+    ends = np.clip(probabilities, 0.0, 1.0)
+    return np.where(np.abs(probabilities - ends) <= ROUNDING, ends, probabilities)
+
+
 def groups(*columns: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " g"]]:
     """Number of the group of equal values that each row belongs to, and the first row of each group."""
     group = np.zeros(len(columns[0]), np.int64)
@@ -173,7 +186,7 @@ def _fault(table: Predictions) -> tuple[np.ndarray, str] | None:
     return (
         first(table.participant_id == "", lambda _: "participant_id is empty: every row needs one")
         or first(table.task == "", lambda _: "task is empty: every row needs the name of its task")
-        or first(~np.isin(table.split, SPLITS), lambda i: str(one_of("split", str(table.split[i]), SPLITS)))
+        or first(~np.isin(table.split, SPLITS), lambda _: f"split is none of {', '.join(SPLITS)}: write one of them")
         or first(infinite, lambda _: "a value is infinite: y_true, y_prob and y_pred must be finite or empty")
         or first(
             prob & pred, lambda _: "both y_prob and y_pred are filled: fill y_prob for a binary task, else y_pred only"
@@ -184,9 +197,7 @@ def _fault(table: Predictions) -> tuple[np.ndarray, str] | None:
         )
         or first(
             prob & ((table.y_prob < 0) | (table.y_prob > 1)),
-            lambda i: (
-                f"y_prob {float(table.y_prob[i])!r} is outside [0, 1]: give probabilities, not logits or percentages"
-            ),
+            lambda _: "y_prob is outside [0, 1]: give probabilities, not logits or percentages",
         )
         or first(foreign, lambda _: "y_true of a row with y_prob must be 0 or 1 (class, not score), or empty")
         or _fault_between_rows(table, prob)
@@ -201,15 +212,18 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
     mixed = np.flatnonzero(prob != prob[first][task])[:1]
     if len(mixed):
         rows = np.array([first[task[mixed[0]]], mixed[0]])
-        return (
-            rows,
-            f"task {str(table.task[mixed[0]])!r} has y_prob in one row and y_pred in another: give one of the two",
-        )
+        return rows, "the same task has y_prob in one row and y_pred in another: give one of the two"
+    if len(first) > MOST_TASKS:
+        message = f"the column task holds {len(first)} names, at most {MOST_TASKS} can be: give names of tasks there"
+        return np.array([0]), message
     key, first = groups(table.participant_id, table.task, table.split, table.fold, table.seed)
     if len(first) < len(table):
         again = np.setdiff1d(np.arange(len(table)), first)[0]
         rows = np.array([first[key[again]], again])
-        return rows, "the same participant, task, split, fold and seed twice: keep one row (average windows beforehand)"
+        return rows, (
+            "the same participant, task, split, fold and seed twice: keep one row (average windows beforehand; number "
+            f"repeated cross-validations in a column {REPEAT})"
+        )
     key, first = groups(table.participant_id, table.task)
     truth = np.nan_to_num(table.y_true, nan=-1e300)
     differs = np.flatnonzero(truth != truth[first][key])[:1]
@@ -217,6 +231,28 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
         rows = np.array([first[key[differs[0]]], differs[0]])
         return rows, "the same participant and task with two different y_true: a label does not depend on fold or seed"
     return None
+
+
+def combine_repeats(repeat: Int[np.ndarray, " n"], fold: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], str]:
+    """One number for the fold of a repeated cross-validation, as `config.cv.repeats` numbers them, and how it is made.
+
+    Folds of the second of two times 5 are 5 to 9. Where no fold occurs in two repeats they are numbered so already.
+
+    Args:
+      repeat, fold: as in the table, counted from any number.
+    """
+    n_repeats, n_folds = len(np.unique(repeat)), len(np.unique(fold))
+    if n_repeats == 1:
+        return fold, ""
+    _, first = groups(fold, repeat)
+    if len(first) == n_folds:
+        return fold, f"{n_repeats} repeats of a cross-validation: no fold occurs in two of them, so {n_folds} folds"
+    first_fold, size = fold.min(), fold.max() - fold.min() + 1
+    combined = (repeat - repeat.min()) * size + fold - first_fold
+    return combined, (
+        f"{n_repeats} repeats of {n_folds} folds are read as {len(np.unique(combined))} folds: each has thresholds of "
+        "its own, and all rows of a participant are resampled together"
+    )
 
 
 def _name_rows(word: str, rows: np.ndarray) -> str:
@@ -242,77 +278,65 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_csv(path: str | os.PathLike) -> Predictions:
+def read_csv(path: str | os.PathLike, notes: list[str] | None = None) -> Predictions:
     """Reads a table of predictions with the columns `participant_id, task, y_true, y_prob | y_pred`.
 
     `split`, `fold` and `seed` may be absent: then "test", 0 and 0. So may `cluster`: then every participant is one.
-    Other columns are ignored.
+    A column `repeat` is combined with `fold`, see `combine_repeats`. Other columns are not read.
+
+    Args:
+      path: the table.
+      notes: what is odd about the table but no error is added here.
 
     Raises:
       InputError: the file cannot be read as such a table; the message names the file, the line and the remedy.
     """
     path = Path(path)
-    header, lines, rows = read_rows(path, (*COLUMNS, CLUSTER))
-    missing = [name for name in REQUIRED if name not in header]
-    if "y_prob" not in header and "y_pred" not in header:
-        missing.append("y_prob or y_pred")
-    if missing:
-        # In a file without a header these are the cells of somebody: only names that we know are repeated.
-        known = ", ".join(name for name in COLUMNS if name in header) or "none that we know"
-        raise InputError(
-            f"{path}: no column {', '.join(missing)}: the header has {known}; "
-            f"needed are participant_id, task, y_true and y_prob or y_pred ({', '.join(DEFAULTS)} are optional)"
-        )
-    if not rows:
+    notes = [] if notes is None else notes
+    table = read_table(path, REQUIRED, (*DEFAULTS, CLUSTER, REPEAT), extra="ignore")
+    cells, lines = table.columns, table.lines
+    if not lines:
         raise InputError(f"{path}: only a header, no rows: give at least one prediction")
+    notes += table.notes
+    unread = [name for name in table.others if not name.startswith(OTHER)]
+    if unread:
+        notes.append(f"{path}: columns that are not read: {', '.join(unread)}")
     columns = {}
-    for name in COLUMNS:
-        texts = [DEFAULTS.get(name, "")] * len(rows)
-        if name in header:
-            position = header.index(name)
-            texts = [row[position].strip() for row in rows]
-        if name in NUMBERS:
+    for name in (*COLUMNS, *(one for one in (CLUSTER, REPEAT) if one in cells)):
+        texts = cells.get(name, [DEFAULTS.get(name, "")] * len(lines))
+        if name in NUMBERS or name == REPEAT:
             columns[name] = _numbers(path, name, texts, lines)
         else:
             columns[name] = np.asarray([unescape(text) for text in texts], np.str_)
-    columns[CLUSTER] = columns["participant_id"]
-    if CLUSTER in header:
-        position = header.index(CLUSTER)
-        columns[CLUSTER] = np.asarray([unescape(row[position].strip()) for row in rows], np.str_)
-    table = Predictions._unchecked(columns)
-    fault = _fault(table)
+    columns.setdefault(CLUSTER, columns["participant_id"])
+    columns["y_prob"] = _without_rounding(columns["y_prob"])
+    if REPEAT in columns:
+        columns["fold"], note = combine_repeats(columns.pop(REPEAT), columns["fold"])
+        notes += [f"{path}: {note}"] * bool(note)
+    made = Predictions._unchecked(columns)
+    fault = _fault(made)
     if fault is not None:
         found, message = fault
         raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
-    return table
+    return made
 
 
 def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.ndarray:
-    """Text cells to float64 (empty: NaN) or, for fold and seed, int64 (empty is an error)."""
-    integer = name in ("fold", "seed")
+    """Text cells to float64 (empty: NaN) or, for fold, seed and repeat, int64 (empty is an error)."""
+    integer = name in ("fold", "seed", REPEAT)
     try:
         values = np.asarray([text or "nan" for text in texts], np.float64)
     except ValueError:
         values = None  # the loop below finds the cell
     empty = np.asarray([not text for text in texts])
-    if values is None or not np.isfinite(values[~empty]).all() or (integer and not _whole(values)):
+    odd = values is None or not np.isfinite(values[~empty]).all() or (integer and not _whole(values))
+    if odd or any("_" in text for text in texts):  # Python reads 1_2 as 12
         for text, line in zip(texts, lines, strict=True):
-            if not _good(text, integer):
-                rule = "is not a whole number" if integer else "is not a finite number"
-                remedy = "write one" if integer else "write one, or leave the cell empty where there is none"
-                # A table with shifted columns may hold a transcript here, which no message may repeat.
-                shown = repr(text) if len(text) <= 12 else f"of {len(text)} characters"
-                raise InputError(f"{path}: line {line}: {name} {shown} {rule}: {remedy}")
+            value = number(path, line, name, text) if text or integer else np.nan
+            if integer and not _whole(np.asarray(value)):
+                raise InputError(f"{path}: line {line}: {name} is no whole number: mend the cell")
     return values.astype(np.int64) if integer else values
 
 
 def _whole(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all() and (values == np.floor(values)).all() and (np.abs(values) < 2**53).all())
-
-
-def _good(text: str, integer: bool) -> bool:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return False
-    return _whole(np.asarray(value)) if integer else (not text or bool(np.isfinite(value)))

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import bootstrap, multilabel, page, tables, together, wording
+from mmpsy_jax.evaluation import bootstrap, flags, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import groups as subgroups
+from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
 from mmpsy_jax.files import write_atomically, write_json
@@ -116,24 +115,6 @@ def summary(report: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, [*lines, together.summary(report, split), multilabel.summary(report, split)]))
 
 
-def infer_tasks(predictions: Predictions) -> tuple[Task, ...]:
-    """Tasks of a table that nobody described: binary where `y_prob` is filled, else regression.
-
-    A binary task's classes are those of the table (cut-off 1 on 0 and 1), its label its own name.
-    """
-    made = []
-    for name in dict.fromkeys(predictions.task.tolist()):
-        rows = predictions.select(task=name)
-        if np.isnan(rows.y_prob[0]):
-            known = rows.y_true[~np.isnan(rows.y_true)]
-            maximum = max(1.0, float(known.max(initial=0.0)))
-            minimum = min(0.0, float(known.min(initial=0.0)))
-            made.append(Task(name, name, "regression", maximum=maximum, minimum=minimum))
-        else:
-            made.append(Task(name, name, "binary", (1.0,)))
-    return tuple(made)
-
-
 def read_report(path: Path) -> dict[str, Any]:
     """Content of our own `report.json`; empty where there is none or another tool wrote it.
 
@@ -157,6 +138,7 @@ def evaluate_file(
     *,
     compare: str | os.PathLike | None = None,
     groups: str | os.PathLike | None = None,
+    kinds: Kinds | None = None,
     seed: int = 0,
     n_bootstrap: int = bootstrap.RESAMPLES,
     synthetic: bool = False,
@@ -170,6 +152,7 @@ def evaluate_file(
       output: folder for `report.json`, `report.html` and `tables/`; nothing is written when not given.
       compare: another table on the same participants, compared like a baseline, in pairs.
       groups: a table of subgroups, see `groups.read_groups`.
+      kinds: what is known of tasks that nobody else defines, or defines otherwise.
       seed, n_bootstrap, synthetic: see `scoring.evaluate`.
 
     Returns:
@@ -178,9 +161,12 @@ def evaluate_file(
     Raises:
       InputError: a malformed table, tasks that do not fit it, or two tables that do not belong together.
     """
-    predictions = read_csv(predictions_csv)
-    named = None if groups is None else subgroups.read_groups(groups)
-    baselines = {} if compare is None else {Path(compare).stem: read_csv(compare)}
+    notes: list[str] = []
+    predictions = read_csv(predictions_csv, notes)
+    named = None if groups is None else subgroups.read_groups(groups, notes)
+    baselines = {} if compare is None else {Path(compare).stem: read_csv(compare, notes)}
+    for path in filter(None, (predictions_csv, compare, groups)):  # a report names no folder of this machine
+        notes = [note.replace(str(path), Path(path).name) for note in notes]
     context: dict[str, Any] = {"predictions": Path(predictions_csv).name}
     within_clusters = False
     if tasks is None:
@@ -188,14 +174,14 @@ def evaluate_file(
         synthetic = synthetic or bool(beside.get("synthetic"))
         within_clusters = bool(beside.get("within_clusters"))
         defined = {task.name: task for task in from_config(beside["task_definitions"])} if beside else {}
-        names = list(dict.fromkeys(predictions.task.tolist()))
-        known = defined.keys() >= set(names)
-        tasks = [defined[name] for name in names] if known else infer_tasks(predictions)
+        tasks = infer_tasks(predictions, kinds, defined, notes)
+        known = all(task.name in defined for task in tasks)
         context["tasks"] = "of report.json beside the table" if known else "inferred from the columns"
     options = {"seed": seed, "n_bootstrap": n_bootstrap}
     marks = {"synthetic": synthetic, "within_clusters": within_clusters}
     report = evaluate(predictions, tasks, baselines=baselines, **marks, **options)
     report["subgroups"] = subgroups.evaluate(predictions, tasks, named, **options)
+    report["flags"] += [flags.flag("table", text=note) for note in notes]
     if output is not None:
         write_report(output, report, predictions, tasks, context=context, baselines=baselines)
     return report

@@ -21,6 +21,7 @@ from mmpsy_jax.evaluation import (
     comparison,
     decision,
     flags,
+    infer_tasks,
     metrics,
     multilabel,
     operating_points,
@@ -93,6 +94,7 @@ def evaluate(
     for task in tasks:
         rows = rows_of(task, predictions)
         beside = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
+        found += flags.of_scale(task, rows.y_true)
         models[task.name] = model = Predictor(task, rows.over_seeds(task.kind), threshold_rule)
         others = {k: Predictor(task, table.over_seeds(task.kind), threshold_rule) for k, table in beside.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}
@@ -136,6 +138,8 @@ def rows_of(task: Task, table: Predictions) -> Predictions:
         raise one_of("task in the predictions", task.name, np.unique(table.task))
     if (task.kind == "binary") != (not np.isnan(rows.y_prob[0])):
         filled = "y_pred" if np.isnan(rows.y_prob[0]) else "y_prob"
+        if task.kind == "binary":
+            infer_tasks.ask_about_decisions(task.name, rows.y_true[~np.isnan(rows.y_true)], rows.y_pred)
         raise InputError(
             f"task {task.name!r} is {task.kind}, but the predictions fill {filled}: fill y_prob for binary tasks and "
             "y_pred for the others, or give the task its real kind"

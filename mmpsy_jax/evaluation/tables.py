@@ -26,14 +26,14 @@ _LATEX = {
     '"': "''",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
-_ESTIMATE = ("value", "low", "high", "interval")
+_ESTIMATE = ("value", "low", "high", "interval", "reason")
 
 
 @dataclasses.dataclass
 class Table:
     """Columns and rows; a cell is text, a number, or None for what is undefined.
 
-    `metric`, `value`, `low` and `high` are joined to one estimate in LaTeX where they occur.
+    `metric`, `value`, `low`, `high`, `interval` and `reason` are joined to one estimate in LaTeX where they occur.
     """
 
     columns: tuple[str, ...]
@@ -89,7 +89,7 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table, synthetic: bool = False) -> str:
     """A `tabular` environment; a comment and a last line mark SYNTHETIC data."""
-    dropped = {"low", "high", "interval"}
+    dropped = {"low", "high", "interval", "reason"}
     shown = [i for i, name in enumerate(table.columns) if name not in dropped]
     numeric = {"value", "participants", "events", "p", "p_holm"}
     align = "".join("r" if table.columns[i] in numeric else "l" for i in shown)

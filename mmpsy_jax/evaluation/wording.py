@@ -31,6 +31,8 @@ LABELS = {
     "spearman": "Spearman rho",
     "kappa": "Cohen's kappa",
 }
+# Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
+METHODS = {"percentile": "percentile", "widened": "percentile, widened"}
 SPLIT_ORDER = ("test", "validation", "train")
 _POINTS = ("mae", "rmse")  # in points of the questionnaire: two decimals say enough
 
@@ -67,9 +69,10 @@ def interval(metric: str, entry: Mapping[str, Any]) -> str:
 
 
 def estimate(metric: str, entry: Mapping[str, Any]) -> str:
-    """A value with its interval in one line."""
+    """A value with its interval in one line, and the method of the interval where it is not the usual one."""
     text, limits = number(metric, entry["value"]), interval(metric, entry)
-    return f"{text} [{limits}]" if limits else text
+    method = f"; {METHODS[entry['interval']]}" if entry.get("reason") and entry.get("interval") in METHODS else ""
+    return f"{text} [{limits}{method}]" if limits else text
 
 
 def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> dict[str, str] | None:

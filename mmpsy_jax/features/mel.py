@@ -21,21 +21,16 @@ from typing import IO, Any
 
 import librosa
 import numpy as np
-import soundfile
-import soxr
 from jaxtyping import Float32, Shaped
 
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.features.recording import BLOCK_SECONDS, Level, require_channel, samples
 from mmpsy_jax.features.windows import Windows
 
 # Samples of the release are 16-bit numbers; this matters only beside the floor of dB values, `AMIN`.
 SCALE = 32768.0
 AMIN = 1e-10
-_BLOCK_SECONDS = 30
-
-# Our choice. A sample counts as clipped at the largest value that 16 bits hold, or beyond it.
-FULL_SCALE = 1 - 2.0**-15
-CLIPPED_NOTE, CLIPPED_ERROR = 0.01, 0.2
+_SOME_SOUND = "a recording must hold some sound"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +45,7 @@ class MelSettings:
       fmin, fmax: edges of the bands in Hz; None is half the sample rate.
       top_db: values this far below the loudest one are cut off.
       window_seconds, overlap_seconds: of the windows.
+      channel: of recordings with several the only one that is used, from 1; 0 averages them.
 
     Raises:
       InputError: a value that cannot be.
@@ -64,12 +60,14 @@ class MelSettings:
     top_db: float = 80.0
     window_seconds: float = 60.0
     overlap_seconds: float = 10.0
+    channel: int = 0
 
     def __post_init__(self):
         for field in ("sample_rate", "n_fft", "hop", "bands"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"mel settings: {field} is {value!r}, must be a whole number above 0")
+        require_channel("mel", self.channel)
         for field in ("fmin", "top_db", "window_seconds", "overlap_seconds", *(["fmax"] * (self.fmax is not None))):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -115,89 +113,6 @@ class MelSettings:
 
 
 RELEASE = MelSettings()
-
-
-@dataclasses.dataclass
-class Level:
-    """What the samples of one recording look like, counted while they are read.
-
-    Attributes:
-      seconds: duration.
-      samples: number of them, over all channels.
-      clipped: those at full scale.
-      silent: whether all samples are equal.
-    """
-
-    seconds: float = 0.0
-    samples: int = 0
-    clipped: int = 0
-    silent: bool = True
-    _first: float | None = None
-
-    def add(self, block: Float32[np.ndarray, "n channels"]) -> None:
-        """Counts a block as it is in the file."""
-        if not len(block):
-            return
-        self._first = float(block[0, 0]) if self._first is None else self._first
-        self.samples += block.size
-        self.clipped += int((np.abs(block) >= FULL_SCALE).sum())
-        self.silent = self.silent and bool((block == self._first).all())
-
-    def note(self, path: Path) -> str:
-        """What is odd about the recording, "" where nothing is.
-
-        Args:
-          path: of the recording, for the error.
-
-        Raises:
-          InputError: more than a fifth of it is clipped.
-        """
-        share = self.clipped / self.samples
-        if self.silent:
-            return "silent: every sample has the same value"
-        if share > CLIPPED_ERROR:
-            raise InputError(
-                f"{path}: clipped: {share:.0%} of the samples are at full scale, at most {CLIPPED_ERROR:.0%} may be: "
-                "export the recording again at a lower gain"
-            )
-        return f"clipped: {share:.1%} of the samples are at full scale" if share > CLIPPED_NOTE else ""
-
-
-def samples(
-    path: Path, sample_rate: int = RELEASE.sample_rate, level: Level | None = None
-) -> Iterator[Float32[np.ndarray, " n"]]:
-    """Blocks of a recording at a sample rate, mono, between -1 and 1.
-
-    Args:
-      path: wav, flac, mp3 or ogg; any rate and number of channels.
-      sample_rate: in Hz.
-      level: is filled while the blocks are read.
-
-    Raises:
-      InputError: no recording, or one without sound in it.
-    """
-    level = Level() if level is None else level
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            stream = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
-            last = False
-            while not last:
-                block = file.read(rate * _BLOCK_SECONDS, dtype="float32", always_2d=True)
-                last = not len(block)
-                level.seconds += len(block) / rate
-                level.add(block)
-                mono = block.mean(axis=1) if len(block) else np.zeros(0, np.float32)
-                if not np.isfinite(mono).all():
-                    raise InputError(f"{path}: holds samples that are not finite: export the recording again")
-                yield mono if stream is None else stream.resample_chunk(mono, last=last)
-    except InputError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:  # what soundfile and soxr make of a damaged file
-        reason = str(error).splitlines()[0].removeprefix(f"Error opening '{path}': ").rstrip(".")
-        raise InputError(f"{path}: cannot be read as a recording ({reason}): give wav, flac, mp3 or ogg") from error
-    if not level.samples:
-        raise InputError(f"{path}: has zero length: a recording must hold at least one sample")
 
 
 def padded(
@@ -285,11 +200,15 @@ class LogMel:
         settings = self.settings
         levels = [Level() for _ in recordings]
         made = self.extract_samples(
-            (samples(path, settings.sample_rate, level) for path, level in zip(recordings, levels, strict=True)), dtype
+            (
+                samples(path, settings.sample_rate, level, settings.channel)
+                for path, level in zip(recordings, levels, strict=True)
+            ),
+            dtype,
         )
         notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
         if made is None:
-            raise InputError(f"{recordings[0]}: is silent throughout: a recording must hold some sound")
+            raise InputError(f"{recordings[0]}: is silent throughout: {levels[0].cancelled or _SOME_SOUND}")
         return dataclasses.replace(made, parts_s=tuple(level.seconds for level in levels), notes=tuple(notes))
 
     def extract_samples(
@@ -331,7 +250,7 @@ def _read(spool: IO[bytes], start: int, frames: int, settings: MelSettings) -> S
 def _moments(spool: IO[bytes], frames: int, floor: np.float32, settings: MelSettings) -> tuple[float, float]:
     """Mean and standard deviation over all values; sums are taken from the floor, which keeps them exact enough."""
     total = square = 0.0
-    block, number = round(_BLOCK_SECONDS * settings.frames_per_second), frames * settings.bands
+    block, number = round(BLOCK_SECONDS * settings.frames_per_second), frames * settings.bands
     for start in range(0, frames, block):
         above = np.maximum(_read(spool, start, block, settings).astype(np.float64) - floor, 0.0)
         total, square = total + above.sum(), square + (above * above).sum()

@@ -10,7 +10,6 @@ are kept only so that `check` can compare them with the scores: nothing is ever 
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import parse_json, read_text
 from mmpsy_jax.tasks import SCORE_MAXIMUM
 
 TABLE_NAME = "wav_select.json"
@@ -91,7 +91,7 @@ def read_table(path: str | os.PathLike, *, scored: bool = True) -> list[Intervie
       InputError: unreadable file, wrong layout, a missing key, an id twice, a score out of range.
     """
     table = find_table(path)
-    entries = _load_json(table)
+    entries = parse_json(str(table), read_text(table))
     if not isinstance(entries, list):
         raise InputError(
             f"{table}: holds a JSON {_json_type(entries)}: the release is a list of objects with user_id, phq-label, "
@@ -100,40 +100,13 @@ def read_table(path: str | os.PathLike, *, scored: bool = True) -> list[Intervie
     if not entries:
         raise InputError(f"{table}: the list is empty: give a table with at least one participant")
     interviews = [_parse_entry(table, number, entry, scored) for number, entry in enumerate(entries, 1)]
-    refuse_duplicates(table, (interview.participant for interview in interviews))
+    refuse_duplicates(table, ((f"entry {number}", one.participant) for number, one in enumerate(interviews, 1)))
     return sorted(interviews, key=lambda interview: natural_key(interview.participant))
 
 
 def transcripts(path: str | os.PathLike) -> dict[str, str]:
     """Transcript of every participant of a table: all answers in order of the questions, joined by newlines."""
     return {interview.participant: interview.transcript for interview in read_table(path)}
-
-
-def _load_json(table: Path) -> Any:
-    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # Python keeps the last of two equal keys; an answer would vanish without a word.
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) != len(keys):
-            repeated = sorted({key for key in keys if keys.count(key) > 1})
-            raise InputError(f"{table}: an object repeats the key(s) {', '.join(repeated)}: keep one of each")
-        return dict(pairs)
-
-    try:
-        text = table.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{table}: cannot be read ({error.strerror}): check the path and its permissions") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{table}: not UTF-8 at byte {error.start}: save the table as UTF-8") from error
-    try:
-        return json.loads(text, object_pairs_hook=without_repeats)
-    except json.JSONDecodeError as error:
-        # `from None`: the original exception carries the whole text of the table.
-        raise InputError(
-            f"{table}: not JSON ({error.msg} at line {error.lineno}, column {error.colno}): is the file cut short? "
-            "fetch it again"
-        ) from None
-    except RecursionError:
-        raise InputError(f"{table}: nested too deeply to be a table of participants: fetch it again") from None
 
 
 def _json_type(value: Any) -> str:
@@ -155,7 +128,6 @@ def _parse_entry(table: Path, number: int, entry: Any, scored: bool) -> Intervie
     where = f"{table}: entry {number}"
     participant = _member(where, entry, "user_id", str)
     require_id(where, "user_id", participant)
-    where = f"{where} ({participant})"
     labels = {label: _member(where, entry, key, dict) for label, key in LABEL_KEYS.items() if scored}
     answers = _parse_answers(where, _member(where, entry, "audios", dict))
     return Interview(
@@ -187,7 +159,7 @@ def _parse_answers(where: str, audios: dict[str, Any]) -> list[tuple[int, str]]:
     for name, text in audios.items():
         match = _ANSWER.fullmatch(name)
         if not match:
-            raise InputError(f"{where}: audios has the key {name[:40]!r}: names must be wav_<number>.wav")
+            raise InputError(f"{where}: audios has a key that is no wav_<number>.wav: rename it")
         if not isinstance(text, str):
             raise InputError(f"{where}: the answer {name} is a JSON {_json_type(text)}, must be a string")
         if int(match[1]) in answers:
@@ -205,28 +177,33 @@ def require_id(where: str, name: str, participant: str) -> None:
       participant: the text.
 
     Raises:
-      InputError: it cannot.
+      InputError: it cannot; the message does not repeat it, for it may be another cell that got there.
     """
     if not _PARTICIPANT.fullmatch(participant):
         raise InputError(
-            f"{where}: {name} {participant[:40]!r} cannot be an id: use 1 to 128 letters, digits, '_', '-' or '.', "
-            "beginning with a letter or digit"
+            f"{where}: {name} cannot be an id: use 1 to 128 letters, digits, '_', '-' or '.', beginning with a letter "
+            "or digit"
         )
 
 
-def refuse_duplicates(path: Path, participants: Iterable[str]) -> None:
+def refuse_duplicates(path: Path, participants: Iterable[tuple[str, str]], remedy: str = "keep one") -> None:
     """Raises where an id is there twice, be it in another case.
+
+    Args:
+      path: of the table.
+      participants: place in the table, and id.
+      remedy: for the message.
 
     Raises:
       InputError: it is.
     """
     seen: dict[str, str] = {}
-    for participant in participants:
+    for place, participant in participants:
         # Folded, because two ids that differ in case only are one folder on some file systems.
         folded = participant.casefold()
         if folded in seen:
             raise InputError(
-                f"{path}: the id {participant!r} appears twice (also as {seen[folded]!r}): one person in two entries "
-                "could end up on both sides of a split; keep one"
+                f"{path}: {seen[folded]} and {place} have the same id (case does not count): one person in two entries "
+                f"could end up on both sides of a split; {remedy}"
             )
-        seen[folded] = participant
+        seen[folded] = place

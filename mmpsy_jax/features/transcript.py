@@ -4,16 +4,18 @@
 |---|---|
 | text, or a `.txt` file | an answer a line, in the order of the questions |
 | a folder of `.txt` files | an answer a file, in natural order (`wav_10.txt` after `wav_9.txt`) |
-| a `.csv` file with a column `text` | an answer a line |
-| a `.csv` file with a column `word` | a word a line; words of one `question` are one answer |
+| a table with a column `text` | an answer a line |
+| a table with a column `word` | a word a line; words of one `question` are one answer |
+| subtitles, `.srt`, `.vtt` or `.txt` | an answer a cue, with its times (`subtitles.py`) |
 
-A csv may have the columns `question` (a whole number) and `start` and `end` (seconds from the beginning of the first
-recording, both or neither). Files are UTF-8.
+A table (`.csv`, `.tsv`) may have the columns `question` (a whole number), `start` and `end` (seconds from the beginning
+of the first recording, both or neither; `start_time`, `stop_time` and `end_time` mean the same) and `speaker`. Where
+speakers are named, the rows of the participant are read. `value` means `text`; `score` and `confidence` are not read.
+Rows without times lie between their neighbours. Files are UTF-8; suffixes may be in any case.
 """
 
 import dataclasses
 import itertools
-import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,9 +23,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.csv_rows import read_table
+from mmpsy_jax.csv_rows import number, read_table, whole_or_none
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.features import subtitles
 from mmpsy_jax.features.table import natural_key
+from mmpsy_jax.files import read_text
+
+PARTICIPANT = "participant"  # whose rows are read where speakers are named
+TEXTS, TABLES = (".txt", ".srt", ".vtt"), (".csv", ".tsv")
+# Columns of DAIC-WOZ and E-DAIC.
+_ALIASES = {"start_time": "start", "stop_time": "end", "end_time": "end", "value": "text"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +43,13 @@ class Transcript:
       answers: in order.
       questions: number of the question that each answer belongs to.
       times: second at which each character of `text` is spoken; None where that is not known.
+      notes: what is odd about it but no error; without words.
     """
 
     answers: tuple[str, ...] = ()
     questions: tuple[int, ...] = ()
     times: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def text(self) -> str:
@@ -62,40 +73,45 @@ def from_text(text: str) -> Transcript:
     return Transcript(answers, tuple(range(1, len(answers) + 1)))
 
 
-def read(path: Path) -> Transcript:
+def files(folder: Path) -> list[Path]:
+    """The `.txt` files of a folder, in natural order."""
+    found = (file for file in folder.iterdir() if file.suffix.lower() == ".txt" and file.name[0] != ".")
+    return sorted(found, key=lambda file: natural_key(file.name))
+
+
+def read(path: Path, speaker: str = PARTICIPANT) -> Transcript:
     """Reads a transcript.
 
     Args:
-      path: `.txt` or `.csv` file, or folder of `.txt` files.
+      path: file, or folder of `.txt` files, as in the table above.
+      speaker: name of the participant where speakers are named, in any case.
 
     Raises:
       InputError: not there, of another kind, or not as the table above says; never quotes the text.
     """
     if path.is_dir():
-        files = sorted((f for f in path.glob("*.txt") if f.name[0] != "."), key=lambda f: natural_key(f.name))
-        if not files:
+        found = files(path)
+        if not found:
             raise InputError(f"{path}: holds no .txt file: give one per answer")
-        answers = tuple(" ".join(read_text(file).split()) for file in files)
+        # Times of a file are those of its own recording, of which nothing is known here.
+        answers = tuple(" ".join(_read_answers(file, speaker).text.split()) for file in found)
         return Transcript(answers, tuple(range(1, len(answers) + 1)))
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path)
-    if path.suffix.lower() != ".txt":
-        raise InputError(f"{path}: transcripts are .txt or .csv files, or folders of .txt files: convert it")
-    return from_text(read_text(path))
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return _read_table(path, speaker)
+    if suffix not in TEXTS:
+        raise InputError(
+            f"{path}: transcripts are {', '.join((*TEXTS, *TABLES))} files, or folders of .txt files: convert it"
+        )
+    return _read_answers(path, speaker)
 
 
-def read_text(file: Path) -> str:
-    """The text of a file.
-
-    Raises:
-      InputError: unreadable, or not UTF-8.
-    """
-    try:
-        return file.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}): check the path and its permissions") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+def _read_answers(path: Path, speaker: str) -> Transcript:
+    text = read_text(path)
+    if path.suffix.lower() == ".txt" and not subtitles.is_subtitles(text):
+        return from_text(text)
+    rows = [_Row(cue.line, _join(cue.lines), (cue.start, cue.end), cue.speaker) for cue in subtitles.parse(path, text)]
+    return _from_rows(path, rows, speaker if any(row.speaker for row in rows) else None)
 
 
 def question_number(where: str, given: str) -> int | None:
@@ -104,56 +120,130 @@ def question_number(where: str, given: str) -> int | None:
     Raises:
       InputError: no whole number below 100,000.
     """
-    if given and not (given.isascii() and given.isdecimal() and len(given) < 6):
+    number = whole_or_none(given)
+    if given and (number is None or number >= 100_000):
         raise InputError(f"{where}: question must be a whole number below 100000, or empty")
-    return int(given) if given else None
+    return number
 
 
-def _read_csv(path: Path) -> Transcript:
-    header, rows = read_table(path)
-    parts: list[tuple[int, str, tuple[float, float] | None]] = []
-    unit = "word" if "word" in header else "text"
-    if unit not in header or ("start" in header) != ("end" in header):
-        raise InputError(
-            f"{path}: the header must name text or word, and may name question, and start with end: correct it"
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row of a table, or a cue: line in the file, words, start and end where known, speaker, question where known."""
+
+    line: int
+    text: str
+    span: tuple[float | None, float | None] = (None, None)
+    speaker: str = ""
+    question: int | None = None
+
+
+def _read_table(path: Path, speaker: str) -> Transcript:
+    known = ("question", "start", "end", "speaker", "score", "confidence")
+    table = read_table(path, (("text", "word"),), known, aliases=_ALIASES)
+    header = table.header
+    if ("start" in header) != ("end" in header):
+        raise InputError(f"{path}: the header must name start with end, or neither: correct it")
+    unit, rows = "word" if "word" in header else "text", []
+    for line, row in table.rows:
+        start, end = (
+            number(path, line, name, row[name], least=0) if row.get(name) else None for name in ("start", "end")
         )
-    for line, row in rows:
-        where = f"{path}: line {line}"
-        question = question_number(where, row.get("question", ""))
-        if question is None:
-            question = 1 if unit == "word" else len(parts) + 1
-        parts.append((question, row[unit], _span(where, row) if "start" in header else None))
-    if unit == "text":
-        answers = tuple(text for _, text, _ in parts)
-        times = _times(answers, [span for _, _, span in parts]) if "start" in header else None
-        return Transcript(answers, tuple(question for question, _, _ in parts), times)
-    return _join_words(parts, timed="start" in header)
+        if start is not None and end is not None and end < start:
+            raise InputError(f"{path}: line {line}: end is before start: mend the cells")
+        question = question_number(f"{path}: line {line}", row.get("question", ""))
+        rows.append(_Row(line, row[unit], (start, end), row.get("speaker", ""), question))
+    made = _from_rows(path, rows, speaker if "speaker" in header else None, unit == "word")
+    notes = (note.removeprefix(f"{path}: ") for note in table.notes)
+    return dataclasses.replace(made, notes=(*notes, *made.notes))
 
 
-def _span(where: str, row: dict[str, str]) -> tuple[float, float]:
-    try:
-        start, end = float(row["start"]), float(row["end"])
-    except ValueError:
-        raise InputError(f"{where}: start and end must be numbers of seconds") from None
-    if not (math.isfinite(end) and 0 <= start <= end):
-        raise InputError(f"{where}: start and end must be seconds with 0 <= start <= end")
-    return start, end
+def _from_rows(path: Path, rows: list[_Row], speaker: str | None, words: bool = False) -> Transcript:
+    """The transcript of the rows of a speaker (None: of all); each is an answer, or a word of one."""
+    counts, turns = {}, [1] * len(rows)
+    if speaker is not None and rows:
+        counts["rows that name no speaker and are left out"] = sum(not row.speaker for row in rows)
+        rows, turns = _of_speaker(path, rows, speaker)
+    spans = _fill(rows)
+    empty = [row.span != (None, None) for row in rows if not row.text.strip()]
+    counts |= {
+        "rows without times, placed between their neighbours": sum(None in r.span for r in rows) if spans else 0,
+        "rows with times and without words": sum(empty),
+        "rows without words": len(empty) - sum(empty),
+    }
+    notes = tuple(f"{what}: {count}" for what, count in counts.items() if count)
+    if words:
+        numbers = [t if row.question is None else row.question for row, t in zip(rows, turns, strict=True)]
+        return _join_words([row.text for row in rows], numbers, spans, notes)
+    answers = tuple(row.text for row in rows)
+    numbers = [i if row.question is None else row.question for i, row in enumerate(rows, 1)]
+    return Transcript(answers, tuple(numbers), _times(answers, spans) if spans else None, notes)
 
 
-def _join_words(parts: list[tuple[int, str, tuple[float, float] | None]], timed: bool) -> Transcript:
+def _of_speaker(path: Path, rows: list[_Row], speaker: str) -> tuple[list[_Row], list[int]]:
+    """The rows of a speaker, and by each the number of the turn that it belongs to."""
+    named = {row.speaker.casefold() for row in rows} - {""}
+    if speaker.casefold() not in named:
+        raise InputError(
+            f"{path}: none of its {len(named)} speakers is the participant: give the participant's name in a column "
+            f"speaker of the manifest, or {PARTICIPANT!r} in the transcript"
+        )
+    kept = [row.speaker.casefold() == speaker.casefold() for row in rows]
+    begins = [mine and not before for before, mine in itertools.pairwise([False, *kept])]
+    turns = itertools.accumulate(map(int, begins))
+    return list(itertools.compress(rows, kept)), list(itertools.compress(turns, kept))
+
+
+def _fill(rows: Sequence[_Row]) -> list[tuple[float, float]] | None:
+    """Start and end of every row; None where no row has either.
+
+    Rows without times share the time between their neighbours by their length; before the first time and after the last
+    one there is none to share.
+    """
+    spans = [
+        next((pair for pair in ((a, b), (a, a), (b, b)) if None not in pair), None) for a, b in (r.span for r in rows)
+    ]
+    if not any(spans):
+        return None
+    made: list[tuple[float, float]] = []
+    for known, group in itertools.groupby(zip(rows, spans, strict=True), key=lambda one: one[1] is not None):
+        group = list(group)
+        if known:
+            made += [span for _, span in group]
+            continue
+        after = next((span[0] for span in spans[len(made) + len(group) :] if span), None)
+        low = made[-1][1] if made else after
+        high = low if after is None else max(low, after)
+        sizes = [0, *itertools.accumulate(len(row.text) for row, _ in group)]
+        ends = [low + (high - low) * size / max(1, sizes[-1]) for size in sizes]
+        made += list(itertools.pairwise(ends))
+    return made
+
+
+def _join_words(
+    words: list[str], questions: list[int], spans: list[tuple[float, float]] | None, notes: tuple[str, ...]
+) -> Transcript:
     """Neighbouring words of one question become one answer, with spaces where the script uses them."""
-    answers, questions, times = [], [], []
-    for question, group in itertools.groupby(parts, key=lambda part: part[0]):
+    answers, numbers, times = [], [], []
+    rows = zip(questions, words, spans or [(0.0, 0.0)] * len(words), strict=True)
+    for question, group in itertools.groupby(rows, key=lambda row: row[0]):
         answer = ""
         for _, word, span in group:
-            gap = " " if answer and word and not (_is_wide(answer[-1]) or _is_wide(word[0])) else ""
-            answer += gap + word
-            if timed:
-                times += [span[0]] * len(gap) + _spread(word, span)
+            joined = _join((answer, word))
+            times += [span[0]] * (len(joined) - len(answer) - len(word)) + _spread(word, span)
+            answer = joined
         answers.append(answer)
-        questions.append(question)
-        times += times[-1:]  # of the newline that follows
-    return Transcript(tuple(answers), tuple(questions), tuple(times[: len("\n".join(answers))]) if timed else None)
+        numbers.append(question)
+        times.append(times[-1] if times else span[0])  # of the newline that follows
+    known = tuple(times[: len("\n".join(answers))]) if spans else None
+    return Transcript(tuple(answers), tuple(numbers), known, notes)
+
+
+def _join(words: Iterable[str]) -> str:
+    """Words one behind the other, with spaces where the script uses them."""
+    text = ""
+    for word in words:
+        text += " " * bool(text and word and not (_is_wide(text[-1]) or _is_wide(word[0]))) + word
+    return text
 
 
 def _is_wide(character: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import mel, text
+from mmpsy_jax.features.recording import Level, require_channel, samples
 from mmpsy_jax.features.windows import Windows
 
 LONGEST_SECONDS = 30
@@ -21,6 +22,7 @@ class WaveformSettings:
     Attributes:
       sample_rate: recordings are resampled to it, in Hz; pretrained encoders expect 16,000.
       window_seconds: longer recordings become several windows, which do not overlap.
+      channel: as of `MelSettings`.
 
     Raises:
       InputError: a value that cannot be.
@@ -28,8 +30,10 @@ class WaveformSettings:
 
     sample_rate: int = 16000
     window_seconds: float = 10.0
+    channel: int = 0
 
     def __post_init__(self):
+        require_channel("waveform", self.channel)
         rate, seconds = self.sample_rate, self.window_seconds
         if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
             raise InputError(f"waveform settings: sample_rate is {rate!r}, must be a whole number above 0")
@@ -79,7 +83,7 @@ class Waveform:
         }
 
     def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
-        """Windows of the recordings of one participant, in order, one behind the other; channels are averaged.
+        """Windows of the recordings of one participant, in order, one behind the other.
 
         Args:
           recordings: files.
@@ -88,21 +92,21 @@ class Waveform:
         Raises:
           InputError: a file that is no recording, without sound or clipped.
         """
-        levels = [mel.Level() for _ in recordings]
+        levels = [Level() for _ in recordings]
         blocks = [
             block
             for path, level in zip(recordings, levels, strict=True)
-            for block in mel.samples(path, self.settings.sample_rate, level)
+            for block in samples(path, self.settings.sample_rate, level, self.settings.channel)
         ]
         notes = tuple(level.note(path) for path, level in zip(recordings, levels, strict=True))
-        samples = np.clip(np.rint(np.concatenate(blocks) * mel.SCALE), -mel.SCALE, mel.SCALE - 1).astype(dtype)
+        joined = np.clip(np.rint(np.concatenate(blocks) * mel.SCALE), -mel.SCALE, mel.SCALE - 1).astype(dtype)
         size = self.settings.window_samples
-        values, lengths = text.windows(samples[:, None], size)
+        values, lengths = text.windows(joined[:, None], size)
         return Windows(
             values=values,
             lengths=lengths,
             start_s=(size * np.arange(len(values)) / self.settings.sample_rate).astype(np.float32),
-            duration_s=len(samples) / self.settings.sample_rate,
+            duration_s=len(joined) / self.settings.sample_rate,
             parts_s=tuple(level.seconds for level in levels),
             notes=notes,
         )

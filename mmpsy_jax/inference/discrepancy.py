@@ -21,7 +21,6 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import discrepancy as measures
 from mmpsy_jax.evaluation import discrepancy_page
 from mmpsy_jax.evaluation.discrepancy import Clip, Frames
-from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.files import write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
@@ -129,7 +128,7 @@ def held_out(workdir: Path, model: Trained, corpus: Corpus) -> list[HeldOut]:
     at = {name: i for i, name in enumerate(corpus.participants)}
     parts = []
     for one in {one["fold"]: one for one in reversed(model.card["trainings"])}.values():
-        rows = read_csv(workdir / one["folder"] / "predictions.csv")
+        rows = trained.predictions_of(workdir, model.card, one["folder"])
         found = {
             split: {at[name] for name in rows.select(split=split).participant_id if name in at} for split in SPLITS
         }

@@ -20,7 +20,8 @@ from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features.manifest import AUDIO
-from mmpsy_jax.features.transcript import Transcript, question_number, read_text
+from mmpsy_jax.features.transcript import Transcript, question_number
+from mmpsy_jax.files import read_text
 
 TABLES = (".json", ".csv", ".jsonl")
 KINDS = (".txt", *TABLES, *AUDIO)
@@ -147,13 +148,8 @@ def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:
-    header, rows = read_table(file)
     found: dict[str, Interview] = {}
-    if "participant_id" not in header or not {"text", "audio"} & set(header):
-        raise InputError(
-            f"{file}: the header must name participant_id and text or audio (question is optional): add it"
-        )
-    for line, row in rows:
+    for line, row in read_table(file, ("participant_id", ("text", "audio")), ("question",)).rows:
         where, name = f"{file}: line {line}", row["participant_id"]
         if not name:
             raise InputError(f"{where}: participant_id is empty: every line needs one")

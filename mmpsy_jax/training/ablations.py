@@ -37,8 +37,10 @@ def ablate(
     Raises:
       InputError: as `run.run`, or minutes shorter than a window.
     """
+    corpus = open_corpus(dataset_dir)
+    config = run.with_ranges(config, corpus)
     workdir, tasks = Path(workdir), from_config(config.tasks)
-    planned, left_out = plan(config, open_corpus(dataset_dir), minutes)
+    planned, left_out = plan(config, corpus, minutes)
     for why in left_out:
         say(f"ablations: {why}")
     made: list[dict[str, Any]] = []

@@ -1,9 +1,9 @@
 """Checkpoints by Orbax, with what Orbax leaves out: checksums, a shape and dtype check, and errors of one line.
 
 Measured with Orbax 0.12.8 (`../shared/reference/training.md`): a kill during a save leaves a folder that is ignored;
-but flipped bits and other dtypes load silently, and a mismatch raises an error that names nothing. So every finished
-step gets `sha256.json` beside its data: the digest of each file, and the shape and dtype of each array. This is the
-only file that imports orbax.
+but flipped bits and other dtypes load silently, a mismatch raises an error that names nothing, and a damaged file of
+metrics of any step raises when the folder is opened. So every finished step gets `sha256.json` beside its data: the
+digest of each file, the shape and dtype of each array, and the metrics. This is the only file that imports orbax.
 """
 
 import concurrent.futures
@@ -19,9 +19,12 @@ from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
+from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.training.mesh import all_or_none
 
-MANIFEST = "sha256.json"
+MANIFEST, METRICS = "sha256.json", "metrics/metrics"
+# How TensorStore's errors begin where a disk is full or must not be written.
+_OF_DISK = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "UNAVAILABLE", "NOT_FOUND")
 policies = ocp.training.preservation_policies
 
 
@@ -29,6 +32,23 @@ def leaf_table(tree: PyTree) -> dict[str, list]:
     """{path: [shape, dtype]} of every array of a tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): [list(x.shape), str(np.dtype(x.dtype))] for path, x in leaves}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _is_metrics(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in ("value", "step"))
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    found = _read_json(path)
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("leaves", "files"))
+    return found if whole else None
 
 
 def digest(path: Path) -> str:
@@ -47,6 +67,13 @@ class Checkpoints:
     def __init__(self, folder: str | Path, keep: int = 2):
         """Opens or creates `folder`; `keep` is the number of latest steps that stay beside the best one."""
         self.folder = Path(folder).absolute()
+        refused = None
+        try:
+            if jax.process_index() == 0:
+                self._mend()
+        except InputError as error:
+            refused = error
+        all_or_none(refused, f"{self.folder}: a step is damaged, the main process says which")
         best = policies.BestN(
             get_metric_fn=lambda m: (m["value"], -m["step"]), n=1, keep_checkpoints_without_metrics=False
         )
@@ -90,17 +117,18 @@ class Checkpoints:
             response = self._manager.save_checkpointables_async(
                 step, {"state": state}, metrics=metrics, custom_metadata=progress
             )
-        except OSError as error:
-            raise InputError(self._disk_message(error)) from error
-        self._pending = self._worker.submit(self._finish, response, step, table)
+        except Exception as error:
+            self._explain(error)
+            raise
+        self._pending = self._worker.submit(self._finish, response, step, table, metrics)
 
-    def _finish(self, response: Any, step: int, table: dict[str, list]) -> None:
+    def _finish(self, response: Any, step: int, table: dict[str, list], metrics: dict[str, Any] | None) -> None:
         response.result()
         if jax.process_index() == 0:
             folder = self.folder / str(step)
             files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
             digests = {str(p.relative_to(folder)): digest(p) for p in files}
-            write_json(folder / MANIFEST, {"leaves": table, "files": digests})
+            write_json(folder / MANIFEST, {"leaves": table, "files": digests, "metrics": metrics})
 
     def wait(self) -> None:
         """Waits until the last save is on disk with its checksums."""
@@ -108,14 +136,20 @@ class Checkpoints:
             pending, self._pending = self._pending, None
             try:
                 pending.result()
-            except OSError as error:
-                raise InputError(self._disk_message(error)) from error
+            except Exception as error:
+                self._explain(error)
+                raise
 
-    def _disk_message(self, error: OSError) -> str:
-        return (
-            f"{self.folder}: a checkpoint could not be written ({error.strerror or error}): make room or permit "
-            "writing, then run the same command again; it goes on from the last whole checkpoint"
-        )
+    def _explain(self, error: Exception) -> None:
+        """Raises InputError where the disk is the cause, which TensorStore tells by the first word of a ValueError."""
+        reason = error.strerror or str(error) if isinstance(error, OSError) else ""
+        if isinstance(error, ValueError) and str(error).startswith(_OF_DISK):
+            reason = "No space left on device" if "No space left" in str(error) else str(error).splitlines()[0][:200]
+        if reason:
+            raise InputError(
+                f"{self.folder}: a checkpoint could not be written ({reason}): make room or permit writing, then run the "
+                "same command again; it goes on from the last whole checkpoint"
+            ) from error
 
     def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """Loads a step onto the shardings of `like` (arrays or `jax.ShapeDtypeStruct`).
@@ -126,25 +160,31 @@ class Checkpoints:
         Raises:
           InputError: a file is damaged, or arrays differ in name, shape or dtype from `like`.
         """
-        self._verify(step, like)
+        verified = self._verify(step, like)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         try:
             loaded = self._manager.load_checkpointables(step, {"state": abstract})
             progress = self._manager.checkpointables_metadata(step).custom_metadata
         except Exception as error:  # Orbax raises bare Exception, ValueError or its own types on damaged files
-            first = str(error).strip().splitlines()[:1]
+            first = "".join(str(error).strip().splitlines()[:1])[:200]
+            whole = "though its files are as they were written" if verified else "and has no checksums to be verified by"
             raise InputError(
-                f"{self.folder / str(step)}: cannot be read ({type(error).__name__}: {''.join(first)[:200]}): "
-                "delete that folder to go on from the step before it"
+                f"{self.folder / str(step)}: cannot be read ({type(error).__name__}: {first}), {whole}: run the same "
+                "command again; where that does not help, keep a copy of the folder elsewhere and take another --workdir"
             ) from error
         return loaded["state"], progress
 
-    def _verify(self, step: int, like: PyTree) -> None:
+    def _verify(self, step: int, like: PyTree) -> bool:
+        """Compares a step with its manifest; False where it has none."""
         folder = self.folder / str(step)
+        if not folder.exists():
+            raise InputError(f"{folder}: is gone, {self._without(step)}")
         if not (folder / MANIFEST).exists():  # killed between the commit and the checksums: whole, but unverified
             logging.warning("%s has no %s: loading it unverified", folder, MANIFEST)
-            return
-        manifest = json.loads((folder / MANIFEST).read_text())
+            return False
+        manifest = _read_manifest(folder / MANIFEST)
+        if manifest is None:
+            raise InputError(f"{folder / MANIFEST}: damaged: remove this one file to load the step unverified")
         wanted = leaf_table(like)
         for path in sorted(wanted.keys() | manifest["leaves"].keys()):
             ours, saved = wanted.get(path), manifest["leaves"].get(path)
@@ -155,11 +195,43 @@ class Checkpoints:
                 )
         for name, expected in manifest["files"].items():
             path = folder / name
-            if not path.exists() or digest(path) != expected:
+            try:
+                wrong = "" if digest(path) == expected else "damaged (its checksum differs)"
+            except FileNotFoundError:
+                wrong = "missing"
+            if wrong:
+                raise InputError(f"{path}: {wrong}: {self._without(step)}")
+        return True
+
+    def _without(self, step: int) -> str:
+        """What to do where a step is damaged or gone."""
+        before = [other for other in self._steps() if other < step]
+        if not before:
+            return f"delete {self.folder} to train anew, since no step before it is left"
+        later = " and all later ones" if max(self._steps()) > step else ""
+        return f"delete {self.folder / str(step)}{later} to go on from step {max(before)}"
+
+    def _mend(self) -> None:
+        """Writes damaged metrics of a step again from its manifest: Orbax reads those of all steps, needed or not.
+
+        Raises:
+          InputError: metrics cannot be read, and the manifest (of an earlier version) does not know them.
+        """
+        for folder in self._steps().values():
+            path, manifest = folder / METRICS, _read_manifest(folder / MANIFEST)
+            known = (manifest or {}).get("metrics")
+            if known is not None and _read_json(path) != known:
+                logging.warning("%s: damaged, written again from %s", path, MANIFEST)
+                write_atomically(path, json.dumps(known))  # as Orbax does, so that its digest is the same
+            elif known is None and path.exists() and not _is_metrics(_read_json(path)):
                 raise InputError(
-                    f"{path}: {'damaged (its checksum differs)' if path.exists() else 'missing'}: delete {folder} to "
-                    "go on from the step before it"
+                    f"{path}: damaged: move the folder of this step elsewhere to go on without it, or bring the file back"
                 )
+
+    def _steps(self) -> dict[int, Path]:
+        """The folders of steps that were committed."""
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return {int(path.name): path for path in sorted(found) if path.name.isdecimal()}
 
     def close(self) -> None:
         """Waits for pending work and releases Orbax's threads."""

@@ -1,6 +1,7 @@
 """Every field of a config with its default and meaning; the files in `configs/` change a few of them.
 
-Values may be given on the command line as `--config.optimizer.learning_rate=1e-3`. An unknown field is an error.
+Values may be given on the command line as `--config.optimizer.learning_rate=1e-3`. An unknown field is an error; which
+values a field may have stands in `config_rules.py`.
 """
 
 import json
@@ -13,7 +14,9 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten, write_json
+from mmpsy_jax.training import lock
 
+FILE = "config.json"
 # Fields that may differ when a run is taken up again: they change how it runs, not what it computes.
 FREE_ON_RESUME = (
     "compile_cache",
@@ -185,10 +188,34 @@ def jsonable(value: Any) -> Any:
 
 
 def saved_fields(workdir: Path) -> dict[str, Any]:
-    """Fields of the config that a workdir was trained with, {"data.batch_size": 32, ...}; empty where it was not."""
-    path = workdir / "config.json"
+    """Fields of the config that a workdir was trained with, {"data.batch_size": 32, ...}; empty where it was not.
+
+    Raises:
+      InputError: `config.json` is damaged.
+    """
+    path = workdir / FILE
     trained = any(workdir.rglob("checkpoints/[0-9]*")) or any(workdir.rglob("predictions.csv"))
-    return flatten(json.loads(path.read_text())) if path.exists() and trained else {}
+    if not path.exists() or not trained:
+        return {}
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(saved, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "no JSON object"
+        raise InputError(
+            f"{path}: cannot be read ({reason}): this file tells what was trained here: restore it from a copy, or "
+            "take another --workdir"
+        ) from error
+    return flatten(saved)
+
+
+def refuse_foreign(workdir: Path) -> None:
+    """Raises InputError where a folder is neither empty nor a workdir."""
+    if workdir.is_file():
+        raise InputError(f"{workdir} is a file: give a new or empty folder as --workdir")
+    if workdir.exists() and not (workdir / FILE).exists() and {*os.listdir(workdir)} - {lock.FILE}:
+        raise InputError(f"{workdir} is not empty and holds no {FILE}: take another --workdir, or empty it")
 
 
 def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
@@ -199,11 +226,12 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
     Raises:
       InputError: the workdir belongs to another config; the message shows each field that differs.
     """
-    path, ours = workdir / "config.json", jsonable(config)
+    ours = jsonable(config)
     theirs = saved_fields(workdir)
     if theirs:
         mine = flatten(ours)
         free = lambda field: any(field == f or field.startswith(f + ".") for f in FREE_ON_RESUME)  # noqa: E731
+        mine["tasks"] = _with_ends(mine["tasks"], theirs.get("tasks"))
         fields = [f for f in sorted(theirs.keys() | mine.keys()) if theirs.get(f) != mine.get(f) and not free(f)]
         if fields:
             shown = "; ".join(f"{f}: {theirs.get(f, 'absent')!r} there, {mine.get(f, 'absent')!r} now" for f in fields)
@@ -211,6 +239,13 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
                 f"{workdir} holds a run of another config ({shown}): take another --workdir, or the same config"
             )
     elif writes:
-        if not path.exists() and workdir.exists() and os.listdir(workdir):
-            raise InputError(f"{workdir} is not empty and holds no config.json: take another --workdir, or empty it")
-        write_json(path, ours)
+        refuse_foreign(workdir)
+        write_json(workdir / FILE, ours)
+
+
+def _with_ends(tasks: list[dict[str, Any]], saved: Any) -> list[dict[str, Any]]:
+    """Tasks whose scales end where those of the saved ones do, if the config leaves that to the corpus."""
+    if not isinstance(saved, list) or len(saved) != len(tasks):
+        return tasks
+    left = [{k: there.get(k) for k, v in here.items() if v is None} for here, there in zip(tasks, saved, strict=True)]
+    return [here | ends for here, ends in zip(tasks, left, strict=True)]

@@ -8,6 +8,7 @@ One Gaussian is fitted, not one per class as in the paper: a score has no classe
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from mmpsy_jax.models.mental_perceiver import EMBEDDING
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import run_files, trained
 from mmpsy_jax.training.loop import Evaluator, Run
 from mmpsy_jax.training.programs import build
 
@@ -53,10 +54,15 @@ def distance(fitted: Fitted, embedding: Float[np.ndarray, "n d"]) -> Float[np.nd
     return np.linalg.norm(scipy.linalg.solve_triangular(fitted["factor"], centred, lower=True), axis=0)
 
 
-def write(runs: Sequence[Run]) -> None:
-    """Writes the file of the first training of every fold; all processes must call it, when the models are there."""
-    first = {run.fold: run for run in reversed(runs)}.values()
-    missing = [run for run in first if not (run.workdir / trained.EMBEDDING).exists()]
+def write(runs: Sequence[Run], workdir: Path) -> None:
+    """Writes the file of the first training of every fold; all processes must call it, when the models are there.
+
+    Args:
+      workdir: of the whole run, whose `model.json` tells a damaged file.
+    """
+    first, card = {run.fold: run for run in reversed(runs)}.values(), run_files.card_or_none(workdir)
+    name = lambda run: str((run.workdir / trained.EMBEDDING).relative_to(workdir))  # noqa: E731
+    missing = [run for run in first if not run_files.intact(workdir, card, name(run))]
     alike: dict[str, list[Run]] = {}
     for run in missing:
         alike.setdefault(json.dumps(run.config.to_dict(), sort_keys=True, default=str), []).append(run)

@@ -6,17 +6,30 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from mmpsy_jax.files import read_rows
+from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import read_rows, write_atomically
 
 
 def say(text: str) -> None:
     """A line on the terminal, from process 0."""
     if jax.process_index() == 0:
         print(text, file=sys.stderr, flush=True)
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows that a run has written up to a step; none is a reason to stop, whatever became of them."""
+    if not path.exists():
+        return []
+    try:
+        return [row for row in read_rows(path) if row["step"] <= step]
+    except InputError as error:
+        say(f"{error}; it is begun anew")
+        return []
 
 
 class RunLogger:
@@ -35,8 +48,7 @@ class RunLogger:
             return
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
-        kept = [r for r in read_rows(path) if r["step"] <= start_step] if path.exists() else []
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in _rows_until(path, start_step)))
         self._file = path.open("a", buffering=1)
         if tensorboard:
             from tensorboardX import SummaryWriter

@@ -3,6 +3,7 @@
 import math
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -97,3 +98,17 @@ def wait_for_all(name: str) -> None:
     """Returns when every process has come here; `name` tells the places apart."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def all_or_none(refused: InputError | None, elsewhere: str) -> None:
+    """Raises on every process where the main one was refused something, so that none waits for it.
+
+    Args:
+      refused: why, on process 0; None elsewhere.
+      elsewhere: what the other processes say.
+    """
+    bad = refused is not None
+    if jax.process_count() > 1:
+        bad = bool(multihost_utils.broadcast_one_to_all(np.int32(bad)))
+    if bad:
+        raise refused or InputError(elsewhere)

@@ -100,6 +100,7 @@ def evaluate(
     if config.evaluation.near_duplicates:
         leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
         made["flags"] = flags.red_first([*leaks, *made["flags"]])
+    made["flags"] = flags.red_first([*made["flags"], *flags.of_ranges(tasks, corpus.ranges)])
     if corpus.card.get("split_rule") and not config.cv.folds:
         note = flags.flag("split_rule", rule=corpus.card["split_rule"])
         made["flags"] = flags.red_first([*made["flags"], note])

@@ -1,21 +1,24 @@
 """A whole experiment: its trainings (one, or folds x seeds), then evaluation beside baselines and the report."""
 
 import concurrent.futures
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from mmpsy_jax import tasks as tasks_lib
 from mmpsy_jax.data.exchange import exchange
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
-from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import embedding, trained, trainings
+from mmpsy_jax.tasks import Task, from_config, to_config
+from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, trained, trainings
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training.config import claim_workdir, saved_fields
-from mmpsy_jax.training.mesh import wait_for_all
+from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
+from mmpsy_jax.training.mesh import all_or_none, wait_for_all
 
 
 def use_compile_cache(folder: str) -> None:
@@ -32,29 +35,62 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     Returns:
       The content of `report.json` (on process 0; an empty dictionary elsewhere).
     """
-    workdir, main = Path(workdir), jax.process_index() == 0
-    tasks = from_config(config.tasks)
+    workdir = Path(workdir)
+    prepare(config, workdir)
     corpus = open_corpus(dataset_dir)
-    check(config, tasks, corpus)
+    config = with_ranges(config, corpus)
+    check(config, from_config(config.tasks), corpus)
     if config.data.exchange:
         corpus = exchange(corpus, config.data.exchange, config.seed)
-    config = with_groups(config, workdir)
-    claim_workdir(config, workdir, writes=main)
-    wait_for_all("workdir")
+    with _held(workdir):
+        config = with_groups(config, workdir)
+        claim_workdir(config, workdir, writes=jax.process_index() == 0)
+        wait_for_all("workdir")
+        return _run(config, corpus, workdir)
 
+
+def prepare(config: ConfigDict, workdir: Path) -> None:
+    """Raises InputError for what is known to be wrong before there is a corpus: values of the config, and the workdir.
+
+    Args:
+      config: the whole config.
+      workdir: of the run.
+    """
+    config_rules.check(config)
+    if jax.process_index() == 0:
+        refuse_foreign(workdir)
+    claim_workdir(with_groups(config, workdir), workdir, writes=False)
+
+
+@contextlib.contextmanager
+def _held(workdir: Path) -> Iterator[None]:
+    """The lock on the workdir, which the main process takes for all of them."""
+    with contextlib.ExitStack() as stack:
+        refused = None
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(lock.exclusive(workdir))
+            except InputError as error:
+                refused = error
+        all_or_none(refused, f"{workdir}: the main process cannot train here, and says why")
+        yield
+
+
+def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
+    tasks, main = from_config(config.tasks), jax.process_index() == 0
     planned, chosen = trainings.plan(config, tasks, corpus, workdir)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         # Under a GPU or TPU the host has time for the baselines; on CPUs they would hold up the training.
         early = jax.default_backend() != "cpu" and main
         known = pool.submit(_beside, config, tasks, corpus, planned) if early else None
         parts = trainings.train_all(planned, workdir / "replicas")
-        embedding.write(planned)
+        embedding.write(planned, workdir)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
-    trained.describe(config, corpus, planned, workdir, predictions)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
+    trained.describe(config, corpus, planned, workdir, predictions)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
     beside = known.result() if known else _beside(config, tasks, corpus, planned)
@@ -65,6 +101,15 @@ def _beside(*arguments: Any) -> Any:
     from mmpsy_jax.training import results  # see `run`
 
     return results.beside(*arguments)
+
+
+def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:
+    """The config whose scores all have a minimum and a maximum: their own, or those of their label in the corpus."""
+    config = config.copy_and_resolve_references()
+    tasks = from_config(config.tasks)
+    _require_labels(tasks, corpus)
+    config.tasks = to_config(tasks_lib.with_ranges(tasks, corpus.ranges))
+    return config
 
 
 def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
@@ -81,10 +126,9 @@ def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
 
 
 def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
-    """Raises InputError where the config asks for what the corpus has not, or names a malformed table of groups."""
+    """Raises InputError where the config asks for what the corpus has not, or records cannot be trained on."""
+    _require_labels(tasks, corpus)
     for task in tasks:
-        if task.label not in corpus.labels:
-            raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)
         task.targets(corpus.labels[task.label])  # a wrong class is said now, not after the training
     for name in config.data.modalities:
         if name not in corpus.modalities:
@@ -93,11 +137,10 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
         from mmpsy_jax.evaluation import groups
 
         groups.read_groups(config.evaluation.groups)  # a fault is said now, not after the training
-    if config.seed_list and len(set(config.seed_list)) != config.seeds:
-        raise InputError(
-            f"config.seed_list = {tuple(config.seed_list)}, config.seeds = {config.seeds}: give --seeds=1111,1112 alone"
-        )
-    if config.seeds < 1 or config.cv.folds < 0 or config.cv.folds == 1:
-        raise InputError(
-            f"config.seeds = {config.seeds}, config.cv.folds = {config.cv.folds}: at least one seed; 0 or 2 and more"
-        )
+    nonfinite.refuse(corpus, batches.names_of(config, corpus))
+
+
+def _require_labels(tasks: tuple[Task, ...], corpus: Corpus) -> None:
+    for task in tasks:
+        if task.label not in corpus.labels:
+            raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)

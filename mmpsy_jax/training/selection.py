@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import one_of
@@ -27,6 +28,13 @@ def quick_metrics(task: Task, rows: Predictions) -> dict[str, float]:
     if task.kind == "nominal":
         return metrics.nominal(rows.y_true, rows.y_pred, task.n_classes).values
     return metrics.regression(rows.y_true, rows.y_pred).values
+
+
+def metric_names(task: Task) -> list[str]:
+    """What `config.selection.metric` may be called of one task."""
+    nobody = np.zeros(0)
+    rows = Predictions.build([], task.name, nobody, y_prob=nobody, y_pred=nobody)
+    return [f"{task.name}/{name}" for name in ("loss", *quick_metrics(task, rows))]
 
 
 class Selection:

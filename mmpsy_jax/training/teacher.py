@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import trained
 
@@ -42,7 +41,7 @@ def parameters(
     _check(workdir, run, config, tasks, corpus)
     held_out = set(np.delete(np.asarray(corpus.participants), members).tolist())
     for one, training in zip(run.card["trainings"], run.trainings, strict=True):
-        if set(read_csv(workdir / one["folder"] / "predictions.csv").participant_id.tolist()) == held_out:
+        if set(trained.predictions_of(workdir, run.card, one["folder"]).participant_id.tolist()) == held_out:
             return training.evaluated["params"]["network"]
     raise InputError(
         f"{workdir}: no training of this run was trained on the same {len(members)} clips as the student, so that it "

@@ -7,11 +7,12 @@
 | `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training, and what |
 | | calibrates its numbers (`evaluation/calibration.py`, `of_run`) |
 | `config.json`, one per run | the config (written when the run began) |
+
+`model.json` also holds the digests of all these files (`run_files.py`).
 """
 
 import base64
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,17 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.features import typical
-from mmpsy_jax.files import flatten, write_atomically, write_json
+from mmpsy_jax.files import flatten, write_atomically
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import run_files
 from mmpsy_jax.training.config import default, jsonable
 from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.run_files import CARD, CONFIG, EMBEDDING, FORMAT, PREDICTIONS, WEIGHTS
 
-WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 # Participants whose inputs are read again to see what is usual.
 SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
@@ -67,6 +69,8 @@ def load_weights(path: Path) -> PyTree:
       InputError: not there, or damaged.
     """
     flat = load_arrays(path)
+    if not any(name.startswith("params/") for name in flat):
+        raise InputError(f"{path}: holds no parameters of a network: {run_files.AGAIN}")
     made = traverse_util.flatten_dict(_EMPTY, keep_empty_nodes=True, sep="/")
     # Whatever has no array (an objective without parameters) is an empty dictionary.
     kept = {name: value for name, value in made.items() if not any(key.startswith(f"{name}/") for key in flat)}
@@ -82,9 +86,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({str(error)[:200]}): start the training again to write it"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}): {run_files.AGAIN}") from error
 
 
 def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path, predictions: Predictions) -> None:
@@ -120,7 +122,8 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
         "usual": usual(corpus, names, members),
         "calibration": calibration.of_run(predictions, from_config(config.tasks)),
     }
-    write_json(workdir / CARD, card)
+    names = [f"{one['folder']}/{name}" for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)]
+    run_files.write_card(workdir, card, [CONFIG, PREDICTIONS, *(str(Path(name)) for name in names)])
 
 
 def usual(corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str, Any]:
@@ -197,42 +200,77 @@ def load(workdir: str | Path) -> Trained:
     """Loads what a run has left.
 
     Raises:
-      InputError: the workdir holds no finished run, or a file of it is damaged.
+      InputError: the workdir holds no finished run, or a file of it is damaged or not the one that the run left.
     """
     workdir = Path(workdir)
-    for name in ("config.json", CARD):
+    for name in (CONFIG, CARD):
         if not (workdir / name).is_file():
             raise InputError(
                 f"{workdir}: no {name}, so no finished run with a best checkpoint lies here: give the workdir of one, "
                 "or run its command again, which goes on where it stopped"
             )
+    card = run_files.read_card(workdir)
+    run_files.check(workdir, card, CONFIG)
+    config = _config(workdir)
     try:
-        card, saved = (json.loads((workdir / name).read_text()) for name in (CARD, "config.json"))
-        if card["format"] != FORMAT:
-            raise InputError(f"{workdir / CARD}: format {card['format']!r}, this version reads {FORMAT}: train again")
-        config = default()
-        config.model = ConfigDict(saved["model"])  # another network than the default's has other fields
-        config = overlay(config, flatten(saved))
         modalities = {
             name: Modality(e["kind"], tuple(e["shape"]), e["time_axis"], e.get("vocabulary"), np.dtype(e["dtype"]))
             for name, e in card["modalities"].items()
         }
-        first = {one["fold"]: one for one in reversed(card["trainings"])}
-        trainings = tuple(
+        configs = [overlay(config, one["fields"]) for one in card["trainings"]]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{workdir / CARD}: modalities or fields are damaged: {run_files.AGAIN}") from error
+    first = {one["fold"]: one for one in reversed(card["trainings"])}
+    trainings = []
+    for one, own in zip(card["trainings"], configs, strict=True):
+        names = [str(Path(one["folder"], name)) for name in (WEIGHTS, EMBEDDING)][: 1 + (one is first[one["fold"]])]
+        for name in names:
+            run_files.check(workdir, card, name)
+        weights, *embedding = (workdir / name for name in names)
+        trainings.append(
             Training(
-                overlay(config, one["fields"]),
-                load_weights(workdir / one["folder"] / WEIGHTS),
+                own,
+                load_weights(weights),
                 one["fold"],
                 one["seed"],
-                load_arrays(workdir / one["folder"] / EMBEDDING) if one is first[one["fold"]] else None,
+                _embedding(embedding[0]) if embedding else None,
             )
-            for one in card["trainings"]
         )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{workdir}: {CARD} or config.json is damaged ({type(error).__name__}): run its command again"
-        ) from error
-    return Trained(card, modalities, trainings)
+    return Trained(card, modalities, tuple(trainings))
+
+
+def _config(workdir: Path) -> ConfigDict:
+    path, remedy = workdir / CONFIG, "bring the file back, or train in another --workdir"
+    saved = run_files.read_object(path, remedy)
+    try:
+        config = default()
+        config.model = ConfigDict(saved["model"])  # another network than the default's has other fields
+        return overlay(config, flatten(saved))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = str(error) if isinstance(error, InputError) else type(error).__name__
+        raise InputError(f"{path}: is damaged, or of another version ({reason}): {remedy}") from error
+
+
+def predictions_of(workdir: str | Path, card: Mapping[str, Any], folder: str = "") -> Predictions:
+    """The predictions that a run left: of one of its trainings, or of all of them.
+
+    Args:
+      card: `model.json`.
+      folder: of the training; "" for the whole run.
+
+    Raises:
+      InputError: not there, damaged, or not as the run left it.
+    """
+    name = str(Path(folder, PREDICTIONS))
+    run_files.check(Path(workdir), card, name)
+    return read_csv(Path(workdir) / name)
+
+
+def _embedding(path: Path) -> dict[str, np.ndarray]:
+    arrays = load_arrays(path)
+    if "limit" not in arrays:
+        raise InputError(f"{path}: holds no limit of distances: {run_files.AGAIN}")
+    return arrays
 
 
 def known_ids(packed: str, vocabulary: int) -> Bool[np.ndarray, "2 v"]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data import splits as data_splits
@@ -20,10 +21,10 @@ from mmpsy_jax.data.splits import Split
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.files import write_json
-from mmpsy_jax.tasks import Task
+from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import replicas, sweep, trained
+from mmpsy_jax.training import replicas, run_files, sweep, trained
 from mmpsy_jax.training.config import seeds as seeds_of
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.loop import Run, train
@@ -102,30 +103,68 @@ def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
 def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
     """Predictions of each run, made now or by an earlier start; None for a point of a sweep that diverged.
 
-    A run whose predictions are there but whose model is not (of an older version) is taken up again at its last step.
+    A run whose predictions or model are not there, or not as it left them, is taken up again at its last step.
 
     Runs of one config train as replicas of one program where that is possible, otherwise one after another.
+
+    Args:
+      folder: of the replicas, in the workdir of all runs.
     """
-    file = lambda one: one.workdir / "predictions.csv"  # noqa: E731
+    file = lambda one: one.workdir / trained.PREDICTIONS  # noqa: E731
+    card = run_files.card_or_none(folder.parent)
     grouped: dict[str, list[Run]] = {}
     for one in runs:
         shape = {name: len(one.splits[name]) > 0 for name in one.splits}
         grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(one)
     for number, group in enumerate(grouped.values()):
-        missing = [one for one in group if not file(one).exists() or not _has_model(one)]
+        missing = [one for one in group if not is_finished(one, folder.parent, card)]
         if missing and len(group) > 1 and replicas.possible(group[0].config, group[0].corpus):
-            trained = zip(group, replicas.train(group, folder / f"program_{number}"), strict=True)
+            trained_now = zip(group, replicas.train(group, folder / f"program_{number}"), strict=True)
         else:
-            trained = ((one, train(one)) for one in missing)
-        for one, predictions in trained:
+            trained_now = ((one, train(one)) for one in missing)
+        for one, predictions in trained_now:
             if jax.process_index() == 0 and predictions is not None:
                 write_csv(file(one), predictions)
         wait_for_all(f"predictions of group {number}")
     return [read_csv(file(one)) if file(one).exists() else None for one in runs]
 
 
-def _has_model(one: Run) -> bool:
-    return not one.keeps_model or (one.workdir / trained.WEIGHTS).exists()
+def is_finished(one: Run, workdir: Path, card: Mapping[str, Any] | None) -> bool:
+    """Whether predictions and model of a training are there, and those that it left; says what is not.
+
+    Args:
+      workdir, card: of all runs, and its `model.json` where there is one.
+    """
+    names = [trained.PREDICTIONS, *([trained.WEIGHTS] if one.keeps_model else [])]
+    for path in (one.workdir / name for name in names):
+        whole = run_files.intact(workdir, card, str(path.relative_to(workdir)))
+        if not whole or (path.name == trained.PREDICTIONS and not _fits(one, path)):
+            if path.exists() and jax.process_index() == 0:
+                logging.warning("%s: not what this training left, or of other people: predicting again", path)
+            return False
+    return True
+
+
+def _fits(one: Run, path: Path) -> bool:
+    """Whether a table has one row for each planned participant and task, with the labels of the corpus."""
+    try:
+        table = read_csv(path)
+    except InputError:
+        return False
+    corpus, wanted = one.corpus, {}
+    for split in data_splits.SPLITS[1:]:
+        for task in from_config(one.config.tasks):
+            truth = np.asarray(task.targets(corpus.labels[task.label][one.splits[split]]), np.float64)
+            for i, value in zip(one.splits[split].tolist(), truth.tolist(), strict=True):
+                wanted[corpus.participants[i].strip(), split, task.name] = (
+                    corpus.group[i].strip(),
+                    None if value != value else value,
+                )
+    keys = zip(table.participant_id.tolist(), table.split.tolist(), table.task.tolist(), strict=True)
+    truths = [None if value != value else value for value in table.y_true.tolist()]
+    found = dict(zip(keys, zip(table.cluster.tolist(), truths, strict=True), strict=True))
+    of_this = set(table.fold.tolist()) == {one.fold} and set(table.seed.tolist()) == {one.seed}
+    return of_this and len(found) == len(table) and found == wanted
 
 
 def _run(

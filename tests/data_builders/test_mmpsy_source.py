@@ -5,10 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from small_source import MEL_SHAPE, TEXT_SHAPE, entry, window, windows_file, write_source, write_table
+from small_source import FOLDERS, MEL_SHAPE, TEXT_SHAPE, entry, window, windows_file, write_source, write_table
 
 from data_builders.common.examine import content_digests
+from data_builders.mmpsy import cli
 from data_builders.mmpsy import source as source_lib
+from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 
 
@@ -226,3 +228,37 @@ def test_digests_find_equal_content(folder):
     other = content_digests(source.read("user_2"), source.interview("user_2").transcript)
     assert not set(other["windows"]) & set(content_digests(first, text)["windows"])
     assert content_digests(first, "不知道")["transcripts"] == []
+
+
+@pytest.mark.parametrize(("gone", "left"), [("audio", "text"), ("text", "audio")])
+def test_a_release_without_one_modality_is_built_with_the_other(tmp_path, gone, left):
+    folder = write_source(tmp_path / "source", 30)
+    for place in folder.rglob(FOLDERS[gone]):
+        shutil.rmtree(place)
+    built = cli.build("mmpsy/released", tmp_path / "data", source=folder, workers=0)
+    corpus = open_corpus(built)
+    assert list(corpus.modalities) == [left] and corpus.has[left].all() and len(corpus) == 30
+    (note,) = corpus.card["notes"]
+    assert note["participant"] == "" and f"nobody has {gone}" in note["note"]
+    assert cli.build("mmpsy/released", tmp_path / "data", source=folder, workers=0) == built
+
+
+def test_windows_that_are_missing_and_files_that_are_not_read_are_noted(tmp_path, capsys):
+    folder = write_source(tmp_path / "source", 30)
+    shutil.rmtree(windows_file(folder, 4, 0, "text").parent)
+    empty = windows_file(folder, 7, 0, "audio")
+    np.save(empty, np.zeros(MEL_SHAPE, np.float32))
+    (empty.parent / "0.npz").write_bytes(b"PK")
+    last = windows_file(folder, 8, 2, "audio")
+    last.rename(last.with_suffix(".NPY"))  # the same file to whoever reads it
+    shutil.copytree(empty.parent.parent, empty.parents[2] / "user_99")
+    corpus = open_corpus(cli.build("mmpsy/released", tmp_path / "data", source=folder, workers=0))
+    notes = [(entry["participant"], entry["note"]) for entry in corpus.card["notes"]]
+    assert notes[:2] == [
+        ("user_4", "text: no window, though others have it: built without it"),
+        ("user_7", "audio: 1 of 2 windows hold nothing: 0"),
+    ]
+    assert "1 people have windows and are not in the table" in notes[2][1] and "2 files" in notes[3][1]
+    assert not corpus.has["text"][corpus.participants.index("user_4")]
+    assert corpus.n_windows[corpus.participants.index("user_8")] == 3
+    assert "4 things are odd" in capsys.readouterr().err

@@ -53,8 +53,8 @@ def test_split_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "first line is ''"),
-        ("user,split\na,train\n", "must be 'participant,split'"),
+        ("", "no column participant, split: "),
+        ("user,split\na,train\n", "no column participant: needed are participant, split; the header has split"),
         ("participant,split\na,train\na,test\n", "line 3 lists 'a' again"),
         ("participant,split\na,dev\n", "unknown split in line 2.*test, train, validation"),
         ("participant,split\na,train,1\n", "line 2 has 3 cells"),

@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import weighted
-from mmpsy_jax.evaluation.bootstrap import bootstrap
+from mmpsy_jax.evaluation.bootstrap import bootstrap, with_intervals
+from mmpsy_jax.evaluation.metrics import Scores
 
 
 def screening(n, seed=0):
@@ -122,7 +123,55 @@ def test_undefined_columns():
 
 def test_a_constant_statistic_falls_back_to_percentiles():
     made = bootstrap(np.arange(30), lambda w: np.zeros((len(w), 1)), resamples=50)
-    assert made.method == ("percentile",) and made.low[0] == made.high[0] == 0
+    assert made.method == ("percentile",) and made.low[0] == made.high[0] == 0 and made.reasons == ("",)
+
+
+@pytest.mark.parametrize("method", ["bca", "percentile"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_that_would_exclude_its_estimate_is_widened_and_says_why(method, sign):
+    """Resamples of the ECE of a calibrated model lie above it: BCa gave [0.027, 0.031] for 0.039."""
+    rng = np.random.default_rng(6)
+    prob = rng.random(300)
+    y = (rng.random(300) < prob).astype(float)
+    ece = weighted.calibration(y, prob, ("ece",))
+    made = bootstrap(np.arange(300), lambda w: sign * ece(w), method=method, resamples=300)
+    assert made.method == ("widened",) and made.low[0] <= made.value[0] <= made.high[0]
+    assert made.value[0] in (made.low[0], made.high[0]) and made.high[0] - made.low[0] > 0.01
+    assert made.reasons[0].endswith(f"nearly all resamples lie {'above' if sign == 1 else 'below'} it")
+    cell = with_intervals(Scores({"ece": made.value[0]}, {}), made)["ece"]
+    assert cell["interval"] == "widened" and "widened to the estimate" in cell["reason"]
+
+
+def test_a_zero_that_only_the_widened_part_holds_is_no_finding():
+    """The estimate is below 0, all resamples above: p agrees with the interval, which holds 0."""
+    made = bootstrap(np.arange(40), lambda w: np.where((w == 1).all(1), -0.1, 0.2 + w[:, 0] / 100)[:, None])
+    assert made.method == ("widened",) and made.low[0] == -0.1 and made.high[0] > 0.2 and made.p[0] == 1
+
+
+def test_every_interval_holds_its_estimate():
+    rng = np.random.default_rng(4)
+    for n in (5, 12, 40):
+        y, prob = screening(n, n)
+        parts = [
+            weighted.binary(y, prob, prob > 0.5),
+            weighted.nominal((n_classes := rng.integers(0, 4, n)), rng.integers(0, 4, n), 4),
+            weighted.regression(n_classes.astype(float), rng.normal(size=n)),
+        ]
+        for part in parts:
+            made = bootstrap(np.arange(n), part, resamples=200)
+            known = np.isfinite(made.low)
+            assert known.any() and np.all((made.low <= made.value) & (made.value <= made.high) | ~known)
+            moved = np.array([name == "widened" for name in made.method])
+            assert all(reason for reason, one in zip(made.reasons, moved, strict=True) if one)
+
+
+def test_percentiles_that_take_over_say_so():
+    """Nobody who is left out changes the statistic, resamples do."""
+    made = bootstrap(np.arange(30), lambda w: ((w > 0).sum(1, keepdims=True) < 20) * 1.0, resamples=200)
+    assert (made.value[0], made.low[0], made.high[0], made.method) == (0, 0, 1, ("percentile",))
+    assert made.reasons == ("percentile interval: the correction of BCa is undefined here",)
+    same = bootstrap(np.arange(30), lambda w: (w.sum(1) / 30 + 1e-16 * w[:, 0])[:, None], resamples=200)
+    assert same.low[0] <= same.value[0] <= same.high[0] and same.high[0] - same.low[0] < 1e-9
 
 
 def test_speed_of_auroc():

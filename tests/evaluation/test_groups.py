@@ -110,8 +110,8 @@ def test_lines_for_a_terminal():
     [
         ("", "no column participant_id"),
         ("id,sex\na,f\n", "no column participant_id"),
-        ("participant_id\na\n", "a column of groups is missing"),
-        ("participant_id,\na,f\n", "has no name"),
+        ("participant_id\na\n", "no column of groups"),
+        ("participant_id,\na,f\n", "unknown column ''"),
         ("participant_id,sex\n", "only a header"),
         ("participant_id,sex,sex\na,f,f\n", "the header repeats sex"),
         ("participant_id,sex\na,f\nb,m\na,f\n", "lines 2 and 4: the same participant twice"),

@@ -58,23 +58,27 @@ HEADER = ",".join(COLUMNS)
     [
         ([], "no column participant_id, task, y_true, y_prob or y_pred"),
         (["participant_id,task,y_true", "a,t,1"], "no column y_prob or y_pred"),
-        (["participant_id,task,y_prob", "a,t,1"], "no column y_true: the header has participant_id, task, y_prob"),
+        (["participant_id,task,y_prob", "a,t,1"], "the header has participant_id, task, y_prob"),
         ([HEADER], "only a header"),
         ([HEADER + ",fold", "a,test,0,0,t,1,0.5,,0"], "the header repeats fold"),
         ([HEADER, "a,test,0,0,t,1,0.5"], "line 2 has 7 cells, the header 8"),
-        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,high,"], "line 3: y_prob 'high' is not a finite number"),
-        ([HEADER, "a,test,0,0,t,1,nan,"], "line 2: y_prob 'nan' is not a finite number"),
-        ([HEADER, "a,test,0,0,t,inf,,2"], "line 2: y_true 'inf' is not a finite number"),
-        ([HEADER, "a,test,0.5,0,t,1,0.5,"], "line 2: fold '0.5' is not a whole number"),
-        ([HEADER, "a,test,0,,t,1,0.5,"], "line 2: seed '' is not a whole number"),
-        ([HEADER, "a,test,0,0,t,1,1.5,"], "line 2: y_prob 1.5 is outside [0, 1]"),
-        ([HEADER, "a,dev,0,0,t,1,0.5,"], "line 2: unknown split 'dev'"),
+        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,high,"], "line 3: y_prob is no finite number"),
+        ([HEADER, "a,test,0,0,t,1,nan,"], "line 2: y_prob is no finite number"),
+        ([HEADER, "a,test,0,0,t,inf,,2"], "line 2: y_true is no finite number"),
+        ([HEADER, "a,test,0,0,t,1_2,,2"], "line 2: y_true is no finite number"),
+        ([HEADER, "a,test,1_0,0,t,1,,2"], "line 2: fold is no finite number"),
+        ([HEADER + ",repeat", "a,test,0,0,t,1,,2,first"], "line 2: repeat is no finite number"),
+        ([HEADER, *(f"a,test,0,0,words of somebody {i},1,,2" for i in range(201))], "the column task holds 201 names"),
+        ([HEADER, "a,test,0.5,0,t,1,0.5,"], "line 2: fold is no whole number"),
+        ([HEADER, "a,test,0,,t,1,0.5,"], "line 2: seed is no finite number"),
+        ([HEADER, "a,test,0,0,t,1,1.5,"], "line 2: y_prob is outside [0, 1]"),
+        ([HEADER, "a,dev,0,0,t,1,0.5,"], "line 2: split is none of train, validation, test"),
         ([HEADER, ",test,0,0,t,1,0.5,"], "line 2: participant_id is empty"),
         ([HEADER, "a,test,0,0,,1,0.5,"], "line 2: task is empty"),
         ([HEADER, "a,test,0,0,t,1,0.5,0.5"], "line 2: both y_prob and y_pred"),
         ([HEADER, "a,test,0,0,t,1,,"], "line 2: y_prob and y_pred are both empty"),
         ([HEADER, "a,test,0,0,t,12,0.5,"], "line 2: y_true of a row with y_prob must be 0 or 1"),
-        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,,0.5"], "lines 2 and 3: task 't' has y_prob in one row"),
+        ([HEADER, "a,test,0,0,t,1,0.5,", "b,test,0,0,t,1,,0.5"], "lines 2 and 3: the same task has y_prob in one row"),
         (
             [HEADER, "a,test,0,0,t,1,.5,", "b,test,0,0,t,1,.5,", "a,test,0,0,t,1,.6,"],
             "lines 2 and 4: the same participant",
@@ -92,10 +96,79 @@ def test_malformed_files_are_named_with_line_rule_and_remedy(tmp_path, lines, sa
     assert message.count(":") >= 2, "what is wrong, and the remedy"
 
 
+def test_a_message_repeats_no_cell(tmp_path):
+    """Columns that are shifted by one hold an id beside a score, or a transcript, wherever a rule is broken."""
+    for column in range(8):
+        cells = ["a", "test", "0", "0", "t", "1", "0.5", ""]
+        cells[column] = "canary"
+        path = write(tmp_path / "p.csv", HEADER, ",".join(cells), f"b,test,0,0,{cells[4]},1,,0.5")
+        with pytest.raises(InputError) as caught:
+            read_csv(path)
+        assert "canary" not in str(caught.value), column
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("1.0000000000000002", 1.0), ("-1e-17", 0.0), ("1.0000009", 1.0), ("-9e-7", 0.0), ("0.9999999", 0.9999999)],
+)
+def test_rounding_beyond_the_ends_counts_as_the_end(tmp_path, given, expected):
+    assert read_csv(write(tmp_path / "p.csv", HEADER, f"a,test,0,0,t,1,{given},")).y_prob[0] == expected
+    assert table(1, y_prob=float(given)).y_prob[0] == expected
+    for beyond in ("1.0000011", "-1.1e-6"):
+        with pytest.raises(InputError, match="outside"):
+            read_csv(write(tmp_path / "p.csv", HEADER, f"a,test,0,0,t,1,{beyond},"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "folds", "says"),
+    [
+        ([(1, 1), (1, 2), (2, 1), (2, 2)], [0, 1, 2, 3], "2 repeats of 2 folds are read as 4 folds"),
+        ([(0, 0), (0, 1), (1, 0), (1, 1)], [0, 1, 2, 3], "2 repeats of 2 folds are read as 4 folds"),
+        ([(0, 0), (0, 1), (1, 2), (1, 3)], [0, 1, 2, 3], "no fold occurs in two of them"),
+        ([(0, 0), (0, 2), (2, 0), (2, 1)], [0, 2, 6, 7], "2 repeats of 3 folds are read as 4 folds"),
+        ([(3, 1), (3, 2), (3, 1), (3, 2)], [1, 2, 1, 2], ""),
+    ],
+)
+def test_repeats_of_a_cross_validation_are_folds_of_their_own(tmp_path, cells, folds, says):
+    people = "abab" if says and "no fold" not in says and cells[1] != (0, 2) else "abcd"
+    lines = [f"{who},{fold},{repeat},t,1,0.5" for who, (repeat, fold) in zip(people, cells, strict=True)]
+    path, notes = write(tmp_path / "p.csv", "participant_id,fold,repeat,task,y_true,y_prob", *lines), []
+    assert read_csv(path, notes).fold.tolist() == folds
+    assert [says in note for note in notes] == ([True] if says else [])
+
+
+def test_repeats_without_folds(tmp_path):
+    lines = ["participant_id,repeat,task,y_true,y_prob", *(f"{who},{k},t,1,0.5" for who in "ab" for k in (1, 2, 3))]
+    assert sorted(read_csv(write(tmp_path / "p.csv", *lines)).fold.tolist()) == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(InputError, match="number repeated cross-validations in a column repeat"):
+        read_csv(write(tmp_path / "p.csv", *(line.replace("repeat", "attempt") for line in lines)))
+
+
+def test_columns_that_are_not_read_are_listed_at_once(tmp_path):
+    notes = []
+    header = "y_prob,participant_id,y_true,task,speaker,age,other:site"
+    read_csv(write(tmp_path / "p.csv", header, "0.5,a,1,t,s1,30,x"), notes)
+    assert notes == [f"{tmp_path / 'p.csv'}: columns that are not read: speaker, age"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("first", ["", "sep={}\n"])
+def test_tables_as_spreadsheets_save_them(tmp_path, delimiter, first):
+    """Header in another case, blank rows, a byte order mark, whole floats."""
+    rows = ["Participant_ID,Task,Y_true,Y_PROB,Fold", "a,t,1.0,0.5,2.0", ",,,,", "", "b,t,0,0.25,2"]
+    text = first.format(delimiter) + "\n".join(rows).replace(",", delimiter) + "\n"
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8-sig")
+    made = read_csv(tmp_path / "p.csv", notes := [])
+    assert made.participant_id.tolist() == ["a", "b"] and made.fold.tolist() == [2, 2]
+    assert made.y_prob.tolist() == [0.5, 0.25] and made.y_true.tolist() == [1, 0]
+    assert any("Participant_ID as participant_id" in note for note in notes)
+    assert any("separated by" in note for note in notes) == (delimiter != ",")
+
+
 def test_unreadable_files(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_csv(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="readable CSV"):
+    with pytest.raises(InputError, match="is a folder, and only regular files"):
         read_csv(tmp_path)
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"\n\xe9,test,0,0,t,1,0.5,\n")
     with pytest.raises(InputError, match="not UTF-8"):
@@ -151,7 +224,7 @@ def test_seeds_vote_on_classes_and_the_first_of_equals_counts():
 
 
 def test_columns_are_checked_when_built_in_memory_too():
-    with pytest.raises(InputError, match=r"row 2: y_prob 1\.25 is outside"):
+    with pytest.raises(InputError, match="row 2: y_prob is outside"):
         table(4, y_prob=[0.1, 0.2, 1.25, 0.4])
     with pytest.raises(InputError, match="shapes"):
         Predictions(["a"], ["test", "test"], [0], [0], ["t"], [0.0], [0.5], [np.nan])

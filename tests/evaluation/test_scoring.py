@@ -330,8 +330,10 @@ def test_errors():
     scores_as_bands = Predictions.build(["a", "b"], "phq_bands", [3, 17], y_pred=1.0)
     with pytest.raises(InputError, match="band from 0 to 4"):
         evaluate(scores_as_bands, TASKS[1:2], **FAST)
-    with pytest.raises(InputError, match="is binary, but the predictions fill y_pred"):
+    with pytest.raises(InputError, match="probability of class 1 in y_prob instead, or score the decisions"):
         evaluate(Predictions.build(["a"], "phq_screen", 1, y_pred=1.0), TASKS[:1], **FAST)
+    with pytest.raises(InputError, match="is binary, but the predictions fill y_pred"):
+        evaluate(Predictions.build(["a"], "phq_screen", 12, y_pred=11.0), TASKS[:1], **FAST)
     other = run(people(120, 99), first=80)
     with pytest.raises(InputError, match="disagree on y_true"):
         evaluate(made, TASKS, baselines={"other": other}, **FAST)

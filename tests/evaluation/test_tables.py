@@ -1,5 +1,6 @@
 """The tables beside a report: the numbers of the report, safe in a spreadsheet, plain in LaTeX."""
 
+import copy
 import csv
 import re
 import shutil
@@ -9,7 +10,7 @@ import pytest
 from evaluation_samples import TASKS, cross_validation, one_run, with_later_keys
 
 from mmpsy_jax.evaluation import report as reports
-from mmpsy_jax.evaluation import tables
+from mmpsy_jax.evaluation import tables, wording
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,16 @@ def test_latex_compiles_without_packages(report, tmp_path):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_method_that_took_over_is_named_in_every_form(report):
+    """An interval that was widened as far as its estimate says so in CSV, in LaTeX and in one line of text."""
+    report = copy.deepcopy(report)
+    reason = "percentile interval, widened to the estimate: nearly all resamples lie above it"
+    cell = {"value": 0.039, "low": 0.039, "high": 0.08, "interval": "widened", "reason": reason}
+    report["tasks"]["phq_screen"]["splits"]["test"]["model"]["ece"] = cell
+    table = tables.tables(report)["metrics"]
+    assert f"ece,0.039,0.039,0.08,widened,{chr(34)}{reason}{chr(34)}" in tables.to_csv(table)
+    assert "0.039 [0.039, 0.080; percentile, widened]" in tables.to_latex(table)
+    assert "widened" not in wording.estimate("ece", {**cell, "reason": "", "interval": "bca"})
+    assert wording.cell("ece", cell)["reason"] == reason, "on the page"

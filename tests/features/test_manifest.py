@@ -1,6 +1,7 @@
 """Manifests: what they say, in both formats, and what is refused with its line."""
 
 import json
+import os
 
 import pytest
 
@@ -35,6 +36,45 @@ def test_csv_and_jsonl_say_the_same(tmp_path):
     assert not manifest.is_manifest(tmp_path / "other.csv") and not manifest.is_manifest(tmp_path / "absent.csv")
 
 
+def test_a_manifest_as_people_have_it(tmp_path):
+    text = (
+        "sep=;\nParticipant;TEXT;Label:PHQ9;Cluster;Split;other:age\n p1 ;a, b;3.0;anna;Train;9\n;;;;;\np2;c;;;test;9\n"
+    )
+    (tmp_path / "m.csv").write_text("\ufeff" + text)
+    made = manifest.read(tmp_path / "m.csv")
+    one, two = made.entries
+    assert one.labels == {"phq9": 3} and two.labels == {"phq9": None} and one.split == "train" and one.text == "a, b"
+    assert made.clustered and (one.cluster, two.cluster) == ("anna", "p2") and manifest.is_manifest(tmp_path / "m.csv")
+    assert [note.split(": ", 1)[1] for note in made.notes] == [
+        "cells are read as separated by semicolons",
+        "columns are read under their documented names: Participant as participant, TEXT as text, Label:PHQ9 as "
+        "label:phq9, Cluster as cluster, Split as split",
+        "columns that are not read: other:age",
+    ]
+    assert manifest.read(tmp_path / "m.csv", scored=False).entries[0].split == ""
+
+
+def test_whose_rows_of_a_transcript_are_read_stands_in_the_manifest(tmp_path):
+    (tmp_path / "t.csv").write_text("text,speaker\nhow are you,S0\nwell,S1\n")
+    (tmp_path / "m.csv").write_text("participant,transcript,speaker\np,t.csv,s1\nq,t.csv,\n")
+    p, q = manifest.read(tmp_path / "m.csv").entries
+    assert p.words().answers == ("well",)
+    with pytest.raises(InputError, match="none of its 2 speakers is the participant"):
+        q.words()
+
+
+def test_what_lies_in_a_folder_and_is_not_read_is_known(tmp_path):
+    for name in ("wav_1.wav", "wav_2.docx", "wav_1.TXT", ".hidden", "sub"):
+        (tmp_path / name).touch() if name != "sub" else (tmp_path / name).mkdir()
+    entry = manifest.Entry("p", recording=tmp_path)
+    assert [path.name for path in entry.unread()] == ["sub", "wav_1.TXT", "wav_2.docx"]
+    entry = manifest.Entry("p", recording=tmp_path, transcript=tmp_path)
+    assert [path.name for path in entry.unread()] == ["sub", "wav_2.docx"]
+    os.mkfifo(tmp_path / "wav_3.wav")
+    with pytest.raises(InputError, match=r"wav_3.wav: is a named pipe, and only regular files are read"):
+        entry.recordings()
+
+
 def test_recordings_of_a_folder_in_natural_order(tmp_path):
     for name in ("wav_10.WAV", "wav_9.wav", "notes.txt", "._x.wav"):
         (tmp_path / name).write_bytes(b"")
@@ -48,20 +88,21 @@ def test_recordings_of_a_folder_in_natural_order(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", r"columns must include participant and one of recording, transcript, text; found none"),
-        ("participant,label:phq9\np,1\n", "columns must include participant and one of"),
-        ("recording,label:phq9\nx.wav,1\n", "columns must include participant"),
+        ("", "no column participant, recording or transcript or text: .* none that we know"),
+        ("participant,label:phq9\np,1\n", "no column recording or transcript or text"),
+        ("recording,label:phq9\nx.wav,1\n", "no column participant: needed"),
         ("participant,text\n", "names nobody"),
-        ("participant,text,lable:phq9\np,x,1\n", "unknown column 'lable:phq9': leave it out, or choose one of"),
+        ("participant,text,lable:phq9\np,x,1\n", "unknown column 'lable:phq9': leave them out, .* or choose from"),
         ("participant,text,text\np,x,y\n", "the header repeats text"),
         ("participant,text,label:PHQ-9\np,x,1\n", "names of labels and groups are"),
         ("participant,text,label:audio\np,x,1\n", "records have a feature of this name"),
         ("participant,text\np\n", "line 2 has 1 cells, the header 2"),
         ('participant,text\np,"x\n', "not CSV"),
-        ("participant,text\n../p,x\n", "line 2: participant '../p' cannot be an id"),
-        ("participant,text\np,x\nP,y\n", "appears twice"),
-        ("participant,text,transcript\np,x,y.txt\n", r"line 2 \(p\): has both transcript and text"),
-        ("participant,text,split\np,x,dev\n", "unknown split in .* 'dev': choose one of"),
+        ("participant,text\n../p,x\n", "line 2: participant cannot be an id: use"),
+        ("participant,text\np,x\nP,y\n", "line 2 and line 3 have the same id .* the same cluster"),
+        ("participant,text,cluster\np,x,a/b\n", "line 2: cluster cannot be an id: use"),
+        ("participant,text,transcript\np,x,y.txt\n", "line 2: has both transcript and text"),
+        ("participant,text,split\np,x,dev\n", "line 2: split must be train, validation, test, or empty"),
         ("participant,text,split\np,x,train\nq,y,\n", "some participants have a split and some have none"),
     ],
 )
@@ -71,12 +112,13 @@ def test_bad_tables(tmp_path, content, reason):
         manifest.read(tmp_path / "m.csv")
 
 
-@pytest.mark.parametrize("score", ["7.5", "-1", "seven", "nan", "inf", "1e300"])
+@pytest.mark.parametrize("score", ["7.5", "-1", "seven", "nan", "inf", "1e300", "1_2", "NA"])
 def test_scores_that_are_none_are_refused_but_never_shown(tmp_path, score):
     (tmp_path / "m.csv").write_text(f"participant,text,label:phq9\np,x,{score}\n")
-    with pytest.raises(InputError, match=r"line 2 \(p\): label:phq9 must be a whole number from 0") as raised:
+    with pytest.raises(InputError, match="line 2: label:phq9 must be a whole number from 0") as raised:
         manifest.read(tmp_path / "m.csv")
     assert score not in str(raised.value).split("line 2")[1]
+    assert not manifest.read(tmp_path / "m.csv", scored=False).entries[0].labels  # nobody needs it to predict
 
 
 @pytest.mark.parametrize(
@@ -86,8 +128,10 @@ def test_scores_that_are_none_are_refused_but_never_shown(tmp_path, score):
         ("[1]", "line 1: must be a JSON object"),
         ('{"participant": "p", "text": ["a"]}', "'text' must be a string, a number or null"),
         ('{"participant": "p", "text": true}', "'text' must be a string"),
-        ('{"text": "a"}', "columns must include participant"),
-        ("", "names nobody"),
+        ('{"text": "a"}', "no column participant: needed"),
+        ("", "no column participant, "),
+        ("\n{}\n", "no column participant, "),
+        ('{"participant": "p", "text": "a", "text": "b"}', "line 1: an object has the key text twice"),
     ],
 )
 def test_bad_lines_of_json(tmp_path, line, reason):

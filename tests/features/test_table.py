@@ -60,8 +60,8 @@ BAD = {
     "a dictionary, as the README shows it": ({"user_1": entry()}, "JSON object.*list"),
     "empty": ([], "empty"),
     "no list of objects": ([3], "must be an object"),
-    "id twice": ([entry(), entry()], "appears twice"),
-    "ids equal but for case": ([entry("User_1"), entry("user_1")], "appears twice"),
+    "id twice": ([entry(), entry()], "entry 1 and entry 2 have the same id"),
+    "ids equal but for case": ([entry("User_1"), entry("user_1")], "entry 1 and entry 2 have the same id"),
     "no id": ([without("user_id")], "'user_id' is missing"),
     "no label": ([without("gad-label")], "'gad-label' is missing"),
     "no answers": ([without("audios")], "'audios' is missing"),
@@ -80,7 +80,7 @@ BAD = {
     "answer is a list": ([entry(audios={"wav_1.wav": ["甲"]})], "must be a string"),
     "cut short": ('[{"user_id": "user_1"', "not JSON.*line 1"),
     "NaN": ('[{"user_id": "u", "audios": {}, "gad-label": {"score": 1}, "phq-label": {"score": NaN}}]', "whole number"),
-    "equal keys": ('[{"user_id": "a", "user_id": "b"}]', "repeats the key"),
+    "equal keys": ('[{"user_id": "a", "user_id": "b"}]', "has the key user_id twice"),
     "nested": ("[" * 100_000, "nested too deeply"),
 }
 

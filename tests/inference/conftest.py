@@ -17,6 +17,8 @@ from mmpsy_jax.training.step import evaluated
 from tests.data_builders.small_source import entry, write_table
 from tests.runs import small
 
+CHINESE = "答3的第2句一二三四五六七八九十。答5的第1句一二三四五六七八九十。答7的第4句一二三四五六七八九十。"
+
 
 def config_of(built):
     config = small(built)
@@ -60,6 +62,21 @@ def heard(tmp_path_factory):
     return built, folder / "run"
 
 
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory):
+    """Good and bad files beside each other."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "good.txt").write_text(CHINESE)
+    (folder / "english.txt").write_text("Nobody in that corpus has ever said a word of this, as far as I know.")
+    (folder / "utf16.txt").write_text(CHINESE, encoding="utf-16")
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "short.json").write_text('[{"user_id": "a"')
+    (folder / "rows.csv").write_text(f"participant_id,text,question\np1,{CHINESE},2\np1,{CHINESE},\n=p2,{CHINESE},\n")
+    (folder / "shifted.csv").write_text("participant_id,text\np3,secret,secret\n")
+    (folder / "notes.md").write_text("not an input")
+    return folder
+
+
 def leave_untrained(config, corpus, workdir):
     """What a run of one training leaves for predicting, but that its parameters are as they were drawn."""
     claim_workdir(config, workdir, writes=True)
@@ -71,5 +88,5 @@ def leave_untrained(config, corpus, workdir):
     fitted = fit(config, ensemble.tasks, ensemble.shape(config, corpus).modalities, corpus, one.splits["train"])
     state = jax.jit(functions.init)(np.int32(0), batch, fitted)
     trained.save_weights(workdir, jax.device_get(evaluated(state)))
-    embedding.write([one])
+    embedding.write([one], workdir)
     trained.describe(config, corpus, [one], workdir, made_up(ensemble.tasks, corpus))

@@ -43,8 +43,8 @@ def test_two_transcripts_of_one_participant_are_not_joined(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("participant_id,words\np,x\n", "header must name participant_id and text or audio"),
-        ("", "header must name participant_id"),
+        ("participant_id,words\np,x\n", "no column text or audio: needed are participant_id, "),
+        ("", "no column participant_id, text or audio: "),
         ("participant_id,text\n,x\n", "line 2: participant_id is empty"),
         ("participant_id,text,question\np,x,1.5\n", "line 2: question must be a whole number"),
         (f"participant_id,text,question\np,x,{'9' * 5000}\n", "line 2: question must be a whole number"),

@@ -20,12 +20,10 @@ from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import predict, record_of
-from mmpsy_jax.training import run, trained
+from mmpsy_jax.training import trained
 from tests.features.test_mel import speech_like
-from tests.inference.conftest import config_of
-from tests.runs import environment, launch
-
-CHINESE = "答3的第2句一二三四五六七八九十。答5的第1句一二三四五六七八九十。答7的第4句一二三四五六七八九十。"
+from tests.inference.conftest import CHINESE
+from tests.runs import bind_again, environment, launch
 
 
 def rows(path):
@@ -66,6 +64,7 @@ def test_folds_and_seeds_are_averaged(texts, tmp_path):
         for file in ("config.json", f"{folder}/{trained.WEIGHTS}", f"{folder}/{trained.EMBEDDING}"):
             (alone / file).write_bytes((workdir / file).read_bytes())
         (alone / "model.json").write_text(json.dumps(card))
+        bind_again(alone)
         predict(alone, table, tmp_path / f"{number}.csv", abstain=False)
         singles.append(key(read_csv(tmp_path / f"{number}.csv")))
     for at, value in key(whole).items():
@@ -74,21 +73,6 @@ def test_folds_and_seeds_are_averaged(texts, tmp_path):
     seen = [singles[fold][p, t] for p, t, fold in zip(tested.participant_id, tested.task, tested.fold, strict=True)]
     np.testing.assert_allclose(seen, tested.y_prob, atol=1e-5)
     assert np.nanmax(np.abs(np.subtract(list(singles[0].values()), list(singles[1].values())))) > 1e-4
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
-    """Good and bad files beside each other."""
-    folder = tmp_path_factory.mktemp("mixed")
-    (folder / "good.txt").write_text(CHINESE)
-    (folder / "english.txt").write_text("Nobody in that corpus has ever said a word of this, as far as I know.")
-    (folder / "utf16.txt").write_text(CHINESE, encoding="utf-16")
-    (folder / "empty.txt").write_text(" \n")
-    (folder / "short.json").write_text('[{"user_id": "a"')
-    (folder / "rows.csv").write_text(f"participant_id,text,question\np1,{CHINESE},2\np1,{CHINESE},\n=p2,{CHINESE},\n")
-    (folder / "shifted.csv").write_text("participant_id,text\np3,secret,secret\n")
-    (folder / "notes.md").write_text("not an input")
-    return folder
 
 
 def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
@@ -117,6 +101,7 @@ def with_limits(workdir, folder, factor):
     for file in folder.rglob(trained.EMBEDDING):
         fitted = trained.load_arrays(file)
         trained.save_weights(file.parent, {**fitted, "limit": fitted["limit"] * factor}, file.name)
+    bind_again(folder)
     return folder
 
 
@@ -159,49 +144,6 @@ def test_questions_and_lines_of_a_transcript(mixed):
     found = {one.participant: one for one in interviews.find(mixed)[0]}
     assert found["p1"].questions == [2, 2] and found["p1"].answers == [CHINESE, CHINESE]
     assert found["english"].questions == [1]
-
-
-@pytest.mark.parametrize("damage", ["nothing", "no_model", "no_weights", "damaged_weights", "damaged_card"])
-def test_a_workdir_without_a_model_gets_one_clear_error(texts, mixed, tmp_path, damage):
-    workdir = tmp_path / "run"
-    workdir.mkdir()
-    if damage != "nothing":
-        for file in texts[2].rglob("*"):
-            if file.name in ("config.json", trained.CARD, trained.WEIGHTS, trained.EMBEDDING):
-                (workdir / file.relative_to(texts[2])).parent.mkdir(parents=True, exist_ok=True)
-                (workdir / file.relative_to(texts[2])).write_bytes(file.read_bytes())
-    weights = workdir / "fold_1" / "seed_0" / trained.WEIGHTS
-    if damage == "no_model":
-        (workdir / trained.CARD).unlink()
-    if damage == "no_weights":
-        weights.unlink()
-    if damage == "damaged_weights":
-        weights.write_bytes(weights.read_bytes()[:1000])
-    if damage == "damaged_card":
-        (workdir / trained.CARD).write_text("{}")
-    message = {
-        "nothing": "no config.json, so no finished run",
-        "no_model": r"no model.json, so no finished run with a best checkpoint",
-        "no_weights": r"fold_1/seed_0/model.safetensors: cannot be read",
-        "damaged_weights": r"fold_1/seed_0/model.safetensors: cannot be read",
-        "damaged_card": r"model.json or config.json is damaged",
-    }[damage]
-    with pytest.raises(InputError, match=message):
-        predict(workdir, mixed, tmp_path / "out.csv")
-    assert not (tmp_path / "out.csv").exists()
-
-
-def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp_path):
-    _, built, workdir = texts
-    weights = sorted([*workdir.rglob(trained.WEIGHTS), *workdir.rglob(trained.EMBEDDING)])
-    assert len(weights) == 4
-    before = [file.read_bytes() for file in weights]
-    predictions = (workdir / "predictions.csv").read_bytes()
-    for file in weights:
-        file.unlink()
-    run.run(config_of(built), built, workdir)
-    assert [file.read_bytes() for file in weights] == before
-    assert (workdir / "predictions.csv").read_bytes() == predictions
 
 
 def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
@@ -257,12 +199,11 @@ def test_a_run_that_calibrates_nothing_says_why_once(texts, tmp_path, capsys):
     table, _, workdir = texts
     alone = tmp_path / "run"
     shutil.copytree(workdir, alone, ignore=shutil.ignore_patterns("checkpoints", "replicas"))
-    card = json.loads((alone / "model.json").read_text())
     for entry, message in (
         ({"level": 0.9, "tasks": {"phq_score": {"reason": "too few"}}}, "phq_score: no calibrated values (too few)"),
         (None, "phq_score: no calibrated values (the run is of an older version: run its command again)"),
     ):
-        (alone / "model.json").write_text(json.dumps({**card, "calibration": entry}))
+        bind_again(alone, calibration=entry)
         predict(alone, table, tmp_path / "out.csv", abstain=False)
         assert capsys.readouterr().err.splitlines().count(message) == 1
         assert not any(row[name] for row in rows(tmp_path / "out.csv") for name in confidence.COLUMNS)
