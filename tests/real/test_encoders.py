@@ -107,7 +107,7 @@ def whisper(whisper_folder, utterances):
     features = processors.recordings(processors.feature_extractor(whisper_folder), [heard for heard, _ in utterances])
     exact = {"attn_implementation": "eager", "dtype": torch.float64}
     model = transformers.WhisperForConditionalGeneration.from_pretrained(whisper_folder, **exact).eval()
-    tokenizer = processors.tokenizer(whisper_folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(whisper_folder)
     start, no_times, end = tokenizer.convert_tokens_to_ids(list(TINY_EN.values()))
     rows = []
     with torch.no_grad():
