@@ -89,7 +89,9 @@ def write_folder(model: Path, folder: Path) -> Path:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     text = (model / "tokenizer.json").read_text()
     special = {token["content"]: token["id"] for token in json.loads(text)["added_tokens"]}
-    layers = {f"{part}_layers": sum(f"{part}/layer_{n}/ffn/linear_0/bias" in arrays for n in range(99)) for part in PARTS}
+    layers = {
+        f"{part}_layers": sum(f"{part}/layer_{n}/ffn/linear_0/bias" in arrays for n in range(99)) for part in PARTS
+    }
     heads = {f"{part}_attention_heads": int(arrays[f"{part}/num_heads"]) for part in PARTS}
     hidden = {f"{part}_ffn_dim": len(arrays[f"{part}/layer_0/ffn/linear_0/bias"]) for part in PARTS}
     vocabulary, width = arrays["decoder/embeddings/weight"].shape

@@ -57,6 +57,8 @@ def worst(theirs, ours, what):
 @pytest.fixture(scope="module")
 def bert(bert_folder):
     import torch
+
+    torch.set_num_threads(1)
     import transformers
 
     tokenizer = processors.tokenizer(bert_folder)
@@ -102,6 +104,8 @@ def test_paraphrases_are_nearer_than_other_sentences(bert_folder):
 def whisper(whisper_folder, utterances):
     """Log-mel of the utterances, transformers' greedy tokens (special ones first), its states, its next tokens."""
     import torch
+
+    torch.set_num_threads(1)
     import transformers
 
     features = processors.recordings(processors.feature_extractor(whisper_folder), [heard for heard, _ in utterances])
