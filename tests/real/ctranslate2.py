@@ -32,6 +32,7 @@ NAMES = (
     (r"(encoder|decoder)/layer_(\d+)/ffn/linear_0", r"\1.layers.\2.fc1"),
     (r"(encoder|decoder)/layer_(\d+)/ffn/linear_1", r"\1.layers.\2.fc2"),
 )
+PARTS = ("encoder", "decoder")
 LEAVES = {"gamma": "weight", "beta": "bias", "weight": "weight", "bias": "bias"}
 
 
@@ -89,9 +90,7 @@ def write_folder(model: Path, folder: Path) -> Path:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     text = (model / "tokenizer.json").read_text()
     special = {token["content"]: token["id"] for token in json.loads(text)["added_tokens"]}
-    layers = {
-        f"{part}_layers": sum(f"{part}/layer_{n}/ffn/linear_0/bias" in arrays for n in range(99)) for part in PARTS
-    }
+    layers = {f"{p}_layers": sum(f"{p}/layer_{n}/ffn/linear_0/bias" in arrays for n in range(99)) for p in PARTS}
     heads = {f"{part}_attention_heads": int(arrays[f"{part}/num_heads"]) for part in PARTS}
     hidden = {f"{part}_ffn_dim": len(arrays[f"{part}/layer_0/ffn/linear_0/bias"]) for part in PARTS}
     vocabulary, width = arrays["decoder/embeddings/weight"].shape
@@ -106,6 +105,3 @@ def write_folder(model: Path, folder: Path) -> Path:
     transformers.WhisperFeatureExtractor(feature_size=arrays["encoder/conv1/weight"].shape[1]).save_pretrained(folder)
     (folder / "tokenizer.json").write_text(text)
     return folder
-
-
-PARTS = ("encoder", "decoder")

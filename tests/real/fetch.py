@@ -26,7 +26,8 @@ def fetch_pypi(folder: Path) -> None:
             if file.suffix == ".whl":
                 zipfile.ZipFile(file).extractall(folder)
             else:
-                tarfile.open(file).extractall(folder, filter="data")
+                with tarfile.open(file) as archive:
+                    archive.extractall(folder, filter="data")
 
 
 def fetch_debian(folder: Path) -> None:

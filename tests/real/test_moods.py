@@ -1,7 +1,7 @@
 """Real mood ratings, 0 to 3, through `daily_mood`: built, trained, and better than ridge regression on the same people.
 
-`msqR` of R's psychTools: 6,411 questionnaires of 75 adjectives, up to four by a person. Nine adjectives are estimated from
-the others, personality and the time of day, for people of whom nothing was trained on.
+`msqR` of R's psychTools: 6,411 questionnaires of 75 adjectives, up to four by a person. Nine adjectives are estimated
+from others, personality and the time of day, for people of whom nothing was trained on.
 """
 
 import csv
@@ -15,11 +15,13 @@ from tests.real import tables
 pytestmark = pytest.mark.real
 MOODS = ("energetic", "happy", "calm", "tense", "sad", "angry", "sleepy", "lonely", "nervous")
 TRAITS = ("Extraversion", "Neuroticism", "Lie", "Sociability", "Impulsivity")
-WORDS = ("active", "alert", "ashamed", "at.ease", "attentive", "blue", "bored", "confident", "content", "delighted",
-         "depressed", "determined", "distressed", "drowsy", "dull", "elated", "excited", "fearful", "frustrated",
-         "gloomy", "grouchy", "guilty", "hostile", "inspired", "interested", "irritable", "jittery", "lively", "pleased",
-         "proud", "quiet", "relaxed", "satisfied", "scared", "serene", "sluggish", "sociable", "strong", "surprised",
-         "tired", "unhappy", "upset", "vigorous", "wide.awake")  # fmt: skip
+WORDS = (
+    "active", "alert", "ashamed", "at.ease", "attentive", "blue", "bored", "confident", "content", "delighted",
+    "depressed", "determined", "distressed", "drowsy", "dull", "elated", "excited", "fearful", "frustrated", "gloomy",
+    "grouchy", "guilty", "hostile", "inspired", "interested", "irritable", "jittery", "lively", "pleased", "proud",
+    "quiet", "relaxed", "satisfied", "scared", "serene", "sluggish", "sociable", "strong", "surprised", "tired",
+    "unhappy", "upset", "vigorous", "wide.awake",
+)  # fmt: skip
 INPUTS = {"words": WORDS, "traits": TRAITS, "hour": ("TOD",)}
 
 
@@ -67,9 +69,7 @@ def test_the_network_beats_ridge_on_the_same_split(run, questionnaires):
     with open(run[0] / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     split = {row["participant_id"]: row["split"] for row in rows}
-    table = questionnaires.assign(
-        name=[f"{p}/{d}" for p, d in zip(*questionnaires[["person", "day"]].T.values, strict=True)]
-    )
+    table = questionnaires.assign(name=questionnaires["person"] + "/" + questionnaires["day"].astype(str))
     where = np.array([split[name] for name in table["name"]])
     inputs = table[[name for names in INPUTS.values() for name in names]].fillna(0).to_numpy(float)
     figures = []
@@ -86,9 +86,8 @@ def test_the_network_beats_ridge_on_the_same_split(run, questionnaires):
         print(f"{mood:10} {test.sum()} CCC, MAE: network", *(f"{c:.3f} {m:.3f};" for c, m in pairs))
         figures.append(pairs)
     network, linear, mean = np.mean(figures, axis=0)
-    print(
-        f"mean: network CCC {network[0]:.3f}, MAE {network[1]:.3f}; ridge {linear[0]:.3f}, {linear[1]:.3f}; mean {mean[1]:.3f}"
-    )
+    for name, (agreement, error) in {"network": network, "ridge": linear, "mean": mean}.items():
+        print(f"{name}: mean CCC {agreement:.3f}, MAE {error:.3f}")
     assert network[0] > linear[0]
     assert network[1] < mean[1]
 

@@ -1,4 +1,4 @@
-"""`check --deep` of real recordings: volunteers in 25 languages, six telephone voices, Praat's examples, scipy's odd files."""
+"""`check --deep` of real recordings: volunteers in 25 languages, telephone voices, scipy's odd files."""
 
 import collections
 import csv
@@ -42,9 +42,7 @@ def checked(assets, launch, tmp_path_factory):
             lines[corpus].append(line.split(": ", 1)[1])
     for corpus, count in counts.items():
         problems, notes = listed["problems"][corpus], listed["notes"][corpus]
-        print(
-            f"{corpus}: {count} files, {len(problems)} refused, {len(notes)} noted", *sorted(set(problems)), sep="\n  "
-        )
+        print(f"{corpus}: {count} files, {len(problems)} refused, {len(notes)} noted", *sorted(problems), sep="\n  ")
     return {name: (counts[name], listed["problems"][name], listed["notes"][name]) for name in folders}
 
 
