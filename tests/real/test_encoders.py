@@ -131,7 +131,7 @@ def whisper(whisper_folder, utterances):
 
 
 def hear(encoder, mel, ids):
-    """States of the encoder, and of the decoder for these tokens; one shape for all, since nothing sees what follows."""
+    """States of the encoder, and of the decoder for these tokens; one shape, since nothing sees what follows."""
     out = run(encoder, mel[None], decoder_ids=jnp.array([ids + (LONGEST - len(ids)) * [0]]))
     decoded = [state[0, : len(ids)] for state in out["hidden_states"]]
     return [state[0] for state in out["encoder"]["hidden_states"]], decoded

@@ -1,4 +1,4 @@
-"""Real questionnaires through `evaluate`, beside four outside tools: scikit-learn, scipy, confidenceinterval, dcurves, MLstatkit.
+"""Real questionnaires through `evaluate`, beside outside tools: scikit-learn, scipy and those of requirements.txt.
 
 Depression by the usual cut-off is predicted from other columns of two published tables, out of fold, by two logistic
 regressions each: CES-D >= 16 of 453 people of a clinical trial (90 % are above), BDI >= 10 of 231 students (23 %).
