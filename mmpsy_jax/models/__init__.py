@@ -38,13 +38,17 @@ def fields(name: str) -> list[str]:
     return [field for field in _class(name).__dataclass_fields__ if field not in ("parent", "name")]
 
 
-def scales_inputs(name: str) -> bool:
+def scales_inputs(name: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a model reads `fitted/<modality>_scale`: mean and deviation of its features in training.
+
+    Args:
+      name: as in `build`.
+      arguments: of the model, and others.
 
     Raises:
       InputError: there is no such model.
     """
-    return getattr(_class(name), "scales", False)
+    return getattr(_class(name), "scales", False) or bool(arguments.get("standardize"))
 
 
 def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -81,6 +81,18 @@ def drop_modalities(key: jax.Array, present: Bool[Array, "b m"], rate: Rate) -> 
     return present & (keep | ~jnp.any(keep & present, axis=1, keepdims=True))
 
 
+class Scale(nn.Module):
+    """(x - mean) / deviation of the training participants, then a trained weight and bias per feature."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b f"]) -> Float[Array, "*b f"]:
+        shape = x.shape[-1:]
+        mean = self.variable("fitted", "mean", jnp.zeros, shape).value
+        deviation = self.variable("fitted", "deviation", jnp.ones, shape).value
+        weight = self.param("weight", nn.initializers.ones_init(), shape)
+        return (x - mean) / deviation * weight + self.param("bias", nn.initializers.zeros_init(), shape)
+
+
 def outputs_of(
     model: nn.Module, heads: tuple[Head, ...], values: Float[Array, "b q"]
 ) -> dict[str, Float[Array, "b o"]]:

@@ -18,7 +18,7 @@ import mmpsy_jax
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
@@ -51,6 +51,7 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
     Raises:
       InputError: no such run, other records than it reads, or no held-out clips.
     """
+    try_folder(output)
     model, folder = trained.load(workdir), Path(output)
     for one in model.trainings:
         if one.config.model.name != "audio_visual" or not (
@@ -60,8 +61,6 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
                 f"{workdir}: a run without a teacher beside the student: give one of configs/affect_student.py:frozen "
                 "or :joint"
             )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give a folder as --output")
     ensemble = Ensemble(model)
     corpus = ensemble.fitting(open_corpus(given))
     emotion = next((task for task in ensemble.tasks if task.kind == "nominal"), None)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation import plots, wording
 from mmpsy_jax.evaluation.page import template
 from mmpsy_jax.evaluation.split_page import Section, section
@@ -58,7 +57,7 @@ def render(
     known = any(clip.mismatch == clip.mismatch for clip in clips)
     return template(Path(__file__).with_name("discrepancy.html")).render(
         title="Face and voice: where they disagree",
-        disclaimer=DISCLAIMER,
+        disclaimer=wording.disclaimer_of(["emotions", *ratings]),
         report=report,
         normal=", planted disagreements left out" if known else ", all of which are taken to be normal",
         scores=_scores(report),

@@ -7,7 +7,6 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.projects.affect import measures, page
 from mmpsy_jax.projects.affect.measures import Clip, Frames
@@ -151,7 +150,8 @@ def test_tables_and_page(clips, tmp_path):
     assert report["share_above"] == pytest.approx(np.mean(above))
     report |= {"synthetic": True, "trainings": 2, "optimum": {"population": 0.96, "test": 0.97}}
     html = page.render(report, clips, limits, emotions=NAMES, ratings=("valence", "arousal"))
-    assert DISCLAIMER in html and "SYNTHETIC" in html and "0.970" in html and "acting" in html.lower()
+    assert "estimates of emotions" in html and "questionnaire" not in html
+    assert "SYNTHETIC" in html and "0.970" in html and "acting" in html.lower()
     assert "Rank 1 of 8" in html and html.count("<svg") == 1 + 4
     assert "clip_" not in html and "speaker_" not in html and "http://" not in html.replace("http://www.w3.org", "")
 

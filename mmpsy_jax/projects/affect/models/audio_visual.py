@@ -125,7 +125,7 @@ class Model(nn.Module):
       part: "teacher": outputs are of the face; "student": of speech, and a frozen teacher stands beside where `teacher`
         says so; "joint": of speech, with a teacher that is trained along.
       teacher: workdir of a finished run of part "teacher", whose parameters are `fitted/teacher`
-        (`training/teacher.py`); "" for none.
+        (`projects/affect/teacher.py`); "" for none.
       width: of the embeddings.
       face_channels, speech_channels: of the convolutions.
       stride: a teacher in training looks at every so many-th frame of a segment, from a start by chance: neighbours are

@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.projects.msa.sequences import Lstm, Padded, Scale, SequenceModel, align
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates, Scale
+from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel, align
 
 
 class Model(SequenceModel):
