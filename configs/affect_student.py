@@ -14,6 +14,7 @@ description of the system gives no result of a student; all numbers here are our
 
 from configs import presets
 from mmpsy_jax.errors import one_of
+from mmpsy_jax.training.config import choose_objective
 
 KINDS = ("frozen", "joint", "alone")
 # a T^2 KL + (1 - a) CE with a = 0.5, after Hinton et al. 2015.
@@ -30,9 +31,9 @@ def get_config(argument: str = "frozen"):
     part, modalities = "joint" if kind == "joint" else "student", ("audio",) if kind == "alone" else ("audio", "face")
     config = presets.affect(f"affect_student_{kind}", part, modalities, labels)
     if kind != "alone":
-        config.objective.name = "distillation"
         weights = WEIGHTS | (OF_TEACHER if kind == "joint" else {})
-        config.objective.weights = {k: v for k, v in weights.items() if not labels or k not in OF_RATINGS}
+        weights = {k: v for k, v in weights.items() if not labels or k not in OF_RATINGS}
+        choose_objective(config, "distillation", weights=weights, delta=config.objective.delta)
     if kind == "frozen":
         config.model.teacher = "runs/affect_teacher"
     return config.lock()

@@ -12,13 +12,11 @@ python launch.py --config=configs/daily_mood.py:by_time,stress,energy --config.d
 (private data). docs/daily_mood.md tells which parts are our own choice.
 """
 
-from ml_collections import ConfigDict
-
 from data_builders.daily_mood.divide import RULES
 from data_builders.daily_mood.source import LABELS, MOODS
 from mmpsy_jax.errors import one_of
 from mmpsy_jax.tasks import Task, to_config
-from mmpsy_jax.training.config import default
+from mmpsy_jax.training.config import choose_model, default
 
 
 def get_config(argument: str = "by_time"):
@@ -32,23 +30,8 @@ def get_config(argument: str = "by_time"):
     config.tasks = to_config(Task(name, label, "regression") for name, label in named)
     config.data.dataset = f"daily_mood/{'table' if own else 'demo'}_{rule}"
     config.data.parts = 1  # a day is one step
-    config.model = ConfigDict(
-        {
-            "name": "macro_micro",
-            "width": 32,
-            "heads_attention": 4,
-            "layers": 1,
-            "expansion": 2,
-            "fusion": "none",  # emotions read the modalities as they are; or concat, max, attention, gated, self, cross
-            "micro": True,
-            "standardize": bool(own),  # columns of one's own may be few, and on scales of their own
-            "dropout": 0.1,
-            "token_dropout": 0.0,
-            "ngram_dropout": 0.0,
-            "modality_dropout": 0.0,
-            "dtype": "float32",
-        }
-    )
+    # Columns of one's own may be few, and on scales of their own.
+    choose_model(config, "macro_micro", standardize=bool(own))
     config.objective.update({"weighting": "druw", "ccc": 1.0})
     config.optimizer.update({"learning_rate": 3e-3, "weight_decay": 0.3})
     config.total = "40 epochs"

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmpsy_jax.errors import one_of
 from mmpsy_jax.tasks import Task, to_config
-from mmpsy_jax.training.config import default
+from mmpsy_jax.training.config import choose_model, choose_objective, default
 
 CORPORA = ("mosi", "mosei", "sims", "simsv2")
 # Fields of config.model by corpus, in the order of `CORPORA`; `dropout` is that of the fusion. None: not published.
@@ -232,15 +232,14 @@ def get_config(argument: str = "demo,self_mm"):
     config.data.dataset = f"mmsa/{corpus}"
     config.data.modalities = ("tokens" if model == "bert_mag" else "text", "audio", "vision")
     config.data.parts = 1  # a clip is one sequence
-    no_dropout = {"token_dropout": 0.0, "modality_dropout": 0.0}
-    config.model.update({"name": model, **no_dropout, **chosen(SIZES[model])})
-    config.objective.update({"ccc": 0.0, "delta": 0.02 * highest})  # nearly the L1 loss of MMSA
+    choose_model(config, model, **chosen(SIZES[model]))
     objective = chosen(OBJECTIVES.get(model, {}))
     if model in ON_OWN_LABELS:
         objective["weights"] = dict(zip(names, objective["weights"], strict=True))
         config.model.update({name.replace("sentiment_", "") + "_head": name for name in names[1:]})
-    config.objective.update(objective)
-    config.objective.name = OBJECTIVE.get(model, "multitask")
+    if model not in OBJECTIVE:
+        objective |= {"ccc": 0.0, "delta": 0.02 * highest}  # nearly the L1 loss of MMSA
+    choose_objective(config, OBJECTIVE.get(model, "multitask"), **objective)
     _train(config, **chosen(TRAINING[model]))
     if model == "bert_mag" and corpus == "demo":
         config.optimizer.learning_rate = 1e-3  # our choice: the published one is for a pretrained BERT

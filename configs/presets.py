@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from data_builders.affect_video.source import EMOTIONS
 from mmpsy_jax.errors import one_of
 from mmpsy_jax.tasks import Task, to_config
-from mmpsy_jax.training.config import default
+from mmpsy_jax.training.config import choose_model, default
 
 CORPORA = ("demo", "released", "transcripts")
 # What stays as it is, as published: the convolutions of HuBERT and wav2vec 2.0, Whisper's encoder.
@@ -60,20 +60,7 @@ def hotline(name: str, encoder: str, tasks: Iterable[Task]) -> ConfigDict:
     config.data.dataset = "hotline/demo"
     config.data.parts = 1  # an encoder hears whole windows
     config.data.batch_size = 16
-    config.model = ConfigDict(
-        {
-            "name": "speech_emotion",
-            "encoder": encoder,
-            "folder": "",  # of Hugging Face, for pretrained weights; "" is a tiny random encoder
-            "train": ".*",  # pattern of the encoder's parameters that are trained
-            "freeze": FROZEN[encoder],  # pattern of those that are not; "" for none
-            "lora_rank": 0,  # of low-rank updates beside a frozen encoder, instead; 0 for none
-            "lora_alpha": 16.0,
-            "dropout": DROPOUT[encoder],
-            "dtype": "float32",
-            "remat": False,
-        }
-    )
+    choose_model(config, "speech_emotion", encoder=encoder, freeze=FROZEN[encoder], dropout=DROPOUT[encoder])
     # One training after another: replicas would each hold an encoder.
     config.replicas.layout = "off"
     config.optimizer.update({"learning_rate": 2e-3, "schedule": "linear", "warmup": "0 steps", "weight_decay": 0.0})
@@ -103,18 +90,7 @@ def affect(name: str, part: str, modalities: tuple[str, ...], labels: str) -> Co
     config.data.modalities = modalities
     config.data.parts = 1  # a piece is a segment
     config.data.batch_size = 16
-    config.model = ConfigDict(
-        {
-            "name": "audio_visual",
-            "part": part,
-            "teacher": "",  # workdir of a run of affect_teacher, which then stands frozen beside a student; "" for none
-            "width": 64,
-            "face_channels": (16, 32, 32),
-            "stride": 4,  # a teacher in training looks at every so many-th frame
-            "speech_channels": (16, 32),
-            "dropout": 0.1,
-        }
-    )
+    choose_model(config, "audio_visual", part=part)
     config.objective.delta = 0.25  # the ratings go from -1 to 1
     config.optimizer.learning_rate = 2e-3
     config.total = "30 epochs"

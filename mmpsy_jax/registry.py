@@ -1,8 +1,8 @@
 """Models, objectives and verbs by name: a file of their room, or of a paper's folder in `projects/`.
 
 The config fields that one declares are read from its source without importing it, so that a mistyped field is known
-before jax is loaded: of a model the attributes of its class `Model` that have a default, of an objective the
-keyword-only arguments of its function `build`.
+before jax is loaded: of a model the rates of dropout in `RATES` of its class `Model` and the attributes of it that have
+a default, of an objective the keyword-only arguments of its function `build`.
 """
 
 import ast
@@ -45,7 +45,8 @@ def declared_fields(room: str, name: str) -> dict[str, Any]:
     """
     path = _path(room, name)
     if room == "models":
-        return _attributes(path, "Model")
+        attributes = _attributes(path, "Model")
+        return attributes.pop("RATES", {}) | attributes
     build = next(n for n in _parse(path).body if isinstance(n, ast.FunctionDef) and n.name == "build")
     pairs = zip(build.args.kwonlyargs, build.args.kw_defaults, strict=True)
     return {argument.arg: ast.literal_eval(default) for argument, default in pairs if default is not None}
@@ -88,10 +89,8 @@ def _attributes(path: Path, name: str) -> dict[str, Any]:
             *parts, base_name = module.removeprefix("mmpsy_jax.").split(".")
             fields |= _attributes(ROOT.joinpath(*parts).with_suffix(".py"), base_name)
     for node in cls.body:
-        if (
-            isinstance(node, ast.AnnAssign)
-            and node.value is not None
-            and "ClassVar" not in ast.unparse(node.annotation)
-        ):
-            fields[node.target.id] = ast.literal_eval(node.value)
+        if isinstance(node, ast.AnnAssign) and node.value:
+            field, shared = node.target.id, "ClassVar" in ast.unparse(node.annotation)
+            if not shared or field == "RATES":
+                fields[field] = ast.literal_eval(node.value)
     return fields

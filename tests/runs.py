@@ -11,10 +11,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from mmpsy_jax.training import run_files
 from mmpsy_jax.training.checkpoint import Checkpoints
+from mmpsy_jax.training.config import choose_model
 from mmpsy_jax.training.logger import read_rows
 from tests import corpora
 
@@ -39,7 +39,7 @@ def lean(dataset):
     config = small(dataset)
     config.tasks = [task for task in config.tasks if task["kind"] == "regression"]
     sizes = ("text_hidden", "text_out", "audio_hidden", "vision_hidden", "fusion_width")
-    config.model = ConfigDict({"name": "lf_dnn", "dropout": 0.1, **dict.fromkeys(sizes, 8)})
+    choose_model(config, "lf_dnn", **dict.fromkeys(sizes, 8))
     config.data.parts = 1
     config.log.tensorboard = False
     return config

@@ -10,13 +10,13 @@ import pytest
 
 from configs import presets
 from data_builders.daily_mood.source import LABELS
-from mmpsy_jax import models
+from mmpsy_jax import models, registry
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten
 from mmpsy_jax.models.base import EMBEDDING, Modality
 from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
 from mmpsy_jax.training import fitted, mesh, programs, step
-from mmpsy_jax.training.config import default, jsonable
+from mmpsy_jax.training.config import WEIGHING, default, jsonable
 
 AUDIO = Modality("audio", "features", (1800, 80), True)
 TEXT = Modality("text", "features", (175, 768))
@@ -113,9 +113,10 @@ def test_the_table_is_complete():
 def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     config = load(name, argument)
     ours, every = ({name for name in flatten(jsonable(one)) if name != "tasks"} for one in (config, default()))
-    assert {name for name in ours ^ every if not name.startswith(("model.", "objective.weights."))} == set()
-    model_fields = {field.removeprefix("model.") for field in ours - every if field.startswith("model.")}
-    assert model_fields <= set(models.fields(config.model.name))
+    assert {name for name in ours ^ every if not name.startswith(("model.", "objective."))} == set()
+    assert set(config.model) == {"name", *registry.declared_fields("models", config.model.name)}
+    declared = registry.declared_fields("objectives", config.objective.name)
+    assert set(config.objective) == {"name", *WEIGHING, *declared}
     tasks = with_ranges(from_config(config.tasks), dict.fromkeys(LABELS, Range(0, 100, "given")))
     labels = {task.label for task in tasks}
     inputs, modalities = batch(name, argument, labels)

@@ -7,15 +7,18 @@ import pytest
 
 from mmpsy_jax import registry
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.training.programs import RATES
 
 OF_EVERY_MODEL = ("modalities", "heads", "window_seconds", "parent", "name")
 
 
 @pytest.mark.parametrize("name", registry.names("models"))
 def test_fields_of_models(name):
-    fields = dataclasses.fields(registry.load("models", name).Model)
+    model = registry.load("models", name).Model
+    fields = dataclasses.fields(model)
     expected = {f.name: f.default for f in fields if f.name not in OF_EVERY_MODEL}
-    assert registry.declared_fields("models", name) == expected
+    assert registry.declared_fields("models", name) == {**model.RATES, **expected}
+    assert set(model.RATES) <= set(RATES.values())
 
 
 @pytest.mark.parametrize("name", registry.names("objectives"))

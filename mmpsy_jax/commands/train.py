@@ -1,7 +1,10 @@
 """`launch.py --config=...`: trains, evaluates, reports; and `launch.py ablate`: the same without each modality."""
 
+import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -11,13 +14,19 @@ import configs
 from mmpsy_jax.commands.builders import dataset_folder
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.files import flatten
+from mmpsy_jax.training.config import choose_model, choose_objective, jsonable, set_seeds
+
+# What absl and ml_collections raise on a bad command line.
+_OF_FLAGS = (AttributeError, KeyError, flags.Error, TypeError, ValueError)
 
 
 def main(arguments: list[str], ablate: bool = False) -> int:
     """Runs the verb; returns the exit status. Heavy imports wait until the command line is known to be right."""
-    config_flag = config_flags.DEFINE_config_file(
-        "config", None, "a file of configs/, with `:argument` where it takes one"
-    )
+    config, argv = load_config(arguments), ["launch.py", *_without_config(arguments)]
+    try:
+        config_flags.DEFINE_config_dict("config", config, "fields of the config", sys_argv=argv)
+    except _OF_FLAGS as error:
+        raise InputError(_explain_flags(config, error)) from error
     workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
     if ablate:
         minutes_flag = flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
@@ -25,26 +34,18 @@ def main(arguments: list[str], ablate: bool = False) -> int:
     sweep_flag = flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
 
     def parse(argv: list[str]) -> list[str]:
-        for path in (a.split("=", 1)[1].split(":")[0] for a in argv if a.startswith("--config=")):
-            if not Path(path).is_file():
-                shipped = sorted(p.stem for p in Path(configs.__file__).parent.glob("*.py"))
-                raise one_of(
-                    "config file", path, [f"configs/{n}.py" for n in shipped if n not in ("__init__", "presets")]
-                )
         try:
             left = flags.FLAGS(argv)
-        except (AttributeError, KeyError, flags.Error, FileNotFoundError, TypeError, ValueError) as error:
-            raise InputError(_explain_flags(argv, error)) from error
+        except _OF_FLAGS as error:
+            raise InputError(_explain_flags(config, error)) from error
         if left[1:]:
             raise InputError(f"argument {left[1]!r}: every option is written --name=value")
-        if config_flag.value is None:
-            raise InputError("no config: give --config=configs/phq.py (see configs/)")
         if seeds_flag.value is not None and any(a.startswith("--config.seed") for a in argv):
             raise InputError("--seeds says all about seeds: leave out --config.seed and --config.seeds")
         return left
 
     def start(_: list[str]) -> int:
-        config, workdir = config_flag.value, workdir_flag.value
+        workdir = workdir_flag.value
         if not flags.FLAGS["verbosity"].present:  # Orbax tells every step of a save at INFO
             logging.set_verbosity(logging.WARNING)
         # Before jax is imported: XLA reads it when it is loaded.
@@ -52,7 +53,6 @@ def main(arguments: list[str], ablate: bool = False) -> int:
         import jax
 
         from mmpsy_jax.training import config_rules, interruption, mesh, run, sweep
-        from mmpsy_jax.training.config import set_seeds
         from mmpsy_jax.training.loop import Interrupted, TrainingDiverged
 
         if seeds_flag.value is not None:
@@ -91,7 +91,7 @@ def main(arguments: list[str], ablate: bool = False) -> int:
         status = start(argv)
         sys.exit(status)
 
-    app.run(keep_status, argv=["launch.py", *arguments], flags_parser=parse)
+    app.run(keep_status, argv=argv, flags_parser=parse)
     return status
 
 
@@ -110,14 +110,50 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
     return 0
 
 
-def _explain_flags(argv: list[str], error: Exception) -> str:
+def load_config(arguments: Sequence[str]) -> ConfigDict:
+    """The config that `--config=FILE[:ARGUMENT]` names, with the fields of the model and the objective asked for.
+
+    Where `--config.model.name` or `--config.objective.name` chooses another than the file does, its fields stand there
+    with their defaults, so that the command line may set them.
+
+    Raises:
+      InputError: no such file, one that cannot be run, or an unknown name.
+    """
+    given = [b for a, b in zip(["", *arguments], [*arguments, ""], strict=True) if a == "--config"]
+    given += [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+    if not given:
+        raise InputError("no config: give --config=configs/phq.py (see configs/)")
+    path, _, argument = given[-1].partition(":")
+    if not Path(path).is_file():
+        shipped = sorted(p.stem for p in Path(configs.__file__).parent.glob("*.py"))
+        raise one_of("config file", path, [f"configs/{n}.py" for n in shipped if n not in ("__init__", "presets")])
+    spec = importlib.util.spec_from_file_location("config_file", path, loader=SourceFileLoader("config_file", path))
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(argument) if argument else module.get_config()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: {type(error).__name__}: {error}: mend the config file") from error
+    for part, choose in (("model", choose_model), ("objective", choose_objective)):
+        names = [a.partition("=")[2] for a in arguments if a.startswith(f"--config.{part}.name=")]
+        if names and names[-1] != config[part].name:
+            with config.unlocked():
+                choose(config, names[-1])
+    return config
+
+
+def _without_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments but `--config`, which `load_config` has read."""
+    kept = [a for before, a in zip(["", *arguments], arguments, strict=False) if before != "--config"]
+    return [a for a in kept if a != "--config" and not a.startswith("--config=")]
+
+
+def _explain_flags(config: ConfigDict, error: Exception) -> str:
     """One line for what absl and ml_collections raise on a bad command line; lists a config's fields."""
     text = str(error.args[0]) if error.args else str(error)
-    given = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), "")
-    if given and isinstance(error, AttributeError | KeyError):
-        from mmpsy_jax.training.config import default, jsonable
-
-        known = ", ".join(sorted(flatten(jsonable(default()))))
+    if isinstance(error, AttributeError | KeyError):
+        known = ", ".join(sorted(flatten(jsonable(config))))
         return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
-    # ml_collections quotes the whole traceback of a config file that raises: its last line is the message.
-    return text.strip().splitlines()[-1].removeprefix("mmpsy_jax.errors.InputError: ")
+    return text.strip().splitlines()[-1]

@@ -6,6 +6,8 @@ text. The paper's sizes, losses and definition of the prior could not be obtaine
 with the equations in `docs/mental_perceiver.md`.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
@@ -30,6 +32,13 @@ class Model(nn.Module):
       remat: recompute latent blocks in the backward pass.
       dtype: precision of the matrix products, "float32" or "bfloat16".
     """
+
+    RATES: ClassVar[dict[str, float]] = {
+        "dropout": 0.1,
+        "token_dropout": 0.1,
+        "ngram_dropout": 0.0,
+        "modality_dropout": 0.1,
+    }
 
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]

@@ -12,7 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax import registry
+from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.files import flatten, write_json
 from mmpsy_jax.training import lock
 
@@ -31,6 +32,17 @@ FREE_ON_RESUME = (
     "mesh",
     "replicas.memory_gb",
 )
+
+
+# Fields of `config.objective` whatever the objective.
+WEIGHING = {
+    "weighting": "fixed",  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (objectives/weighting.py)
+    "weights": {},  # weight per task, or loss of distillation; 1 where not given
+    "class_weights": "none",  # or balanced, or positive (n_0 / n_1 for class 1), from the training split
+    "dwa_temperature": 10.0,  # of dwa and druw: higher weighs tasks more alike
+    "gradnorm_alpha": 1.5,  # how strongly gradnorm pushes tasks that lag behind
+    "gradnorm_layer": "",  # expression for paths of parameters that gradnorm measures; "" is all
+}
 
 
 def default() -> ConfigDict:
@@ -65,43 +77,10 @@ def default() -> ConfigDict:
     config.data.memory_gb = 4.0  # what the corpus may take in memory before it is streamed
     config.data.placement = "auto"  # device, host, stream, or auto: in memory when it fits
 
-    config.model = ConfigDict()  # `name` is a file of mmpsy_jax/models, the rest are its arguments
-    config.model.name = "mental_perceiver"
-    config.model.width = 64
-    config.model.heads_attention = 4
-    config.model.latents = 16
-    config.model.layers = 2
-    config.model.expansion = 4
-    config.model.patch = 20
-    config.model.position = "fourier"
-    config.model.longest_seconds = 1200.0
-    config.model.dropout = 0.1
-    config.model.token_dropout = 0.1
-    config.model.ngram_dropout = 0.0
-    config.model.modality_dropout = 0.1
-    config.model.pooled_prior = True
-    config.model.embedding_scale = 0.02
-    config.model.absorb = None  # True, False, or None: what needs fewer multiplications
-    config.model.remat = False
-    config.model.dtype = "float32"
-
-    config.objective = ConfigDict()
-    # Of the models made for them: ulgm (cutoff, scale), misa (three weights), distillation (temperature).
-    config.objective.name = "multitask"
-    config.objective.weighting = "fixed"  # uncertainty, revised, restrained, dwa, druw, gradnorm, pcgrad (weighting.py)
-    config.objective.weights = ConfigDict()  # weight per task, or loss of distillation; 1 where not given
-    config.objective.class_weights = "none"  # or balanced, or positive (n_0 / n_1 for class 1), from the training split
-    config.objective.ccc = 0.5  # share of 1 - CCC in the loss of scores; the rest is Huber
-    config.objective.delta = 4.0  # points at which Huber turns linear
-    config.objective.cutoff = 0.0  # ulgm: the score that is neither positive nor negative
-    config.objective.scale = 1.0  # ulgm: points that make one unit of the signed score
-    config.objective.temperature = 2.0  # distillation: of the softmax over classes
-    config.objective.difference = 1.0  # misa: weight of private codes that are like shared ones or each other
-    config.objective.similarity = 1.0  # misa: weight of shared codes that differ between modalities
-    config.objective.reconstruction = 1.0  # misa: weight of what cannot be remade of the codes
-    config.objective.dwa_temperature = 10.0  # of dwa and druw: higher weighs tasks more alike
-    config.objective.gradnorm_alpha = 1.5  # how strongly gradnorm pushes tasks that lag behind
-    config.objective.gradnorm_layer = ""  # expression for paths of parameters that gradnorm measures; "" is all
+    config.model = ConfigDict()  # `name`, and the fields of that model: its attributes and rates of dropout
+    choose_model(config, "mental_perceiver")
+    config.objective = ConfigDict()  # `name`, the fields of that objective, and how losses are weighed
+    choose_objective(config, "multitask")
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3
@@ -155,6 +134,28 @@ def default() -> ConfigDict:
     config.evaluation.near_duplicates = True  # look for near-duplicate transcripts and windows in two splits
     config.evaluation.groups = ""  # csv of participant_id and columns of categories, for subgroups; "" for none
     return config
+
+
+def choose_model(config: ConfigDict, name: str, **values: Any) -> None:
+    """Gives `config.model` the fields of a model, with its defaults but for `values`.
+
+    Raises:
+      InputError: there is no such model, or it has no such field.
+    """
+    config.model = _fields_of("models", name, {}, values)
+
+
+def choose_objective(config: ConfigDict, name: str, **values: Any) -> None:
+    """Gives `config.objective` the fields of an objective, as `choose_model`."""
+    config.objective = _fields_of("objectives", name, WEIGHING, values)
+
+
+def _fields_of(room: str, name: str, shared: Mapping[str, Any], values: Mapping[str, Any]) -> ConfigDict:
+    known = {**shared, **registry.declared_fields(room, name)}
+    for field in values:
+        if field not in known:
+            raise one_of(f"field of {registry.WHERE[room].rpartition('.')[0]} for {name!r}", field, known)
+    return ConfigDict({"name": name, **known, **values})
 
 
 def seeds(config: ConfigDict) -> tuple[int, ...]:

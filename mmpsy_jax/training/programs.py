@@ -13,7 +13,6 @@ from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
-from mmpsy_jax.training.config import default
 from mmpsy_jax.training.fitted import head
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.step import Functions, Parts, make_functions
@@ -33,9 +32,6 @@ def network(
         raise InputError(f"config.tasks: the name {EMBEDDING!r} is taken by an output of the network: choose another")
     arguments = {k: v for k, v in config.model.items() if k != "name" and k not in RATES.values()}
     try:
-        # Fields of the default model that were left alone are no arguments of another model.
-        left, known = default().model, models.fields(config.model.name)
-        arguments = {k: v for k, v in arguments.items() if k in known or k not in left or v != left[k]}
         # A config that was read from its file has lists, with which a network could not be hashed.
         arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
         return models.build(

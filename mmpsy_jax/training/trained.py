@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, PyTree
 from ml_collections import ConfigDict
 
+from mmpsy_jax import registry
 from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
@@ -272,9 +273,11 @@ def _config(workdir: Path) -> ConfigDict:
     path, remedy = workdir / CONFIG, "bring the file back, or train in another --workdir"
     saved = run_files.read_object(path, remedy)
     try:
-        config = default()
-        config.model = ConfigDict(saved["model"])  # another network than the default's has other fields
-        return overlay(config, flatten(saved))
+        config, name = default(), saved["model"]["name"]
+        config.model = ConfigDict({"name": name, **registry.declared_fields("models", name)})
+        # Earlier runs kept the fields of the default network beside those of its own.
+        foreign = {f"model.{field}" for field in default().model} - {f"model.{field}" for field in config.model}
+        return overlay(config, {field: value for field, value in flatten(saved).items() if field not in foreign})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = str(error) if isinstance(error, InputError) else type(error).__name__
         raise InputError(f"{path}: is damaged, or of another version ({reason}): {remedy}") from error

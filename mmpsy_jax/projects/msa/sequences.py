@@ -146,6 +146,8 @@ class SequenceModel(nn.Module):
       scales: whether the class reads `fitted/<modality>_scale`.
     """
 
+    RATES: ClassVar[dict[str, float]] = {"dropout": 0.1, "modality_dropout": 0.0}
+
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]
     window_seconds: float

@@ -14,7 +14,7 @@ Letters of shapes: s segments, n frames of one, p pixels of a crop, b clips, d w
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -131,6 +131,8 @@ class Model(nn.Module):
       stride: a teacher in training looks at every so many-th frame of a segment, from a start by chance: neighbours are
         alike, and the time goes into frames.
     """
+
+    RATES: ClassVar[dict[str, float]] = {"dropout": 0.1}
 
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]

@@ -11,6 +11,8 @@ They start at zero and only days of p in training change them, so that somebody 
 decay pulls them back to it.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -112,6 +114,8 @@ class Model(nn.Module):
         of a modality, which says nothing of one column, and little of columns on different scales.
       dtype: precision of the matrix products, "float32" or "bfloat16".
     """
+
+    RATES: ClassVar[dict[str, float]] = {"dropout": 0.1, "modality_dropout": 0.0}
 
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]

@@ -7,7 +7,7 @@ whose decoder is given one start token and whose only state is what the head see
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -96,6 +96,8 @@ class Model(nn.Module):
       dtype: precision of the encoder, "float32" or "bfloat16".
       remat: recompute its layers in the backward pass.
     """
+
+    RATES: ClassVar[dict[str, float]] = {"dropout": 0.1}
 
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]
