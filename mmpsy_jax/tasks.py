@@ -72,7 +72,8 @@ class Task:
             )
         if self.kind != "regression":  # ends of a scale matter to scores alone
             object.__setattr__(self, "maximum", 1.0 if self.maximum is None else self.maximum)
-            object.__setattr__(self, "minimum", 0.0 if self.minimum is None else self.minimum)
+        if self.minimum is None and self.maximum is not None:  # a maximum alone is that of a scale from 0
+            object.__setattr__(self, "minimum", 0.0)
         if self.maximum is not None and not 0 < self.maximum < math.inf:
             raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")
         if self.minimum is not None and not -math.inf < self.minimum < (self.maximum or math.inf):

@@ -157,13 +157,14 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
         ("phq9>=10", Task("phq9_screen", "phq9", "binary", (10.0,))),
         ("phq9>=5/10/15/20", Task("phq9_bands", "phq9", "ordinal", (5.0, 10.0, 15.0, 20.0))),
         (" hamd_17<=52", Task("hamd_17_score", "hamd_17", "regression", maximum=52.0)),
+        ("stress", Task("stress_score", "stress", "regression")),
     ],
 )
 def test_tasks_of_the_interviews_config(text, task):
     assert importlib.import_module("configs.interviews").task_of(text) == task
 
 
-@pytest.mark.parametrize("text", ["phq9", "phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", ""])
+@pytest.mark.parametrize("text", ["phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", ""])
 def test_texts_that_are_no_task(text):
-    with pytest.raises(InputError, match="write LABEL>=CUTOFF"):
+    with pytest.raises(InputError, match="write LABEL, LABEL>=CUTOFF"):
         importlib.import_module("configs.interviews").task_of(text)

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,8 +67,6 @@ def build(
     else:
         layout = read_layout(labels, sensors)
         table = read(Path(source), layout)
-        for note in table.notes:
-            print(f"note: {note}", file=sys.stderr)
         changes |= {"source": os.path.abspath(source), "layout": layout, "ranges": read_ranges(ranges)}
         changes |= lib.of_table(table)
     config = dataclasses.replace(config, split_file=split_file and os.path.abspath(split_file), **changes)

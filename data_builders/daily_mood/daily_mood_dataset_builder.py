@@ -16,12 +16,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common import about, card, local, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from data_builders.daily_mood import demo, divide, source
 from data_builders.daily_mood.source import GROUP, LABELS, PERSON, Day, Layout
 from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
 
 SECONDS_PER_DAY = 86_400.0
 DAYS_PER_SHARD = 4096
@@ -130,7 +129,7 @@ class Builder(local.LocalBuilder):
                 )
             super()._download_and_prepare(dl_manager, download_config)
             corpus = self._card(truth)
-            write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+            corpus = write_corpus(self.data_path, corpus)
             card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _shard_iterators_per_split(self, dl_manager):
@@ -146,6 +145,7 @@ class Builder(local.LocalBuilder):
 
     def _card(self, truth: Mapping[str, Any] | None) -> dict[str, Any]:
         config, of_split = self.builder_config, list(self._split_of.values())
+        ranges = self._ranges()
         made = {
             "format": FORMAT,
             "dataset": self.name,
@@ -156,7 +156,7 @@ class Builder(local.LocalBuilder):
             "source_sha256": self._table.sha256,
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
-            "label_ranges": self._ranges(),
+            "label_ranges": local.ranges_entry(ranges),
             "group": GROUP,
             "within_groups": config.rule == "by_time",
             "split_rule": divide.RULES[config.rule],
@@ -164,7 +164,7 @@ class Builder(local.LocalBuilder):
             "window_seconds": SECONDS_PER_DAY,
             "participants": {name: of_split.count(name) for name in splits.SPLITS},
             "skipped": [],
-            "notes": [{"participant": "", "note": note} for note in self._table.notes],
+            "notes": [{"participant": "", "note": note} for note in self._table.notes] + local.range_notes(ranges),
             "options": config.options(),
         }
         if truth is not None:
@@ -172,8 +172,8 @@ class Builder(local.LocalBuilder):
             made["optimum"] = demo.optimum(truth, tested, config.seed)
         return made
 
-    def _ranges(self) -> dict[str, dict[str, Any]]:
-        """The entry of `corpus.json`, of what is not given as the days that train show it."""
+    def _ranges(self) -> dict[str, tasks.Range]:
+        """Scales of the ratings, of what is not given as the days that train show it."""
         config, seen = self.builder_config, {}
         for label in config.labels:
             values = [day.ratings[label] for day in self._table.days if self._split_of[day.name] == "train"]
@@ -182,7 +182,7 @@ class Builder(local.LocalBuilder):
         if config.labels == LABELS and all(seen.values()):  # moods of one questionnaire have one scale
             lows, highs = zip(*seen.values(), strict=True)
             seen = dict.fromkeys(LABELS, (min(lows), max(highs)))
-        return local.ranges_entry(tasks.label_ranges(seen, config.ranges))
+        return tasks.label_ranges(seen, config.ranges)
 
 
 def of_table(table: source.Table) -> dict[str, Any]:

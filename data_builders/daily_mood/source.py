@@ -254,7 +254,8 @@ def _read_day(
         least = 0.0 if name in COUNTS else -np.inf
         numbers = np.array([number(path, line, c, row[c], least) if row[c] else 0.0 for c in columns])
         stored = np.log1p(numbers) if name in COUNTS else numbers
-        values[name] = stored.astype(np.float32) if any(row[column] for column in columns) else None
+        with np.errstate(over="ignore"):  # what does not fit is refused when it is written
+            values[name] = stored.astype(np.float32) if any(row[column] for column in columns) else None
     if not any(value is not None for value in values.values()):
         raise InputError(f"{where}: no cell of {', '.join(sensors)} is filled: remove the row")
     match = _MIDNIGHT.fullmatch(row["day"])

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,8 +74,6 @@ def build(
         calls = read_calls(Path(config.source), columns)
         config = dataclasses.replace(config, labels=calls.labels)
         read_now["source_sha256"] = lib.digest(calls.segments)
-        for _, note in calls.notes:
-            print(f"note: {note}", file=sys.stderr)
     return local.build_once(lib.Builder, config, data_dir, lambda: config.options() | read_now, overwrite)
 
 

@@ -3,7 +3,6 @@
 A record is one segment; its feature `caller` names the group that stays together in splits and folds.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,20 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import tensorflow_datasets as tfds
 
 from data_builders.common import about, card, local, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
 from data_builders.hotline.source import GROUP, LABELS, Segment
 from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
+from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
-from mmpsy_jax.files import write_json
 
 _ABOUT = (
     "turn of a caller",
@@ -137,7 +135,7 @@ class Builder(local.LocalBuilder):
             self._notes = [{"participant": who, "note": self._without_folder(note)} for who, note in found.notes]
             super()._download_and_prepare(dl_manager, download_config)
             corpus = self._card()
-            write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+            corpus = write_corpus(self.data_path, corpus)
             card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _shard_iterators_per_split(self, dl_manager):
@@ -172,8 +170,7 @@ class Builder(local.LocalBuilder):
         for segment in self._calls[caller]:
             starts[segment.index] = clock if segment.start_s is None else segment.start_s
             if segment.start_s is None:
-                with contextlib.suppress(OSError, RuntimeError):  # said when the segment is read
-                    clock += soundfile.info(segment.recording).duration
+                clock += header_seconds(segment.recording)
         return starts
 
     def _card(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmpsy_jax.csv_rows import Table, number, read_table, whole, whole_or_none
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features.recording_folder import SOUND
+from mmpsy_jax.features.recording_folder import find_recording, list_unread, visible
 from mmpsy_jax.features.table import natural_key
 
 AUDIO_FOLDER = "original_audio_data"
@@ -96,7 +96,8 @@ def read_calls(folder: Path, labels: Sequence[str] = ()) -> Calls:
       InputError: no tables, a missing or unknown column, a cell that is not what its column holds, an index twice, a
         caller without a segment, a recording that is not there, tables with other labels than the first.
     """
-    found = [path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv")] if folder.is_dir() else []
+    files = visible(folder.iterdir()) if folder.is_dir() else []
+    found = [path for path in files if path.suffix.lower() in (".csv", ".tsv")]
     if not found:
         raise InputError(f"{folder}: no <caller>.csv: give the folder that holds one table per caller")
     segments: dict[str, list[Segment]] = {}
@@ -117,7 +118,7 @@ def read_calls(folder: Path, labels: Sequence[str] = ()) -> Calls:
         segments[path.stem], unread = _read_call(table, columns)
         notes += [(path.stem, note) for note in (*table.notes, *unread)]
     audio = folder / AUDIO_FOLDER
-    strangers = [one.name for one in audio.iterdir() if one.name[0] != "." and one.name not in segments]
+    strangers = list_unread(audio, [audio / caller for caller in segments])
     if strangers:
         notes.append(("", f"{audio}: {len(strangers)} files or folders belong to no table and are not read"))
     return Calls(tuple(names or ()), segments, tuple(notes))
@@ -148,12 +149,11 @@ def _label_columns(table: Table, labels: Sequence[str]) -> dict[str, str]:
 
 def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], list[str]]:
     """The caller's segments in order, and notes on recordings of no row."""
-    path, made, others = table.path, {}, set()
+    path, made, others = table.path, {}, []
     folder = path.parent / AUDIO_FOLDER / path.stem
-    recordings = _recordings(folder)
     for line, row in table.rows:
         if whole(path, line, "role", row["role"]) != CALLER_ROLE:
-            others.add(str(whole_or_none(row["index"])))
+            others.append(whole_or_none(row["index"]))
             continue
         index = whole(path, line, "index", row["index"])
         if index in made:
@@ -162,30 +162,19 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
         if NEGATIVE in columns and NEGATIVE not in labels:
             labels[NEGATIVE] = int(any(labels.values()))
         start = number(path, line, "start_s", row["start_s"], 0.0) if "start_s" in row else None
-        recording = recordings.get(str(index))
+        recording = find_recording(folder, str(index))
         if recording is None:
             raise InputError(
-                f"{folder / str(index)}.wav: missing, but line {line} of {path.name} is a turn of the caller: add the "
-                f"file, as {', '.join(SOUND)}"
+                f"{folder / str(index)}.wav: missing, as any other kind of sound file is, but line {line} of "
+                f"{path.name} is a turn of the caller: add the file"
             )
         made[index] = Segment(path.stem, index, {name: labels[name] for name in columns}, start, recording)
     if not made:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
-    used = {one.recording for one in made.values()} | {recordings.get(name) for name in others}
-    unread = [one for one in folder.iterdir() if one not in used and one.name[0] != "."]
+    unread = list_unread(folder, [one.recording for one in made.values()])
+    unread = [name for name in unread if Path(name).stem not in {str(index) for index in others}]
     notes = [f"{folder}: {len(unread)} files belong to no row of the table and are not read"] * bool(unread)
     return [made[index] for index in sorted(made)], notes
-
-
-def _recordings(folder: Path) -> dict[str, Path]:
-    """Recordings of a call by the name of the file without its suffix."""
-    made: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in SOUND and path.name[0] != ".":
-            if path.stem in made:
-                raise InputError(f"{path}: also there as {made[path.stem].name}: keep one recording of each segment")
-            made[path.stem] = path
-    return made
 
 
 def _flag(path: Path, line: int, name: str, text: str) -> int:

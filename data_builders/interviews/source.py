@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -257,11 +258,12 @@ class InterviewSource:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
         for path in recordings:
             digest.update(file_sha256(path))
-        file = Path(self.spec.kept) / f"{digest.hexdigest()}.npz"
-        sound = _load(file)
+        source = digest.hexdigest()
+        file = Path(self.spec.kept) / f"{source}.npz"
+        sound = _load(file, source)
         if sound is None:
             sound = audio.extract(recordings, dtype)
-            arrays = {name: np.asarray(value) for name, value in vars(sound).items()}
+            arrays = {"source": np.array(source), **{name: np.asarray(value) for name, value in vars(sound).items()}}
             write_atomically(file, lambda stream: np.savez(stream, **arrays))
         return sound
 
@@ -322,11 +324,15 @@ def _seconds(entry: Entry) -> float:
     return 0.0
 
 
-def _load(file: Path) -> Windows | None:
+def _load(file: Path, source: str) -> Windows | None:
+    """What was kept of some recordings; None where nothing was, where it is damaged, or is of other recordings."""
     try:
         # Opened here, because np.load leaves its own handle open when the file is no zip.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
+        if str(arrays["source"]) != source:  # the file was renamed, or put here under the name of another
+            print(f"warning: {file}: is of other recordings: they are read again", file=sys.stderr)
+            return None
         scalars = {name: arrays[name].tolist() for name in ("duration_s", "parts_s", "notes")}
         return Windows(
             **{name: arrays[name] for name in ("values", "lengths", "start_s")},

@@ -244,8 +244,7 @@ def _salt(salt_file: str | os.PathLike | None) -> str:
         return secrets.token_hex(16)
     path = Path(salt_file)
     if not path.exists():
-        write_atomically(path, secrets.token_hex(16) + "\n")
-        path.chmod(0o600)
+        write_atomically(path, secrets.token_hex(16) + "\n", private=True)
     salt = path.read_text().strip()
     if len(salt) < 16:
         raise InputError(f"{path}: the salt has {len(salt)} characters, must have 16: delete the file to get one")

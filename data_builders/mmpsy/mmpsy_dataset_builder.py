@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data_builders.common import about as common_about
 from data_builders.common import card, local, place, shards, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from data_builders.interviews.source import InterviewSource
 from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import about, demo, demo_truth
@@ -32,7 +32,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import write_atomically
 
 GROUPS_FILE = "groups.csv"
 KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings
@@ -235,7 +235,7 @@ class Builder(local.LocalBuilder):
             if self._progress is not None:
                 self._progress.close()
         corpus = self._describe(folder)
-        write_json(folder / CORPUS_FILE, corpus)
+        corpus = write_corpus(folder, corpus)
         if self._source.groups:
             self._write_groups(folder)
         card.write_card(folder, corpus, self._about(corpus))
@@ -392,10 +392,9 @@ class Builder(local.LocalBuilder):
             )
         return needed
 
-    def _ranges(self, seen: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
-        """The entry of `corpus.json`; says which scale is no more than what the training split shows."""
-        ends = {name: seen.get(name) for name in self.builder_config.labels}
-        return local.ranges_entry(tasks.label_ranges(ends, self.builder_config.ranges))
+    def _known_ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Ends of the scale of labels of a published corpus, beside those of questionnaires."""
+        return {}
 
     def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
         """What the card says beside `corpus.json`."""
@@ -411,6 +410,8 @@ class Builder(local.LocalBuilder):
             raise InputError(f"nobody is left in {', '.join(empty)} after skipping: mend the source (see `check`)")
         split_of = {participant: split for split, ids in members.items() for participant in ids}
         self._written = {participant: name for participant, name in self._names.items() if name in split_of}
+        seen = {name: reports["labels"].get(name) for name in config.labels}
+        ranges = tasks.label_ranges(seen, config.ranges, self._known_ranges())
         corpus = {
             "format": FORMAT,
             "dataset": self.name,
@@ -422,7 +423,7 @@ class Builder(local.LocalBuilder):
             "files_sha256": source.files_sha256(),
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
-            "label_ranges": self._ranges(reports["labels"]),
+            "label_ranges": local.ranges_entry(ranges),
             **({"group": CLUSTER} if config.clustered else {}),
             "modalities": self._modalities(),
             "window_seconds": source.window_seconds,
@@ -437,6 +438,7 @@ class Builder(local.LocalBuilder):
         root = f"{source.spec.root}{os.sep}"
         notes = [{"participant": name, "note": note} for note, name in reports["notes"]]
         notes += [{"participant": "", "note": note} for note in source.notes]
+        notes += local.range_notes(ranges)
         corpus["notes"] = [entry | {"note": entry["note"].replace(root, "")} for entry in notes]
         if config.kind == "demo":
             original = {name: participant for participant, name in self._written.items()}

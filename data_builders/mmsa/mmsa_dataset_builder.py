@@ -13,10 +13,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders.common import local
 from data_builders.mmpsy import mmpsy_dataset_builder as shared
 from data_builders.mmsa import about, demo, source
-from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 
 DEMO, CLIPS = "demo", 800
@@ -43,11 +41,9 @@ class Builder(shared.Builder):
         config = self.builder_config
         return source.open_source(config.source, dtype=config.dtype, include_text=config.include_text)
 
-    def _ranges(self, seen: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
+    def _known_ranges(self) -> Mapping[str, tuple[float, float]]:
         highest = HIGHEST.get(self.builder_config.name)
-        known = dict.fromkeys(self.builder_config.labels, (-highest, highest)) if highest else {}
-        ends = {name: seen.get(name) for name in self.builder_config.labels}
-        return local.ranges_entry(tasks.label_ranges(ends, self.builder_config.ranges, known))
+        return dict.fromkeys(self.builder_config.labels, (-highest, highest)) if highest else {}
 
     def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
         return about.about(corpus)

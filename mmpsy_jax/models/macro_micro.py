@@ -58,7 +58,7 @@ class Fusion(nn.Module):
     ) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
         count, width = tokens.shape[1:]
         shown = jnp.where(present[..., None], tokens, 0)
-        together = shown.reshape(len(tokens), count * width)
+        together = shown.reshape(tokens.shape[0], count * width)
         if self.kind == "none":
             return tokens, present
         if self.kind in ("self", "cross"):

@@ -168,6 +168,26 @@ def test_nothing_is_extracted_twice(manifest, built, tmp_path, monkeypatch):
     assert len(extracted) == 6
 
 
+def test_kept_features_of_other_recordings_are_noticed(tmp_path, capsys):
+    rows = ["participant,recording,label:phq9"]
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", speech_like(4.0, 8000, number), 8000)
+        rows.append(f"p{number},{number}.wav,{number}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "split.csv").write_text("participant,split\np0,train\np1,train\np2,validation\np3,test\n")
+    options = {"source": tmp_path / "manifest.csv", "split_file": tmp_path / "split.csv", "workers": 0}
+    folder = cli.build("interviews/lab", tmp_path / "data", **options)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.array_record*")}
+    kept = sorted((tmp_path / "data/interviews/lab/.features").glob("*.npz"))
+    contents = [path.read_bytes() for path in kept]
+    for path, content in zip(kept, [*contents[1:], contents[0]], strict=True):
+        path.write_bytes(content)
+    cli.build("interviews/lab", tmp_path / "data", **options, overwrite=True)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.array_record*")} == before
+    assert [path.read_bytes() for path in kept] == contents
+    assert capsys.readouterr().err.count("is of other recordings: they are read again") == 4
+
+
 def test_a_build_that_was_killed_goes_on_with_what_it_has(tmp_path):
     rows = ["participant,recording,label:phq9"]
     for number in range(12):

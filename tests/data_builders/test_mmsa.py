@@ -91,7 +91,9 @@ def test_a_pickle_becomes_records_with_true_lengths(tmp_path, protocol):
         for label, field in source.LABELS.items():
             assert corpus.labels[label][i] == part[field][int(row)]
     assert min(corpus.labels["sentiment"]) < 0
-    assert corpus.card["notes"] == [{"participant": "train$_$1", "note": "audio: 1 values are not finite, taken for 0"}]
+    noted, scale = corpus.card["notes"]  # made-up ratings from -3 to 3 under the name of SIMS, whose own end at 1
+    assert "the scale of sentiment is taken from the training labels" in scale["note"]
+    assert [noted] == [{"participant": "train$_$1", "note": "audio: 1 values are not finite, taken for 0"}]
 
 
 def test_aligned_features_are_as_long_as_the_text(tmp_path):
@@ -170,7 +172,7 @@ def lab():
     return given
 
 
-def test_a_file_of_ones_own_is_read_under_any_name(tmp_path, capsys):
+def test_a_file_of_ones_own_is_read_under_any_name(tmp_path):
     file = write(tmp_path / "lab.pkl", lab())
     folder = cli.build("mmsa/lab", tmp_path / "data", source=file, unpickle=True, workers=0)
     corpus = open_corpus(folder)
@@ -186,8 +188,8 @@ def test_a_file_of_ones_own_is_read_under_any_name(tmp_path, capsys):
     trained = corpus.labels["sentiment"][np.array(corpus.split) == "train"]
     scale = corpus.ranges["sentiment"]
     assert (scale.low, scale.high, scale.source) == (trained.min(), trained.max(), "seen")
-    assert "the scale of sentiment is taken from the training labels" in capsys.readouterr().err
     notes = {entry["participant"]: entry["note"] for entry in corpus.card["notes"]}
+    assert "the scale of sentiment is taken from the training labels" in notes[""]
     assert notes["train$_$0"] == "audio: said to be 99 steps long, has 9: taken for 9"
     options = {"source": file, "unpickle": True, "workers": 0, "ranges": "sentiment:-3:3"}
     given = open_corpus(cli.build("mmsa/lab", tmp_path / "other", **options)).ranges["sentiment"]
