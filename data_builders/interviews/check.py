@@ -37,7 +37,7 @@ def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Seque
     source = None
     try:
         source = source_lib.open_source(path, strict=strict, ignore=tuple(ignore))
-        notes = [note.removeprefix(f"{path}: ") for note in source.notes]
+        notes = [note.removeprefix(f"{source.table}: ") for note in source.notes]
         splits.assign(source.participants, listed=source.listed_splits, may_rank=True, clusters=source.clusters)
     except InputError as error:
         of_all.append(str(error))

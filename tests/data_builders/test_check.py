@@ -90,7 +90,8 @@ def test_a_manifest_as_people_have_it_is_checked_and_built(tmp_path, capsys):
     path.write_text("sep=;\nParticipant;Text;Label:PHQ9;Age;other:town\n" + "\n".join(rows) + "\n;;;;\n")
     assert main(["check", f"--source={path}", "--ignore=age"]) == 0
     printed = capsys.readouterr().out
-    assert "separated by semicolons" in printed and "Participant as participant" in printed
+    assert "note          cells are read as separated by semicolons" in printed
+    assert "Participant as participant" in printed
     assert "columns that are not read: Age, other:town" in printed
     arguments = [f"--source={path}", f"--data_dir={tmp_path / 'data'}", "--dataset=interviews/lab", "--workers=0"]
     assert main(["build", *arguments, "--ignore=age"]) == 0
