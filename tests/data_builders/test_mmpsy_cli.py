@@ -100,7 +100,10 @@ def test_a_card_that_cannot_be_written_leaves_no_dataset(source, tmp_path, monke
     monkeypatch.setattr(card, "write_card", fail)
     with pytest.raises(RuntimeError, match="no card"):
         cli.build("mmpsy/released", tmp_path / "d", source=source, workers=0)
-    assert {path.name for path in (tmp_path / "d" / "mmpsy" / "released").iterdir()} == {".build.lock", ".places_1.0.0.json"}
+    assert {path.name for path in (tmp_path / "d" / "mmpsy" / "released").iterdir()} == {
+        ".build.lock",
+        ".places_1.0.0.json",
+    }
 
 
 def test_check_of_a_sound_source(source, capsys):
