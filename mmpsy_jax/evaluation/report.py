@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, flags, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import groups as subgroups
@@ -65,7 +64,7 @@ def write_report(
     """
     shown = _presentable(context or {})
     synthetic = bool(report["synthetic"] or (shown.get("corpus") or {}).get("synthetic"))
-    content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": DISCLAIMER}
+    content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": wording.disclaimer(report)}
     html = page.render(content, predictions, tasks, baselines=baselines or {}, curves={"": curves or {}}, calls=calls)
     write_content(workdir, content, html)
     return content
@@ -97,6 +96,7 @@ def summary(report: Mapping[str, Any]) -> str:
     lines += [
         ": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))) for flag in report["flags"]
     ]
+    lines += wording.checks(report)
     boot, context = report["bootstrap"], report.get("context") or {}
     lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over {boot['unit']}:")
     for name, entry in report["tasks"].items():
@@ -184,6 +184,8 @@ def evaluate_file(
     marks = {"synthetic": synthetic, "within_clusters": within_clusters}
     report = evaluate(predictions, tasks, baselines=baselines, **marks, **options)
     report["subgroups"] = subgroups.evaluate(predictions, tasks, named, **options)
+    if not within_clusters:
+        report["flags"] = flags.red_first([*report["flags"], *subgroups.flags_of(predictions, named)])
     report["flags"] += [flags.flag("table", text=note) for note in notes]
     if output is not None:
         write_report(output, report, predictions, tasks, context=context, baselines=baselines)

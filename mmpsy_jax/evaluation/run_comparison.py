@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
@@ -95,7 +94,7 @@ def compare_runs(
         **report,
         "flags": [*flags, *notes],
         "runs": [_about(run, runs) for run in runs],
-        "disclaimer": DISCLAIMER,
+        "disclaimer": wording.disclaimer(report),
         **_ablations(first.workdir),
     }
     curves = {run.name: run.curves() for run in runs}

@@ -27,6 +27,7 @@ FULL_SCALE = 1 - 2.0**-15
 CLIPPED_NOTE, CLIPPED_ERROR = 0.01, 0.2
 CANCELLED_DB = 10.0  # that averaging the channels takes from their level
 _SLACK_S = 0.1  # by which headers and encoders differ in how long a recording is
+_EXACT_S = 0.002  # where samples are counted
 _HOLE_S, _LONGEST_HOLE_S = 0.05, 3600.0  # time stamps are coarse; beyond an hour they are wrong
 _EMPTY = "has zero length: a recording must hold at least one sample"
 _ENDLESS = 2**62  # frames, of flac whose header does not say how many
@@ -97,9 +98,11 @@ class Level:
     @property
     def shortened(self) -> str:
         """What is missing at the end; "" where nothing is."""
-        if self.promised_s is not None and self.promised_s - self.seconds > _SLACK_S:
-            return f"cut off: header {self.promised_s:.1f} s, found {self.seconds:.1f} s"
-        return "cut off: the end of the stream is missing" if self.cut else ""
+        missing = 0.0 if self.promised_s is None else self.promised_s - self.seconds
+        if missing > (_EXACT_S if self.cut else _SLACK_S):
+            digits = 1 if missing >= 1 else 3
+            return f"cut off: header {self.promised_s:.{digits}f} s, found {self.seconds:.{digits}f} s"
+        return "cut off: the end of the stream is missing" if self.cut and self.promised_s is None else ""
 
     def note(self, path: Path) -> str:
         """What is odd about the recording, "" where nothing is.
@@ -266,7 +269,7 @@ def _opened(path: Path, level: Level, decode: bool = True) -> Iterator[tuple[int
                 if stream is None:
                     raise InputError(f"{path}: holds no sound: give a recording")
                 if level.promised_s is None:
-                    level.promised_s = promised(container, stream)
+                    level.promised_s = None if header.claimed else promised(container, stream)
                     level.cut |= header.claimed is not None
                 if not decode:
                     _measure(container, stream, start, level, path)
@@ -276,6 +279,7 @@ def _opened(path: Path, level: Level, decode: bool = True) -> Iterator[tuple[int
             return
         if file.frames < _ENDLESS:
             level.promised_s = file.frames / file.samplerate * (header.claimed or 1.0)
+            level.cut |= header.claimed is not None
         if not decode:
             level.seconds = file.frames / file.samplerate
         yield file.samplerate, _read(file) if decode else iter(())

@@ -18,6 +18,7 @@ import mmpsy_jax
 from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features.manifest import CLUSTER
 from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference import explain_page, interviews
 from mmpsy_jax.inference.abstention import Usual
@@ -111,7 +112,7 @@ def read_one(
         i = choose(given, participant, corpus.participants)
         return corpus_of([corpus.participants[i]], [corpus.read(i)], model.modalities, model.card), []
     wanted = tuple(modalities or model.modalities)
-    found, failures = interviews.find(given, apart=bool(model.card.get("group")))
+    found, failures = interviews.find(given, apart=model.card.get("group") not in (None, CLUSTER))
     if not found:
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]

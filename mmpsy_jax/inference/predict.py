@@ -19,6 +19,7 @@ from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import COLUMNS, SYNTHETIC
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.interview import Extractor
+from mmpsy_jax.features.manifest import CLUSTER
 from mmpsy_jax.files import try_file, write_atomically
 from mmpsy_jax.inference import abstention, confidence, embed, interviews
 from mmpsy_jax.inference.abstention import Usual
@@ -157,7 +158,7 @@ def _interview_chunks(
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     wanted = tuple(modalities or model.modalities)
-    found, failed = interviews.find(given, apart=bool(model.card.get("group")))
+    found, failed = interviews.find(given, apart=model.card.get("group") not in (None, CLUSTER))
     failures += failed
     with tempfile.TemporaryDirectory() as workplace:
         extractors = extractors_for(model, wanted, found, given, encoders, Path(workplace))
