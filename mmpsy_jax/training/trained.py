@@ -105,6 +105,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
 
     ours = flatten(jsonable(config))
     members = np.unique(np.concatenate([one.splits["train"] for one in runs]))
+    kept = digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in runs]))
     names = batching.names_of(config, corpus)
     card = {
         "format": FORMAT,
@@ -122,7 +123,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
             for one in runs
         ],
         "usual": usual(corpus, names, members),
-        "members": digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in runs])),
+        "members": {**kept, "digests": sorted(kept["digests"])},  # their order would tell more
         "calibration": calibration.of_run(predictions, from_config(config.tasks)),
     }
     names = [f"{one['folder']}/{name}" for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)]
