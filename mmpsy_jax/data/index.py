@@ -40,9 +40,9 @@ def load(
 
     Returns:
       `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` [N], i32 with -1 or f32 with NaN where
-      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all its numbers
-      are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one participant after the
-      other.
+      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all numbers of
+      its windows are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one
+      participant after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.

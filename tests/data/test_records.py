@@ -245,6 +245,29 @@ def test_exchanged_shard_is_refused(copy):
             opened.read(i)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int16])
+def test_numbers_that_are_not_finite_are_known_to_the_index(copy, monkeypatch, dtype):
+    values = np.zeros((2, 6, 20), dtype)
+    assert index._finite(values) and index._finite(values[:0])
+    if dtype != np.int16:
+        values[0, 0, 0] = np.finfo(dtype).max
+        assert index._finite(values)
+        for bad in (np.nan, np.inf, -np.inf):
+            values[1, 5, 19] = bad
+            assert not index._finite(values)
+    read = index.RecordReader.read
+
+    def damaged(reader, i, names=None):
+        record = read(reader, i, names)
+        return {**record, "audio": np.full_like(record["audio"], np.nan)} if i == 3 else record
+
+    monkeypatch.setattr(index.RecordReader, "read", damaged)
+    corpus = open_corpus(copy)
+    assert np.flatnonzero(~corpus.finite["audio"]).tolist() == [3] and corpus.finite["text"].all()
+    monkeypatch.undo()
+    np.testing.assert_array_equal(open_corpus(copy).finite["audio"], corpus.finite["audio"])  # from index.npz
+
+
 def test_the_scale_of_a_label_is_that_of_the_card_or_what_its_training_split_shows(tmp_path):
     folder = small_corpus.build(tmp_path)
     path = folder / "corpus.json"
