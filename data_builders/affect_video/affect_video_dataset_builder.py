@@ -21,9 +21,8 @@ from data_builders.affect_video import source as source_lib
 from data_builders.affect_video.records import DTYPE, modalities, outcome, read_clip, record
 from data_builders.affect_video.source import EMOTIONS, LABELS, Clip
 from data_builders.common import about, card, local, shards, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
 
 _ABOUT = (
     "clip of a speaker",
@@ -148,7 +147,7 @@ class Builder(local.LocalBuilder):
                 "are needed; look at the clips, and at how they are turned"
             )
         corpus = self._card()
-        write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+        corpus = write_corpus(self.data_path, corpus)
         card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _open(self) -> None:

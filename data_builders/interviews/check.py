@@ -4,7 +4,7 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common import shards
+from data_builders.common import shards, splits
 from data_builders.common.examine import read_participant
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy.check import Report, list_problems, spread, summary
@@ -14,13 +14,14 @@ from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.recording import measure
 
 
-def check(path: Path, *, deep: bool = False, strict: bool = False) -> Report:
+def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Sequence[str] = ()) -> Report:
     """Looks at a manifest and at the files that it names.
 
     Args:
       path: of the manifest.
       deep: read every recording as the build does, with the default settings; otherwise they are only measured.
       strict: what would be noted of a recording is a problem.
+      ignore: columns that are not read.
 
     Returns:
       counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), "notes" what is odd.
@@ -28,20 +29,31 @@ def check(path: Path, *, deep: bool = False, strict: bool = False) -> Report:
     Raises:
       InputError: the manifest itself cannot be used.
     """
-    found = manifest.read(path)
+    found = manifest.read(path, ignore=ignore)
     seconds: list[float] = []
     files = characters = 0
+    notes = [note.removeprefix(f"{path}: ") for note in found.notes]
+    of_all: list[str] = []
     problems: list[str] = []
+    source = None
+    try:
+        source = source_lib.open_source(path, strict=strict, ignore=tuple(ignore))
+        notes = [note.removeprefix(f"{path}: ") for note in source.notes]
+        splits.assign(source.participants, listed=source.listed_splits, may_rank=True, clusters=source.clusters)
+    except InputError as error:
+        of_all.append(str(error))
     lengths: list[int] = []
     without = {"recording": 0, "transcript": 0}
-    notes: list[str] = []
+    noted: list[str] = []
     for entry in found.entries:
         try:
-            words = entry.words().text
+            transcript = entry.words()
+            words = transcript.text
             levels = [(file, measure(file)) for file in entry.recordings()]
             recordings = [level.seconds for _, level in levels]
-            notes += [f"{file}: {note}" for file, level in levels if (note := level.note(file))]
-            notes += source_lib.unread_note(entry)
+            noted += [f"{entry.participant}: transcript: {note}" for note in transcript.notes]
+            noted += [f"{file}: {note}" for file, level in levels if (note := level.note(file))]
+            noted += source_lib.unread_note(entry)
         except InputError as error:
             problems.append(str(error))
             continue
@@ -53,10 +65,10 @@ def check(path: Path, *, deep: bool = False, strict: bool = False) -> Report:
         characters += len(words)
         if not recordings and not words.strip():
             problems.append(f"{path}: {entry.participant}: has neither a recording nor words")
-    if deep:
-        problems, notes = _read_all(source_lib.open_source(path, strict=strict))
+    if deep and source is not None:
+        problems, noted = _read_all(source)
     elif strict:
-        problems, notes = problems + notes, []
+        problems, noted = problems + noted, []
     return {
         "manifest": str(path),
         "participants": len(found.entries),
@@ -69,8 +81,8 @@ def check(path: Path, *, deep: bool = False, strict: bool = False) -> Report:
             name: dict(collections.Counter(entry.groups[name] or "unknown" for entry in found.entries))
             for name in found.groups
         },
-        "problems": problems,
-        "notes": notes,
+        "problems": of_all + problems,
+        "notes": notes + noted,
     }
 
 

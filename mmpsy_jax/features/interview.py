@@ -126,6 +126,7 @@ def record(
     else:
         made["audio"] = sound
     notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
+    notes += [f"transcript: {note}" for note in transcript.notes]
     return features(made, extractors, dtypes, sound.duration_s if sound else 0.0), notes
 
 

@@ -28,8 +28,7 @@ from mmpsy_jax.csv_rows import read_table, whole_or_none
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
-from mmpsy_jax.features.recording_folder import list_recordings, visible
-from mmpsy_jax.files import require_file
+from mmpsy_jax.features.recording_folder import list_recordings, list_unread
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
@@ -72,32 +71,28 @@ class Entry:
         """The audio files, in order.
 
         Raises:
-          InputError: not there, a folder without any or with two of one name, or no regular file.
+          InputError: not there, or a folder without any or with two of one name.
         """
         if self.recording is None:
             return []
         if not self.recording.exists():
             raise InputError(f"{self.recording}: no such file or folder: correct the path, or fetch the recording")
         if not self.recording.is_dir():
-            require_file(self.recording)
             return [self.recording]
-        files = list_recordings(self.recording)
-        for file in files:
-            require_file(file)
-        return files
+        return list_recordings(self.recording)
 
-    def unread(self) -> list[Path]:
-        """What lies in the folders of the participant and is not read, but for hidden files.
+    def unread(self) -> list[str]:
+        """Names of what lies in the folder of recordings and is neither read as one nor as a transcript.
 
         Raises:
-          InputError: as `recordings`.
+          InputError: as of `recordings`.
         """
-        folders = {path for path in (self.recording, self.transcript) if path is not None and path.is_dir()}
-        known = {*self.recordings(), self.transcript}
-        if self.transcript in folders:
-            known |= set(transcript_lib.files(self.transcript))
-        found = (file for folder in folders for file in folder.iterdir())
-        return visible(file for file in found if file not in known)
+        if self.recording is None:
+            return []
+        read = self.recordings()
+        if self.transcript == self.recording:
+            read += [file for file in self.recording.iterdir() if file.suffix.lower() == ".txt"]
+        return list_unread(self.recording, [*read, *([self.transcript] if self.transcript else [])])
 
     def words(self) -> transcript_lib.Transcript:
         """The transcript; without answers where there is none.
@@ -107,7 +102,10 @@ class Entry:
         """
         if self.transcript is None:
             return transcript_lib.from_text(self.text)
-        return transcript_lib.read(self.transcript, self.speaker)
+        made = transcript_lib.read(self.transcript, self.speaker)
+        unread = transcript_lib.unread(self.transcript) if self.transcript != self.recording else ()
+        note = f"files or folders beside the .txt files that are not read: {len(unread)}"
+        return dataclasses.replace(made, notes=(*made.notes, note)) if unread else made
 
 
 @dataclasses.dataclass(frozen=True)

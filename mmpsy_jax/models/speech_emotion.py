@@ -150,7 +150,7 @@ class Model(nn.Module):
             options["rngs"] = {"dropout": self.make_rng("dropout")}
         mask = jnp.arange(samples.shape[1]) < length[:, None]
         if isinstance(module, Whisper):
-            ids = jnp.full((len(samples), 1), module.start_id, jnp.int32)
+            ids = jnp.full((samples.shape[0], 1), module.start_id, jnp.int32)
             mel = log_mel(jnp.where(mask, samples, 0), bands=module.mels, frames=2 * module.positions)
             out = module.apply(params, mel, decoder_ids=ids, **options)
         else:

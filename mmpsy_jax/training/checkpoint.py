@@ -167,7 +167,9 @@ class Checkpoints:
             progress = self._manager.checkpointables_metadata(step).custom_metadata
         except Exception as error:  # Orbax raises bare Exception, ValueError or its own types on damaged files
             first = "".join(str(error).strip().splitlines()[:1])[:200]
-            whole = "though its files are as they were written" if verified else "and has no checksums to be verified by"
+            whole = (
+                "though its files are as they were written" if verified else "and has no checksums to be verified by"
+            )
             raise InputError(
                 f"{self.folder / str(step)}: cannot be read ({type(error).__name__}: {first}), {whole}: run the same "
                 "command again; where that does not help, keep a copy of the folder elsewhere and take another --workdir"

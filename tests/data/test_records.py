@@ -13,6 +13,7 @@ import small_corpus
 from mmpsy_jax.data import index
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.tasks import Range
 
 
 def _assert_same(ours, reference):
@@ -227,3 +228,12 @@ def test_exchanged_shard_is_refused(copy):
     with pytest.raises(InputError, match="another participant than the index"):
         for i in range(6, 12):
             opened.read(i)
+
+
+def test_the_scale_of_a_label_is_that_of_the_card_or_what_its_training_split_shows(tmp_path):
+    folder = small_corpus.build(tmp_path)
+    path = folder / "corpus.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"label_ranges": {"phq9": {"low": 0.0, "high": 40.0, "source": "given"}}}))
+    ranges = open_corpus(folder).ranges
+    assert ranges["phq9"] == Range(0.0, 40.0, "given") and ranges["gad7"] == Range(0.0, 21.0, "known")

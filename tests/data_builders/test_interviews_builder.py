@@ -177,7 +177,7 @@ def test_cut_recordings_and_unread_files_are_named_by_check_card_and_predict_and
     path.write_bytes(path.read_bytes()[: 44 + 2 * 4000])  # 0.5 of 0.8 s
     (copied / "p2" / "wav_3.xyz").write_bytes(b"?")
     (copied / "p2" / "wav_2.wav").rename(copied / "p2" / "wav_2.WAV")
-    cut, unread = f"{path}: cut off: header 0.800 s, found 0.500 s", f"not read: {copied / 'p2' / 'wav_3.xyz'}"
+    cut, unread = f"{path}: cut off: header 0.800 s, found 0.500 s", f"{copied / 'p2'}: not read: wav_3.xyz"
     source = f"--source={copied / 'manifest.csv'}"
     report = cli.main_check([source])
     assert report["problems"] == [] and set(report["notes"]) == {cut, unread}
@@ -195,6 +195,26 @@ def test_cut_recordings_and_unread_files_are_named_by_check_card_and_predict_and
     assert len(found) == 6 and [(one.what, one.reason) for one in failures] == [("p2", unread)]
     with pytest.raises(InputError, match="strict belongs to recordings or interviews"):
         cli.build("mmpsy/demo", tmp_path / "demo", strict=True)
+
+
+def test_kept_features_of_other_recordings_are_noticed(tmp_path, capsys):
+    rows = ["participant,recording,label:phq9"]
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", speech_like(4.0, 8000, number), 8000)
+        rows.append(f"p{number},{number}.wav,{number}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "split.csv").write_text("participant,split\np0,train\np1,train\np2,validation\np3,test\n")
+    options = {"source": tmp_path / "manifest.csv", "split_file": tmp_path / "split.csv", "workers": 0}
+    folder = cli.build("interviews/lab", tmp_path / "data", **options)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.array_record*")}
+    kept = sorted((tmp_path / "data/interviews/lab/.features").glob("*.npz"))
+    contents = [path.read_bytes() for path in kept]
+    for path, content in zip(kept, [*contents[1:], contents[0]], strict=True):
+        path.write_bytes(content)
+    cli.build("interviews/lab", tmp_path / "data", **options, overwrite=True)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.array_record*")} == before
+    assert [path.read_bytes() for path in kept] == contents
+    assert capsys.readouterr().err.count("is of other recordings: they are read again") == 4
 
 
 def test_a_build_that_was_killed_goes_on_with_what_it_has(tmp_path):
@@ -236,7 +256,7 @@ def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
         "recording 2: cannot be read as a recording (Invalid data found when processing input): give a sound file that "
         "FFmpeg reads, wav for example"
     ]
-    assert [entry["note"] for entry in card["notes"]] == ["recording 2: silent: every sample has the same value"]
+    assert "recording 2: silent: every sample has the same value" in [entry["note"] for entry in card["notes"]]
     for name in ("README.md", "groups.csv"):
         assert not re.search(r"\bp[1-6]\b", (folder / name).read_text())
     names = {line.split(",")[0] for line in (folder / "groups.csv").read_text().splitlines()[1:]}
@@ -282,6 +302,7 @@ def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
             build(manifest, tmp_path / "data", **{"source": bad, **options})
     for name, content, reason in (
         ("a.json", "{", "a.json: settings of the features: not JSON"),
+        ("a.json", '{"audio": {}, "audio": {}}', "a.json: settings of the features: an object has the key audio twice"),
         ("b.json", '{"video": {}}', "unknown modality"),
         ("c.json", '{"audio": {"hops": 3}}', "unknown setting of audio 'hops'"),
     ):
