@@ -21,7 +21,7 @@ import numpy as np
 
 from mmpsy_jax.features import faces
 
-ROWS = 480  # of a frame
+ROWS = 240  # of a frame
 
 
 def hand(rng: np.random.Generator, frames: int, size: float) -> np.ndarray:
@@ -124,7 +124,8 @@ def main() -> None:
         }
         for two, found in values.items():
             quantiles = np.quantile(found, (0, 0.5, 0.9, 0.95, 1) if not two else (0, 0.05, 0.1, 0.5, 1))
-            print(f"{name}, {'two persons' if two else 'one person'}: " + " ".join(f"{q:.3f}" for q in quantiles))
+            who = "two persons" if two else "one person"
+            print(f"{name}, {who}: " + " ".join(f"{q:.3f}" for q in quantiles), flush=True)
         for limit in (0.38, 0.42, 0.46, 0.5, 0.54, 0.58):
             split, joined = (values[False] > limit).mean(), (values[True] <= limit).mean()
             print(f"  limit {limit:.2f}: {split:.1%} of one person split, {joined:.1%} of two taken for one")

@@ -180,11 +180,11 @@ def test_cut_recordings_and_unread_files_are_named_by_check_card_and_predict_and
     cut, unread = f"{path}: cut off: header 0.800 s, found 0.500 s", f"{copied / 'p2'}: not read: wav_3.xyz"
     source = f"--source={copied / 'manifest.csv'}"
     report = cli.main_check([source])
-    assert report["problems"] == [] and set(report["notes"]) == {cut, unread}
+    assert report["problems"] == [] and {cut, unread} < set(report["notes"])
     assert set(cli.main_check([source, "--strict"])["problems"]) == {cut, unread}
     assert cut in capsys.readouterr().out
     corpus = open_corpus(build(copied / "manifest.csv", tmp_path / "data"))
-    assert {one["note"] for one in corpus.card["notes"]} == {one.replace(f"{copied}/", "") for one in (cut, unread)}
+    assert {one.replace(f"{copied}/", "") for one in (cut, unread)} < {one["note"] for one in corpus.card["notes"]}
     record = corpus.read(corpus.participants.index("p1"))
     assert record["duration_s"] == pytest.approx(0.8 + 0.5, abs=0.02)
     with pytest.raises(InputError, match=r"cut off: header 0\.800 s, found 0.500 s: mend this, or build without"):
