@@ -173,7 +173,7 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
     if not made:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
     unread = list_unread(folder, [one.recording for one in made.values()])
-    unread = [name for name in unread if Path(name).stem not in {str(index) for index in others}]
+    unread = [file for file in unread if file.stem not in {str(index) for index in others}]
     notes = [f"{folder}: {len(unread)} files belong to no row of the table and are not read"] * bool(unread)
     return [made[index] for index in sorted(made)], notes
 

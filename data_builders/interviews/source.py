@@ -317,7 +317,7 @@ def unread_note(entry: Entry, hide_names: bool = False) -> list[str]:
     unread = entry.unread()
     if hide_names and unread:
         return [f"not read: {len(unread)} files or folders beside those that are"]
-    return [name_unread(entry.recording, unread)] if unread else []
+    return [name_unread(unread)] if unread else []
 
 
 def _seconds(entry: Entry) -> float:

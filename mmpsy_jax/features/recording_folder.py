@@ -48,22 +48,20 @@ def recordings_by_stem(folder: Path, suffixes: Collection[str] = SOUND) -> dict[
     return made
 
 
-def list_unread(folder: Path, read: Collection[Path]) -> list[str]:
-    """Names of what else lies in a folder: files and folders.
+def list_unread(folder: Path, read: Collection[Path]) -> list[Path]:
+    """What else lies in a folder, files and folders; nothing where it is a file or missing.
 
     Args:
-      folder: may be a file or missing, which holds nothing else.
+      folder: of files.
       read: what is read of it.
     """
-    if not folder.is_dir():
-        return []
-    return [one.name + "/" * one.is_dir() for one in visible(folder.iterdir()) if one not in read]
+    return [one for one in visible(folder.iterdir()) if one not in read] if folder.is_dir() else []
 
 
-def name_unread(folder: Path, names: Sequence[str]) -> str:
-    """What a note says of them."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{folder}: not read: {', '.join(names[:_LISTED])}{more}"
+def name_unread(files: Sequence[Path]) -> str:
+    """What a note says of files that are not read."""
+    more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+    return f"not read: {', '.join(map(str, files[:_LISTED]))}{more}"
 
 
 def visible(files: Iterable[Path]) -> list[Path]:

@@ -123,7 +123,7 @@ def _read_manifest(path: Path) -> tuple[list[Interview], list[Failure]]:
             failures.append(Failure(entry.participant, str(error)))
             continue
         if unread:
-            failures.append(Failure(entry.participant, name_unread(entry.recording, unread)))
+            failures.append(Failure(entry.participant, name_unread(unread)))
         found.append(_of_transcript(entry.participant, words, recordings))
     return found, failures
 

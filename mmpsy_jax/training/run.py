@@ -14,6 +14,7 @@ from mmpsy_jax.data.exchange import exchange
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+from mmpsy_jax.files import try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
 from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, trained, trainings
 from mmpsy_jax.training import mesh as meshes
@@ -59,6 +60,7 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
     config_rules.check(config)
     if jax.process_index() == 0:
         refuse_foreign(workdir)
+        try_folder(workdir, "--workdir")
     claim_workdir(with_groups(_with_saved_ranges(config, workdir), workdir), workdir, writes=False)
 
 

@@ -177,7 +177,7 @@ def test_cut_recordings_and_unread_files_are_named_by_check_card_and_predict_and
     path.write_bytes(path.read_bytes()[: 44 + 2 * 4000])  # 0.5 of 0.8 s
     (copied / "p2" / "wav_3.xyz").write_bytes(b"?")
     (copied / "p2" / "wav_2.wav").rename(copied / "p2" / "wav_2.WAV")
-    cut, unread = f"{path}: cut off: header 0.800 s, found 0.500 s", f"{copied / 'p2'}: not read: wav_3.xyz"
+    cut, unread = f"{path}: cut off: header 0.800 s, found 0.500 s", f"not read: {copied / 'p2' / 'wav_3.xyz'}"
     source = f"--source={copied / 'manifest.csv'}"
     report = cli.main_check([source])
     assert report["problems"] == [] and {cut, unread} < set(report["notes"])

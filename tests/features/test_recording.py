@@ -230,8 +230,10 @@ def test_a_folder_gives_its_recordings_and_what_is_left_unread(tmp_path):
     (tmp_path / "more").mkdir()
     files = recording_folder.list_recordings(tmp_path)
     assert [file.name for file in files] == ["wav_2.m4a", "wav_9.Opus", "wav_10.WAV"]
-    assert recording_folder.list_unread(tmp_path, files) == ["b.txt", "more/", "notes.pdf"]
-    assert recording_folder.name_unread(tmp_path, [f"{n}.pdf" for n in range(8)]).endswith("4.pdf and 3 more")
+    rest = recording_folder.visible(file for file in tmp_path.iterdir() if file not in files)
+    assert [file.name for file in rest] == ["b.txt", "more", "notes.pdf"]
+    many = [tmp_path / f"{n}.pdf" for n in range(8)]
+    assert recording_folder.name_unread(many).endswith("4.pdf and 3 more")
     assert recording_folder.recordings_by_stem(tmp_path / "nowhere") == {}
     (tmp_path / "wav_2.wav").touch()
     with pytest.raises(InputError, match=r"two recordings differ in their suffix alone \(\.m4a and \.wav\)"):
