@@ -130,3 +130,18 @@ def test_a_manifest(tmp_path):
     assert "no such file" in reasons["p4"] and len(reasons) == 3
     _, failures = interviews.find(tmp_path)
     assert any("give it by itself" in failure.reason for failure in failures)
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path):
+    for name in ("a.WAV", "b.m4a", "c.xyz", "d.xyz", "b.wav", "README"):
+        (tmp_path / name).touch()
+    found, failures = interviews.find(tmp_path)
+    assert [(one.participant, [file.name for file in one.recordings]) for one in found] == [
+        ("a", ["a.WAV"]),
+        ("b", ["b.m4a"]),
+    ]
+    assert [(one.what, one.reason) for one in failures] == [
+        (str(tmp_path / "README"), "not read: no kind of file that is known"),
+        (f"{tmp_path / 'c.xyz'} and 1 more", "not read: no kind of file that is known"),
+        (str(tmp_path / "b.wav"), "another recording of this name was read already: keep one"),
+    ]
