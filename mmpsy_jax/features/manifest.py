@@ -29,6 +29,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
+from mmpsy_jax.files import require_file
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
@@ -71,28 +72,32 @@ class Entry:
         """The audio files, in order.
 
         Raises:
-          InputError: not there, or a folder without any or with two of one name.
+          InputError: not there, a folder without any or with two of one name, or no regular file.
         """
         if self.recording is None:
             return []
         if not self.recording.exists():
             raise InputError(f"{self.recording}: no such file or folder: correct the path, or fetch the recording")
         if not self.recording.is_dir():
+            require_file(self.recording)
             return [self.recording]
-        return list_recordings(self.recording)
+        files = list_recordings(self.recording)
+        for file in files:
+            require_file(file)
+        return files
 
-    def unread(self) -> list[str]:
-        """Names of what lies in the folder of recordings and is neither read as one nor as a transcript.
+    def unread(self) -> list[Path]:
+        """What lies in the folder of recordings and is neither read as one nor as a transcript.
 
         Raises:
           InputError: as of `recordings`.
         """
         if self.recording is None:
             return []
-        read = self.recordings()
-        if self.transcript == self.recording:
-            read += [file for file in self.recording.iterdir() if file.suffix.lower() == ".txt"]
-        return list_unread(self.recording, [*read, *([self.transcript] if self.transcript else [])])
+        read = {*self.recordings(), self.transcript}
+        if self.transcript == self.recording and self.recording.is_dir():
+            read |= set(transcript_lib.files(self.recording))
+        return list_unread(self.recording, read)
 
     def words(self) -> transcript_lib.Transcript:
         """The transcript; without answers where there is none.

@@ -32,7 +32,7 @@ _HOLE_S, _LONGEST_HOLE_S = 0.05, 3600.0  # time stamps are coarse; beyond an hou
 _EMPTY = "has zero length: a recording must hold at least one sample"
 _ENDLESS = 2**62  # frames, of flac whose header does not say how many
 # Containers whose header says how long they are; of others FFmpeg makes a guess.
-_HOLD_LENGTH = ("mov,", "matroska", "asf", "avi", "au", "flac", "ape", "wv", "tta")
+HOLD_LENGTH = ("mov,", "matroska", "asf", "avi", "au", "flac", "ape", "wv", "tta")
 
 
 @dataclasses.dataclass
@@ -277,7 +277,7 @@ def _opened(path: Path, level: Level, decode: bool = True) -> Iterator[tuple[int
                         raise InputError(f"{path}: {level.shortened}: fetch the recording again")
                 yield stream.rate, decoded(container, stream, start, level, path) if decode else iter(())
             return
-        if file.frames < _ENDLESS:
+        if file.frames < _ENDLESS and not header.cut:
             level.promised_s = file.frames / file.samplerate * (header.claimed or 1.0)
             level.cut |= header.claimed is not None
         if not decode:
@@ -333,7 +333,7 @@ def sound_stream(container: Any, path: Path) -> Any:
 
 def promised(container: Any, stream: Any) -> float | None:
     """Seconds of a stream by the header of its container; None where that does not say it."""
-    if not container.format.name.startswith(_HOLD_LENGTH):
+    if not container.format.name.startswith(HOLD_LENGTH):
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
@@ -385,9 +385,11 @@ def _parts(container: Any, stream: Any, start: float, level: Level, path: Path) 
 
 def _measure(container: Any, stream: Any, start: float, level: Level, path: Path) -> None:
     """Length of a stream by its packets, whose time stamps `decoded` follows."""
-    clock = _Clock(path)
+    clock, longest = _Clock(path), math.inf
+    if container.format.name.startswith("mov,") and stream.codec_context.frame_size:
+        longest = stream.codec_context.frame_size / stream.rate  # mp4 has packets last until the next one begins
     for packet in container.demux(stream):
         if packet.size:
             clock.gap(None if packet.pts is None else float(packet.pts * packet.time_base) - start)
-            clock.seconds += float((packet.duration or 0) * packet.time_base)
+            clock.seconds += min(longest, float((packet.duration or 0) * packet.time_base))
     level.seconds, level.filled_s = clock.seconds, clock.holes

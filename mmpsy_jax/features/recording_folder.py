@@ -1,6 +1,6 @@
-"""Which files of a folder are recordings, and which are left unread."""
+"""Which files of a folder are recordings, and what is said of those that are not read."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mmpsy_jax.errors import InputError
@@ -9,6 +9,7 @@ from mmpsy_jax.features.table import natural_key
 # Compared in lower case. Of videos the first track of sound is read.
 SOUND = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".aiff", ".aif", ".aifc")
 SOUND += (".au", ".caf", ".w64", ".rf64", ".mka", ".mp4", ".webm", ".mkv", ".mov", ".avi", ".3gp")
+_LISTED = 5
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 
 
@@ -18,45 +19,49 @@ def list_recordings(folder: Path) -> list[Path]:
     Raises:
       InputError: none, or two that differ in their suffix alone.
     """
-    files = [file for file in visible(folder.iterdir()) if file.suffix.lower() in SOUND and not file.is_dir()]
+    files = list(recordings_by_stem(folder).values())
     if not files:
         raise InputError(f"{folder}: holds no recording: give {', '.join(SOUND)}")
-    by_stem: dict[str, Path] = {}
-    for file in files:
-        if file.stem in by_stem:
-            raise InputError(
-                f"{folder}: two recordings differ in their suffix alone ({by_stem[file.stem].suffix} and "
-                f"{file.suffix}) and would be joined: keep one of them"
-            )
-        by_stem[file.stem] = file
     return files
 
 
-def find_recording(folder: Path, stem: str, suffixes: Collection[str] = SOUND) -> Path | None:
-    """The recording of this name in a folder, whatever its suffix and the case of that; None where there is none.
-
-    Raises:
-      InputError: there are several.
-    """
-    files = [file for file in visible(folder.glob(f"{stem}.*")) if file.stem == stem]
-    files = [file for file in files if file.suffix.lower() in suffixes]
-    if len(files) > 1:
-        raise InputError(
-            f"{folder / stem}: there are several: {', '.join(file.suffix for file in files)}: keep one of them"
-        )
-    return files[0] if files else None
-
-
-def list_unread(folder: Path, read: Collection[Path]) -> list[str]:
-    """Names of what else lies in a folder: files and folders.
+def recordings_by_stem(folder: Path, suffixes: Collection[str] = SOUND) -> dict[str, Path]:
+    """The recordings of a folder in natural order by their names without suffix; none of a folder that is not there.
 
     Args:
-      folder: may be a file or missing, which holds nothing else.
+      folder: of files.
+      suffixes: that are looked for, in lower case.
+
+    Raises:
+      InputError: two recordings differ in their suffix alone.
+    """
+    made: dict[str, Path] = {}
+    for file in visible(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix.lower() not in suffixes or file.is_dir():
+            continue
+        if file.stem in made:
+            raise InputError(
+                f"{folder}: two recordings differ in their suffix alone ({made[file.stem].suffix} and {file.suffix}): "
+                "keep one of them"
+            )
+        made[file.stem] = file
+    return made
+
+
+def list_unread(folder: Path, read: Collection[Path]) -> list[Path]:
+    """What else lies in a folder, files and folders; nothing where it is a file or missing.
+
+    Args:
+      folder: of files.
       read: what is read of it.
     """
-    if not folder.is_dir():
-        return []
-    return [one.name + "/" * one.is_dir() for one in visible(folder.iterdir()) if one not in read]
+    return [one for one in visible(folder.iterdir()) if one not in read] if folder.is_dir() else []
+
+
+def name_unread(files: Sequence[Path]) -> str:
+    """What a note says of files that are not read."""
+    more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+    return f"not read: {', '.join(map(str, files[:_LISTED]))}{more}"
 
 
 def visible(files: Iterable[Path]) -> list[Path]:

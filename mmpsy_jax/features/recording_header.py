@@ -78,7 +78,7 @@ def read(path: Path) -> Header:
         if not size:
             raise InputError(f"{path}: has zero length: a recording must hold at least one sample")
         file.seek(0)
-        head = file.read(16)
+        head = file.read(16).ljust(16, b"\0")
         layout = _LAYOUTS.get(head[:4])
         if layout:
             return _chunked(path, file, size, head, layout)

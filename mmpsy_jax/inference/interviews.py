@@ -21,7 +21,7 @@ from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features import transcript as transcript_lib
-from mmpsy_jax.features.recording_folder import SOUND, visible
+from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
 from mmpsy_jax.features.transcript import Transcript, question_number
 
 TABLES = (".json", ".csv", ".tsv", ".jsonl")
@@ -123,7 +123,7 @@ def _read_manifest(path: Path) -> tuple[list[Interview], list[Failure]]:
             failures.append(Failure(entry.participant, str(error)))
             continue
         if unread:
-            failures.append(Failure(entry.participant, f"{entry.recording}: not read: {', '.join(unread)}"))
+            failures.append(Failure(entry.participant, name_unread(unread)))
         found.append(_of_transcript(entry.participant, words, recordings))
     return found, failures
 

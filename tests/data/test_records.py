@@ -179,6 +179,21 @@ def test_interrupted_build_is_said_to_be_one(copy):
         open_corpus(copy.parent)
 
 
+@pytest.mark.parametrize("vocabulary", [50, 99, 100])
+def test_ids_beyond_the_vocabulary_are_named(tmp_path, vocabulary):
+    folder = small_corpus.build(tmp_path, text_kind="ids")
+    card = json.loads((folder / "corpus.json").read_text())
+    card["modalities"]["text"]["vocabulary"] = vocabulary
+    (folder / "corpus.json").write_text(json.dumps(card))
+    if vocabulary == 100:  # ids are 0 to 99
+        assert open_corpus(folder).modalities["text"].vocabulary == 100
+        return
+    with pytest.raises(
+        InputError, match=rf"record \d+: text has ids from 0 to \d+, they must be 0 to {vocabulary - 1}"
+    ):
+        open_corpus(folder)
+
+
 def test_repeated_participant(tmp_path):
     folder = small_corpus.build(tmp_path, duplicate=True)
     with pytest.raises(InputError, match="'p000' occurs more than once"):

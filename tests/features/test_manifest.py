@@ -1,6 +1,7 @@
 """Manifests: what they say, in both formats, and what is refused with its line."""
 
 import json
+import os
 
 import pytest
 
@@ -69,6 +70,20 @@ def test_what_lies_beside_transcripts_and_is_not_read_is_counted(tmp_path):
     assert manifest.Entry("p", transcript=tmp_path).words().notes == (note,)
     # of a folder that holds recordings too, the rest is known where recordings are read
     assert not manifest.Entry("p", transcript=tmp_path, recording=tmp_path).words().notes
+
+
+def test_what_lies_in_a_folder_of_recordings_and_is_not_read_is_known(tmp_path):
+    for name in ("wav_1.wav", "wav_2.docx", "wav_1.TXT", ".hidden", "sub"):
+        (tmp_path / name).touch() if name != "sub" else (tmp_path / name).mkdir()
+    entry = manifest.Entry("p", recording=tmp_path)
+    assert [path.name for path in entry.unread()] == ["sub", "wav_1.TXT", "wav_2.docx"]
+    entry = manifest.Entry("p", recording=tmp_path, transcript=tmp_path)
+    assert [path.name for path in entry.unread()] == ["sub", "wav_2.docx"]
+    entry = manifest.Entry("p", recording=tmp_path, transcript=tmp_path / "wav_1.TXT")
+    assert [path.name for path in entry.unread()] == ["sub", "wav_2.docx"]
+    os.mkfifo(tmp_path / "wav_3.wav")
+    with pytest.raises(InputError, match=r"wav_3.wav: is a named pipe, and only regular files are read"):
+        entry.recordings()
 
 
 def test_recordings_of_a_folder_in_natural_order(tmp_path):
