@@ -1,9 +1,11 @@
-"""Nine mood ratings of a day from a wristband and speech: macro-micro personalisation with DRUW (JMIR e59512).
+"""Mood ratings of a day from a wristband and speech: macro-micro personalisation with DRUW (JMIR e59512).
 
 python launch.py --config=configs/daily_mood.py             the built-in demo (SYNTHETIC): coming days of known people
 python launch.py --config=configs/daily_mood.py:by_person   days of unknown people
 python launch.py --config=configs/daily_mood.py:by_time --config.data.dataset=daily_mood/table_by_time
-  --config.data.source=TABLE.csv
+  --config.data.source=TABLE.csv                            the published nine moods
+python launch.py --config=configs/daily_mood.py:by_time,stress,energy --config.data.source=TABLE.csv
+                                                            ratings of one's own, by the names of their columns
 
 --config.model.fusion=none|concat|max|attention|gated|self|cross; --config.model.micro=False: one layer for all;
 --config.objective.weighting=druw|dwa|restrained|... (mmpsy_jax/objectives/weighting.py). Best published mean CCC: 0.503
@@ -19,14 +21,16 @@ from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import default
 
 
-def get_config(rule: str = "by_time"):
-    """`rule` is "by_time" or "by_person"."""
+def get_config(argument: str = "by_time"):
+    """`argument` is "by_time" or "by_person", and names of ratings of one's own behind it, with commas."""
+    rule, *own = (part.strip() for part in argument.split(","))
     if rule not in RULES:
         raise one_of("argument of the config", rule, RULES)
     config = default()
     config.name = f"daily_mood_{rule}"
-    config.tasks = to_config(Task(mood, label, "regression") for mood, label in zip(MOODS, LABELS, strict=True))
-    config.data.dataset = f"daily_mood/demo_{rule}"
+    named = zip(own, own, strict=True) if own else zip(MOODS, LABELS, strict=True)
+    config.tasks = to_config(Task(name, label, "regression") for name, label in named)
+    config.data.dataset = f"daily_mood/{'table' if own else 'demo'}_{rule}"
     config.data.parts = 1  # a day is one step
     config.model = ConfigDict(
         {
@@ -37,6 +41,7 @@ def get_config(rule: str = "by_time"):
             "expansion": 2,
             "fusion": "none",  # emotions read the modalities as they are; or concat, max, attention, gated, self, cross
             "micro": True,
+            "standardize": bool(own),  # columns of one's own may be few, and on scales of their own
             "dropout": 0.1,
             "token_dropout": 0.0,
             "ngram_dropout": 0.0,

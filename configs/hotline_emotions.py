@@ -1,9 +1,12 @@
-"""Eleven emotions of a hotline caller's turns, any number of which may hold at once (arXiv 2405.04128).
+"""Emotions of a hotline caller's turns, any number of which may hold at once (arXiv 2405.04128).
 
 python launch.py --config=configs/hotline_emotions.py                       the built-in demo (SYNTHETIC), HuBERT
 python launch.py --config=configs/hotline_emotions.py:whisper               or :wav2vec2
 python launch.py --config=configs/hotline_emotions.py:hubert --config.data.dataset=hotline/calls
   --config.data.source=DIR --config.model.folder=HF_FOLDER --config.cv.folds=5 --config.optimizer.learning_rate=1e-4
+
+python launch.py --config=configs/hotline_emotions.py:hubert,joy,anger --config.data.source=DIR
+                                                                            emotions of one's own, by their columns
 
 As published: two-way heads, the sum of their cross-entropies, argmax. The better-founded alternative:
 --config.objective.class_weights=positive --config.evaluation.threshold=f1 (binary cross-entropy with positive weights,
@@ -19,9 +22,13 @@ from data_builders.hotline.source import EMOTIONS
 from mmpsy_jax.tasks import Task
 
 
-def get_config(encoder: str = "hubert"):
-    """`encoder` is "hubert", "wav2vec2" or "whisper"."""
-    config = presets.hotline("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in EMOTIONS])
+def get_config(argument: str = "hubert"):
+    """`argument` is "hubert", "wav2vec2" or "whisper", and names of labels of one's own behind it, with commas."""
+    encoder, *own = (part.strip() for part in argument.split(","))
+    names = own or EMOTIONS
+    config = presets.hotline("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in names])
+    if own:
+        config.data.dataset = "hotline/calls"
     if encoder == "hubert":
         config.model.dropout = 0.0
     config.evaluation.multilabel = True

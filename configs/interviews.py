@@ -6,6 +6,7 @@ The argument lists tasks, with commas between them; quote it, since `>` means so
   phq9>=10             whether the score reaches a cut-off
   phq9>=5/10/15/20     the band between ascending cut-offs
   phq9<=27             the score itself, of which 27 is the highest possible
+  stress               the score itself, on the scale that the corpus has (build --ranges=stress:0:3)
 """
 
 import re
@@ -14,7 +15,7 @@ from configs import presets
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import Task
 
-_TASK = re.compile(r"([a-z][a-z0-9_]*)(>=|<=)(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)*)")
+_TASK = re.compile(r"([a-z][a-z0-9_]*)(?:(>=|<=)(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)*))?")
 
 
 def get_config(argument: str = "phq9>=10,phq9<=27"):
@@ -38,7 +39,9 @@ def task_of(text: str) -> Task:
     """
     match = _TASK.fullmatch(text.strip())
     if not match or (match[2] == "<=" and "/" in match[3]):
-        raise InputError(f"task {text!r}: write LABEL>=CUTOFF, LABEL>=CUTOFF/CUTOFF/... or LABEL<=HIGHEST_SCORE")
+        raise InputError(f"task {text!r}: write LABEL, LABEL>=CUTOFF, LABEL>=CUTOFF/CUTOFF/... or LABEL<=HIGHEST_SCORE")
+    if not match[2]:
+        return Task(f"{match[1]}_score", match[1], "regression")
     label, numbers = match[1], tuple(float(number) for number in match[3].split("/"))
     if match[2] == "<=":
         return Task(f"{label}_score", label, "regression", maximum=numbers[0])

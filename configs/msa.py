@@ -4,14 +4,16 @@ python launch.py --config=configs/msa.py:demo,self_mm                           
 python launch.py build --dataset=mmsa/mosi --source=unaligned_50.pkl --unpickle          once
 python launch.py --config=configs/msa.py:mosi,lmf --seeds=1111,1112
 
-The argument is a corpus (demo, mosi, mosei, sims, simsv2) and a model of `MODELS`. Sizes, dropout, batches, learning
-rates and weight decay are those that MMSA publishes for the corpus. The demo has those of MOSI, or of SIMSv2 for the
-models of `ON_OWN_LABELS`, which need labels of each modality, and which MMSA has for SIMS and SIMSv2 alone.
+The argument is a corpus (demo, mosi, mosei, sims, simsv2, or a name of one's own) and a model of `MODELS`. Sizes,
+dropout, batches, learning rates and weight decay are those that MMSA publishes for the corpus. The demo and corpora of
+one's own have those of MOSI, or of SIMSv2 for the models of `ON_OWN_LABELS`, which need labels of each modality, and
+which MMSA has for SIMS and SIMSv2 alone. The scale of the ratings of one's own corpus is that of its card.
 
 MAG-BERT trains a BERT of its own, in `--config.model.folder`; without one, which suits the demo alone, a tiny random
 one.
 """
 
+import re
 from typing import Any
 
 from mmpsy_jax.errors import one_of
@@ -209,15 +211,16 @@ def get_config(argument: str = "demo,self_mm"):
     corpus, _, model = argument.partition(",")
     if model not in MODELS:
         raise one_of("model of configs/msa.py:CORPUS,MODEL", model, MODELS)
-    if corpus not in ("demo", *CORPORA):
-        raise one_of("corpus of configs/msa.py:CORPUS,MODEL", corpus, ("demo", *CORPORA))
-    as_published = {"demo": "simsv2" if model in ON_OWN_LABELS else "mosi"}.get(corpus, corpus)
+    if not re.fullmatch("[a-z][a-z0-9_]*", corpus):
+        raise one_of("corpus of configs/msa.py:CORPUS,MODEL", corpus, ("demo", *CORPORA, "a name of your own"))
+    as_published = corpus if corpus in CORPORA else "simsv2" if model in ON_OWN_LABELS else "mosi"
     at = CORPORA.index(as_published)
     chosen = lambda table: {name: values[at] for name, values in table.items()}  # noqa: E731
     if TRAINING[model]["batch"][at] is None:
         known = [name for name, size in zip(CORPORA, TRAINING[model]["batch"], strict=True) if size is not None]
         raise one_of(f"corpus that MMSA publishes settings of {model} for", corpus, ["demo", *known])
     highest = 1.0 if corpus in ("sims", "simsv2") else 3.0
+    scale = {"maximum": highest, "minimum": -highest} if corpus in ("demo", *CORPORA) else {}
     names = ["sentiment"]
     if model in ON_OWN_LABELS:
         names += [f"sentiment_{modality}" for modality in ("text", "audio", "vision")]
@@ -225,7 +228,7 @@ def get_config(argument: str = "demo,self_mm"):
     config = default()
     config.name = f"msa_{corpus}_{model}"
     config.seed = 1111
-    config.tasks = to_config([Task(name, name, "regression", maximum=highest, minimum=-highest) for name in names])
+    config.tasks = to_config([Task(name, name, "regression", **scale) for name in names])
     config.data.dataset = f"mmsa/{corpus}"
     config.data.modalities = ("tokens" if model == "bert_mag" else "text", "audio", "vision")
     config.data.parts = 1  # a clip is one sequence

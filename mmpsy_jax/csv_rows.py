@@ -236,6 +236,17 @@ def whole(path: Path, line: int, name: str, text: str) -> int:
     return value
 
 
+def repeats_ids(cells: Sequence[str]) -> bool:
+    """Whether a column looks as if it named persons, families or the like, each in a few rows, rather than categories.
+
+    True of five values or more that have no more than three rows each on average, where not every row has its own.
+    Empty cells do not count. The limits are our choice.
+    """
+    filled = [cell for cell in cells if cell]
+    different = len(set(filled))
+    return 5 <= different < len(filled) <= 3 * different
+
+
 def _separator(path: Path, text: str) -> tuple[str, str, int]:
     """The delimiter that a first line `sep=` names ("" without one), the text below it, and the lines above that."""
     first, _, rest = text.partition("\n")

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,13 +27,16 @@ def write_atomically(
       path: the file to create or replace; its folder is created where missing.
       write: the whole content, or a function that is given the open binary file.
       private: nobody but the user may read it, whatever the umask says: for files about one person.
+
+    Raises:
+      OSError: it cannot be written; names `path`, not the temporary file. What was there before is left alone.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    # The kernel takes the umask off 0666; `tempfile` would ask for 0600 always.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The kernel takes the umask off 0666; `tempfile` would ask for 0600 always.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         with os.fdopen(handle, "wb") as file:
             if callable(write):
                 write(file)
@@ -41,8 +45,11 @@ def write_atomically(
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 
@@ -228,3 +235,45 @@ def parse_json(where: str, text: str) -> Any:
         ) from None
     except RecursionError:
         raise InputError(f"{where}: nested too deeply: mend it") from None
+
+
+def public(value: Any) -> Any:
+    """Nested mappings in which every absolute path is its last part, also in a text that is a JSON object.
+
+    Lists are left alone: they hold texts and ids of people, which may look like paths.
+    """
+    if isinstance(value, Mapping):
+        return {name: public(one) for name, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    if value.startswith("{"):
+        with contextlib.suppress(ValueError):
+            return json.dumps(public(json.loads(value)), sort_keys=True)
+    return os.path.basename(os.path.normpath(value)) if os.path.isabs(value) else value
+
+
+def write_places(version_folder: Path, version: str, card: Mapping[str, Any]) -> None:
+    """Keeps the absolute paths of the card of a corpus beside its version folder, where no copy of it takes them along.
+
+    Args:
+      version_folder: of the corpus, or the one beside it in which it is built.
+      card: content of `corpus.json`.
+    """
+    places = {name: value for name, value in flatten(card).items() if isinstance(value, str) and os.path.isabs(value)}
+    write_json(version_folder.parent / f".places_{version}.json", places, private=True)
+
+
+def with_places(version_folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of a corpus with the paths that `write_places` kept, where they are still those of this card."""
+    try:
+        places = json.loads((version_folder.parent / f".places_{version_folder.name}.json").read_text())
+    except (OSError, ValueError):
+        return dict(card)
+    return _restored(card, places if isinstance(places, dict) else {}, "")
+
+
+def _restored(value: Any, places: Mapping[str, Any], name: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _restored(one, places, f"{name}.{key}" if name else key) for key, one in value.items()}
+    place = places.get(name)
+    return place if isinstance(place, str) and isinstance(value, str) and public(place) == value else value

@@ -7,7 +7,7 @@ disagree with its own documentation (`docs/mmpsy.md`).
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from mmpsy_jax.errors import InputError, one_of
 
+EVERY = "*"  # instead of the name of a label: all of them
 Kind = Literal["binary", "ordinal", "regression", "nominal"]
 KINDS: tuple[Kind, ...] = ("binary", "ordinal", "regression", "nominal")
 LOGITS: tuple[Kind, ...] = ("binary", "nominal")  # a logit per class and a softmax over them
@@ -71,7 +72,8 @@ class Task:
             )
         if self.kind != "regression":  # ends of a scale matter to scores alone
             object.__setattr__(self, "maximum", 1.0 if self.maximum is None else self.maximum)
-            object.__setattr__(self, "minimum", 0.0 if self.minimum is None else self.minimum)
+        if self.minimum is None and self.maximum is not None:  # a maximum alone is that of a scale from 0
+            object.__setattr__(self, "minimum", 0.0)
         if self.maximum is not None and not 0 < self.maximum < math.inf:
             raise InputError(f"task {self.name!r}: maximum {self.maximum} must be positive")
         if self.minimum is not None and not -math.inf < self.minimum < (self.maximum or math.inf):
@@ -111,12 +113,13 @@ class Range:
 
     Attributes:
       low, high: its ends.
-      source: "given" by whoever built the corpus, "questionnaire" of that name, or "seen" on the training split.
+      source: "given" by whoever built the corpus, "known" of a questionnaire or corpus of that name, or "seen" on the
+        training split.
     """
 
     low: float
     high: float
-    source: Literal["given", "questionnaire", "seen"]
+    source: Literal["given", "known", "seen"]
 
 
 def seen_range(low: float, high: float) -> Range:
@@ -126,28 +129,34 @@ def seen_range(low: float, high: float) -> Range:
 
 
 def label_ranges(
-    seen: Mapping[str, tuple[float, float] | None], given: Mapping[str, tuple[float, float]] | None = None
+    seen: Mapping[str, Sequence[float] | None],
+    given: Mapping[str, tuple[float, float]] | None = None,
+    known: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Range]:
-    """The scale of every label: as given, else of the questionnaire of that name, else as seen.
+    """The scale of every label: as given, else as known of its name where its values fit, else as seen.
 
     Args:
       seen: least and largest training label by name; None where none is known.
-      given: ends by name.
+      given: ends by name; those of `EVERY` are of all that are not named.
+      known: the same of a published corpus; questionnaires are known besides.
 
     Raises:
       InputError: ends of an unknown label, or labels outside of the ends that were given.
     """
-    given, made = given or {}, {}
+    given, made = dict(given or {}), {}
+    known = {**{name: (0.0, highest) for name, highest in KNOWN_MAXIMUM.items()}, **(known or {})}
+    everyone = given.pop(EVERY, None)
     for name in given:
         if name not in seen:
             raise one_of("label in the ranges", name, seen)
+    given = {**(dict.fromkeys(seen, everyone) if everyone else {}), **given}
     for name, ends in seen.items():
         if name in given:
             made[name] = Range(*map(float, given[name]), "given")
         elif ends is None:
             continue
-        elif ends[0] >= 0 and ends[1] <= KNOWN_MAXIMUM.get(name, -1.0):
-            made[name] = Range(0.0, KNOWN_MAXIMUM[name], "questionnaire")
+        elif name in known and known[name][0] <= ends[0] <= ends[1] <= known[name][1]:
+            made[name] = Range(*known[name], "known")
         else:
             made[name] = seen_range(*ends)
         if name in given and ends is not None and not made[name].low <= ends[0] <= ends[1] <= made[name].high:
@@ -159,7 +168,7 @@ def label_ranges(
 
 
 def read_ranges(text: str) -> dict[str, tuple[float, float]]:
-    """Ends of scales from `NAME:LOW:HIGH,...`, as command lines have them.
+    """Ends of scales from `NAME:LOW:HIGH,...`, as command lines have them; `*` stands for all labels.
 
     Raises:
       InputError: not of that form, a label twice, or ends in the wrong order.
@@ -197,7 +206,7 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
         high = known.high if task.maximum is None else task.maximum
         low = known.low if task.maximum is None else 0.0  # a maximum alone is that of a scale from 0
         low = low if task.minimum is None else task.minimum
-        made.append(dataclasses.replace(task, maximum=high, minimum=low))
+        made.append(dataclasses.replace(task, maximum=float(high), minimum=float(low)))
     return tuple(made)
 
 

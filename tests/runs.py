@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from mmpsy_jax.training import run_files
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -31,6 +32,17 @@ def bind_again(workdir, **changes):
     names = (run_files.WEIGHTS, run_files.EMBEDDING, run_files.CONFIG, run_files.PREDICTIONS)
     found = [path for path in workdir.rglob("*") if path.name in names]
     run_files.write_card(workdir, card, [str(path.relative_to(workdir)) for path in found])
+
+
+def lean(dataset):
+    """One task and a network of a few dense layers, which is traced and compiled in seconds."""
+    config = small(dataset)
+    config.tasks = [task for task in config.tasks if task["kind"] == "regression"]
+    sizes = ("text_hidden", "text_out", "audio_hidden", "vision_hidden", "fusion_width")
+    config.model = ConfigDict({"name": "lf_dnn", "dropout": 0.1, **dict.fromkeys(sizes, 8)})
+    config.data.parts = 1
+    config.log.tensorboard = False
+    return config
 
 
 def losses(workdir):

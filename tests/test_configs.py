@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from configs import presets
+from data_builders.daily_mood.source import LABELS
 from mmpsy_jax import models
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.files import flatten
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, Modality
-from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
 from mmpsy_jax.training import fitted, mesh, programs, step
 from mmpsy_jax.training.config import default, jsonable
 
@@ -115,7 +116,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert {name for name in ours ^ every if not name.startswith(("model.", "objective.weights."))} == set()
     model_fields = {field.removeprefix("model.") for field in ours - every if field.startswith("model.")}
     assert model_fields <= set(models.fields(config.model.name))
-    tasks = from_config(config.tasks)
+    tasks = with_ranges(from_config(config.tasks), dict.fromkeys(LABELS, Range(0, 100, "given")))
     labels = {task.label for task in tasks}
     inputs, modalities = batch(name, argument, labels)
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
@@ -124,7 +125,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     given = fitted.of_scores(tasks, scores, "none")
     idf = {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {}
     constants = {**given, "bias": given["bias"] | parameters, "network": frozen | idf}
-    if models.scales_inputs(config.model.name):
+    if models.scales_inputs(config.model.name, config.model.to_dict()):
         size = lambda m: np.ones(m.shape[1], np.float32)  # noqa: E731
         constants["network"] = {f"{m.name}_scale": {"mean": size(m), "deviation": size(m)} for m in modalities}
     if config.objective.name == "ulgm":
@@ -156,13 +157,14 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
         ("phq9>=10", Task("phq9_screen", "phq9", "binary", (10.0,))),
         ("phq9>=5/10/15/20", Task("phq9_bands", "phq9", "ordinal", (5.0, 10.0, 15.0, 20.0))),
         (" hamd_17<=52", Task("hamd_17_score", "hamd_17", "regression", maximum=52.0)),
+        ("stress", Task("stress_score", "stress", "regression")),
     ],
 )
 def test_tasks_of_the_interviews_config(text, task):
     assert importlib.import_module("configs.interviews").task_of(text) == task
 
 
-@pytest.mark.parametrize("text", ["phq9", "phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", ""])
+@pytest.mark.parametrize("text", ["phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", ""])
 def test_texts_that_are_no_task(text):
-    with pytest.raises(InputError, match="write LABEL>=CUTOFF"):
+    with pytest.raises(InputError, match="write LABEL, LABEL>=CUTOFF"):
         importlib.import_module("configs.interviews").task_of(text)

@@ -52,6 +52,7 @@ def test_a_run_leaves_everything_that_the_readme_promises(finished, dataset):
         "length",
         "answers",
         "mel_linear",
+        "functionals",
         "tfidf_logistic",
         "tfidf_ridge",
     }

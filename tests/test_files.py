@@ -1,13 +1,14 @@
 """Places are tried before the work, and files get the permissions that the umask leaves."""
 
 import contextlib
+import json
 import os
 import stat
 
 import pytest
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import try_file, try_folder, write_atomically, write_json
+from mmpsy_jax.files import public, try_file, try_folder, with_places, write_atomically, write_json, write_places
 
 
 @contextlib.contextmanager
@@ -68,3 +69,33 @@ def test_a_full_place_is_found_out_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"out.csv: cannot be written \(No space left on device\)"):
         try_file(tmp_path / "out.csv")
     assert not list(tmp_path.iterdir())
+
+
+CARD = {
+    "source": "/home/somebody/study/manifest.csv",
+    "config": "lab",
+    "modalities": {"text": {"shape": [3, 4], "extractor": {"folder": "/home/somebody/embedded/"}}},
+    "options": {"settings": json.dumps({"text": {"folder": "/home/somebody/embedded"}}), "skip_bad": True},
+    "skipped": [{"participant": "/p1", "reason": "r/p1.wav: empty"}],
+}
+
+
+def test_a_card_that_is_passed_on_names_no_folder(tmp_path):
+    shown = public(CARD)
+    assert "somebody" not in json.dumps(shown) and shown["source"] == "manifest.csv" and shown["config"] == "lab"
+    assert shown["modalities"] == {"text": {"shape": [3, 4], "extractor": {"folder": "embedded"}}}
+    assert json.loads(shown["options"]["settings"]) == {"text": {"folder": "embedded"}}
+    assert shown["skipped"] == CARD["skipped"] and public(shown) == shown
+
+
+def test_paths_of_a_card_stay_beside_its_folder_and_are_forgotten_with_another_card(tmp_path):
+    folder = tmp_path / "lab/1.0.0"
+    folder.mkdir(parents=True)
+    write_places(tmp_path / "lab/incomplete.7_1.0.0", "1.0.0", CARD)
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".places_1.0.0.json", "1.0.0"]
+    assert stat.S_IMODE((tmp_path / "lab/.places_1.0.0.json").stat().st_mode) == 0o600
+    whole = with_places(folder, public(CARD))
+    assert whole["source"] == CARD["source"] and whole["modalities"] == CARD["modalities"]
+    assert with_places(folder, {**public(CARD), "source": "other.csv"})["source"] == "other.csv"
+    (tmp_path / "lab/.places_1.0.0.json").write_text("{")
+    assert with_places(folder, public(CARD)) == public(CARD)

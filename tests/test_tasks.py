@@ -40,6 +40,8 @@ def test_config_round_trip():
         ({"cutoffs": (10, 5), "kind": "ordinal"}, "ascending"),
         ({"cutoffs": ()}, "give one for binary"),
         ({"maximum": 0}, "positive"),
+        ({"maximum": float("nan")}, "positive"),
+        ({"maximum": 5, "minimum": 5}, "minimum 5 must be below the maximum"),
         ({"kind": "nominal"}, "none for regression and nominal"),
         ({"kind": "nominal", "cutoffs": (), "classes": ("joy",)}, "two or more different names"),
         ({"kind": "nominal", "cutoffs": (), "classes": ("joy", "joy")}, "two or more different names"),
@@ -58,3 +60,49 @@ def test_empty_and_repeated_lists_are_refused():
         tasks.from_config(tasks.to_config(tasks.questionnaire("phq9", "x")[:1] * 2))
     with pytest.raises(InputError, match="gad7, phq9"):
         tasks.questionnaire("phq8", "x")
+
+
+def test_the_scale_of_a_label_is_given_or_known_or_seen():
+    seen = {"phq9": (0, 22), "bdi": (0, 80), "stress": (0, 3), "valence": (-2, 1), "loss": (-4, -1), "empty": None}
+    ranges = tasks.label_ranges(seen, {"stress": (0, 10)})
+    assert ranges == {
+        "phq9": tasks.Range(0, 27, "known"),
+        "bdi": tasks.Range(0, 80, "seen"),  # no BDI-II is above 63: another scale of that name
+        "stress": tasks.Range(0, 10, "given"),
+        "valence": tasks.Range(-2, 1, "seen"),
+        "loss": tasks.Range(-4, 4, "seen"),
+    }
+    assert tasks.label_ranges({"mood": (2, 5)})["mood"] == tasks.Range(0, 5, "seen")
+    assert tasks.label_ranges({"a": (1, 2), "b": (0, 4)}, {"*": (1, 5), "b": (0, 9)}) == {
+        "a": tasks.Range(1, 5, "given"),
+        "b": tasks.Range(0, 9, "given"),
+    }
+    assert tasks.label_ranges({"a": (-1, 1)}, known={"a": (-3, 3)}) == {"a": tasks.Range(-3, 3, "known")}
+    with pytest.raises(InputError, match="choose one of: a"):
+        tasks.label_ranges({"a": (1, 2)}, {"c": (1, 5)})
+    with pytest.raises(InputError, match="lie outside of 2 to 5"):
+        tasks.label_ranges({"a": (1, 2)}, {"a": (2, 5)})
+
+
+def test_ranges_are_written_name_low_high():
+    assert tasks.read_ranges("stress:0:3, valence:-3:3") == {"stress": (0, 3), "valence": (-3, 3)}
+    assert tasks.read_ranges("") == {}
+    for wrong in ("stress", "stress:3", "stress:3:0", "stress:a:3", "a:0:1,a:0:2", "a:-2:-1", "a:0:inf", "a:nan:1"):
+        with pytest.raises(InputError, match="write NAME:LOW:HIGH"):
+            tasks.read_ranges(wrong)
+
+
+def test_scores_take_the_ends_that_they_do_not_name():
+    made = tasks.with_ranges(
+        (
+            tasks.Task("own", "stress", "regression"),
+            tasks.Task("named", "stress", "regression", maximum=4.0),
+            tasks.Task("both", "stress", "regression", maximum=4.0, minimum=-1.0),
+            tasks.Task("signed", "valence", "regression"),
+            tasks.Task("screen", "stress", "binary", (2,)),
+        ),
+        {"stress": tasks.Range(1, 3, "given"), "valence": tasks.Range(-2, 2, "seen")},
+    )
+    assert [(task.minimum, task.maximum) for task in made] == [(1, 3), (0, 4), (-1, 4), (-2, 2), (0, 1)]
+    with pytest.raises(InputError, match="neither the task nor the corpus says how high 'mood' can be"):
+        tasks.with_ranges((tasks.Task("t", "mood", "regression"),), {})

@@ -21,9 +21,8 @@ from data_builders.affect_video import source as source_lib
 from data_builders.affect_video.records import DTYPE, modalities, outcome, read_clip, record
 from data_builders.affect_video.source import EMOTIONS, LABELS, Clip
 from data_builders.common import about, card, local, shards, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
 
 _ABOUT = (
     "clip of a speaker",
@@ -45,6 +44,7 @@ class AffectVideoConfig(tfds.core.BuilderConfig):
       fractions: shares of speakers in train, validation and test.
       split_file: CSV `participant,split` instead, whose participants are speakers.
       skip_bad: leave out clips that cannot be used, listed in `corpus.json`, instead of failing at the first.
+      strict: refuse a clip of which something would be noted.
       workers: processes that read clips; None decides by their number, 0 is this process alone.
       speakers, seed: of the demo.
       seconds: shortest and longest clip of the demo.
@@ -56,6 +56,7 @@ class AffectVideoConfig(tfds.core.BuilderConfig):
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
     skip_bad: bool = False
+    strict: bool = False
     workers: int | None = None
     speakers: int = demo.SPEAKERS
     seed: int = 0
@@ -76,7 +77,7 @@ class AffectVideoConfig(tfds.core.BuilderConfig):
             }
         if self.name == "demo":
             return kept | {"speakers": self.speakers, "seed": self.seed, "seconds": list(self.seconds)}
-        return kept | {"skip_bad": self.skip_bad}
+        return kept | {"skip_bad": self.skip_bad} | ({"strict": True} if self.strict else {})
 
 
 CONFIGS = {
@@ -119,6 +120,7 @@ class Builder(local.LocalBuilder):
         # TFDS calls this inside its unfinished folder: what is written here is part of the final rename.
         config = self.builder_config
         self._written = dict.fromkeys(splits.SPLITS, 0)
+        self._with_face = 0
         self._skipped: list[dict[str, str]] = []
         self._notes: list[dict[str, str]] = []
         self._open()
@@ -139,8 +141,13 @@ class Builder(local.LocalBuilder):
             )
             super()._download_and_prepare(dl_manager, download_config)
         self._require_all_splits(self._written)
+        if not self._with_face:
+            raise InputError(
+                f"{config.source}: no clip shows a face that is found: frontal faces of at least a tenth of the height "
+                "are needed; look at the clips, and at how they are turned"
+            )
         corpus = self._card()
-        write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+        corpus = write_corpus(self.data_path, corpus)
         card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _open(self) -> None:
@@ -181,6 +188,9 @@ class Builder(local.LocalBuilder):
         outcomes = self._map(functools.partial(outcome, self._read), clips)
         for clip, content in zip(clips, outcomes, strict=True):
             self._progress.update()
+            if config.strict and not isinstance(content, InputError) and content.notes:
+                notes = "; ".join(content.notes)
+                content = InputError(f"{clip.path}: {notes}: mend this, or build without --strict")
             if isinstance(content, InputError):
                 if not config.skip_bad:
                     raise content
@@ -188,6 +198,7 @@ class Builder(local.LocalBuilder):
                 continue
             self._notes += [{"participant": clip.name, "note": note} for note in content.notes]
             self._written[clip.split] += 1
+            self._with_face += content.faces is not None
             yield clip.name, record(clip, content, config.group, config.window_seconds)
 
     def _card(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def build(
     split_file: str | os.PathLike | None = None,
     window_seconds: float | None = None,
     skip_bad: bool = False,
+    strict: bool = False,
     workers: int | None = None,
     participants: int | None = None,
     seed: int | None = None,
@@ -36,6 +37,7 @@ def build(
         speaker. Not for MELD, whose division is published.
       window_seconds: longer clips become several windows.
       skip_bad: leave out clips that cannot be used, listed in `corpus.json`, instead of failing at the first.
+      strict: refuse a clip of which something would be noted (cut off, no sound, no face, ...).
       workers: processes that read clips; 0 is this process alone.
       participants, seed, seconds: of the demo: speakers, seed, shortest and longest clip.
       overwrite: build again and replace what is there, once the new dataset is whole.
@@ -65,6 +67,8 @@ def build(
         raise InputError(
             f"window_seconds {window_seconds}: must be 1 to 60, in tenths, as there are 10 frames a second"
         )
+    if strict and config_name == "demo":
+        raise InputError(f"{dataset}: strict is about clips that are read: leave it out")
     if split_file is not None and config_name == "meld":
         raise InputError(f"{dataset}: keeps the published division: leave the split file out")
     given = {
@@ -72,6 +76,7 @@ def build(
         "split_file": None if split_file is None else os.path.abspath(split_file),
         "window_seconds": window_seconds,
         "skip_bad": skip_bad or None,
+        "strict": strict or None,
         "workers": workers,
         "speakers": participants,
         "seed": seed,
@@ -100,6 +105,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--split_file", help="CSV participant,split, one line per speaker; default: by a hash")
     parser.add_argument("--window_seconds", type=float, help="longer clips become several windows (default 4)")
     parser.add_argument("--skip_bad", action="store_true", help="leave out clips that cannot be used")
+    parser.add_argument("--strict", action="store_true", help="refuse clips of which something would be noted")
     parser.add_argument("--workers", type=int, help="processes that read clips; 0 for none")
     parser.add_argument("--participants", type=int, help="demo only: how many speakers")
     parser.add_argument("--seed", type=int, help="demo only")

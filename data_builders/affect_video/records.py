@@ -17,6 +17,7 @@ from mmpsy_jax.features.windows import Windows
 FRAMES_PER_SECOND = 10
 # Sound seldom ends with the picture, and log-mel frames are centred: up to so many frames begin no window (our choice).
 _SHORTEST_REST = 3
+_SLACK_S = 0.2  # by which the header of a video may be longer than what is read
 DTYPE = np.float16
 
 
@@ -77,6 +78,9 @@ def read_clip(clip: Clip, window_seconds: float) -> Content:
         sound = None if level.silent else mel.extract_samples([[samples]], DTYPE)
     else:
         notes.append("has no sound")
+    promised, found = video.length(clip.path), max(len(tracked.face) / FRAMES_PER_SECOND, len(samples) / rate)
+    if promised and promised - found > _SLACK_S and not level.shortened:
+        notes.append(f"cut off: header {promised:.1f} s, found {found:.1f} s")
     if not tracked.persons:
         notes.append("shows no face")
     if sound is None and not tracked.persons:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmpsy_jax.csv_rows import read_table, whole
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.features.recording_folder import recordings_by_stem
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 RATINGS = ("valence", "arousal")
@@ -91,13 +92,15 @@ def read_meld(folder: Path) -> list[Clip]:
     made = {}
     for published, (split, clips) in MELD_SPLITS.items():
         path = folder / f"{published}_sent_emo.csv"
+        there = recordings_by_stem(folder / clips, (".mp4",))
         for line, row in read_table(path, _MELD_COLUMNS, extra="ignore").rows:
             dialogue, utterance = (whole(path, line, name, row[name]) for name in ("Dialogue_ID", "Utterance_ID"))
             name = f"{published}/dia{dialogue}_utt{utterance}"
             if name in made:
                 raise InputError(f"{path}: line {line}: dia{dialogue}_utt{utterance} is there twice: keep one row")
             labels = {"emotion": _emotion(path, line, row["Emotion"], MELD_EMOTIONS)} | dict.fromkeys(RATINGS, math.nan)
-            video = folder / clips / f"dia{dialogue}_utt{utterance}.mp4"
+            stem = f"dia{dialogue}_utt{utterance}"
+            video = there.get(stem, folder / clips / f"{stem}.mp4")
             made[name] = Clip(name, f"{published}/dia{dialogue}", labels, video, split)
     return list(made.values())
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,26 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common import place, writer
-from mmpsy_jax import tasks
+from mmpsy_jax import files, tasks
 from mmpsy_jax.features import interview
 
 CORPUS_FILE = "corpus.json"  # the card of a dataset, for our readers
 FORMAT = 1  # of it
+
+
+def write_corpus(folder: str | os.PathLike, corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes `corpus.json` without absolute paths, which stay on this machine, beside the version folder.
+
+    Args:
+      folder: in which a version is built.
+      corpus: its card, with the paths.
+
+    Returns:
+      what was written.
+    """
+    files.write_places(Path(folder), corpus["version"], corpus)
+    files.write_json(Path(folder) / CORPUS_FILE, files.public(corpus))
+    return files.public(corpus)
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -26,7 +40,13 @@ class LocalInfo(tfds.core.DatasetInfo):
 
 
 class LocalBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Base of the builders; a config object may bear the name of a listed one, since it says what is read."""
+    """Base of the builders; a config object may bear the name of a listed one, since it says what is read.
+
+    Attributes:
+      keeps_records: False while a source is only checked: shards stay empty.
+    """
+
+    keeps_records = True
 
     def _create_builder_config(self, builder_config, version=None):
         # TFDS refuses such an object. What it changes is not what the dataset is, and `corpus.json` records it.
@@ -42,7 +62,7 @@ class LocalBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """Silent, as above."""
 
     def _example_writer(self):
-        return writer.UncompressedWriter(self.info.features)
+        return writer.UncompressedWriter(self.info.features, self.keeps_records)
 
 
 def build_once(
@@ -77,15 +97,21 @@ def build_once(
     return folder
 
 
+def range_notes(ranges: Mapping[str, tasks.Range]) -> list[dict[str, str]]:
+    """The entries of `notes` in `corpus.json` that say which scales are no more than what the training split shows."""
+    return [
+        {
+            "participant": "",
+            "note": f"the scale of {name} is taken from the training labels, {one.low:g} to {one.high:g}: where it has "
+            f"other ends, give --ranges={name}:LOW:HIGH",
+        }
+        for name, one in ranges.items()
+        if one.source == "seen"
+    ]
+
+
 def ranges_entry(ranges: Mapping[str, tasks.Range]) -> dict[str, dict[str, Any]]:
-    """The entry `label_ranges` of `corpus.json`; says on the terminal which scales were only seen."""
-    for name, one in ranges.items():
-        if one.source == "seen":
-            print(
-                f"note: the scale of {name} is taken from the training labels, {one.low:g} to {one.high:g}: where it "
-                f"has other ends, give --ranges={name}:LOW:HIGH",
-                file=sys.stderr,
-            )
+    """The entry `label_ranges` of `corpus.json`."""
     return {name: dataclasses.asdict(one) for name, one in ranges.items()}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import public
 
 # TFDS builds into `incomplete.<random>_<version>` and renames at the end; a killed build leaves that folder for good.
 _UNFINISHED = "incomplete."
@@ -117,6 +118,8 @@ def require_same(
     if not whole:
         raise InputError(f"{version_folder}: dataset_info.json or features.json is missing: {remedy}")
     # A JSON round trip, so that tuples and lists compare.
-    differing = [name for name, value in json.loads(json.dumps(want())).items() if have.get(name) != value]
+    wanted = public(json.loads(json.dumps(want())))
+    have = public(have)  # a card of an earlier version has absolute paths
+    differing = [name for name, value in wanted.items() if have.get(name) != value]
     if differing:
         raise InputError(f"{version_folder}: already holds a dataset that differs in {', '.join(differing)}: {remedy}")

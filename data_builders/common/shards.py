@@ -81,6 +81,7 @@ class ShardReader:
       lookahead: participants that are read ahead of the writer; bounds memory.
       progress: called after each participant.
       labels: names of the scores, whose ends are reported.
+      features: of participants, by id in the source: what depends on others, and so is not in the record that is read.
     """
 
     spec: Spec
@@ -91,6 +92,7 @@ class ShardReader:
     lookahead: int = 4
     progress: Callable[[], Any] | None = None
     labels: tuple[str, ...] = ()
+    features: Mapping[str, Record] = dataclasses.field(default_factory=dict)
 
     def __call__(self) -> Iterator[tuple[str, Record]]:
         """(id, record) of every participant that could be read."""
@@ -115,7 +117,7 @@ class ShardReader:
                     report[kind] += [[value, name] for value in values]
                 report["written"].append(name)
                 widen(report["labels"], self.labels, record)
-                yield name, record | {"participant": name}
+                yield name, record | {"participant": name} | self.features.get(original, {})
             finally:
                 if self.progress:
                     self.progress()

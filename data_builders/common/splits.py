@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmpsy_jax.csv_rows import read_table
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,8 +31,9 @@ def assign(
     split_file: str | os.PathLike | None = None,
     listed: Mapping[str, str] | None = None,
     may_rank: bool = False,
+    clusters: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Split of every participant.
+    """Split of every participant; those of a cluster are in one split.
 
     Args:
       participants: ids.
@@ -43,14 +44,17 @@ def assign(
       listed: {participant: split} where the source itself says so; a split file comes before it.
       may_rank: where the hash leaves a split of a small corpus empty, cut the participants in the order of their
         hashes instead. Then adding participants may move others.
+      clusters: {participant: cluster}, whose name is hashed instead of the id; who is not in it is alone.
 
     Returns:
       {participant: "train" | "validation" | "test"}, in the order given.
 
     Raises:
-      InputError: bad fractions, a bad split file, or a split without participants.
+      InputError: bad fractions, a bad split file, a cluster in two splits, or a split without participants.
     """
     participants = list(participants)
+    cluster = {participant: (clusters or {}).get(participant, participant) for participant in participants}
+    units = list(dict.fromkeys(cluster.values()))
     if split_file is not None:
         listed = read_split_file(split_file)
         missing = [participant for participant in participants if participant not in listed]
@@ -68,16 +72,21 @@ def assign(
                 f"split fractions {tuple(fractions)}: give three positive shares, {', '.join(SPLITS)}, that add up to 1"
             )
         first, second = fractions[0], fractions[0] + fractions[1]
-        assigned = {}
-        for participant in participants:
-            place = position(participant, salt)
-            assigned[participant] = SPLITS[0 if place < first else 1 if place < second else 2]
-        if may_rank and len(participants) >= len(SPLITS) > len(set(assigned.values())):
-            ranked = sorted(participants, key=lambda participant: position(participant, salt))
+        places = {unit: position(unit, salt) for unit in units}
+        split_of = {unit: SPLITS[0 if at < first else 1 if at < second else 2] for unit, at in places.items()}
+        if may_rank and len(units) >= len(SPLITS) > len(set(split_of.values())):
+            ranked = sorted(units, key=places.__getitem__)
             held = [max(1, round(share * len(ranked))) for share in fractions[1:]]
             sizes = [len(ranked) - sum(held), *held]
             names = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
-            assigned = {**assigned, **dict(zip(ranked, names, strict=True))}
+            split_of = dict(zip(ranked, names, strict=True))
+        assigned = {participant: split_of[cluster[participant]] for participant in participants}
+    divided = len({(cluster[participant], split) for participant, split in assigned.items()}) - len(units)
+    if divided:
+        raise InputError(
+            f"{split_file or 'the splits of the source'}: {divided} clusters are in more than one split: give all "
+            "participants of a cluster the same one"
+        )
     empty = [split for split in SPLITS if split not in assigned.values()]
     if empty:
         raise InputError(
@@ -95,11 +104,11 @@ def read_split_file(path: str | os.PathLike) -> dict[str, str]:
     """
     listed: dict[str, str] = {}
     for line, row in read_table(Path(path), ("participant", "split")).rows:
-        participant, split = row["participant"], row["split"]
+        participant, split = row["participant"], row["split"].casefold()
         if split not in SPLITS:
-            raise one_of(f"split in line {line} of {path}", split, SPLITS)
+            raise InputError(f"{path}: line {line}: split must be one of: {', '.join(SPLITS)}: correct the cell")
         if participant in listed:
-            raise InputError(f"{path}: line {line} lists {participant!r} again: one person must be in one split")
+            raise InputError(f"{path}: line {line} lists a participant again: one person must be in one split")
         listed[participant] = split
     return listed
 

@@ -25,10 +25,12 @@ class UncompressedWriter(writer_lib.ExampleWriter):
 
     Args:
       features: of a record.
+      keeps_records: False checks them and leaves the files empty.
     """
 
-    def __init__(self, features: Mapping[str, FeatureConnector]):
+    def __init__(self, features: Mapping[str, FeatureConnector], keeps_records: bool = True):
         super().__init__(file_format=file_adapters.FileFormat.ARRAY_RECORD)
+        self._keeps_records = keeps_records
         dtypes = {name: np.dtype(feature.np_dtype) for name, feature in features.items()}
         self._floats = {name: dtype for name, dtype in dtypes.items() if dtype.kind == "f"}
 
@@ -43,8 +45,9 @@ class UncompressedWriter(writer_lib.ExampleWriter):
             for _, example in examples:
                 record = tf_example_pb2.Example.FromString(example)
                 self._require_finite(record)
-                # Protobuf's own order of the features differs from process to process.
-                _checked(written.write, path, record.SerializeToString(deterministic=True))
+                if self._keeps_records:
+                    # Protobuf's own order of the features differs from process to process.
+                    _checked(written.write, path, record.SerializeToString(deterministic=True))
         finally:
             _checked(written.close, path)
 

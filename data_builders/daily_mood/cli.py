@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.tasks import read_ranges
 
 DATASET = "daily_mood"
 
@@ -20,6 +21,9 @@ def build(
     participants: int | None = None,
     days: int | None = None,
     seed: int | None = None,
+    labels: str = "",
+    sensors: str = "",
+    ranges: str = "",
     overwrite: bool = False,
 ) -> Path:
     """Builds a dataset, or returns the one that is there if it was made from the same table in the same way.
@@ -30,6 +34,8 @@ def build(
       source: the table (`source.py`); not for the demo.
       split_file: CSV `participant,split`, one line per person; only where persons are divided.
       participants, days, seed: of the demo: persons, days of each, seed.
+      labels, sensors: of a table whose columns have names of one's own, see `source.read_layout`.
+      ranges: NAME:LOW:HIGH with commas between: ends of the scale of ratings; default: as the days that train show.
       overwrite: build again and replace what is there, once the new dataset is whole.
 
     Returns:
@@ -40,7 +46,7 @@ def build(
     """
     from data_builders.common import local
     from data_builders.daily_mood import daily_mood_dataset_builder as lib  # TFDS takes over half a second
-    from data_builders.daily_mood.source import read
+    from data_builders.daily_mood.source import read, read_layout
 
     name, _, config_name = dataset.partition("/")
     if name != DATASET or config_name not in lib.CONFIGS:
@@ -55,10 +61,14 @@ def build(
         raise InputError(f"{dataset}: participants, days and seed belong to the demo: leave them out")
     changes = {key: value for key, value in given.items() if value is not None}
     if config.is_demo:
+        if labels or sensors or ranges:
+            raise InputError(f"{dataset}: labels, sensors and ranges belong to a table: leave them out")
         changes["persons"] = changes.get("people", config.people)
     else:
-        table = read(Path(source))
-        changes |= {"source": os.path.abspath(source), "sizes": table.sizes, "persons": len(table.people)}
+        layout = read_layout(labels, sensors)
+        table = read(Path(source), layout)
+        changes |= {"source": os.path.abspath(source), "layout": layout, "ranges": read_ranges(ranges)}
+        changes |= lib.of_table(table)
     config = dataclasses.replace(config, split_file=split_file and os.path.abspath(split_file), **changes)
     read_now = {} if config.is_demo else {"source_sha256": table.sha256}
     return local.build_once(lib.Builder, config, data_dir, lambda: config.options() | read_now, overwrite)
@@ -75,6 +85,9 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--participants", type=int, help="demo only: how many persons")
     parser.add_argument("--days", type=int, help="demo only: of each person")
     parser.add_argument("--seed", type=int, help="demo only")
+    parser.add_argument("--labels", default="", help="columns of ratings, with commas; default: label:NAME, DAMS1 to 9")
+    parser.add_argument("--sensors", default="", help="columns of inputs: MODALITY:COLUMN:COLUMN*,MODALITY:...")
+    parser.add_argument("--ranges", default="", help="ends of scales, NAME:LOW:HIGH,... such as stress:0:3")
     parser.add_argument("--overwrite", action="store_true", help="replace the dataset that is there")
     folder = build(**vars(parser.parse_args(argv)))
     print(folder)

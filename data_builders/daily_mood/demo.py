@@ -25,7 +25,8 @@ PEOPLE, DAYS = 60, 30
 SIZES = {"zcm": 24, "pim": 24, "speech": 32}
 SHARES = {"common": 0.35, "slope": 0.15, "level": 0.25, "chance": 0.25}
 _CUES, _NOISE, _LACKS_SPEECH = 2, 0.4, 0.1
-_MEAN, _DEVIATION, _HIGHEST = 50.0, 18.0, 100
+HIGHEST = 100.0
+_MEAN, _DEVIATION = 50.0, 18.0
 _WORLD = 20_241_018
 
 
@@ -64,7 +65,7 @@ def write_table(path: Path, people: int = PEOPLE, days: int = DAYS, seed: int = 
             cue = rng.normal(size=(len(SIZES), _CUES))
             lacks_speech = rng.uniform() < _LACKS_SPEECH
             z = slope @ cue.ravel() + level + np.sqrt(SHARES["chance"]) * rng.normal(size=moods)
-            ratings = np.clip(np.rint(_MEAN + _DEVIATION * z), 0, _HIGHEST).astype(int)
+            ratings = np.clip(np.rint(_MEAN + _DEVIATION * z), 0, HIGHEST).astype(int)
             cells: list[Any] = []
             for own, (name, size) in zip(cue, SIZES.items(), strict=True):
                 values = own @ directions[name] + _NOISE * rng.normal(size=size)

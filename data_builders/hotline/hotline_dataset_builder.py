@@ -3,7 +3,6 @@
 A record is one segment; its feature `caller` names the group that stays together in splits and folds.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import tensorflow_datasets as tfds
 
 from data_builders.common import about, card, local, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
-from data_builders.hotline.source import LABELS, Segment
+from data_builders.hotline.source import GROUP, LABELS, Segment
+from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
+from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
-from mmpsy_jax.files import write_json
 
-GROUP = "caller"
 _ABOUT = (
     "turn of a caller",
     "Turns of hotline callers with labels of emotion, one record per turn.",
@@ -44,6 +42,8 @@ class HotlineConfig(tfds.core.BuilderConfig):
 
     Attributes:
       source: folder of the tables; None for the demo.
+      columns: of emotions, where their names do not say so.
+      labels: their names; the tables must agree.
       window_seconds: longer segments become several windows.
       fractions: shares of callers in train, validation and test.
       split_file: CSV `participant,split` instead, whose participants are callers.
@@ -53,6 +53,8 @@ class HotlineConfig(tfds.core.BuilderConfig):
     """
 
     source: str | None = None
+    columns: tuple[str, ...] = ()
+    labels: tuple[str, ...] = LABELS
     window_seconds: float = 10.0
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
@@ -74,6 +76,8 @@ class HotlineConfig(tfds.core.BuilderConfig):
             "splits": splits.read_split_file(self.split_file) if self.split_file else None,
             "skip_bad": self.skip_bad,
         }
+        if self.columns:
+            kept["labels"] = list(self.columns)
         if self.name == "demo":
             kept |= {"callers": self.callers, "seed": self.seed, "seconds": list(self.seconds)}
         return kept
@@ -94,7 +98,7 @@ CONFIGS = {
 
 
 class Builder(local.LocalBuilder):
-    """Turns of hotline callers with one binary label and eleven emotions; one segment per record."""
+    """Turns of hotline callers with binary labels of emotion; one segment per record."""
 
     name = "hotline"
     VERSION = tfds.core.Version("1.0.0")
@@ -102,7 +106,9 @@ class Builder(local.LocalBuilder):
     BUILDER_CONFIGS: Sequence[HotlineConfig] = list(CONFIGS.values())
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = local.record_features(LABELS, modalities(self.builder_config), dtype=np.float16, group=GROUP)
+        features = local.record_features(
+            self.builder_config.labels, modalities(self.builder_config), dtype=np.float16, group=GROUP
+        )
         return local.LocalInfo(
             builder=self,
             description="Turns of hotline callers with emotion labels.",
@@ -118,11 +124,18 @@ class Builder(local.LocalBuilder):
                 demo.write_source(
                     self._folder, self.builder_config.callers, self.builder_config.seed, self.builder_config.seconds
                 )
-            self._calls = source_lib.read_calls(self._folder)
-            self._skipped, self._notes = [], []
+            found = source_lib.read_calls(self._folder, self.builder_config.columns)
+            if found.labels != self.builder_config.labels:
+                raise InputError(
+                    f"{self._folder}: the labels are {', '.join(found.labels)}, this config says "
+                    f"{', '.join(self.builder_config.labels)}: build with `launch.py build`, which reads the tables"
+                )
+            self._calls = found.segments
+            self._skipped = []
+            self._notes = [{"participant": who, "note": self._without_folder(note)} for who, note in found.notes]
             super()._download_and_prepare(dl_manager, download_config)
             corpus = self._card()
-            write_json(Path(self.data_path) / CORPUS_FILE, corpus)
+            corpus = write_corpus(self.data_path, corpus)
             card.write_card(self.data_path, corpus, about.about(corpus, *_ABOUT))
 
     def _shard_iterators_per_split(self, dl_manager):
@@ -157,8 +170,7 @@ class Builder(local.LocalBuilder):
         for segment in self._calls[caller]:
             starts[segment.index] = clock if segment.start_s is None else segment.start_s
             if segment.start_s is None:
-                with contextlib.suppress(OSError, RuntimeError):  # said when the segment is read
-                    clock += soundfile.info(segment.wav).duration
+                clock += header_seconds(segment.recording)
         return starts
 
     def _card(self) -> dict[str, Any]:
@@ -174,7 +186,8 @@ class Builder(local.LocalBuilder):
             "synthetic": config.name == "demo",
             "source": config.source or "",
             "source_sha256": digest(self._calls),
-            "labels": list(LABELS),
+            "labels": list(config.labels),
+            "label_ranges": local.ranges_entry(dict.fromkeys(config.labels, tasks.Range(0.0, 1.0, "known"))),
             "group": GROUP,
             "modalities": modalities(config),
             "window_seconds": config.window_seconds,
@@ -191,11 +204,11 @@ def modalities(config: HotlineConfig) -> dict[str, dict[str, Any]]:
 
 
 def digest(calls: Mapping[str, Sequence[Segment]]) -> str:
-    """Changes with any label, start, segment, or size of a wav file."""
+    """Changes with any label, start, segment, or size of a recording."""
     made = hashlib.sha256()
     for call in calls.values():
         for one in call:
-            made.update(f"{one.name} {one.labels} {one.start_s} {one.wav.stat().st_size}\n".encode())
+            made.update(f"{one.name} {one.labels} {one.start_s} {one.recording.stat().st_size}\n".encode())
     return made.hexdigest()
 
 
@@ -207,7 +220,7 @@ def record(segment: Segment, start_s: float, config: HotlineConfig) -> tuple[dic
     """
     extractors = {"audio": config.extractor}
     dtypes = {name: interview.dtype_of(one.card(), None) for name, one in extractors.items()}
-    made, notes = interview.record([segment.wav], Transcript(), extractors, dtypes)
+    made, notes = interview.record([segment.recording], Transcript(), extractors, dtypes)
     return {
         "participant": segment.name,
         GROUP: segment.caller,

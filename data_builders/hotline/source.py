@@ -1,18 +1,22 @@
-"""The layout of the published hotline code (repo czl0914/psy_hotline_analysis): a table per caller, a wav per segment.
+"""The layout of the published hotline code (repo czl0914/psy_hotline_analysis): a table per caller, a file per segment.
 
     SOURCE/<caller>.csv                               columns index, role, and one 0/1 column per emotion
-    SOURCE/original_audio_data/<caller>/<index>.wav   one segment
+    SOURCE/original_audio_data/<caller>/<index>.wav   one segment (or another kind of sound file)
 
-A row is kept where `role` is 1: the caller. Two more columns are read where they are there: `negative` (0/1; otherwise
-a segment is negative where any emotion is, our choice) and `start_s`, the start of the segment in the call in seconds
-(otherwise the caller's kept segments lie one behind the other). A column `text` is never read.
+A row is kept where `role` is 1: the caller. Emotions are the eleven published ones, or `label:NAME`, or the columns
+that `--labels` names; all tables must have the same. Two more columns are read where they are there: `negative` (0/1;
+otherwise a segment is negative where any of the published emotions is, our choice) and `start_s`, the start of the
+segment in the call in seconds (otherwise the caller's kept segments lie one behind the other). `text` is never read.
 """
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import read_table, whole
+from mmpsy_jax.csv_rows import Table, number, read_table, whole, whole_or_none
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.features.recording_folder import list_unread, recordings_by_stem, visible
 from mmpsy_jax.features.table import natural_key
 
 AUDIO_FOLDER = "original_audio_data"
@@ -33,8 +37,13 @@ EMOTIONS = (
 )
 NEGATIVE = "negative"
 LABELS = (NEGATIVE, *EMOTIONS)
-REQUIRED = ("index", "role", *EMOTIONS)
+GROUP = "caller"
 OPTIONAL = (NEGATIVE, "start_s", "text")
+_LABEL = "label:"
+_NAME = re.compile(r"[^\W\d_]\w{0,39}")
+_TAKEN = re.compile(
+    r"participant|caller|n_(answers|characters|windows)|duration_s|window_start_s|transcript|has_.*|audio(_length)?"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +52,17 @@ class Segment:
 
     Attributes:
       caller: whose call it is.
-      index: number of the segment in the call; names its wav file.
-      labels: 0 or 1 by name of `LABELS`.
+      index: number of the segment in the call; names its recording.
+      labels: 0 or 1 by name.
       start_s: start in the call in seconds, None where the table does not say.
-      wav: the recording.
+      recording: of this segment alone.
     """
 
     caller: str
     index: int
     labels: dict[str, int]
     start_s: float | None
-    wav: Path
+    recording: Path
 
     @property
     def name(self) -> str:
@@ -61,50 +70,116 @@ class Segment:
         return f"{self.caller}/{self.index}"
 
 
-def read_calls(folder: Path) -> dict[str, list[Segment]]:
-    """The caller's segments of every call, in the order of their index.
+@dataclasses.dataclass(frozen=True)
+class Calls:
+    """Opened tables.
+
+    Attributes:
+      labels: names, in the order of the records.
+      segments: the caller's segments of every call, in the order of their index.
+      notes: by caller, "" for all: how a table differs from what is documented, and what is not read.
+    """
+
+    labels: tuple[str, ...]
+    segments: dict[str, list[Segment]]
+    notes: tuple[tuple[str, str], ...]
+
+
+def read_calls(folder: Path, labels: Sequence[str] = ()) -> Calls:
+    """Reads all tables.
+
+    Args:
+      folder: of the tables.
+      labels: columns of emotions; none: `label:NAME`, or the published ones.
 
     Raises:
       InputError: no tables, a missing or unknown column, a cell that is not what its column holds, an index twice, a
-        caller without a segment, a wav file that is not there.
+        caller without a segment, a recording that is not there, tables with other labels than the first.
     """
-    tables = sorted(folder.glob("*.csv"), key=lambda path: natural_key(path.stem)) if folder.is_dir() else []
-    if not tables:
+    files = visible(folder.iterdir()) if folder.is_dir() else []
+    found = [path for path in files if path.suffix.lower() in (".csv", ".tsv")]
+    if not found:
         raise InputError(f"{folder}: no <caller>.csv: give the folder that holds one table per caller")
-    return {path.stem: _read_call(path) for path in tables}
+    segments: dict[str, list[Segment]] = {}
+    names: dict[str, str] | None = None
+    notes: list[tuple[str, str]] = []
+    for path in sorted(found, key=lambda path: natural_key(path.stem)):
+        known = ("role", "index", *EMOTIONS, *OPTIONAL, f"{_LABEL}*")
+        table = read_table(path, ("index", "role", *labels), [name for name in known if name not in labels])
+        columns = _label_columns(table, labels)
+        names = columns if names is None else names
+        if columns.keys() != names.keys():
+            odd = ", ".join(sorted(columns.keys() ^ names.keys()))
+            raise InputError(
+                f"{path}: its labels differ from those of the first table in {odd}: give all tables the same"
+            )
+        if path.stem in segments:
+            raise InputError(f"{path}: there are two tables of this caller: keep one")
+        segments[path.stem], unread = _read_call(table, columns)
+        notes += [(path.stem, note) for note in (*table.notes, *unread)]
+    audio = folder / AUDIO_FOLDER
+    strangers = list_unread(audio, [audio / caller for caller in segments])
+    if strangers:
+        notes.append(("", f"{audio}: {len(strangers)} files or folders belong to no table and are not read"))
+    return Calls(tuple(names or ()), segments, tuple(notes))
 
 
-def _read_call(path: Path) -> list[Segment]:
-    made: dict[int, Segment] = {}
-    for line, row in read_table(path, REQUIRED, OPTIONAL).rows:
+def _label_columns(table: Table, labels: Sequence[str]) -> dict[str, str]:
+    """Columns by label."""
+    own = {name.removeprefix(_LABEL): name for name in table.header if name.startswith(_LABEL)}
+    named = {name: name for name in labels} or own
+    published = [name for name in EMOTIONS if name in table.columns]
+    if not named and len(published) < len(EMOTIONS):
+        missing = ", ".join(name for name in EMOTIONS if name not in published)
+        raise InputError(
+            f"{table.path}: no column {missing}: needed are the published emotions; emotions of your own are "
+            "label:NAME, or the columns that --labels=NAME,... names"
+        )
+    if not labels:
+        negative = {NEGATIVE: NEGATIVE} if not own or NEGATIVE in table.columns else {}
+        named = {**negative, **dict(zip(published, published, strict=True)), **own}
+    for name in named:
+        if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
+            raise InputError(
+                f"{table.path}: {name[:40]!r} cannot be the name of a label: take 1 to 40 letters, digits and '_', "
+                "beginning with a letter, and none that a record has besides, such as caller"
+            )
+    return named
+
+
+def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], list[str]]:
+    """The caller's segments in order, and notes on recordings of no row."""
+    path, made, others = table.path, {}, []
+    folder = path.parent / AUDIO_FOLDER / path.stem
+    recordings = recordings_by_stem(folder)
+    for line, row in table.rows:
         if whole(path, line, "role", row["role"]) != CALLER_ROLE:
+            others.append(whole_or_none(row["index"]))
             continue
         index = whole(path, line, "index", row["index"])
         if index in made:
             raise InputError(f"{path}: line {line}: index {index} is there twice: keep one row per segment")
-        labels = {name: _flag(path, line, name, row[name]) for name in EMOTIONS}
-        negative = _flag(path, line, NEGATIVE, row[NEGATIVE]) if NEGATIVE in row else int(any(labels.values()))
-        start = _seconds(path, line, row["start_s"]) if "start_s" in row else None
-        wav = path.parent / AUDIO_FOLDER / path.stem / f"{index}.wav"
-        if not wav.is_file():
-            raise InputError(f"{wav}: missing, but line {line} of {path.name} is a turn of the caller: add the file")
-        made[index] = Segment(path.stem, index, {NEGATIVE: negative, **labels}, start, wav)
+        labels = {name: _flag(path, line, column, row[column]) for name, column in columns.items() if column in row}
+        if NEGATIVE in columns and NEGATIVE not in labels:
+            labels[NEGATIVE] = int(any(labels.values()))
+        start = number(path, line, "start_s", row["start_s"], 0.0) if "start_s" in row else None
+        recording = recordings.get(str(index))
+        if recording is None:
+            raise InputError(
+                f"{folder / str(index)}.wav: missing, as any other kind of sound file is, but line {line} of "
+                f"{path.name} is a turn of the caller: add the file"
+            )
+        made[index] = Segment(path.stem, index, {name: labels[name] for name in columns}, start, recording)
     if not made:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
-    return [made[index] for index in sorted(made)]
+    unread = list_unread(folder, [one.recording for one in made.values()])
+    unread = [file for file in unread if file.stem not in {str(index) for index in others}]
+    notes = [f"{folder}: {len(unread)} files belong to no row of the table and are not read"] * bool(unread)
+    return [made[index] for index in sorted(made)], notes
 
 
 def _flag(path: Path, line: int, name: str, text: str) -> int:
-    if text not in ("0", "1"):
+    value = whole_or_none(text)
+    if value not in (0, 1):
         raise InputError(f"{path}: line {line}: {name} must be 0 or 1: mend the cell")
-    return int(text)
-
-
-def _seconds(path: Path, line: int, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise InputError(f"{path}: line {line}: start_s must be seconds, 0 or more: mend the cell")
     return value

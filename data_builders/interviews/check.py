@@ -4,23 +4,24 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-import soundfile
-
-from data_builders.common import shards
+from data_builders.common import shards, splits
 from data_builders.common.examine import read_participant
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy.check import Report, list_problems, spread, summary
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
 from mmpsy_jax.features.manifest import Entry
+from mmpsy_jax.features.recording import measure
 
 
-def check(path: Path, *, deep: bool = False) -> Report:
+def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Sequence[str] = ()) -> Report:
     """Looks at a manifest and at the files that it names.
 
     Args:
       path: of the manifest.
-      deep: read every recording as the build does, with the default settings; otherwise their headers.
+      deep: read every recording as the build does, with the default settings; otherwise they are only measured.
+      strict: what would be noted of a recording is a problem.
+      ignore: columns that are not read.
 
     Returns:
       counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), "notes" what is odd.
@@ -28,16 +29,31 @@ def check(path: Path, *, deep: bool = False) -> Report:
     Raises:
       InputError: the manifest itself cannot be used.
     """
-    found = manifest.read(path)
+    found = manifest.read(path, ignore=ignore)
     seconds: list[float] = []
     files = characters = 0
+    notes = [note.removeprefix(f"{path}: ") for note in found.notes]
+    of_all: list[str] = []
     problems: list[str] = []
+    source = None
+    try:
+        source = source_lib.open_source(path, strict=strict, ignore=tuple(ignore))
+        notes = [note.removeprefix(f"{path}: ") for note in source.notes]
+        splits.assign(source.participants, listed=source.listed_splits, may_rank=True, clusters=source.clusters)
+    except InputError as error:
+        of_all.append(str(error))
     lengths: list[int] = []
     without = {"recording": 0, "transcript": 0}
+    noted: list[str] = []
     for entry in found.entries:
         try:
-            words = entry.words().text
-            recordings = _headers(entry)
+            transcript = entry.words()
+            words = transcript.text
+            levels = [(file, measure(file)) for file in entry.recordings()]
+            recordings = [level.seconds for _, level in levels]
+            noted += [f"{entry.participant}: transcript: {note}" for note in transcript.notes]
+            noted += [f"{file}: {note}" for file, level in levels if (note := level.note(file))]
+            noted += source_lib.unread_note(entry)
         except InputError as error:
             problems.append(str(error))
             continue
@@ -49,8 +65,10 @@ def check(path: Path, *, deep: bool = False) -> Report:
         characters += len(words)
         if not recordings and not words.strip():
             problems.append(f"{path}: {entry.participant}: has neither a recording nor words")
-    if deep:
-        problems, notes = _read_all(source_lib.open_source(path))
+    if deep and source is not None:
+        problems, noted = _read_all(source)
+    elif strict:
+        problems, noted = problems + noted, []
     return {
         "manifest": str(path),
         "participants": len(found.entries),
@@ -63,20 +81,9 @@ def check(path: Path, *, deep: bool = False) -> Report:
             name: dict(collections.Counter(entry.groups[name] or "unknown" for entry in found.entries))
             for name in found.groups
         },
-        "problems": problems,
-        "notes": notes if deep else [],
+        "problems": of_all + problems,
+        "notes": notes + noted,
     }
-
-
-def _headers(entry: Entry) -> list[float]:
-    """Seconds of each recording."""
-    made = []
-    for file in entry.recordings():
-        try:
-            made.append(soundfile.info(file).duration)
-        except (OSError, RuntimeError) as error:  # what soundfile makes of a damaged file
-            raise InputError(f"{file}: cannot be read as a recording: give wav, flac, mp3 or ogg") from error
-    return made
 
 
 def _label(entries: Sequence[Entry], name: str) -> Report:

@@ -5,11 +5,13 @@ build that was killed goes on where it stopped, and no recording is decoded twic
 processes import this module.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import secrets
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,20 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from data_builders.common.examine import Record, content_digests
+from mmpsy_jax.csv_rows import repeats_ids
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
+from mmpsy_jax.features.recording import header_seconds
+from mmpsy_jax.features.recording_folder import name_unread
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.files import file_sha256, write_atomically
+from mmpsy_jax.files import file_sha256, parse_json, write_atomically
 
 # Another number whenever the same recording would give other windows.
-_EXTRACTION = 1
+_EXTRACTION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +47,9 @@ class InterviewSpec:
       settings: JSON of the settings of the extractors by modality, `{"audio": {...}, "text": {...}}`.
       dtype: "float16" or "float32", of the windows of sound.
       include_text: whether records carry the transcript.
+      ignore: columns of a manifest that are not read.
       hide_names: keep the names of files out of errors and notes, since they may be those of people.
+      strict: refuse a participant of whose recordings something would be noted.
       kept: folder of extracted windows; "" keeps none.
       opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
     """
@@ -53,7 +59,9 @@ class InterviewSpec:
     settings: str = "{}"
     dtype: str = "float16"
     include_text: bool = False
+    ignore: tuple[str, ...] = ()
     hide_names: bool = False
+    strict: bool = False
     kept: str = ""
     opened: str = ""
 
@@ -99,6 +107,8 @@ class InterviewSource:
       table: path of the manifest or table.
       entries: all participants in natural order.
       labels, groups: names of the columns.
+      clusters: {participant: cluster} where the manifest says who belongs together.
+      notes: how the manifest differs from what is documented, and what is odd about all participants together.
       extractors: of the modalities that anybody has.
       window_seconds: length of a window.
       without_windows: nobody; who lacks files is found by `read`.
@@ -113,7 +123,7 @@ class InterviewSource:
         self.entries: tuple[Entry, ...]
         if spec.is_table:
             self.table = table.find_table(path)
-            self.labels, self.groups = tuple(table.LABEL_KEYS), ()
+            self.labels, self.groups, clustered = tuple(table.LABEL_KEYS), (), False
             self.entries = tuple(
                 _TableEntry(
                     one.participant,
@@ -125,11 +135,13 @@ class InterviewSource:
                 for one in table.read_table(self.table)
             )
         else:
-            found = manifest.read(path)
+            found = manifest.read(path, ignore=spec.ignore)
             self.table, self.labels, self.groups, self.entries = found.path, found.labels, found.groups, found.entries
+            clustered, self.notes = found.clustered, found.notes
         if not self.labels:
             raise InputError(f"{self.table}: no column label:NAME: give one for each score that is to be estimated")
         self._entry = {entry.participant: entry for entry in self.entries}
+        self.clusters = {entry.participant: entry.cluster for entry in self.entries if clustered}
         settings = read_settings(spec.settings)
         has = {
             "audio": any(entry.recording for entry in self.entries),
@@ -139,6 +151,7 @@ class InterviewSource:
             settings["text"] = {"placement": "corpus", **settings.get("text", {})}
         if not any(has.values()):
             raise InputError(f"{self.table}: all cells of recording, transcript and text are empty: fill them")
+        self.notes += _repeated_ids(self.entries, self.groups) + _empty_cells(self.entries)
         unused = [name for name in settings if not has[name]]
         if unused:
             raise InputError(f"{self.table}: settings for {', '.join(unused)}, but nobody has that: leave them out")
@@ -213,6 +226,10 @@ class InterviewSource:
             dtypes = {name: interview.dtype_of(entry, self.spec.dtype) for name, entry in self.modalities.items()}
             sound = self._sound(recordings, dtypes["audio"]) if recordings else None
             features, notes = interview.record(recordings, words, self.extractors, dtypes, sound)
+            notes = [self._without_names(note, entry, recordings) for note in notes]
+            notes += unread_note(entry, self.spec.hide_names) if "audio" in self.extractors else []
+            if notes and self.spec.strict:
+                raise InputError(f"{'; '.join(notes)}: mend this, or build without --strict")
         except InputError as error:
             raise InputError(self._without_names(str(error), entry, recordings)) from error
         record: Record = {"participant": participant}
@@ -222,7 +239,6 @@ class InterviewSource:
         record |= features
         if self.spec.include_text:
             record["transcript"] = words.text
-        notes = [self._without_names(note, entry, recordings) for note in notes]
         return record, content_digests(record, words.text) | {"notes": notes}
 
     def _without_names(self, message: str, entry: Entry, recordings: Sequence[Path]) -> str:
@@ -243,11 +259,12 @@ class InterviewSource:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
         for path in recordings:
             digest.update(file_sha256(path))
-        file = Path(self.spec.kept) / f"{digest.hexdigest()}.npz"
-        sound = _load(file)
+        source = digest.hexdigest()
+        file = Path(self.spec.kept) / f"{source}.npz"
+        sound = _load(file, source)
         if sound is None:
             sound = audio.extract(recordings, dtype)
-            arrays = {name: np.asarray(value) for name, value in vars(sound).items()}
+            arrays = {"source": np.array(source), **{name: np.asarray(value) for name, value in vars(sound).items()}}
             write_atomically(file, lambda stream: np.savez(stream, **arrays))
         return sound
 
@@ -265,12 +282,9 @@ def read_settings(given: str) -> dict[str, dict[str, Any]]:
     """Settings of the extractors by modality, from JSON.
 
     Raises:
-      InputError: no JSON object of objects, or an unknown modality.
+      InputError: no JSON object of objects, a key twice, or an unknown modality.
     """
-    try:
-        settings = json.loads(given)
-    except json.JSONDecodeError as error:
-        raise InputError(f"settings of the features: not JSON ({error.msg} at line {error.lineno})") from None
+    settings = parse_json("settings of the features", given)
     if not isinstance(settings, dict) or not all(isinstance(value, dict) for value in settings.values()):
         raise InputError('settings of the features: must be like {"audio": {"bands": 128}, "text": {"positions": 900}}')
     for name in settings:
@@ -279,21 +293,48 @@ def read_settings(given: str) -> dict[str, dict[str, Any]]:
     return settings
 
 
+def _empty_cells(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """A note on each kind of file that some participants have and some lack."""
+    lacking = {
+        "recording": sum(entry.recording is None for entry in entries),
+        "transcript": sum(entry.transcript is None and not entry.text for entry in entries),
+    }
+    return tuple(f"participants without a {kind}: {n}" for kind, n in lacking.items() if 0 < n < len(entries))
+
+
+def _repeated_ids(entries: Sequence[Entry], groups: Sequence[str]) -> tuple[str, ...]:
+    """A note on each column of groups that looks as if it named persons."""
+    likely = (name for name in groups if repeats_ids([entry.groups[name] for entry in entries]))
+    return tuple(
+        f"group:{name} has few participants in each of its groups: where it names persons or families, call it "
+        f"{manifest.CLUSTER}, so that each stays in one split"
+        for name in likely
+    )
+
+
+def unread_note(entry: Entry, hide_names: bool = False) -> list[str]:
+    """A note about what lies in the folders of a participant and is not read; none where nothing does."""
+    unread = entry.unread()
+    if hide_names and unread:
+        return [f"not read: {len(unread)} files or folders beside those that are"]
+    return [name_unread(unread)] if unread else []
+
+
 def _seconds(entry: Entry) -> float:
-    total = 0.0
-    try:
-        for path in entry.recordings():
-            total += soundfile.info(path).duration
-    except (InputError, OSError, RuntimeError):
-        return total  # said when the participant is read
-    return total
+    with contextlib.suppress(InputError):  # said when the participant is read
+        return sum(map(header_seconds, entry.recordings()))
+    return 0.0
 
 
-def _load(file: Path) -> Windows | None:
+def _load(file: Path, source: str) -> Windows | None:
+    """What was kept of some recordings; None where nothing was, where it is damaged, or is of other recordings."""
     try:
         # Opened here, because np.load leaves its own handle open when the file is no zip.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
+        if str(arrays["source"]) != source:  # the file was renamed, or put here under the name of another
+            print(f"warning: {file}: is of other recordings: they are read again", file=sys.stderr)
+            return None
         scalars = {name: arrays[name].tolist() for name in ("duration_s", "parts_s", "notes")}
         return Windows(
             **{name: arrays[name] for name in ("values", "lengths", "start_s")},

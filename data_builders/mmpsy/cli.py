@@ -33,6 +33,7 @@ def build(
     source: str | os.PathLike | None = None,
     split_file: str | os.PathLike | None = None,
     skip_bad: bool = False,
+    strict: bool = False,
     include_text: bool = False,
     hash_ids: bool = False,
     salt_file: str | os.PathLike | None = None,
@@ -47,6 +48,7 @@ def build(
     settings: str | os.PathLike | None = None,
     synthetic: bool = False,
     unpickle: bool = False,
+    ignore: Sequence[str] = (),
     ranges: str = "",
     dtype: str | None = None,
 ) -> Path:
@@ -54,12 +56,13 @@ def build(
 
     Args:
       dataset: "mmpsy/<config>": demo, demo_float32, released, released_float32, transcripts or recordings; or
-        "interviews/<any name>"; or "mmsa/<config>": demo, mosi, mosei, sims or simsv2.
+        "interviews/<any name>"; or "mmsa/<config>": demo, mosi, mosei, sims, simsv2 or any name.
       data_dir: root; the dataset goes to `data_dir/<dataset>/<version>`.
       source: the table, its folder or the folder above `data/`; of interviews the manifest. Not for the demo, which
         writes its own.
       split_file: CSV `participant,split`; by default the split follows from a hash of the id.
       skip_bad: leave out participants that cannot be read, listed in `corpus.json`, instead of failing at the first.
+      strict: of recordings and interviews: what would be noted of a recording (cut off, clipped, ...) is an error.
       include_text: put transcripts into the records.
       hash_ids: replace ids by salted SHA-256.
       salt_file: keeps the salt; made where missing. Without it the salt is forgotten and ids can never be linked again.
@@ -69,6 +72,7 @@ def build(
       participants, seed, keep_source, audio_shape, text_shape: of the demo only.
       settings: of recordings and interviews: JSON file of the settings of the extractors by modality.
       synthetic: of recordings and interviews: no person stands behind them.
+      ignore: of interviews: columns of the manifest that are not read.
       ranges: NAME:LOW:HIGH with commas between: ends of the scale of labels; default: those of the questionnaire of
         that name, or as the training split shows.
       dtype: of recordings and interviews: "float16" (default) or "float32", in which windows are stored.
@@ -110,10 +114,14 @@ def build(
         if (source is None) == (not download):
             raise InputError(f"{dataset}: give either --source=DIR (with wav_select.json) or --download")
         changes = {"source": None if source is None else os.path.abspath(source), "download": download}
+    if strict and config.kind not in _SOURCES:
+        raise InputError(f"strict belongs to recordings or interviews, not to {dataset}: leave it out")
     if config.extracts:
-        changes |= {"settings": _settings(settings), "synthetic": synthetic}
+        changes |= {"settings": _settings(settings), "synthetic": synthetic, "strict": strict}
         changes |= {"dtype": dtype} if dtype and config.kind != "mmsa" else {}
-    elif settings is not None or synthetic or dtype:
+    if ignore and config.kind != "manifest":
+        raise InputError(f"ignore belongs to interviews, not to {dataset}: leave it out")
+    if not config.extracts and (settings is not None or synthetic or dtype):
         raise InputError(
             f"settings, synthetic and dtype belong to recordings or interviews, not to {dataset}: leave it out"
         )
@@ -124,6 +132,7 @@ def build(
         include_text=include_text,
         hash_ids=hash_ids,
         workers=workers,
+        ignore=tuple(ignore),
         ranges=read_ranges(ranges),
         **changes,
     )
@@ -157,7 +166,7 @@ def _builder(dataset: str):
         raise one_of(
             "dataset",
             dataset,
-            [*known, f"{interviews_lib.Builder.name}/NAME", *(f"mmsa/{config}" for config in mmsa_lib.NAMES)],
+            [*known, f"{interviews_lib.Builder.name}/NAME", *(f"mmsa/{one}" for one in (*mmsa_lib.HIGHEST, "NAME"))],
         )
     return builder_lib.Builder, known[dataset]
 
@@ -200,7 +209,11 @@ def _open(config):
         return mmsa_lib.open_source(config.source, dtype=config.dtype)
     if config.extracts:
         return interviews_lib.open_source(
-            config.source, is_table=config.kind == "recordings", settings=config.settings, dtype=config.dtype
+            config.source,
+            is_table=config.kind == "recordings",
+            settings=config.settings,
+            dtype=config.dtype,
+            ignore=config.ignore,
         )
     return source_lib.open_source(config.source, transcripts_only=config.kind == "transcripts", dtype=config.dtype)
 
@@ -209,7 +222,8 @@ def _with_shapes(config):
     """The config with the labels, and the window shapes, that the source has."""
     source = _open(config)
     if config.extracts:
-        return dataclasses.replace(config, labels=source.labels, cards=json.dumps(source.modalities))
+        found = {"labels": source.labels, "cards": json.dumps(source.modalities), "clustered": bool(source.clusters)}
+        return dataclasses.replace(config, **found)
     if config.kind == "transcripts":
         return config
     shapes = {name: tuple(entry["shape"]) for name, entry in source.modalities.items()}
@@ -230,12 +244,16 @@ def _salt(salt_file: str | os.PathLike | None) -> str:
         return secrets.token_hex(16)
     path = Path(salt_file)
     if not path.exists():
-        write_atomically(path, secrets.token_hex(16) + "\n")
-        path.chmod(0o600)
+        write_atomically(path, secrets.token_hex(16) + "\n", private=True)
     salt = path.read_text().strip()
     if len(salt) < 16:
         raise InputError(f"{path}: the salt has {len(salt)} characters, must have 16: delete the file to get one")
     return salt
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Names with commas between, of an option."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def main_build(argv: Sequence[str]) -> Path:
@@ -250,6 +268,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--source", help="folder with wav_select.json and its features; of interviews the manifest")
     parser.add_argument("--split_file", help="CSV participant,split; default: by a hash of the id")
     parser.add_argument("--skip_bad", action="store_true", help="leave out participants that cannot be read")
+    parser.add_argument("--strict", action="store_true", help="refuse recordings of which something would be noted")
     parser.add_argument("--include_text", action="store_true", help="put transcripts into the records")
     parser.add_argument("--hash_ids", action="store_true", help="replace ids by salted SHA-256")
     parser.add_argument("--salt_file", help="keeps the salt of --hash_ids; made where missing")
@@ -261,6 +280,7 @@ def main_build(argv: Sequence[str]) -> Path:
     parser.add_argument("--unpickle", action="store_true", help="mmsa: load the pickle, in a separate process")
     parser.add_argument("--dtype", choices=("float16", "float32"), help="recordings, interviews: of stored windows")
     parser.add_argument("--ranges", default="", help="ends of scales, NAME:LOW:HIGH,... such as stress:0:3")
+    parser.add_argument("--ignore", type=read_names, default=(), help="interviews: columns that are not read, a,b,...")
     parser.add_argument("--participants", type=int, help="demo only: how many (default 800)")
     parser.add_argument("--seed", type=int, help="demo only")
     parser.add_argument("--keep_source", action="store_true", help="demo only: keep the generated .npy files")
@@ -280,15 +300,22 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     """
     from data_builders.interviews import check as interviews_check
     from data_builders.mmpsy import check
-    from mmpsy_jax.features import manifest
 
     parser = argparse.ArgumentParser(prog="launch.py check", description="Look at a source before building it.")
     parser.add_argument("--source", required=True, help="folder with wav_select.json, or a manifest")
+    parser.add_argument("--dataset", default="", help="of another corpus: it is read with the options of its build")
+    parser.add_argument("--ignore", type=read_names, default=(), help="manifest: columns that are not read, a,b,...")
     parser.add_argument("--deep", action="store_true", help="read every window as the build would")
+    parser.add_argument("--strict", action="store_true", help="manifest: what is odd about recordings is a problem")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args(argv)
     source = Path(arguments.source)
-    lib = interviews_check if source.is_file() and manifest.is_manifest(source) else check
-    report = lib.check(source, deep=arguments.deep)
+    if source.is_file() and source.suffix.lower() != ".json":
+        lib, options = interviews_check, {"strict": arguments.strict, "ignore": arguments.ignore}
+    else:
+        if arguments.strict or arguments.ignore:
+            raise InputError(f"{source}: --strict and --ignore are about a manifest: leave them out")
+        lib, options = check, {}
+    report = lib.check(source, deep=arguments.deep, **options)
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else lib.render(report))
     return report

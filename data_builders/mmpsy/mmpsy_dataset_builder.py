@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data_builders.common import about as common_about
 from data_builders.common import card, local, place, shards, splits
-from data_builders.common.local import CORPUS_FILE, FORMAT
+from data_builders.common.local import FORMAT, write_corpus
 from data_builders.interviews.source import InterviewSource
 from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import about, demo, demo_truth
@@ -31,7 +31,8 @@ from mmpsy_jax import tasks
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.features.manifest import CLUSTER
+from mmpsy_jax.files import write_atomically
 
 GROUPS_FILE = "groups.csv"
 KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings
@@ -55,6 +56,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       labels: names of the scores.
       label_dtype: of the scores: "int32", -1 where missing, or "float32", NaN where missing.
       cards: of recordings and manifests: JSON of the modalities, as the opened source gives them.
+      ignore: of manifests: columns that are not read.
+      clustered: whether the source says which participants belong together.
       ranges: ends of the scale of labels, where they are known; else as in `tasks.label_ranges`.
       synthetic: of recordings and manifests: no person stands behind them.
       include_text: put transcripts into the records.
@@ -63,6 +66,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
       fractions: shares of train, validation and test.
       split_file: CSV `participant,split` instead.
       skip_bad: leave out participants that cannot be read and list them in `corpus.json`.
+      strict: of recordings and interviews: what would be noted of a recording is an error.
       workers: processes that read; 0 for none, None to choose by size.
       participants, seed: of the demo.
       keep_source: keep the demo's feature files after the build.
@@ -79,6 +83,8 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     labels: tuple[str, ...] = tuple(table_lib.LABEL_KEYS)
     label_dtype: str = "int32"
     cards: str = "{}"
+    ignore: tuple[str, ...] = ()
+    clustered: bool = False
     ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
     include_text: bool = False
@@ -87,6 +93,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
     skip_bad: bool = False
+    strict: bool = False
     workers: int | None = None
     participants: int = 800
     seed: int = 0
@@ -115,10 +122,13 @@ class MmpsyConfig(tfds.core.BuilderConfig):
         if self.kind == "demo":
             shapes = {"audio_shape": list(self.audio_shape), "text_shape": list(self.text_shape)}
             kept |= {"participants": self.participants, "seed": self.seed, **shapes}
+        if self.ignore:
+            kept["ignore"] = list(self.ignore)
         if self.ranges:
             kept["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         if self.extracts:
             kept |= {"settings": self.settings, "synthetic": self.synthetic}
+            kept |= {"strict": True} if self.strict else {}
         return kept
 
 
@@ -162,6 +172,7 @@ class Builder(local.LocalBuilder):
             self._modalities(),
             dtype=np.dtype(config.dtype).type,
             label_dtype=np.dtype(config.label_dtype).type,
+            group=CLUSTER if config.clustered else None,
         )
         if config.include_text:
             features["transcript"] = tfds.features.Text()
@@ -224,7 +235,7 @@ class Builder(local.LocalBuilder):
             if self._progress is not None:
                 self._progress.close()
         corpus = self._describe(folder)
-        write_json(folder / CORPUS_FILE, corpus)
+        corpus = write_corpus(folder, corpus)
         if self._source.groups:
             self._write_groups(folder)
         card.write_card(folder, corpus, self._about(corpus))
@@ -256,8 +267,9 @@ class Builder(local.LocalBuilder):
             split_file=config.split_file,
             listed=source.listed_splits,
             may_rank=config.kind == "manifest",
+            clusters=source.clusters,
         )
-        self._names = self._make_names(source.participants)
+        self._names = self._make_names(dict.fromkeys((*source.participants, *source.clusters.values())))
         members_of = {split: [] for split in splits.SPLITS}
         for participant, split in split_of.items():
             members_of[split].append((participant, self._names[participant]))
@@ -286,6 +298,7 @@ class Builder(local.LocalBuilder):
             lookahead=2 * max(1, workers),
             progress=self._progress.update if self._progress is not None else None,
             labels=tuple(config.labels),
+            features={p: {CLUSTER: self._names[c]} for p, c in source.clusters.items() if config.clustered},
             report_folder=self.data_path,
         )
         self._n_shards = sum(map(len, planned.values()))
@@ -329,8 +342,10 @@ class Builder(local.LocalBuilder):
             is_table=config.kind == "recordings",
             settings=config.settings,
             dtype=config.dtype,
+            ignore=config.ignore,
             include_text=config.include_text,
             hide_names=config.hash_ids,
+            strict=config.strict,
             kept=str(kept),
         )
 
@@ -350,7 +365,7 @@ class Builder(local.LocalBuilder):
             shutil.rmtree(final)
         workplace.rename(final)
 
-    def _make_names(self, participants: Sequence[str]) -> dict[str, str]:
+    def _make_names(self, participants: Iterable[str]) -> dict[str, str]:
         config = self.builder_config
         if not config.hash_ids:
             return {participant: participant for participant in participants}
@@ -377,10 +392,9 @@ class Builder(local.LocalBuilder):
             )
         return needed
 
-    def _ranges(self, seen: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
-        """The entry of `corpus.json`; says which scale is no more than what the training split shows."""
-        ends = {name: seen.get(name) for name in self.builder_config.labels}
-        return local.ranges_entry(tasks.label_ranges(ends, self.builder_config.ranges))
+    def _known_ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Ends of the scale of labels of a published corpus, beside those of questionnaires."""
+        return {}
 
     def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
         """What the card says beside `corpus.json`."""
@@ -396,6 +410,8 @@ class Builder(local.LocalBuilder):
             raise InputError(f"nobody is left in {', '.join(empty)} after skipping: mend the source (see `check`)")
         split_of = {participant: split for split, ids in members.items() for participant in ids}
         self._written = {participant: name for participant, name in self._names.items() if name in split_of}
+        seen = {name: reports["labels"].get(name) for name in config.labels}
+        ranges = tasks.label_ranges(seen, config.ranges, self._known_ranges())
         corpus = {
             "format": FORMAT,
             "dataset": self.name,
@@ -407,7 +423,8 @@ class Builder(local.LocalBuilder):
             "files_sha256": source.files_sha256(),
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
-            "label_ranges": self._ranges(reports["labels"]),
+            "label_ranges": local.ranges_entry(ranges),
+            **({"group": CLUSTER} if config.clustered else {}),
             "modalities": self._modalities(),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},
@@ -421,16 +438,8 @@ class Builder(local.LocalBuilder):
         root = f"{source.spec.root}{os.sep}"
         notes = [{"participant": name, "note": note} for note, name in reports["notes"]]
         notes += [{"participant": "", "note": note} for note in source.notes]
+        notes += local.range_notes(ranges)
         corpus["notes"] = [entry | {"note": entry["note"].replace(root, "")} for entry in notes]
-        if notes:
-            print(f"warning: {len(notes)} things are odd (see the notes in corpus.json)", file=sys.stderr)
-        for content, counts in corpus["duplicates"].items():
-            if counts["across_splits"]:
-                print(
-                    f"warning: {counts['across_splits']} identical {content} of different participants lie in "
-                    "different splits (see the dataset's card)",
-                    file=sys.stderr,
-                )
         if config.kind == "demo":
             original = {name: participant for participant, name in self._written.items()}
             test = [original[name] for name in members["test"]]

@@ -73,12 +73,13 @@ class Source:
       arrays: where the windows lie; None for transcripts only.
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length of a window.
-      listed_splits, groups: none.
+      listed_splits, groups, clusters: none.
       notes: what is odd about the corpus as a whole.
     """
 
     listed_splits: Mapping[str, str] | None = None
     groups: tuple[str, ...] = ()
+    clusters: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 
     def __init__(self, spec: SourceSpec):

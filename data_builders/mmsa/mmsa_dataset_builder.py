@@ -5,6 +5,7 @@ Records, shards and card are those of the MMPsy builder; what differs is what is
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ import tensorflow_datasets as tfds
 
 from data_builders.mmpsy import mmpsy_dataset_builder as shared
 from data_builders.mmsa import about, demo, source
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.errors import InputError
 
 DEMO, CLIPS = "demo", 800
-NAMES = (DEMO, "mosi", "mosei", "sims", "simsv2")
+# Corpora that MMSA publishes, and the end of the scale of their ratings; any other name is a corpus of one's own.
+HIGHEST = {DEMO: demo.HIGHEST, "mosi": 3.0, "mosei": 3.0, "sims": 1.0, "simsv2": 1.0}
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 class Builder(shared.Builder):
@@ -38,6 +41,10 @@ class Builder(shared.Builder):
         config = self.builder_config
         return source.open_source(config.source, dtype=config.dtype, include_text=config.include_text)
 
+    def _known_ranges(self) -> Mapping[str, tuple[float, float]]:
+        highest = HIGHEST.get(self.builder_config.name)
+        return dict.fromkeys(self.builder_config.labels, (-highest, highest)) if highest else {}
+
     def _about(self, corpus: Mapping[str, Any]) -> dict[str, Any]:
         return about.about(corpus)
 
@@ -51,10 +58,13 @@ def config(name: str) -> shared.MmpsyConfig:
     """The config of a corpus, without its source.
 
     Raises:
-      InputError: no such corpus.
+      InputError: the name cannot be that of a folder.
     """
-    if name not in NAMES:
-        raise one_of("dataset", f"mmsa/{name}", [f"mmsa/{known}" for known in NAMES])
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"dataset 'mmsa/{name[:60]}': choose one of {', '.join(HIGHEST)}, or a name of your own of 1 to 40 of a-z, "
+            "0-9 and '_', beginning with a letter"
+        )
     return shared.MmpsyConfig(
         name=name,
         description="Clips of a feature file of MMSA.",
@@ -77,7 +87,7 @@ def prepare(
     """The folder that is read: made of a pickle, or written for the demo.
 
     Args:
-      name: one of `NAMES`.
+      name: of `HIGHEST`, or one's own.
       data_dir: root of the datasets; what is made here lies in `mmsa_source` below it.
       path: the feature file; None for the demo.
       unpickle: see `source.safe_source`.
@@ -90,7 +100,8 @@ def prepare(
     if name != DEMO:
         if path is None or participants is not None or seed is not None:
             raise InputError(
-                f"mmsa/{name}: give --source=FILE.pkl, MMSA's feature file, and neither --participants nor --seed"
+                f"mmsa/{name}: give --source=FILE.pkl, a feature file in MMSA's layout, and neither "
+                "--participants nor --seed"
             )
         return source.safe_source(path, kept, unpickle=unpickle)
     if path is not None or unpickle:

@@ -1,14 +1,14 @@
 """A feature file of MMSA on disk -> one record per clip, as `docs/architecture.md` lays records out.
 
 What is read is a folder of plain files, `<split>/<field>.npy` (never pickled objects) and `<split>/{id,raw_text}.json`
-with the splits train, valid and test:
+with the splits train, valid (or dev) and test:
 
 | field | shape | |
 |---|---|---|
 | `text`, `audio`, `vision` | [N, T, F] | features; a corpus may lack one of them |
 | `text_bert` | [N, 3, T] | ids, mask (how long each text is), types; ids and types are `tokens` [T, 2] |
 | `audio_lengths`, `vision_lengths` | [N] | valid frames; of aligned files, which lack them, the length of the text |
-| `regression_labels` | [N] | the sentiment |
+| `regression_labels` | [N] or [N, 1] | the sentiment |
 | `regression_labels_T`, `_A`, `_V` | [N] | of SIMS: what each modality alone says |
 | `id`, `raw_text` | N texts | |
 
@@ -30,8 +30,9 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 
 from data_builders.common.examine import Record, content_digests
-from data_builders.mmsa.unpickle import SPLITS
+from data_builders.mmsa.unpickle import ALIASES, LENGTHS, SPLITS
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import parse_json, read_text, require_file
 
 MODALITIES = ("text", "audio", "vision")
 TOKENS = "tokens"
@@ -82,7 +83,7 @@ def safe_source(path: str | os.PathLike, kept: str | os.PathLike, *, unpickle: b
     if made.returncode:
         shutil.rmtree(workplace, ignore_errors=True)
         said = made.stderr.strip().splitlines()[-1:] or [f"the process ended with {made.returncode}"]
-        raise InputError(f"{path}: {said[0][:300]}: fetch the file again from where MMSA publishes it")
+        raise InputError(f"{path}: {said[0][:400]}; mend the file, or fetch it again from where it is published")
     workplace.rename(folder)
     return folder
 
@@ -122,16 +123,18 @@ class MmsaSource:
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length that a window is taken to have.
       listed_splits: {clip: split}, as the file says.
-      groups, without_windows, notes: none.
+      groups, clusters, without_windows, notes: none.
     """
 
     window_seconds = WINDOW_SECONDS
     groups: tuple[str, ...] = ()
+    clusters: Mapping[str, str] = {}
     without_windows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(self, spec: MmsaSpec):
         self.spec = spec
+        self._folder = {split: _folder(spec.root, split) for split in SPLITS}
         self._ids = {split: self._texts(split, "id") for split in SPLITS}
         self._place: dict[str, tuple[str, int]] = {}
         for split, names in self._ids.items():
@@ -151,6 +154,7 @@ class MmsaSource:
         }
         if not self.modalities:
             raise InputError(f"{spec.path}: none of {', '.join(MODALITIES)} is there: nothing to learn from")
+        self._require_alike()
         if TOKENS in train:
             largest = max(int(fields[TOKENS].max(initial=0)) for fields in self._fields.values() if TOKENS in fields)
             shape = list(train[TOKENS].shape[1:])
@@ -159,11 +163,10 @@ class MmsaSource:
         self.listed_splits = {name: SPLIT_NAMES[split] for name, (split, _) in self._place.items()}
 
     def _texts(self, split: str, field: str) -> list[str]:
-        path = self.spec.root / split / f"{field}.json"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read ({type(error).__name__}): make the folder again") from error
+        path = self._folder[split] / f"{field}.json"
+        if field == "raw_text" and not path.exists():
+            return [""] * len(self._ids[split])
+        found = parse_json(f"{path}", read_text(path))
         if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
             raise InputError(f"{path}: must be a list of texts: make the folder again")
         return found
@@ -171,24 +174,45 @@ class MmsaSource:
     def _open_fields(self, split: str, n: int) -> dict[str, np.ndarray]:
         """Arrays of a split by field, mapped into memory; each has a row per clip."""
         fields = {}
-        for path in sorted((self.spec.root / split).glob("*.npy")):
+        for path in sorted(self._folder[split].glob("*.npy")):
+            require_file(path)
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError) as error:
                 raise InputError(f"{path}: cannot be read ({str(error)[:100]}): make the folder again") from error
-            if len(array) != n or (path.stem in MODALITIES and array.ndim != 3):
-                raise InputError(f"{path}: has shape {array.shape}, but {split} has {n} clips: make the folder again")
+            rank = 3 if path.stem in MODALITIES or path.stem == "text_bert" else 1
+            known = rank == 3 or path.stem in LENGTHS or path.stem.startswith("regression_")
+            if known and rank == 1 and array.size == n and array.ndim:
+                array = array.reshape(n)
+            if known and (array.ndim != rank or len(array) != n or array.dtype.kind not in "fiu"):
+                wanted = "[clips, steps, features]" if rank == 3 else "[clips]"
+                raise InputError(
+                    f"{path}: has shape {list(array.shape)} of {array.dtype}, must be numbers {wanted}, and {split} "
+                    f"has {n} clips: make the folder again"
+                )
             fields[path.stem] = array
         if "text_bert" in fields:
             fields[TOKENS] = self._tokens(split, fields["text_bert"])
         return fields
+
+    def _require_alike(self) -> None:
+        """Raises InputError where a split lacks what the training split has, or has it in another shape."""
+        train = self._fields["train"]
+        for split, fields in self._fields.items():
+            for name in (*self.modalities, *(LABELS[label] for label in self.labels)):
+                found = list(fields[name].shape[1:]) if name in fields else "not there"
+                if found != list(train[name].shape[1:]):
+                    raise InputError(
+                        f"{self.spec.path}: {split}/{name} is {found} (steps, features), in train "
+                        f"{list(train[name].shape[1:])}: pad and extract all splits alike"
+                    )
 
     def _tokens(self, split: str, values: Shaped[np.ndarray, "..."]) -> Int32[np.ndarray, "n t 2"]:
         """Ids and types of the tokens, which files hold as floats."""
         whole = ((values >= 0) & (values < 2**31)).all() and (values % 1 == 0).all()
         if values.ndim != 3 or values.shape[1] != 3 or not whole or (values[:, 1:] > 1).any():
             raise InputError(
-                f"{self.spec.root / split / 'text_bert.npy'}: must hold ids, mask and types [clips, 3, tokens], whole "
+                f"{self._folder[split] / 'text_bert.npy'}: must hold ids, mask and types [clips, 3, tokens], whole "
                 "numbers of at least 0, of mask and types at most 1: make the folder again"
             )
         return values[:, [0, 2]].swapaxes(1, 2).astype(np.int32)
@@ -216,11 +240,7 @@ class MmsaSource:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
-        """Record of one clip, before any TFDS encoding; `content_digests` and "notes" about what was mended.
-
-        Raises:
-          InputError: features of another shape than in the training split.
-        """
+        """Record of one clip, before any TFDS encoding; `content_digests` and "notes" about what was mended."""
         split, row = self._place[participant]
         words, fields = self._words[split][row], self._fields[split]
         record: Record = {"participant": participant}
@@ -229,16 +249,17 @@ class MmsaSource:
         record |= {"n_answers": np.int32(1), "n_characters": np.int32(len(words)), "duration_s": np.float32(0)}
         record |= {"n_windows": np.int32(1), "window_start_s": np.zeros(1, np.float32)}
         notes = []
-        for name, card in self.modalities.items():
-            values = fields.get(name)
-            if values is None or list(values.shape[1:]) != card["shape"]:
-                raise InputError(f"{self.spec.path}: {split}/{name} is not as in train, {card['shape']}")
-            window = np.array(values[row], np.int32 if name == TOKENS else np.float32)
+        for name in self.modalities:
+            with np.errstate(over="ignore"):
+                window = np.array(fields[name][row], np.int32 if name == TOKENS else np.float32)
             broken = int((~np.isfinite(window)).sum())
             if broken:
                 notes.append(f"{name}: {broken} values are not finite, taken for 0")
                 window[~np.isfinite(window)] = 0
-            length = self._length(fields, name, row, window)
+            length, told = self._length(fields, name, row, window)
+            notes += [f"{name}: said to be {told:g} steps long, has {len(window)}: taken for {length}"] * (
+                length != told
+            )
             window[length:] = 0
             record[name] = window.astype(np.int32 if name == TOKENS else self.spec.dtype)[None]
             record[f"{name}_length"] = np.array([length], np.int32)
@@ -247,8 +268,14 @@ class MmsaSource:
             record["transcript"] = words
         return record, content_digests(record, words) | {"notes": notes}
 
-    def _length(self, fields: Mapping[str, np.ndarray], name: str, row: int, window: Shaped[np.ndarray, "t f"]) -> int:
-        """Valid steps: as the file says; of aligned features, those of the text; else up to the last that is not 0."""
+    def _length(
+        self, fields: Mapping[str, np.ndarray], name: str, row: int, window: Shaped[np.ndarray, "t f"]
+    ) -> tuple[int, float]:
+        """Valid steps: as the file says; of aligned features, those of the text; else up to the last that is not 0.
+
+        Returns:
+          the number, between 0 and the steps that there are, and the number as found.
+        """
         if f"{name}_lengths" in fields:
             known = fields[f"{name}_lengths"][row]
         elif "text_bert" in fields and fields["text_bert"].shape[-1] == len(window):
@@ -256,7 +283,20 @@ class MmsaSource:
         else:
             filled = np.flatnonzero(window.any(axis=1))
             known = filled[-1] + 1 if len(filled) else 0
-        return int(np.clip(known, 0, len(window)))
+        return int(np.clip(np.nan_to_num(known), 0, len(window))), float(known)
+
+
+def _folder(root: Path, split: str) -> Path:
+    """Folder of a split, under its own name or another.
+
+    Raises:
+      InputError: none, or several.
+    """
+    found = [root / name for name in (split, *ALIASES.get(split, ())) if (root / name).is_dir()]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{root}: {f'holds {names}' if found else f'no folder {split}'}: keep one folder {split}")
+    return found[0]
 
 
 def open_source(path: str | os.PathLike, *, dtype: str = "float32", include_text: bool = False) -> MmsaSource:

@@ -55,7 +55,10 @@ def dataset_folder(config: ConfigDict, main_process: bool) -> str | Path:
             raise InputError(f"config.data.{name} is not for {data.dataset}: leave it out")
     options["data_dir"] = data.data_dir
     if main_process:
+        from data_builders.common.outcome import print_outcome
+
         folder = cli.build(data.dataset, **options)
+        print_outcome(folder)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("dataset built")
         if not main_process:

@@ -14,6 +14,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", required=True, help="folder to fill; one left half-done is completed")
     parser.add_argument("--whole", action="store_true", help="of texts: all tokens, not the first 512 alone")
     parser.add_argument("--every", type=int, default=EVERY, help="of sound: frames of 20 ms that are averaged")
+    parser.add_argument("--channel", type=int, default=0, help="of sound: the only one that is heard, from 1; 0: all")
     parser.add_argument("--layers", type=int, nargs="+", help="hidden states to average; default: the last")
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="of the stored states")
     parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the computation")

@@ -51,7 +51,7 @@ def main(arguments: list[str], ablate: bool = False) -> int:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         import jax
 
-        from mmpsy_jax.training import mesh, run, sweep
+        from mmpsy_jax.training import config_rules, interruption, mesh, run, sweep
         from mmpsy_jax.training.config import set_seeds
         from mmpsy_jax.training.loop import Interrupted, TrainingDiverged
 
@@ -64,17 +64,19 @@ def main(arguments: list[str], ablate: bool = False) -> int:
             mesh.start_distributed(config.heartbeat_seconds)
         run.use_compile_cache(config.compile_cache)
         try:
+            workdir = Path(workdir or Path("runs") / f"{config.name}{'_ablations' if ablate else ''}")
+            config_rules.check(config) if ablate else run.prepare(config, workdir)
             dataset_dir = dataset_folder(config, main_process=jax.process_index() == 0)
-            workdir = Path(workdir or Path("runs") / (config.name + ("_ablations" if ablate else "")))
-            if ablate:
-                return _ablate(config, dataset_dir, workdir, minutes_flag.value)
-            report = run.run(config, dataset_dir, workdir)
+            with interruption.ending():
+                if ablate:
+                    return _ablate(config, dataset_dir, workdir, minutes_flag.value)
+                report = run.run(config, dataset_dir, workdir)
         except TrainingDiverged as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except Interrupted as error:
             print(error, file=sys.stderr)
-            return 143
+            return error.status
         if report:
             from mmpsy_jax.evaluation.report import summary
 

@@ -9,6 +9,7 @@ import numpy as np
 from mmpsy_jax.data.records import SPLITS, Corpus
 from mmpsy_jax.tasks import Task
 
+TALK = ("n_answers", "n_characters")  # sizes of transcripts; a recording alone counts as one answer of no characters
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
 
 
@@ -21,20 +22,22 @@ def audit(corpus: Corpus, tasks: Sequence[Task]) -> dict[str, Any]:
        "events": {task: {"known", "missing", "events"}} of the binary tasks,
        "without": {modality: participants that lack it},
        "sizes": {column of the corpus: QUANTILES}}}}
-      with None for the quantiles of nothing. A duration of 0 means that there is no audio and is left out.
+      with None for the quantiles of nothing. A duration of 0 means that there is no audio and is left out, as are the
+      sizes of transcripts in a corpus without any.
     """
     split = np.array(corpus.split)
+    counted = [name for name, values in corpus.columns.items() if name not in TALK or values.max(initial=0) > 1]
     return {
         "left_out": dict(Counter(_reason(entry) for entry in corpus.card.get("skipped", ())).most_common()),
-        "splits": {name: _part(corpus, tasks, split == name) for name in SPLITS if name in corpus.split},
+        "splits": {name: _part(corpus, tasks, split == name, counted) for name in SPLITS if name in corpus.split},
     }
 
 
-def _part(corpus: Corpus, tasks: Sequence[Task], members: np.ndarray) -> dict[str, Any]:
+def _part(corpus: Corpus, tasks: Sequence[Task], members: np.ndarray, counted: Sequence[str]) -> dict[str, Any]:
     n = int(members.sum())
     scores = {label: values[members] for label, values in corpus.labels.items()}
     known = {label: int(np.isfinite(values).sum()) for label, values in scores.items()}
-    sizes = {name: values[members] for name, values in corpus.columns.items()}
+    sizes = {name: corpus.columns[name][members] for name in counted}
     sizes["duration_s"] = sizes["duration_s"][sizes["duration_s"] > 0]
     return {
         "participants": n,

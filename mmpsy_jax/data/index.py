@@ -40,9 +40,9 @@ def load(
 
     Returns:
       `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` [N], i32 with -1 or f32 with NaN where
-      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all its numbers
-      are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one participant after the
-      other.
+      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all numbers of
+      its windows are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one
+      participant after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
@@ -137,6 +137,10 @@ def _check(record: Mapping[str, Any], modalities: Mapping[str, Any]) -> None:
         values, lengths = record[name], record[f"{name}_length"]
         if values.shape != (windows, *modality.shape):
             raise ValueError(f"{name} has shape {values.shape}, it must be {(windows, *modality.shape)}")
+        # A gather of JAX gives NaN for an id beyond its table, where PyTorch raises.
+        if modality.vocabulary and not 0 <= values.min() <= values.max() < modality.vocabulary:
+            where = f"{values.min()} to {values.max()}"
+            raise ValueError(f"{name} has ids from {where}, they must be 0 to {modality.vocabulary - 1}")
         if lengths.shape != (windows,) or lengths.min() < 0 or lengths.max() > modality.steps:
             raise ValueError(f"{name}_length must be {windows} numbers between 0 and {modality.steps}")
         if not record[f"has_{name}"] and lengths.any():

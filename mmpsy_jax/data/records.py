@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
 from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.files import with_places
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
@@ -236,7 +237,7 @@ def _card(folder: Path) -> dict[str, Any]:
     missing = [name for name in ("labels", "modalities", "participants", "window_seconds") if not card.get(name)]
     if missing:
         raise InputError(f"{folder / CARD}: {', '.join(missing)} missing or empty: {REBUILD}")
-    return card
+    return with_places(folder, card)
 
 
 def _fields(folder: Path, features: Any) -> dict[str, Field]:

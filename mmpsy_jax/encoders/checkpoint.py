@@ -1,12 +1,12 @@
 """Tensors of a Hugging Face folder: model.safetensors, or its shards. Nothing is ever unpickled."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.files import parse_json, read_text, require_file
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Types of tensors that numpy reads; whole numbers are those of buffers.
@@ -20,14 +20,9 @@ def read_json(path: Path) -> dict:
     Raises:
       InputError: there is no such file, or it is something else.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path} is not there: give the folder of a Hugging Face model") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): it must be a file that may be read") from None
-    except (ValueError, RecursionError):  # of JSON or of UTF-8
-        raise InputError(f"{path} is no JSON: copy it again") from None
+    if not path.exists():
+        raise InputError(f"{path} is not there: give the folder of a Hugging Face model")
+    value = parse_json(str(path), read_text(path))
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object: copy it again")
     return value
@@ -71,8 +66,9 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors of a file, and its metadata.
 
     Raises:
-      InputError: it is damaged, or numpy has no such type.
+      InputError: no regular file, damaged, or of a type that numpy has not.
     """
+    require_file(path)
     tensors = {}
     try:
         with safe_open(path, framework="numpy") as file:

@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "rate": ("a number of at least 0 and below 1", lambda x: _number(x) and 0 <= x < 1),
     "sizes": (
         "a list of whole numbers above 0",
-        lambda x: isinstance(x, list | tuple) and all(_whole(one) and one > 0 for one in x),
+        lambda x: isinstance(x, list | tuple) and len(x) > 0 and all(_whole(one) and one > 0 for one in x),
     ),
     "flag": ("true or false", lambda x: isinstance(x, bool)),
     "name": ("a name", lambda x: isinstance(x, str)),
@@ -46,7 +46,7 @@ class Fields:
     def rule(self, holds: bool, name: str, value: Any, rule: str) -> None:
         """Raises InputError where a field breaks a rule."""
         if not holds:
-            raise InputError(f"config.json has {name} = {str(value)[:60]!r}, must be {rule}: take the original file")
+            raise InputError(f"config.json has {name} = {repr(value)[:60]}, must be {rule}: take the original file")
 
     def only(self, name: str, usual: Any) -> None:
         """Refuses any value of a field but the usual one, which is also what an absent field means."""
@@ -96,8 +96,8 @@ def _wav2vec2(read: Fields) -> dict[str, Any]:
     convolutions = {name: tuple(read(f"conv_{name[:-1]}", "sizes")) for name in ("kernels", "strides")}
     widths, width = tuple(read("conv_dim", "sizes")), read("hidden_size")
     for name, values in convolutions.items():
-        rule = f"{len(widths)} numbers, one for each of conv_dim, and at least one"
-        read.rule(0 < len(values) == len(widths), f"conv_{name[:-1]}", values, rule)
+        rule = f"{len(widths)} numbers, one for each of conv_dim"
+        read.rule(len(values) == len(widths), f"conv_{name[:-1]}", values, rule)
     groups = read("num_conv_pos_embedding_groups")
     read.rule(width % groups == 0, "num_conv_pos_embedding_groups", groups, f"a divisor of the width {width}")
     return {

@@ -67,23 +67,23 @@ def feature_extractor(folder: str | os.PathLike, module: Wav2Vec2 | Whisper | No
     def rule(name: str, value: Any, wanted: Any, why: str) -> None:
         if value != wanted:
             raise InputError(
-                f"{folder}: {EXTRACTOR} has {name} = {str(value)[:60]!r}, must be {wanted!r} {why}: copy the "
-                f"{EXTRACTOR} of the same model there, or take a model for {SAMPLE_RATE} Hz"
+                f"{folder}: {EXTRACTOR} has {name} = {repr(value)[:60]}, must be {wanted!r}, {why}: take the "
+                f"{EXTRACTOR} of the same model, or a model that was trained so"
             )
 
-    rule("sampling_rate", made.sampling_rate, SAMPLE_RATE, "since recordings are read at that rate")
+    rule("sampling_rate", made.sampling_rate, SAMPLE_RATE, "the rate at which recordings are read here")
     if module is None:
         return made
     kind, wanted = type(made).__name__, "Whisper" if isinstance(module, Whisper) else "wav2vec 2.0 or HuBERT"
     if whisper != isinstance(module, Whisper):
         raise InputError(f"{folder}: {EXTRACTOR} is of a {kind}, which does not fit a {wanted}: copy that of the model")
     if whisper:
-        rule("feature_size", made.feature_size, module.mels, "as num_mel_bins in config.json")
+        rule("feature_size", made.feature_size, module.mels, "as num_mel_bins of config.json")
         frames = made.chunk_length * made.sampling_rate // made.hop_length
-        rule("chunk_length / hop_length in frames", frames, 2 * module.positions, "as the encoder has positions")
+        rule("frames in chunk_length", frames, 2 * module.positions, "twice max_source_positions of config.json")
     else:
-        rule("feature_size", made.feature_size, 1, "since a waveform is one number a sample")
-        rule("do_normalize", made.do_normalize, bool(made.do_normalize), "or its contrary")
+        rule("feature_size", made.feature_size, 1, "one number a sample")
+        rule("do_normalize", made.do_normalize, made.do_normalize is True, "true or false")
     return made
 
 

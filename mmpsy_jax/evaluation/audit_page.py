@@ -74,4 +74,4 @@ def _sizes(audit) -> Section:
             name, unit, form = SIZES[column]
             shown = ["-" if quantiles is None else f"{quantiles[one] * unit:{form}}" for one in QUANTILES]
             rows.append([split, name, *shown])
-    return section("Sizes of the interviews", ["split of the corpus", "size", *QUANTILES.values()], rows)
+    return section("Sizes of the records", ["split of the corpus", "size", *QUANTILES.values()], rows)

@@ -6,6 +6,7 @@
 | `length` | logistic regression on log characters | linear regression on log characters |
 | `answers` | logistic regression on the number of answers | linear regression on it |
 | `mel_linear` | logistic regression on mean and deviation of each mel band | ridge regression on them |
+| `egemaps` or `functionals` | logistic regression on functionals of the recording | ridge regression on them |
 | `tfidf_logistic` | logistic regression on character n-grams | - |
 | `tfidf_ridge` | ridge regression of the score, as a probability | ridge regression on character n-grams |
 
@@ -35,7 +36,7 @@ from mmpsy_jax.tasks import LOGITS, Task
 NGRAMS = (1, 3)
 MINIMUM_DOCUMENTS = 2  # an n-gram of a single transcript teaches nothing about others
 SINGLE_C = 1.0  # of a logistic regression on one number
-# Bands are many and correlated, recordings are few: shrunk hard. Both mean the same weight of the penalty.
+# Bands and functionals are many and correlated, recordings are few: shrunk hard. Both mean the same penalty.
 MEL_C = 0.01
 MEL_ALPHA = 100.0
 LOGISTIC_C = 10.0
@@ -47,6 +48,8 @@ TITLES = {
     "length": "transcript length only",
     "answers": "number of answers only",
     "mel_linear": "mel statistics + linear model",
+    "functionals": "functionals of the recording + linear model",
+    "egemaps": "eGeMAPS functionals + linear model",
     "tfidf_logistic": "character TF-IDF + logistic regression",
     "tfidf_ridge": "character TF-IDF + ridge regression",
 }
@@ -60,11 +63,13 @@ class Covariates:
       participant_id: ids, each once.
       split: "train", "validation" or "test" of each; "" for a participant that is in no split and stays unused.
       scores: score per label name; NaN (or a number below the task's scale, as the -1 of records) where missing.
-      n_characters: length of each transcript.
+      n_characters: length of each transcript, or None; then `length` is left out.
       texts: transcript per participant id, or None where text is not at hand; then the TF-IDF baselines are left out.
       n_answers: number of answers of each, or None; then `answers` is left out.
       mel: statistics of the recording of each, NaN where there is none, or None without audio; then `mel_linear` is
         left out.
+      functionals: further numbers of the recording of each by name (`egemaps`, `functionals`), NaN where there are
+        none.
 
     Raises:
       InputError: lengths that differ, a repeated participant, an unknown split, a participant without text.
@@ -73,21 +78,22 @@ class Covariates:
     participant_id: Shaped[np.ndarray, " n"]
     split: Shaped[np.ndarray, " n"]
     scores: Mapping[str, Float[np.ndarray, " n"]]
-    n_characters: Float[np.ndarray, " n"]
+    n_characters: Float[np.ndarray, " n"] | None
     texts: Mapping[str, str] | None = None
     n_answers: Float[np.ndarray, " n"] | None = None
     mel: Float[np.ndarray, "n f"] | None = None
+    functionals: Mapping[str, Float[np.ndarray, "n k"]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         ids = np.asarray(self.participant_id, np.str_)
         scores = {label: np.asarray(values, np.float64) for label, values in self.scores.items()}
-        n_characters = np.asarray(self.n_characters, np.float64)
+        n_characters = None if self.n_characters is None else np.asarray(self.n_characters, np.float64)
         object.__setattr__(self, "participant_id", ids)
         object.__setattr__(self, "split", np.asarray(self.split, np.str_))
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "n_characters", n_characters)
         given = {"split": self.split, "n_characters": n_characters, "n_answers": self.n_answers, "mel": self.mel}
-        lengths = {k: len(v) for k, v in (given | scores).items() if v is not None}
+        lengths = {k: len(v) for k, v in (given | scores | {**self.functionals}).items() if v is not None}
         if any(length != len(ids) for length in lengths.values()):
             raise InputError(f"baselines: {len(ids)} participants but {lengths}: give one value per participant")
         if len(np.unique(ids)) != len(ids):
@@ -95,7 +101,7 @@ class Covariates:
         unknown = sorted(set(self.split.tolist()) - {*SPLITS, ""})
         if unknown:
             raise InputError(f"baselines: unknown split {unknown[0]!r}: use {', '.join(SPLITS)}")
-        if not np.all(n_characters >= 0):
+        if n_characters is not None and not np.all(n_characters >= 0):
             raise InputError("baselines: n_characters must be 0 or more for every participant")
         without = 0 if self.texts is None else sum(name not in self.texts for name in ids.tolist())
         if without:
@@ -186,11 +192,17 @@ def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[
 
 def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], float, LinearRegression | Ridge]]:
     """Standardised numbers of each baseline that has some, its C, and its linear model."""
-    made = {"length": (np.log1p(covariates.n_characters)[:, None], SINGLE_C, LinearRegression())}
+    made = {}
+    if covariates.n_characters is not None:
+        made["length"] = (np.log1p(covariates.n_characters)[:, None], SINGLE_C, LinearRegression())
     if covariates.n_answers is not None:
         made["answers"] = (np.asarray(covariates.n_answers, np.float64)[:, None], SINGLE_C, LinearRegression())
-    if covariates.mel is not None and np.isfinite(covariates.mel[fit_on]).all(axis=1).any():
-        made["mel_linear"] = (covariates.mel, MEL_C, Ridge(MEL_ALPHA))
+    of_sound = {"mel_linear": covariates.mel, **covariates.functionals}
+    for name, x in of_sound.items():
+        # What nobody knows in training, such as the pitch of whispers, is left out.
+        known = np.zeros(0, bool) if x is None else np.isfinite(x[fit_on]).any(axis=0)
+        if known.any():
+            made[name] = (x[:, known], MEL_C, Ridge(MEL_ALPHA))
     return {name: (_standardised(x, fit_on), c, linear) for name, (x, c, linear) in made.items()}
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jinja2
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation import page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.files import write_atomically
@@ -37,7 +36,7 @@ def render(report: Mapping[str, Any]) -> str:
     return environment.get_template("model_card.md").render(
         title=wording.title(context),
         synthetic=report["synthetic"],
-        disclaimer=DISCLAIMER,
+        disclaimer=wording.disclaimer(report),
         corpus=corpus,
         dataset=wording.dataset(corpus) or "unnamed corpus",
         config=context["config"],
@@ -49,7 +48,7 @@ def render(report: Mapping[str, Any]) -> str:
         interval_note=wording.interval_note(report),
         spread_note=wording.spread_note(report),
         flags=report["flags"],
-        intended_use=page.INTENDED_USE,
+        intended_use=wording.intended_use(report),
         methods=(*page.METHODS, *page.TRAINING_METHODS),
     )
 

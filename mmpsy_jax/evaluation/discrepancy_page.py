@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation import discrepancy, plots, wording
 from mmpsy_jax.evaluation.discrepancy import Clip
 from mmpsy_jax.evaluation.page import template
@@ -56,7 +55,7 @@ def render(
     known = any(clip.mismatch == clip.mismatch for clip in clips)
     return template("discrepancy.html").render(
         title="Face and voice: where they disagree",
-        disclaimer=DISCLAIMER,
+        disclaimer=wording.disclaimer_of(["emotions", *ratings]),
         report=report,
         normal=", planted disagreements left out" if known else ", all of which are taken to be normal",
         scores=_scores(report),

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
+from mmpsy_jax.csv_rows import repeats_ids
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import Predictions, groups
 from mmpsy_jax.tasks import Task
@@ -20,6 +21,10 @@ MESSAGES = {
     "participant_in_two_splits": (
         "{n} participants stand in more than one split of the same fold: the model may know them. Split by participant "
         "and train again."
+    ),
+    "group_in_two_splits": (
+        "the groups of {column} are small, as those of persons or families are, and {n} of them stand in more than one "
+        "split of the same fold. Where they name who belongs together, build with that column as cluster."
     ),
     "threshold_on_test": (
         "{n} participants of the test split are in the validation split of the same fold: thresholds and checkpoints "
@@ -39,8 +44,8 @@ MESSAGES = {
     ),
     "few_events": "only {n} participants in the smaller class (fewer than {few}): the numbers say little.",
     "auroc_too_good": (
-        "AUROC above {limit} on real data: look for a leak (shared participants or recordings, the questionnaire "
-        "spoken in the interview, file order or length) before believing it."
+        "AUROC above {limit} on real data: look for a leak (participants or files that splits share, the answer as a "
+        "part of the input, the order or length of files) before believing it."
     ),
     "length_suffices": (
         "a baseline that knows {what} alone reaches the model's interval: nothing shows that the model uses more than "
@@ -74,6 +79,7 @@ MESSAGES = {
 }
 RED = (
     "participant_in_two_splits",
+    "group_in_two_splits",
     "threshold_on_test",
     "decisions_only",
     "near_duplicate_texts",
@@ -84,6 +90,19 @@ RED = (
     "far_maximum",
     "beyond_scale",
 )
+
+# What a report looks for, in words.
+CHECKS = {
+    "participant_in_two_splits": "participants shared between splits",
+    "threshold_on_test": "thresholds chosen on participants that are tested",
+    "near_duplicate_texts": "near-duplicate transcripts across splits",
+    "near_duplicate_windows": "near-identical windows of audio across splits",
+    "decisions_only": "decisions in place of probabilities",
+    "few_events": "few events",
+    "auroc_too_good": "an AUROC too good to be true",
+    "length_suffices": "a baseline that knows only how much was said doing as well as the model",
+}
+NOT_SEARCHED = "only a training looks for them"
 
 Flag = dict[str, Any]
 
@@ -131,6 +150,60 @@ def of_table(predictions: Predictions, within_clusters: bool = False) -> list[Fl
     if seeds.min() != seeds.max():
         found.append(flag("uneven_seeds", low=seeds.min(), high=seeds.max()))
     return found
+
+
+def of_groups(predictions: Predictions, members: Mapping[str, Shaped[np.ndarray, " n"]]) -> list[Flag]:
+    """Flags of columns of groups that look as if they named persons, whom splits divide.
+
+    Args:
+      predictions: all rows.
+      members: the group of each row by column, "" where it is not known.
+    """
+    found = []
+    _, people = groups(predictions.participant_id)
+    for column, member in members.items():
+        if not repeats_ids(member[people].tolist()):
+            continue
+        known = np.flatnonzero(member != "")
+        _, first = groups(member[known], predictions.fold[known], predictions.split[known])
+        places = known[first]
+        group, one = groups(member[places], predictions.fold[places])
+        shared = np.unique(member[places][one][np.bincount(group) > 1])
+        if len(shared):
+            found.append(flag("group_in_two_splits", column=column, n=len(shared)))
+    return found
+
+
+def checks(predictions: Predictions, tasks: Mapping[str, Any], synthetic: bool) -> dict[str, str | None]:
+    """By the code of each check why it had nothing to check; None where it was made.
+
+    Args:
+      predictions: all rows.
+      tasks: finished entries of `report.json`.
+      synthetic: whether the corpus is a made one.
+    """
+    _, first = groups(predictions.fold, predictions.split)
+    places = predictions.take(first)
+    splits = [set(places.split[places.fold == fold].tolist()) for fold in np.unique(places.fold)]
+    scored = [
+        (entry["kind"], part) for entry in tasks.values() for split, part in entry["splits"].items() if split != "train"
+    ]
+    binary = [part for kind, part in scored if kind == "binary"]
+    of_binary = None if binary else "no binary task"
+    known = any(part["model"]["auroc"]["value"] is not None for part in binary)
+    lengths = any(HOW_MUCH.keys() & part["baselines"].keys() - set(part["constant_baselines"]) for _, part in scored)
+    return {
+        "participant_in_two_splits": None if max(map(len, splits)) > 1 else "all rows of a fold are of one split",
+        "threshold_on_test": None
+        if any({"validation", "test"} <= there for there in splits)
+        else "no fold has rows of validation and of test",
+        "near_duplicate_texts": NOT_SEARCHED,
+        "near_duplicate_windows": NOT_SEARCHED,
+        "decisions_only": of_binary,
+        "few_events": of_binary if any(part["n_rows"] for part in binary) or not binary else "no row has a label",
+        "auroc_too_good": of_binary or ("the data are synthetic" if synthetic else None if known else "no AUROC"),
+        "length_suffices": None if lengths else "no such baseline, or none that varies",
+    }
 
 
 def of_split(task: str, kind: str, split: str, entry: dict[str, Any], synthetic: bool) -> list[Flag]:
@@ -196,7 +269,7 @@ def all_negative_f1(prevalence: float) -> float:
 
 def _reaches(baseline: str, kind: str, entry: dict[str, Any]) -> bool:
     """Whether a baseline is not clearly worse than the model by the first metric of the kind."""
-    if baseline not in entry["baselines"]:
+    if baseline not in entry["baselines"] or baseline in entry["constant_baselines"]:
         return False
     name, sign = next(iter(NAMES[kind].items()))
     reached, model = entry["baselines"][baseline][name]["value"], entry["model"][name]

@@ -20,7 +20,7 @@ from jaxtyping import Shaped
 
 from mmpsy_jax.csv_rows import read_table, unescape
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import bootstrap, scoring
+from mmpsy_jax.evaluation import bootstrap, flags, scoring
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.tasks import Task
 
@@ -90,6 +90,7 @@ def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Grou
         if len(different) > MOST_GROUPS:
             raise InputError(
                 f"{path}: column {name!r} has {len(different)} different values: group them into at most {MOST_GROUPS}"
+                ", or, where they are persons or families, leave it out and call it cluster when building"
             )
         longest = max(map(len, different))
         if longest > LONGEST_NAME:
@@ -99,6 +100,14 @@ def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Grou
             )
     columns = {name: np.array(cells[name], np.str_) for name in names}
     return Groups(np.array(cells[PARTICIPANT], np.str_), columns)
+
+
+def flags_of(predictions: Predictions, groups: Groups | None) -> list[flags.Flag]:
+    """Flags of columns that look as if they named persons, whom splits divide; see `flags.of_groups`."""
+    if groups is None:
+        return []
+    members = {column: groups.of(column, predictions.participant_id) for column in groups.columns}
+    return flags.of_groups(predictions, {name: np.where(m == NOT_GIVEN, "", m) for name, m in members.items()})
 
 
 def evaluate(

@@ -8,7 +8,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, sweep_page, together, tripod, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
@@ -18,17 +17,6 @@ from mmpsy_jax.tasks import Task
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-INTENDED_USE = (
-    "For research on how far questionnaire scores can be estimated from speech and text, on groups of participants "
-    "like those described under Data.",
-    "Not for diagnosis, and not for any decision about a person: not in care, employment, school or insurance, and "
-    "not for surveillance.",
-    "The target is the total of a questionnaire that participants filled in themselves, which differs from a "
-    "clinical interview and varies from day to day.",
-    "No estimate, high or low, replaces a professional. Where somebody is at risk, contact the local emergency or "
-    "crisis service.",
-    "Another language, age, device or way of asking than that of the training participants needs its own evaluation.",
-)
 METHODS = (
     "Participants are the unit of resampling; models are compared in pairs on the same resamples.",
     "Thresholds, recalibration and conformal intervals come from validation and are carried to test.",
@@ -73,8 +61,9 @@ def render(
     return template("report.html").render(
         title=f"{len(runs)} runs compared" if runs else wording.title(context),
         synthetic=report["synthetic"],
-        disclaimer=DISCLAIMER,
+        disclaimer=wording.disclaimer(report),
         flags=[{**flag, "where": wording.place(flag)} for flag in report["flags"]],
+        checks=wording.checks(report),
         split=wording.headline_split(report),
         headline=_headline_of_runs(report) if runs else _headline(report, context),
         runs=_runs(runs),
@@ -90,7 +79,7 @@ def render(
         subgroups=_subgroups(report),
         ablations=_ablations(report),
         audit=audit_page.sections(report),
-        intended_use=INTENDED_USE,
+        intended_use=wording.intended_use(report),
         tripod=[] if runs else tripod.items(report),
         methods=(*METHODS, *TRAINING_METHODS) if context.get("config") else METHODS,
         context={

@@ -9,7 +9,6 @@ import jinja2
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import page, wording
 from mmpsy_jax.evaluation.operating_points import decide
@@ -39,10 +38,10 @@ def write(workdir: str | os.PathLike) -> Path:
     html = environment.get_template("persons.html").render(
         title=f"Person by person: {wording.title(report.get('context') or {})}",
         synthetic=report["synthetic"],
-        disclaimer=DISCLAIMER,
+        disclaimer=wording.disclaimer(report),
         parts=list(_sections(report, predictions)),
     )
-    write_atomically(workdir / FILE, html)
+    write_atomically(workdir / FILE, html, private=True)
     return workdir / FILE
 
 

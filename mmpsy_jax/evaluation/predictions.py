@@ -21,8 +21,10 @@ from mmpsy_jax.files import write_atomically
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
 NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": np.float64, "y_pred": np.float64}
 SPLITS = ("train", "validation", "test")
-# Written only where it says something: who of the participants belong together.
+# Written only where it says something: who of the participants belong together; and, by `predict`, that the model knows
+# synthetic people alone.
 CLUSTER = "cluster"
+SYNTHETIC = "synthetic"
 # Read, and combined with the fold: number of the cross-validation that a row belongs to.
 REPEAT = "repeat"
 # Rounding takes a probability this far beyond 0 or 1.
@@ -293,7 +295,7 @@ def read_csv(path: str | os.PathLike, notes: list[str] | None = None) -> Predict
     """
     path = Path(path)
     notes = [] if notes is None else notes
-    table = read_table(path, REQUIRED, (*DEFAULTS, CLUSTER, REPEAT), extra="ignore")
+    table = read_table(path, REQUIRED, (*DEFAULTS, CLUSTER, REPEAT, SYNTHETIC), extra="ignore")
     cells, lines = table.columns, table.lines
     if not lines:
         raise InputError(f"{path}: only a header, no rows: give at least one prediction")
@@ -319,6 +321,16 @@ def read_csv(path: str | os.PathLike, notes: list[str] | None = None) -> Predict
         found, message = fault
         raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
     return made
+
+
+def says_synthetic(path: str | os.PathLike) -> bool:
+    """Whether a table says of itself that a generator made the people behind it.
+
+    Raises:
+      InputError: as of `read_csv`.
+    """
+    table = read_table(Path(path), REQUIRED, (SYNTHETIC,), extra="ignore")
+    return any(table.columns.get(SYNTHETIC, []))
 
 
 def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.ndarray:

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, flags, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import groups as subgroups
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
-from mmpsy_jax.evaluation.predictions import Predictions, read_csv
+from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import public, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
@@ -65,7 +64,7 @@ def write_report(
     """
     shown = _presentable(context or {})
     synthetic = bool(report["synthetic"] or (shown.get("corpus") or {}).get("synthetic"))
-    content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": DISCLAIMER}
+    content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": wording.disclaimer(report)}
     html = page.render(content, predictions, tasks, baselines=baselines or {}, curves={"": curves or {}}, calls=calls)
     write_content(workdir, content, html)
     return content
@@ -81,7 +80,7 @@ def write_content(folder: str | os.PathLike, content: Mapping[str, Any], html: s
 
 def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
     """The context without ids of participants and as plain JSON values."""
-    shown = {name: value for name, value in context.items() if name != "disclaimer"}
+    shown = {name: public(value) for name, value in context.items() if name != "disclaimer"}
     card = shown.get("corpus")
     if card:
         kept = {name: card[name] for name in CORPUS_FIELDS if name in card}
@@ -97,6 +96,7 @@ def summary(report: Mapping[str, Any]) -> str:
     lines += [
         ": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))) for flag in report["flags"]
     ]
+    lines += wording.checks(report)
     boot, context = report["bootstrap"], report.get("context") or {}
     lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over {boot['unit']}:")
     for name, entry in report["tasks"].items():
@@ -161,8 +161,11 @@ def evaluate_file(
     Raises:
       InputError: a malformed table, tasks that do not fit it, or two tables that do not belong together.
     """
+    if output is not None:
+        try_folder(output)
     notes: list[str] = []
     predictions = read_csv(predictions_csv, notes)
+    synthetic = synthetic or says_synthetic(predictions_csv)
     named = None if groups is None else subgroups.read_groups(groups, notes)
     baselines = {} if compare is None else {Path(compare).stem: read_csv(compare, notes)}
     for path in filter(None, (predictions_csv, compare, groups)):  # a report names no folder of this machine
@@ -181,6 +184,8 @@ def evaluate_file(
     marks = {"synthetic": synthetic, "within_clusters": within_clusters}
     report = evaluate(predictions, tasks, baselines=baselines, **marks, **options)
     report["subgroups"] = subgroups.evaluate(predictions, tasks, named, **options)
+    if not within_clusters:
+        report["flags"] = flags.red_first([*report["flags"], *subgroups.flags_of(predictions, named)])
     report["flags"] += [flags.flag("table", text=note) for note in notes]
     if output is not None:
         write_report(output, report, predictions, tasks, context=context, baselines=baselines)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_content
 from mmpsy_jax.evaluation.scoring import evaluate
-from mmpsy_jax.files import flatten, read_rows
+from mmpsy_jax.files import flatten, read_rows, try_folder
 from mmpsy_jax.tasks import Task, from_config
 
 
@@ -73,6 +72,7 @@ def compare_runs(
       InputError: fewer than two runs, the same one twice, an output that is one of them, real beside synthetic data,
         tasks that are defined differently, no task, participant or fold in common, or truths that differ.
     """
+    try_folder(output)
     runs = [_Run(*named) for named in _name([Path(workdir) for workdir in workdirs], Path(output))]
     first, others = runs[0], runs[1:]
     _check_synthetic(runs)
@@ -94,7 +94,7 @@ def compare_runs(
         **report,
         "flags": [*flags, *notes],
         "runs": [_about(run, runs) for run in runs],
-        "disclaimer": DISCLAIMER,
+        "disclaimer": wording.disclaimer(report),
         **_ablations(first.workdir),
     }
     curves = {run.name: run.curves() for run in runs}

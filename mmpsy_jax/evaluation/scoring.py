@@ -121,7 +121,8 @@ def evaluate(
     if together.of_one_set(tasks):
         aligned = ((s, rows) for s, rows in _by_split(models) if together.aligned(rows))
         report["together"] = {s: together.entry(rows, options) for s, rows in aligned}
-    report["flags"] = sorted(found, key=lambda flag: flag["level"] != "red")
+    report["checks"] = flags.checks(predictions, report["tasks"], synthetic)
+    report["flags"] = flags.red_first(found)
     return finite(report)
 
 
@@ -227,6 +228,7 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
         recalibrated, lacking = calibration.recalibrated(validation, rows)
     intervals = _intervals(rows, scored, pairs, decisions, recalibrated, options)
     differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
+    constant = [k for k, (common, theirs) in pairs.items() if _is_constant(theirs.y, rows.fold[common])]
     entry = {
         "n_participants": len(np.unique(rows.participant_id)),
         "n_rows": len(rows),
@@ -238,8 +240,11 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
         "baselines": {k: with_intervals(theirs.point(), intervals.get(k)) for k, (_, theirs) in pairs.items()},
         "differences": differences,
         "comparisons": {
-            k: _compare(rows, scored, *pairs[k], differences[k], intervals["difference", k].p[0]) for k in pairs
+            k: _compare(rows, scored, *pairs[k], differences[k], intervals["difference", k].p[0])
+            for k in pairs
+            if model.task.kind == "regression" or k not in constant  # every constant is as good by the first metric
         },
+        "constant_baselines": constant,
         "baseline_rows": {k: int(common.sum()) for k, (common, _) in aligned.items()},
         "confusion": scored.confusion(),
         "baseline_confusion": {k: theirs.confusion() for k, (_, theirs) in pairs.items()},
@@ -273,9 +278,14 @@ def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals
         made["per_class"] = metrics.per_class(np.array(scored.confusion()))
     else:
         made["agreement"] = metrics.agreement(rows.y_true, scored.y)
-        if model.task.minimum < 0:
+        if model.task.maximum in (1, 3) and model.task.minimum == -model.task.maximum:  # the scales that MMSA has
             made["mmsa"] = sentiment.scores(rows.y_true, scored.y, model.task.maximum)
     return made
+
+
+def _is_constant(y: Float[np.ndarray, " n"], fold: Int[np.ndarray, " n"]) -> bool:
+    """Whether a predictor says the same of everybody in each fold."""
+    return all(np.ptp(y[fold == one]) == 0 for one in np.unique(fold))
 
 
 def _align(

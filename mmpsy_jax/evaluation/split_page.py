@@ -129,6 +129,9 @@ def _comparisons(scored) -> Iterator[Section]:
     ]
     columns = ["against", "metric", "difference", "p", "p (Holm)", "test"]
     note = "Two-sided p values; Holm's correction is over all comparisons of this report on the same split."
+    left_out = [TITLES.get(name, name) for name in scored.get("constant_baselines", ()) if name not in tested]
+    if left_out:
+        note += f" Not tested against {', '.join(left_out)}, which says the same of everybody in each fold."
     yield section("Tests against the others", columns, rows, note)
 
 
@@ -286,5 +289,5 @@ def _baseline_columns(task: Task, name: str, baselines) -> Iterator[tuple[str, t
 def band_names(task: Task) -> list[str]:
     """Names of the bands: "0-4", "5-9", ..., "20+"."""
     edges = [0, *task.cutoffs]
-    inner = [f"{low:g}-{high - 1:g}" for low, high in itertools.pairwise(edges)]
+    inner = [f"{low:g}" if high == low + 1 else f"{low:g}-{high - 1:g}" for low, high in itertools.pairwise(edges)]
     return [*inner, f"{edges[-1]:g}+"]

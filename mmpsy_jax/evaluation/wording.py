@@ -1,7 +1,10 @@
 """How metrics, estimates and splits are written for people: shared by the page, the tables, the card, the terminal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from mmpsy_jax import DISCLAIMER
+from mmpsy_jax.evaluation.flags import CHECKS
 
 HEADLINE = {
     "binary": ("auroc", "auprc"),
@@ -33,6 +36,9 @@ LABELS = {
 }
 # Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
 METHODS = {"percentile": "percentile", "widened": "percentile, widened"}
+# How the labels of questionnaires begin that the disclaimer of the whole software is about.
+QUESTIONNAIRES = ("phq", "gad")
+MOST_LABELS = 5  # named in a sentence
 SPLIT_ORDER = ("test", "validation", "train")
 _POINTS = ("mae", "rmse")  # in points of the questionnaire: two decimals say enough
 
@@ -127,6 +133,71 @@ def target(entry: Mapping[str, Any]) -> str:
         "regression": f"score of {entry['label']}",
         "nominal": f"{entry['label']}: {', '.join(entry.get('classes', ()))}",
     }[entry["kind"]]
+
+
+def checks(report: Mapping[str, Any]) -> list[str]:
+    """What was looked for, and what had nothing to be looked for in; nothing for a report of an older version."""
+    found = report.get("checks") or {}
+    made = [CHECKS[code] for code, reason in found.items() if reason is None]
+    left_out = [f"{CHECKS[code]} ({reason})" for code, reason in found.items() if reason is not None]
+    parts = {"Checked": ", ".join(made), "Not checked": "; ".join(left_out)}
+    return [f"{what}: {text}." for what, text in parts.items() if text]
+
+
+def disclaimer(report: Mapping[str, Any]) -> str:
+    """What every form of a report says first."""
+    return disclaimer_of(_labels(report))
+
+
+def disclaimer_of(labels: Sequence[str]) -> str:
+    """What is said first of estimates of questionnaires, or of what else the labels are."""
+    if _about_questionnaires(labels):
+        return DISCLAIMER
+    return (
+        f"Research software. Its estimates of {_listed(labels)} are no findings about a person, are not validated for "
+        "any use outside research, and must not be used for decisions about an individual."
+    )
+
+
+def intended_use(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the estimates of a report may be used for, and what not."""
+    modalities = list(((report.get("context") or {}).get("corpus") or {}).get("modalities") or ())
+    if _about_questionnaires(_labels(report)):
+        question = "questionnaire scores can be estimated from speech and text"
+        target = (
+            "The target is the total of a questionnaire that participants filled in themselves, which differs from a "
+            "clinical interview and varies from day to day."
+        )
+    else:
+        question = (
+            f"{_listed(_labels(report))} can be estimated from {' and '.join(modalities) or 'what the model read'}"
+        )
+        target = (
+            "The target is the label of the corpus, with the errors and views of whoever gave it; it is no finding."
+        )
+    return (
+        f"For research on how far {question}, on groups of participants like those described under Data.",
+        "Not for diagnosis, and not for any decision about a person: not in care, employment, school or insurance, and "
+        "not for surveillance.",
+        target,
+        "No estimate, high or low, replaces a professional. Where somebody is at risk, contact the local emergency or "
+        "crisis service.",
+        "Another language, age, device or way of asking than that of the training participants needs its own "
+        "evaluation.",
+    )
+
+
+def _labels(report: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(entry["label"] for entry in report["tasks"].values()))
+
+
+def _about_questionnaires(labels: Sequence[str]) -> bool:
+    return any(label.lower().startswith(QUESTIONNAIRES) for label in labels)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+    return ", ".join(labels[:MOST_LABELS]) + more
 
 
 def interval_note(report: Mapping[str, Any]) -> str:

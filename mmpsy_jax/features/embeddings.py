@@ -3,17 +3,20 @@
     FOLDER/embeddings.json    what was embedded ("text" or "audio"), the encoder, its digest, the width, and how it read
     FOLDER/items/<key>.npz    text: `states` [tokens, width], `characters` i32 [tokens], key: sha256 of the text
                               audio: `states` [frames, width], `seconds`, `note`, key: sha256 of the file
+                              both: `source`, the key, and `way`, a digest of how embeddings.json says it was made
 
+`source` and `way` tell files that were exchanged; those of versions before this have neither and are taken as they are.
 `launch.py embed` fills such a folder, builders and `predict` read it: the network needs jax, their workers must not.
 Words can be recovered from embeddings, and voices recognised: they need the protection of transcripts and recordings.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,14 @@ from jaxtyping import Float, Int
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.text import TextExtractor, TextSettings, windows
 from mmpsy_jax.features.transcript import Transcript
-from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.files import file_sha256, write_atomically, write_json
+from mmpsy_jax.features.windows import Windows, cast
+from mmpsy_jax.files import file_sha256, parse_json, read_text, write_atomically, write_json
 
 INFO = "embeddings.json"
 FORMAT = 1
 _REMEDY = "make it with launch.py embed"
+# What numpy raises where a file is cut off or changed.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +61,8 @@ class TokenEmbeddings(TextExtractor):
 
     def __init__(self, settings: EmbeddingSettings):
         self.settings = settings
-        self.info = read_info(Path(settings.folder), "text")
+        self.store = Store.open(Path(settings.folder), "text")
+        self.info = self.store.info
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,8 +79,8 @@ class TokenEmbeddings(TextExtractor):
         Raises:
           InputError: the transcript is not among those that were embedded, or its file is damaged.
         """
-        held = read(Path(self.settings.folder), key_of_text(transcript.text), "the transcript")
-        return held["states"], held["characters"]
+        arrays = self.store.read(key_of_text(transcript.text), "the transcript")
+        return arrays["states"], arrays["characters"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +125,8 @@ class SpeechEmbeddings:
 
     def __init__(self, settings: SpeechSettings):
         self.settings = settings
-        self.info = read_info(Path(settings.folder), "audio")
+        self.store = Store.open(Path(settings.folder), "audio")
+        self.info = self.store.info
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -138,11 +145,11 @@ class SpeechEmbeddings:
           dtype: of the windows.
 
         Raises:
-          InputError: a recording is not among those that were embedded, or its file is damaged.
+          InputError: a recording is not among those that were embedded, its file is damaged, or its states do not fit
+            the type.
         """
-        folder = Path(self.settings.folder)
-        held = [read(folder, file_sha256(path).hex(), str(path)) for path in recordings]
-        states = np.concatenate([one["states"] for one in held]).astype(dtype)
+        parts = [self.store.read(file_sha256(path).hex(), str(path)) for path in recordings]
+        states = cast(np.concatenate([one["states"] for one in parts]), dtype, "speech embeddings")
         size, rate = self.shape[0], self.info["frames_per_second"]
         values, lengths = windows(states, size)
         return Windows(
@@ -150,8 +157,8 @@ class SpeechEmbeddings:
             lengths=lengths,
             start_s=(size * np.arange(len(values)) / rate).astype(np.float32),
             duration_s=len(states) / rate,
-            parts_s=tuple(float(one["seconds"]) for one in held),
-            notes=tuple(str(one["note"]) for one in held),
+            parts_s=tuple(float(one["seconds"]) for one in parts),
+            notes=tuple(str(one["note"]) for one in parts),
         )
 
 
@@ -160,47 +167,10 @@ def _card(extractor: TokenEmbeddings | SpeechEmbeddings) -> dict[str, Any]:
         "kind": extractor.kind,
         "shape": list(extractor.shape),
         "time_axis": extractor.time_axis,
+        **({"dtype": "float32"} if extractor.info.get("dtype") == "float32" else {}),
         "extractor": {"name": extractor.name, **dataclasses.asdict(extractor.settings)},
         "encoder": extractor.info,
     }
-
-
-def read_info(folder: Path, of: str) -> dict[str, Any]:
-    """`embeddings.json` of a folder.
-
-    Args:
-      folder: of embeddings.
-      of: "text" or "audio", which it must hold.
-
-    Raises:
-      InputError: there is none, of another format, or of the other.
-    """
-    path = folder / INFO
-    try:
-        info = json.loads(path.read_text())
-        if info["format"] != FORMAT:
-            raise InputError(f"{path}: format {info['format']!r}, this version reads {FORMAT}: {_REMEDY}")
-        if info["of"] != of:
-            raise InputError(f"{path}: embeddings of {info['of']}, needed are those of {of}: {_REMEDY}")
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: no folder of embeddings ({type(error).__name__}): {_REMEDY}") from error
-    return info
-
-
-def write_info(folder: Path, info: dict[str, Any]) -> None:
-    """Starts a folder, or checks that what is to be added was made in the same way.
-
-    Raises:
-      InputError: it holds embeddings that were made in another way.
-    """
-    info = {"format": FORMAT, **info}
-    if not (folder / INFO).exists():
-        write_json(folder / INFO, info)
-        return
-    there = read_info(folder, info["of"])
-    differing = [name for name in info if there.get(name) != info[name]]
-    if differing:
-        raise InputError(f"{folder}: its embeddings differ in {', '.join(differing)}: give another folder")
 
 
 def key_of_text(text: str) -> str:
@@ -208,35 +178,133 @@ def key_of_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def has(folder: Path, key: str) -> bool:
-    """Whether something was embedded."""
-    return _file(folder, key).is_file()
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A folder of embeddings.
 
-
-def write(folder: Path, key: str, **arrays: Any) -> None:
-    """Adds a transcript or recording."""
-    write_atomically(_file(folder, key), lambda stream: np.savez(stream, **arrays))
-
-
-def read(folder: Path, key: str, what: str) -> dict[str, np.ndarray]:
-    """The arrays of a transcript or recording.
-
-    Args:
-      folder, key: where it is.
-      what: it is, for the error.
-
-    Raises:
-      InputError: not there, or damaged.
+    Attributes:
+      folder: where it is.
+      info: what `embeddings.json` says.
     """
-    path = _file(folder, key)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except FileNotFoundError:
-        raise InputError(f"{what} is not among those that were embedded in {folder}: run embed again") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: damaged ({type(error).__name__}): delete it and run embed again") from error
+
+    folder: Path
+    info: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, of: str) -> "Store":
+        """The store of a folder.
+
+        Args:
+          folder: of embeddings.
+          of: "text" or "audio", which it must hold.
+
+        Raises:
+          InputError: there is none, of another format, or of the other.
+        """
+        path = folder / INFO
+        if not path.exists():
+            raise InputError(f"{path}: no folder of embeddings: {_REMEDY}")
+        try:
+            info = parse_json(str(path), read_text(path))
+            if info["format"] != FORMAT:
+                raise InputError(f"{path}: format {info['format']!r}, this version reads {FORMAT}: {_REMEDY}")
+            if info["of"] != of:
+                raise InputError(f"{path}: embeddings of {info['of']}, needed are those of {of}: {_REMEDY}")
+            sizes = [info["width"], *([info["frames_per_second"]] if of == "audio" else [])]
+            if not all(isinstance(size, int | float) and size > 0 for size in sizes):
+                raise InputError(f"{path}: width and frames_per_second must be numbers above 0: {_REMEDY}")
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: no folder of embeddings ({type(error).__name__}): {_REMEDY}") from error
+        return cls(folder, info)
+
+    @classmethod
+    def start(cls, folder: Path, info: dict[str, Any]) -> "Store":
+        """Starts a folder, or opens one that is filled in the same way by the same encoder, wherever that lies.
+
+        Raises:
+          InputError: it holds embeddings that were made in another way.
+        """
+        info = json.loads(json.dumps({"format": FORMAT, **info}))  # as it will be read: tuples become lists
+        if not (folder / INFO).exists():
+            write_json(folder / INFO, info)
+            return cls(folder, info)
+        there = cls.open(folder, info["of"])
+        differing = [name for name in _way(info) if there.info.get(name) != info[name]]
+        if differing:
+            raise InputError(f"{folder}: its embeddings differ in {', '.join(differing)}: give another folder")
+        return there
+
+    @functools.cached_property
+    def way(self) -> str:
+        """Digest of how the embeddings are made."""
+        return hashlib.sha256(json.dumps(_way(self.info), sort_keys=True).encode()).hexdigest()
+
+    def fault(self, key: str) -> str | None:
+        """What is wrong with the file of a transcript or recording: "" for nothing, None where there is no file."""
+        path = self._file(key)
+        if not path.is_file():
+            return None
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                return self._exchanged(key, arrays)
+        except _DAMAGED as error:
+            return f"is damaged ({type(error).__name__})"
+
+    def write(self, key: str, what: str, states: Float[np.ndarray, "n d"], **arrays: Any) -> None:
+        """Adds a transcript or recording.
+
+        Args:
+          key: of it.
+          what: it is, for the error.
+          states: are stored in the type that `embeddings.json` says.
+          **arrays: what else is stored.
+
+        Raises:
+          InputError: a state is not finite, or too large for the type.
+        """
+        remedy = "give --dtype=float32 and another --output"
+        states = cast(states, np.dtype(self.info["dtype"]), f"{what}: states of {self.info['of']}", remedy)
+        arrays |= {"states": states, "source": key, "way": self.way}
+        write_atomically(self._file(key), lambda stream: np.savez(stream, **arrays))
+
+    def read(self, key: str, what: str) -> dict[str, np.ndarray]:
+        """The arrays of a transcript or recording.
+
+        Args:
+          key: of it.
+          what: it is, for the error.
+
+        Raises:
+          InputError: not there, damaged, of something else, or not finite.
+        """
+        path = self._file(key)
+        if not path.is_file():
+            raise InputError(f"{what} is not among those that were embedded in {self.folder}: run embed again")
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                fault = self._exchanged(key, file)
+                arrays = {name: file[name] for name in file.files}
+            states = arrays["states"]
+        except _DAMAGED as error:
+            fault = f"damaged ({type(error).__name__})"
+        if not fault and (states.ndim != 2 or states.shape[1] != self.info["width"] or not np.isfinite(states).all()):
+            fault = f"holds no finite states of width {self.info['width']}"
+        if fault:
+            raise InputError(f"{path}: {fault}: delete it and run embed again")
+        return arrays
+
+    def _exchanged(self, key: str, arrays: Mapping[str, np.ndarray]) -> str:
+        """Whether an open file is what its name and `embeddings.json` say: "", or what it is instead."""
+        if "source" in arrays and str(arrays["source"]) != key:
+            return f"holds the embedding of another {'transcript' if self.info['of'] == 'text' else 'recording'}"
+        if "way" in arrays and str(arrays["way"]) != self.way:
+            return f"was made by another encoder, or in another way, than {INFO} says"
+        return ""
+
+    def _file(self, key: str) -> Path:
+        return self.folder / "items" / f"{key}.npz"
 
 
-def _file(folder: Path, key: str) -> Path:
-    return folder / "items" / f"{key}.npz"
+def _way(info: dict[str, Any]) -> dict[str, Any]:
+    """What decides the numbers; where the encoder lies does not, its digest does."""
+    return {name: value for name, value in info.items() if name != "encoder"}

@@ -88,16 +88,22 @@ def equalise(face: UInt8[np.ndarray, "48 48"]) -> UInt8[np.ndarray, "48 48"]:
 
 
 def group(crops: UInt8[np.ndarray, "n 48 48"]) -> Int[np.ndarray, " n"]:
-    """The person of each crop, numbered from 0."""
+    """The person of each crop, numbered from 0; one person where no division is clear enough."""
+    silhouette, persons = divide(crops)
+    return persons if silhouette > _ONE_PERSON else np.zeros(len(crops), int)
+
+
+def divide(crops: UInt8[np.ndarray, "n 48 48"]) -> tuple[float, Int[np.ndarray, " n"]]:
+    """The best division of crops into two groups or more, and its silhouette; -1 where there is none."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
     from sklearn.metrics import silhouette_score
 
     flat = crops.reshape(len(crops), -1)
     highest = min(_MOST_PERSONS, len(np.unique(flat, axis=0)) - 1)
-    best, persons = _ONE_PERSON, np.zeros(len(crops), int)
+    best, persons = -1.0, np.zeros(len(crops), int)
     if highest < 2:
-        return persons
+        return best, persons
     with threadpoolctl.threadpool_limits(1):  # so little is computed that threads wait longer than they work
         components = PCA(min(_COMPONENTS, len(crops) - 1), svd_solver="randomized", random_state=0)
         embedded = components.fit_transform(flat.astype(np.float32) / 255)
@@ -106,8 +112,8 @@ def group(crops: UInt8[np.ndarray, "n 48 48"]) -> Int[np.ndarray, " n"]:
             size = _SILHOUETTE_SAMPLE if len(made) > _SILHOUETTE_SAMPLE else None
             silhouette = silhouette_score(embedded, made, sample_size=size, random_state=0)
             if silhouette > best:
-                best, persons = silhouette, made
-    return persons
+                best, persons = float(silhouette), made
+    return best, persons
 
 
 def track(frames: Iterable[UInt8[np.ndarray, "h w"]]) -> Faces:

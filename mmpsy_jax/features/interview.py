@@ -13,7 +13,7 @@ from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
-from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.features.windows import Windows, cast
 
 Extractor = LogMel | Waveform | SpeechEmbeddings | NGrams | TokenEmbeddings
 # By modality, extractors and their settings by name; the first is the default.
@@ -126,6 +126,7 @@ def record(
     else:
         made["audio"] = sound
     notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
+    notes += [f"transcript: {note}" for note in transcript.notes]
     return features(made, extractors, dtypes, sound.duration_s if sound else 0.0), notes
 
 
@@ -153,7 +154,7 @@ def features(
             windows = Windows(empty, np.zeros(count, np.int32), start_s)
         record |= {
             f"has_{name}": bool(windows.lengths.any()),
-            name: windows.values.astype(dtypes[name], copy=False),
+            name: cast(windows.values, dtypes[name], name),
             f"{name}_length": windows.lengths,
         }
     return record

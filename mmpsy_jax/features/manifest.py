@@ -28,9 +28,9 @@ from mmpsy_jax.csv_rows import read_table, whole_or_none
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
+from mmpsy_jax.features.recording_folder import list_recordings, list_unread
 from mmpsy_jax.files import require_file
 
-AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _GROUP = "label:", "group:"
@@ -72,7 +72,7 @@ class Entry:
         """The audio files, in order.
 
         Raises:
-          InputError: not there, a folder without any, or no regular file.
+          InputError: not there, a folder without any or with two of one name, or no regular file.
         """
         if self.recording is None:
             return []
@@ -81,26 +81,23 @@ class Entry:
         if not self.recording.is_dir():
             require_file(self.recording)
             return [self.recording]
-        found = (f for f in self.recording.iterdir() if f.suffix.lower() in AUDIO and f.name[0] != ".")
-        files = sorted(found, key=lambda f: table.natural_key(f.name))
-        if not files:
-            raise InputError(f"{self.recording}: holds no recording: give {', '.join(AUDIO)}")
+        files = list_recordings(self.recording)
         for file in files:
             require_file(file)
         return files
 
     def unread(self) -> list[Path]:
-        """What lies in the folders of the participant and is not read, but for hidden files.
+        """What lies in the folder of recordings and is neither read as one nor as a transcript.
 
         Raises:
-          InputError: as `recordings`.
+          InputError: as of `recordings`.
         """
-        folders = {path for path in (self.recording, self.transcript) if path is not None and path.is_dir()}
-        known = set(self.recordings())
-        if self.transcript in folders:
-            known |= set(transcript_lib.files(self.transcript))
-        found = (file for folder in folders for file in folder.iterdir())
-        return sorted(file for file in found if file not in known and file.name[0] != ".")
+        if self.recording is None:
+            return []
+        read = {*self.recordings(), self.transcript}
+        if self.transcript == self.recording and self.recording.is_dir():
+            read |= set(transcript_lib.files(self.recording))
+        return list_unread(self.recording, read)
 
     def words(self) -> transcript_lib.Transcript:
         """The transcript; without answers where there is none.
@@ -110,7 +107,10 @@ class Entry:
         """
         if self.transcript is None:
             return transcript_lib.from_text(self.text)
-        return transcript_lib.read(self.transcript, self.speaker)
+        made = transcript_lib.read(self.transcript, self.speaker)
+        unread = transcript_lib.unread(self.transcript) if self.transcript != self.recording else ()
+        note = f"files or folders beside the .txt files that are not read: {len(unread)}"
+        return dataclasses.replace(made, notes=(*made.notes, note)) if unread else made
 
 
 @dataclasses.dataclass(frozen=True)

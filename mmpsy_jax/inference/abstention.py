@@ -10,25 +10,51 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import typical
+from mmpsy_jax.training.run_files import AGAIN, CARD
 from mmpsy_jax.training.trained import Trained, known_ids
 
 FACTOR = 1.5
 
 
+# What the reasons mean, by the measure that they name.
+_PLAIN = {
+    " length ": "much longer or shorter than the interviews of training",
+    " unknown_": "other characters than in training, as of another language",
+    " spread_over_": "numbers that vary unlike those of training, as of noise or another recorder",
+    "embedding distance": "far from the people of training in the space of the network",
+    "nothing to read": "nothing that the run reads",
+}
+
+
+def in_plain_words(reasons: Sequence[str]) -> str:
+    """How often each kind of reason occurs among some of `Usual.reason`, the most frequent first; "" without any."""
+    counts = {words: sum(measure in f" {reason}" for reason in reasons) for measure, words in _PLAIN.items()}
+    found = sorted((item for item in counts.items() if item[1]), key=lambda item: -item[1])
+    return ", ".join(f"{words}: {count}" for words, count in found)
+
+
 class Usual:
-    """The limits of a run for the modalities that are read."""
+    """The limits of a run for the modalities that are read.
+
+    Raises:
+      InputError: the run does not say what is usual.
+    """
 
     def __init__(self, trained: Trained, names: Sequence[str]):
         self.names = names
         self._entries = {name: trained.card["modalities"][name] for name in names}
-        self._quantiles = {name: trained.card["usual"][name]["quantiles"] for name in names}
-        self._known: dict[str, np.ndarray | None] = {
-            name: known_ids(trained.card["usual"][name]["known"], entry["vocabulary"])
-            if entry["kind"] == "ids"
-            else None
-            for name, entry in self._entries.items()
-        }
+        try:
+            self._quantiles = {name: dict(trained.card["usual"][name]["quantiles"]) for name in names}
+            self._known: dict[str, np.ndarray | None] = {
+                name: known_ids(trained.card["usual"][name]["known"], entry["vocabulary"])
+                if entry["kind"] == "ids"
+                else None
+                for name, entry in self._entries.items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{CARD} of the run: what it says of usual interviews is damaged: {AGAIN}") from error
 
     def reason(self, corpus: Corpus, i: int, distance: float) -> str:
         """Why the model should abstain on participant `i`; "" where nothing speaks against a number.

@@ -26,7 +26,7 @@ from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import bootstrap, together, wording
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.evaluation.scoring import finite
-from mmpsy_jax.files import write_json
+from mmpsy_jax.files import try_folder, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.models.macro_micro import PERSON
 from mmpsy_jax.training import programs, trained
@@ -97,6 +97,7 @@ def adapt(
         raise InputError(
             f"--days={shown}: give numbers of 2 or more: one day does not tell a person's level from chance"
         )
+    try_folder(output)
     model = trained.load(workdir)
     _check(model, workdir)
     ensemble = Ensemble(model)

@@ -21,7 +21,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import discrepancy as measures
 from mmpsy_jax.evaluation import discrepancy_page
 from mmpsy_jax.evaluation.discrepancy import Clip, Frames
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
@@ -52,6 +52,7 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
     Raises:
       InputError: no such run, other records than it reads, or no held-out clips.
     """
+    try_folder(output)
     model, folder = trained.load(workdir), Path(output)
     for one in model.trainings:
         if one.config.model.name != "audio_visual" or not (
@@ -61,8 +62,6 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
                 f"{workdir}: a run without a teacher beside the student: give one of configs/affect_student.py:frozen "
                 "or :joint"
             )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give a folder as --output")
     ensemble = Ensemble(model)
     corpus = ensemble.fitting(open_corpus(given))
     emotion = next((task for task in ensemble.tasks if task.kind == "nominal"), None)

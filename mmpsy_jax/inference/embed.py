@@ -17,12 +17,12 @@ from jaxtyping import Float, Float32
 
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import Bert, Encoder, Whisper, processors
-from mmpsy_jax.encoders.encode import encode
+from mmpsy_jax.encoders.encode import check, encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.features import embeddings, mel
-from mmpsy_jax.features.embeddings import TokenEmbeddings
-from mmpsy_jax.files import file_sha256
+from mmpsy_jax.features import embeddings, recording
+from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
+from mmpsy_jax.files import file_sha256, try_folder
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
 
@@ -41,6 +41,7 @@ def embed(
     *,
     whole: bool = False,
     every: int = EVERY,
+    channel: int = 0,
     layers: Sequence[int] | None = None,
     dtype: str = "float16",
     precision: str = "float32",
@@ -54,6 +55,7 @@ def embed(
       output: folder; one that was left half-done is completed.
       whole: of transcripts: all tokens, not the first 512 alone.
       every: of recordings: frames that are averaged.
+      channel: of recordings: the only one that is heard, from 1; 0 averages them.
       layers, batch_size: as `encoders.encode.encode` takes them.
       dtype: of the stored states.
       precision: of the computation.
@@ -62,16 +64,24 @@ def embed(
       what could not be read.
 
     Raises:
-      InputError: no such encoder, nothing to read, or a folder of embeddings that were made in another way.
+      InputError: an option that cannot be, no such encoder, nothing to read, a folder of embeddings that were made in
+        another way, or states that are not finite in `dtype`.
     """
     options = {"layers": layers, "dtype": dtype, "precision": precision}
     for name, value, known in (("dtype", dtype, DTYPES), ("precision", precision, PRECISIONS)):
         if value not in known:
             raise one_of(name, value, known)
+    if every < 1:
+        raise InputError(f"every = {every}: must be a whole number of frames above 0")
+    recording.require_channel("embed", channel)
+    try_folder(output)
     found, failures = interviews.find(given)
-    network = encoders.load(encoder, dtype=jnp.dtype(precision))
-    own = {"of": "text", "whole": whole} if isinstance(network.module, Bert) else {"of": "audio", "every": every}
-    return failures + fill(found, network, Path(encoder), Path(output), {**own, **options}, batch_size)
+    network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
+    check(network.module, layers, batch_size)
+    way: dict[str, Any] = {"of": "text", "whole": whole}
+    if not isinstance(network.module, Bert):
+        way = {"of": "audio", "every": every, **({"channel": channel} if channel else {})}
+    return failures + fill(found, network, Path(encoder), Path(output), {**way, **options}, batch_size)
 
 
 def entry_for(
@@ -99,8 +109,8 @@ def entry_for(
             f"the encoder of the run's {made['of']} is not in {', '.join(map(str, folders))}: give its folder as "
             "--encoder (a digest of its files tells it from others)"
         )
-    network = encoders.load(folder, dtype=jnp.dtype(made["precision"]))
-    names = ("of", "whole", "every", "layers", "dtype", "precision")
+    network = encoders.load(folder, decoder=False, dtype=jnp.dtype(made["precision"]))
+    names = ("of", "whole", "every", "channel", "layers", "dtype", "precision")
     fill(found, network, folder, workplace, {name: made[name] for name in names if name in made})
     release = {"name": TokenEmbeddings.name, "positions": entry["shape"][0], "placement": "corpus"}
     return {**entry, "extractor": {**entry.get("extractor", release), "folder": str(workplace)}}
@@ -118,9 +128,9 @@ def fill(
 
     Args:
       found: interviews.
-      network, encoder: and its folder.
+      network, encoder: a network, and its folder.
       output: folder to fill.
-      how: "of", "whole" or "every", "layers", "dtype" and "precision", as of `embed`.
+      how: "of", "whole" or "every" and "channel", "layers", "dtype" and "precision", as of `embed`.
       batch_size: rows per call.
 
     Returns:
@@ -134,53 +144,65 @@ def fill(
         raise InputError(f"{encoder}: {network.config['model_type']!r} does not take {how['of']}: give {kind}")
     info = {"encoder": str(encoder.absolute()), "encoder_sha256": digest(encoder), "width": network.module.width, **how}
     if how["of"] == "text":
-        what, run, reader = "transcripts", embed_texts, processors.tokenizer(encoder)
-        given = dict.fromkeys(one.transcript.text for one in found if one.transcript.text.strip())
+        what, run, reader = "transcripts", embed_texts, processors.tokenizer(encoder, network.module.vocabulary)
+        texts = {one.transcript.text: f"transcript of {one.participant}" for one in reversed(found)}
+        sources = {text: name for text, name in reversed(texts.items()) if text.strip()}
     else:
-        what, run, reader = "recordings", embed_recordings, processors.feature_extractor(encoder)
-        given = dict.fromkeys(path for one in found for path in one.recordings)
+        what, run, reader = "recordings", embed_recordings, processors.feature_extractor(encoder, network.module)
+        sources = {path: str(path) for one in found for path in one.recordings}
         info["frames_per_second"] = frame_rate(network) / how["every"]
-    if not given:
+    if not sources:
         raise InputError(f"nothing to embed: the interviews have no {what}")
-    embeddings.write_info(output, info)
+    store = Store.start(output, info)
     began, failures = time.monotonic(), []
-    for done, failed in run(list(given), network, reader, output, how, batch_size):
+    for done, failed in run(sources, network, reader, store, batch_size):
         failures += failed
         speed = done / (time.monotonic() - began)
-        print(f"embedded {done}/{len(given)} {what}  {speed:.1f} a second", file=sys.stderr, flush=True)
+        print(f"embedded {done}/{len(sources)} {what}  {speed:.1f} a second", file=sys.stderr, flush=True)
     return failures
 
 
 def embed_texts(
-    texts: Sequence[str], network: Encoder, tokenizer: Any, output: Path, how: Mapping[str, Any], batch_size: int
+    texts: Mapping[str, str], network: Encoder, tokenizer: Any, store: Store, batch_size: int
 ) -> Iterator[tuple[int, list[Failure]]]:
-    """Embeds texts that are not there yet; gives how many are, and no failures. Arguments as of `fill`."""
-    waiting = [text for text in texts if not embeddings.has(output, embeddings.key_of_text(text))]
+    """Embeds texts (with a name for each) that are not there yet; gives how many are, and no failures."""
+    waiting = [text for text, name in texts.items() if _is_wanted(store, embeddings.key_of_text(text), name)]
+    options = {"whole": store.info["whole"], "layers": store.info["layers"], "batch_size": batch_size}
     for start in range(0, len(waiting), CHUNK):
         part = waiting[start : start + CHUNK]
-        options = {"whole": how["whole"], "layers": how["layers"], "batch_size": batch_size}
         for text, one in zip(part, token_embeddings(network, tokenizer, part, **options), strict=True):
-            states, characters = one.states.astype(how["dtype"]), one.characters.astype(np.int32)
-            embeddings.write(output, embeddings.key_of_text(text), states=states, characters=characters)
+            characters = one.characters.astype(np.int32)
+            store.write(embeddings.key_of_text(text), texts[text], one.states, characters=characters)
         yield len(texts) - len(waiting) + start + len(part), []
 
 
 def embed_recordings(
-    paths: Sequence[Path], network: Encoder, extractor: Any, output: Path, how: Mapping[str, Any], batch_size: int
+    paths: Mapping[Path, str], network: Encoder, extractor: Any, store: Store, batch_size: int
 ) -> Iterator[tuple[int, list[Failure]]]:
     """Embeds recordings that are not there yet; gives how many are done, and what is wrong with the last of them."""
-    for number, path in enumerate(paths, 1):
+    layers, every, channel = store.info["layers"], store.info["every"], store.info.get("channel", 0)
+    for number, (path, name) in enumerate(paths.items(), 1):
+        level = recording.Level()
         try:
             key = file_sha256(path).hex()
-            if not embeddings.has(output, key):
-                level = mel.Level()
-                samples = np.concatenate(list(mel.samples(path, processors.SAMPLE_RATE, level)))
-                note = level.note(path)
-                states = hear(samples, network, extractor, how["layers"], how["every"], batch_size)
-                embeddings.write(output, key, states=states.astype(how["dtype"]), seconds=level.seconds, note=note)
-            yield number, []
+            wanted = _is_wanted(store, key, name)
+            blocks = list(recording.samples(path, processors.SAMPLE_RATE, level, channel)) if wanted else []
+            note = level.note(path) if wanted else ""
         except InputError as error:
-            yield number, [Failure(str(path), str(error).removeprefix(f"{path}: "))]
+            yield number, [Failure(name, str(error).removeprefix(f"{path}: "))]
+            continue
+        if wanted:
+            states = hear(np.concatenate(blocks), network, extractor, layers, every, batch_size)
+            store.write(key, name, states, seconds=level.seconds, note=note)
+        yield number, []
+
+
+def _is_wanted(store: Store, key: str, name: str) -> bool:
+    """Whether something is not in the store; a file of it that is damaged or of something else is told of."""
+    fault = store.fault(key)
+    if fault:
+        print(f"made again: {name}: {key}.npz {fault}", file=sys.stderr, flush=True)
+    return fault != ""
 
 
 def hear(
@@ -215,7 +237,8 @@ def hear(
         frames.append(np.pad(states[:wanted], ((0, max(0, wanted - len(states))), (0, 0)), mode="edge"))
     joined = np.concatenate(frames)
     starts = np.arange(0, len(joined), every)
-    return np.add.reduceat(joined, starts) / np.diff(np.append(starts, len(joined)))[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # refused where it is stored
+        return np.add.reduceat(joined, starts) / np.diff(np.append(starts, len(joined)))[:, None]
 
 
 def frame_rate(network: Encoder) -> float:

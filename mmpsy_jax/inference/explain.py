@@ -18,7 +18,8 @@ import mmpsy_jax
 from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.features.manifest import CLUSTER
+from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference import explain_page, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
@@ -61,6 +62,7 @@ def explain(
       InputError: no finished run, or one of another network; an unknown participant, task or modality; a nominal task;
         several participants to choose from; an interview that cannot be read; words asked for where there are none.
     """
+    try_folder(output)
     model, folder = trained.load(workdir), Path(output)
     for name in modalities or ():
         if name not in model.modalities:
@@ -68,8 +70,6 @@ def explain(
     for one in model.trainings:
         if one.config.model.name != MODEL:
             raise InputError(f"{workdir}: a run of {one.config.model.name!r}: only {MODEL!r} can be explained")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give a folder as --output")
     ensemble = Ensemble(model, rows=1)
     chosen = {one.name: one for one in ensemble.tasks}.get(task) if task else ensemble.tasks[0]
     if chosen is None:
@@ -87,9 +87,9 @@ def explain(
     }
     words = "\n".join(answers) if show_text else None
     page = explain_page.render(report, units, attributions, spectra=spectra, words=words)
-    write_atomically(folder / PAGE, page)
-    write_atomically(folder / TABLE, table(corpus.participants[0], units, attributions))
-    write_json(folder / REPORT, report)
+    write_atomically(folder / PAGE, page, private=True)
+    write_atomically(folder / TABLE, table(corpus.participants[0], units, attributions), private=True)
+    write_json(folder / REPORT, report, private=True)
 
 
 def read_one(
@@ -112,7 +112,7 @@ def read_one(
         i = choose(given, participant, corpus.participants)
         return corpus_of([corpus.participants[i]], [corpus.read(i)], model.modalities, model.card), []
     wanted = tuple(modalities or model.modalities)
-    found, failures = interviews.find(given, apart=bool(model.card.get("group")))
+    found, failures = interviews.find(given, apart=model.card.get("group") not in (None, CLUSTER))
     if not found:
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]

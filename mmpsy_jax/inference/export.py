@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 import mmpsy_jax
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.files import public, try_folder, write_atomically, write_json
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of, empty_record
@@ -40,6 +40,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
     Raises:
       InputError: no finished run, or a folder that is not empty.
     """
+    try_folder(output)
     model, output = trained.load(workdir), Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} is there and not an empty folder: give another --output, or empty it")
@@ -78,7 +79,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
             "mmpsy_jax": mmpsy_jax.__version__,
             "jax": jax.__version__,
             "platforms": list(PLATFORMS),
-            **{name: model.card[name] for name in ("synthetic", "window_seconds", "modalities")},
+            **{name: public(model.card[name]) for name in ("synthetic", "window_seconds", "modalities")},
             "tasks": to_config(ensemble.tasks),
             "trainings": trainings,
         },

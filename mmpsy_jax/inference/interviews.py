@@ -3,28 +3,29 @@
 | file | holds |
 |---|---|
 | `.txt` | one participant, named as the file; each line is an answer, in the order of the questions |
+| `.srt`, `.vtt`, or subtitles in a `.txt` | one participant, named as the file, with times; each cue is an answer |
 | `.json` | the corpus's own table (`wav_select.json`); scores are neither needed nor read |
-| `.csv` | `participant_id`, `text` or `audio` (a path beside the csv), optionally `question`; one answer a line |
-| `.csv` or `.jsonl` manifest | a participant a line, as for building (`features/manifest.py`); scores are not used |
-| `.wav`, `.flac`, `.mp3`, `.ogg` | a recording of the participant named as the file |
+| `.csv`, `.tsv` | `participant_id`, `text` or `audio` (a path beside it), optionally `question`; one answer a line |
+| manifest | `.csv`, `.tsv`, `.jsonl`: a participant a line (`features/manifest.py`); scores are not used |
+| `.wav`, `.flac`, `.mp3`, ... (`features/recording_folder.py`) | a recording of the participant named as the file |
 
 A manifest is given by itself, as the input. A folder in the folder is one participant whose recordings are joined in
 natural order (`wav_10` after `wav_9`).
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmpsy_jax.csv_rows import read_table
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest, table
-from mmpsy_jax.features.manifest import AUDIO
+from mmpsy_jax.features import transcript as transcript_lib
+from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
 from mmpsy_jax.features.transcript import Transcript, question_number
-from mmpsy_jax.files import read_text
 
-TABLES = (".json", ".csv", ".jsonl")
-KINDS = (".txt", *TABLES, *AUDIO)
+TABLES = (".json", ".csv", ".tsv", ".jsonl")
+KINDS = (*transcript_lib.TEXTS, *TABLES, *SOUND)
 
 
 @dataclasses.dataclass
@@ -35,6 +36,7 @@ class Interview:
       participant: id.
       questions, answers: of the transcript, in order; empty without one.
       times: second at which each character is spoken, as in `Transcript`.
+      notes: what is odd about the transcript.
       recordings: audio files, in order; empty without any.
     """
 
@@ -42,12 +44,13 @@ class Interview:
     questions: list[int] = dataclasses.field(default_factory=list)
     answers: list[str] = dataclasses.field(default_factory=list)
     times: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
     recordings: list[Path] = dataclasses.field(default_factory=list)
 
     @property
     def transcript(self) -> Transcript:
         """What was said; without answers where that is not known."""
-        return Transcript(tuple(self.answers), tuple(self.questions), self.times)
+        return Transcript(tuple(self.answers), tuple(self.questions), self.times, self.notes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +77,12 @@ def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], lis
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: give a folder, a {', '.join(KINDS)} file, or built records")
     files = sorted(path.rglob("*"), key=lambda p: table.natural_key(str(p))) if path.is_dir() else [path]
-    files = [file for file in files if file.is_file() and file.suffix.lower() in KINDS and file.name[0] != "."]
+    seen = [file for file in visible(files) if not file.is_dir()]
+    files = [file for file in files if file in seen and file.suffix.lower() in KINDS]
     if not files:
         raise InputError(f"{path}: holds no file that can be read: give {', '.join(KINDS)}")
     found: dict[str, Interview] = {}
-    failures: list[Failure] = []
+    failures = _unread(file for file in seen if file.suffix.lower() not in KINDS)
     if path.is_file() and manifest.is_manifest(path):
         return _read_manifest(path)
     for file in files:
@@ -96,19 +100,38 @@ def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], lis
     return sorted(kept, key=lambda one: table.natural_key(one.participant)), failures
 
 
+def _unread(files: Iterable[Path]) -> list[Failure]:
+    """One failure for all files of a suffix that is not known."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(file.suffix.lower(), []).append(file)
+    return [
+        Failure(f"{first}{f' and {len(more)} more' if more else ''}", "not read: no kind of file that is known")
+        for first, *more in found.values()
+    ]
+
+
 def _read_manifest(path: Path) -> tuple[list[Interview], list[Failure]]:
     found, failures = [], []
-    for entry in manifest.read(path).entries:
+    for entry in manifest.read(path, scored=False).entries:
         try:
             words = entry.words()
-            recordings = entry.recordings()
+            recordings, unread = entry.recordings(), entry.unread()
             if not recordings and not words.text.strip():
                 raise InputError("has neither a recording nor a transcript")
         except InputError as error:
             failures.append(Failure(entry.participant, str(error)))
             continue
-        found.append(Interview(entry.participant, list(words.questions), list(words.answers), words.times, recordings))
+        if unread:
+            failures.append(Failure(entry.participant, name_unread(unread)))
+        found.append(_of_transcript(entry.participant, words, recordings))
     return found, failures
+
+
+def _of_transcript(participant: str, words: Transcript, recordings: Iterable[Path] = ()) -> Interview:
+    return Interview(
+        participant, list(words.questions), list(words.answers), words.times, words.notes, list(recordings)
+    )
 
 
 def _reason(file: Path, error: InputError) -> str:
@@ -122,6 +145,11 @@ def _merge(whole: Interview, part: Interview, file: Path, failures: list[Failure
             Failure(f"{file}: {part.participant}", "a transcript of this participant was read already: keep one")
         )
         return
+    if any(one.parent == new.parent and one.stem == new.stem for one in whole.recordings for new in part.recordings):
+        failures.append(Failure(str(file), "another recording of this name was read already: keep one"))
+        return
+    if part.answers:
+        whole.times, whole.notes = part.times, part.notes
     whole.questions += part.questions
     whole.answers += part.answers
     whole.recordings += part.recordings
@@ -135,16 +163,15 @@ def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
         return
     if manifest.is_manifest(file):
         raise InputError(f"{file}: is a manifest: give it by itself, as --input={file}")
-    if kind == ".csv":
+    if kind in transcript_lib.TABLES:
         yield from _read_csv(file)
         return
     inside = file.parent != top and top.is_dir()
-    if kind in AUDIO:
+    if kind in SOUND:
         name = file.parent.name if inside else file.stem
         yield Interview(f"{name}/{file.stem}" if inside and apart else name, recordings=[file])
         return
-    answers = [line for line in read_text(file).splitlines() if line.strip()]
-    yield Interview(file.stem, list(range(1, len(answers) + 1)), answers)
+    yield _of_transcript(file.stem, transcript_lib.read(file))
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:

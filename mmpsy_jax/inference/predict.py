@@ -16,21 +16,23 @@ from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
 from mmpsy_jax.data.records import Corpus, Modality, open_corpus
 from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.evaluation.predictions import COLUMNS
+from mmpsy_jax.evaluation.predictions import COLUMNS, SYNTHETIC
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.interview import Extractor
-from mmpsy_jax.files import write_atomically
-from mmpsy_jax.inference import confidence, embed, interviews
+from mmpsy_jax.features.manifest import CLUSTER
+from mmpsy_jax.files import try_file, write_atomically
+from mmpsy_jax.inference import abstention, confidence, embed, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import run_files, trained
 
 # Participants, and bytes of windows, that are in memory together.
 CHUNK, CHUNK_BYTES = 128, 1 << 28
 HEADER = (*COLUMNS, *confidence.COLUMNS, "abstained")
+TRAINED_ON = "people whom a generator made"  # in the column `SYNTHETIC`, which runs on real people do not write
 
 
 def predict(
@@ -47,7 +49,8 @@ def predict(
     Args:
       workdir: of a finished run.
       given: a folder or file of interviews (`interviews.py`), or a folder of built records.
-      output: csv to write, with the columns of `predictions.csv`, those of `confidence.py` and `abstained`.
+      output: csv to write, with the columns of `predictions.csv`, those of `confidence.py` and `abstained`, and
+        `synthetic` where the run was trained on synthetic people. `split` is "train" for who the run was trained on.
       modalities: those that are read; the others count as absent. None for all of the run.
       encoders: Hugging Face folders of the networks that embed transcripts or recordings, of a run that reads
         embeddings; those that the corpus was built with need not be named where they still are.
@@ -57,9 +60,14 @@ def predict(
       What could not be used; everything else is in the table.
 
     Raises:
-      InputError: no finished run, nothing to predict on, or inputs that the run cannot take.
+      InputError: no finished run, nothing to predict on, inputs that the run cannot take, or no place for the output.
     """
+    try_file(output)
+    if Path(output).resolve() == Path(given).resolve():
+        raise InputError(f"{output}: is the input, which would be replaced: give another --output")
     model = trained.load(workdir)
+    if model.warning:
+        print(model.warning, file=sys.stderr)
     for name in modalities or ():
         if name not in model.modalities:
             raise one_of("modality", name, model.modalities)
@@ -73,16 +81,22 @@ def predict(
         chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
     else:
         chunks = _interview_chunks(model, Path(given), modalities, encoders, failures)
-    rows: list[tuple[str, ...]] = []
+    rows: list[dict[str, str]] = []
+    against: dict[str, str] = {}
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
         said, distances = ensemble.predict(corpus, members)
         far = distances.mean(axis=0).tolist()
         reasons = [usual.reason(corpus, i, far[at]) for at, i in enumerate(members.tolist())]
         ids = [corpus.participants[i] for i in members.tolist()]
+        learned = model.trained_on(ids)
+        against |= {name: reason for name, reason in zip(ids, reasons, strict=True) if reason}
         cells = {task.name: _cells(sure, task, said[task.name]) for task in ensemble.tasks}
         rows += [
-            _row(ids[i], task.name, {} if reasons[i] and abstain else cells[task.name][i], reasons[i])
+            {
+                **_row(ids[i], task.name, reasons[i], learned is not None and bool(learned[i])),
+                **({} if reasons[i] and abstain else cells[task.name][i]),
+            }
             for i in range(len(ids))
             for task in ensemble.tasks
         ]
@@ -92,8 +106,36 @@ def predict(
     if not rows:
         listed = "; ".join(f"{one.what}: {one.reason}" for one in failures)
         raise InputError(f"{given}: nobody to predict on is left: {listed}")
-    _write(Path(output), rows)
+    for line in _remarks(model, Path(workdir), rows, against, abstain):
+        print(line, file=sys.stderr)
+    _write(Path(output), rows, synthetic=bool(model.card["synthetic"]))
     return failures
+
+
+def _remarks(
+    model: trained.Trained, workdir: Path, rows: Sequence[Mapping[str, str]], against: Mapping[str, str], abstain: bool
+) -> Iterator[str]:
+    """What must be known of all the numbers together: which are missing, and which say nothing about new people."""
+    people = len({row["participant_id"] for row in rows})
+    if against:
+        numbers = sum(bool(row["abstained"]) for row in rows)
+        what = "withheld" if abstain else "not to be relied on"
+        why = abstention.in_plain_words(list(against.values()))
+        yield (
+            f"{numbers} of {len(rows)} numbers are {what}, those of {len(against)} of {people} participants, who are "
+            f"unlike the training data ({why}): see the column abstained"
+        )
+    learned = len({row["participant_id"] for row in rows if row["split"] == "train"})
+    where = workdir / trained.PREDICTIONS
+    if learned and len({one.fold for one in model.trainings}) > 1:
+        yield f"{learned} of {people} participants are in its training data: use {where}, out of fold"
+    elif learned:
+        yield (
+            f"{learned} of {people} participants are in its training data: their numbers say nothing about new people; "
+            f"those of held-out ones are in {where}"
+        )
+    elif "members" not in model.card:
+        yield f"whom the run was trained on is not known, it is of an earlier version: {run_files.AGAIN}"
 
 
 def is_records(path: Path) -> bool:
@@ -116,7 +158,7 @@ def _interview_chunks(
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     wanted = tuple(modalities or model.modalities)
-    found, failed = interviews.find(given, apart=bool(model.card.get("group")))
+    found, failed = interviews.find(given, apart=model.card.get("group") not in (None, CLUSTER))
     failures += failed
     with tempfile.TemporaryDirectory() as workplace:
         extractors = extractors_for(model, wanted, found, given, encoders, Path(workplace))
@@ -206,22 +248,21 @@ def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m
     return [{column: repr(mean), **more} for mean, more in zip(means.tolist(), sure.cells(task, said), strict=True)]
 
 
-def _row(participant: str, task: str, numbers: Mapping[str, str], reason: str) -> tuple[str, ...]:
-    cells = {
+def _row(participant: str, task: str, reason: str, learned: bool) -> dict[str, str]:
+    """The cells of a row but for its numbers; `learned`: the run was trained on the participant."""
+    return {
         "participant_id": escape(participant),
-        "split": "test",
+        "split": "train" if learned else "test",
         "fold": "-1",  # as seed: the mean over all of them
         "seed": "-1",
         "task": escape(task),
         "abstained": reason,
-        **numbers,
     }
-    return tuple(cells.get(name, "") for name in HEADER)
 
 
-def _write(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+def _write(path: Path, rows: Sequence[Mapping[str, str]], synthetic: bool) -> None:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(rows)
+    writer = csv.DictWriter(buffer, (*HEADER, SYNTHETIC) if synthetic else HEADER, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, SYNTHETIC: TRAINED_ON} if synthetic else row for row in rows)
     write_atomically(path, buffer.getvalue())

@@ -43,13 +43,18 @@ def fields(name: str) -> list[str]:
     return [field for field in _find(name).__dataclass_fields__ if field not in ("parent", "name")]
 
 
-def scales_inputs(name: str) -> bool:
+def scales_inputs(name: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a model reads `fitted/<modality>_scale`: mean and deviation of its features in training.
+
+    Args:
+      name: as in `build`.
+      arguments: of the model, and others.
 
     Raises:
       ValueError: there is no such model.
     """
-    return issubclass(_find(name), SequenceModel) and _find(name).scales
+    model = _find(name)
+    return model.scales if issubclass(model, SequenceModel) else bool(arguments.get("standardize"))
 
 
 def _find(name: str) -> type[nn.Module]:

@@ -96,7 +96,7 @@ class Model(SequenceModel):
         """Arguments and outputs as `mental_perceiver.Model`; `EMBEDDING` is the pooled [CLS].
 
         Raises:
-          InputError: more ids than BERT has words, or more tokens than it has positions.
+          InputError: more ids than BERT has words, more types of tokens, or more tokens than it has positions.
         """
         config = config_of(self.folder)
         module = build(config, pooler=True)
@@ -106,6 +106,8 @@ class Model(SequenceModel):
                 f"ids of tokens go up to {known - 1}, but BERT has {module.vocabulary} words: set config.model.folder "
                 "to the folder of the BERT whose tokenizer made them"
             )
+        if module.types < 2:
+            raise InputError("tokens are of types 0 and 1, but BERT has one: set config.model.folder to another BERT")
         sequences = self.sequences(batch, rates)
         words = sequences.pop(TOKENS)
         (tokens, *values), length = align({TOKENS: words, **sequences})

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Rate, masked_mean, merge_windows, off
+from mmpsy_jax.models.sequences import Scale
 
 FUSIONS = ("none", "concat", "max", "attention", "gated", "self", "cross")
 PERSON = "person"
@@ -57,7 +58,7 @@ class Fusion(nn.Module):
     ) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
         count, width = tokens.shape[1:]
         shown = jnp.where(present[..., None], tokens, 0)
-        together = shown.reshape(len(tokens), count * width)
+        together = shown.reshape(tokens.shape[0], count * width)
         if self.kind == "none":
             return tokens, present
         if self.kind in ("self", "cross"):
@@ -107,6 +108,8 @@ class Model(nn.Module):
       width, heads_attention, layers, expansion: sizes of the transformer.
       fusion: one of `FUSIONS`.
       micro: whether people have layers of their own.
+      standardize: inputs are standardised by the training days, each column by itself; else normalised over the columns
+        of a modality, which says nothing of one column, and little of columns on different scales.
       dtype: precision of the matrix products, "float32" or "bfloat16".
     """
 
@@ -119,6 +122,7 @@ class Model(nn.Module):
     expansion: int = 2
     fusion: str = "none"
     micro: bool = True
+    standardize: bool = False
     dtype: str = "float32"
 
     def __post_init__(self):
@@ -159,8 +163,13 @@ class Model(nn.Module):
             if modality.name == PERSON:
                 continue
             length, row = batch[f"{modality.name}_length"], batch[f"{modality.name}_row"]
-            adapter = perceiver.FeaturesAdapter(self.width, dtype, name=f"{modality.name}_adapter")
-            tokens, mask = adapter(batch[modality.name], length)
+            adapter = f"{modality.name}_adapter"
+            if self.standardize:
+                scaled = Scale(name=f"{modality.name}_scale")(batch[modality.name].astype(jnp.float32))
+                tokens = nn.Dense(self.width, dtype=dtype, name=adapter)(scaled)
+                mask = jnp.arange(scaled.shape[1]) < length[:, None]
+            else:
+                tokens, mask = perceiver.FeaturesAdapter(self.width, dtype, name=adapter)(batch[modality.name], length)
             mask = mask & batch.get(f"{modality.name}_keep", True)
             code = self.param(f"{modality.name}_code", nn.initializers.normal(0.02), (self.width,))
             made.append(masked_mean(tokens, mask, row, rows).astype(dtype) + code.astype(dtype))

@@ -48,7 +48,7 @@ class Model(SequenceModel):
         kinds = ("private", "shared")
         codes = jnp.stack([made[f"{name}_{kind}"] for kind in kinds for name in sequences], axis=1)
         present = jnp.concatenate([sequence.present for _ in kinds for sequence in sequences.values()], axis=1)
-        fused = (self.transformer(codes, present > 0) * present[..., None]).reshape(len(codes), -1)
+        fused = (self.transformer(codes, present > 0) * present[..., None]).reshape(codes.shape[0], -1)
         hidden = nn.Dense(self.width * 3, name="fusion")(fused)
         hidden = nn.relu(self.drop(hidden, rates.dropout))
         return {**self.read_out(hidden), **made, EMBEDDING: hidden}

@@ -95,7 +95,7 @@ class Lstm(nn.Module):
             after = cell_after, nn.sigmoid(o) * jnp.tanh(cell_after)
             return jax.tree.map(lambda new, old: jnp.where(valid[:, None], new, old), after, before), after[1]
 
-        zeros = jnp.zeros((len(inputs), self.hidden))
+        zeros = jnp.zeros((inputs.shape[0], self.hidden))
         over_time = jnp.moveaxis(inputs, 1, 0), sequence.mask.T
         (_, last), states = jax.lax.scan(step, (zeros, zeros), over_time, reverse=self.reverse)
         return jnp.moveaxis(states, 0, 1), last
@@ -127,7 +127,7 @@ def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]],
 
 def with_one(x: Float[Array, "b f"]) -> Float[Array, "b f+1"]:
     """A one before the features, so that products of modalities hold those of fewer of them, too."""
-    return jnp.concatenate([jnp.ones((len(x), 1)), x], axis=-1)
+    return jnp.concatenate([jnp.ones((x.shape[0], 1)), x], axis=-1)
 
 
 class Scale(nn.Module):

@@ -18,7 +18,7 @@ from flax import traverse_util
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mmpsy_jax import encoders
-from mmpsy_jax.encoders import Whisper, finetune
+from mmpsy_jax.encoders import Whisper, finetune, processors
 from mmpsy_jax.encoders.checkpoint import read_json
 from mmpsy_jax.encoders.config import build
 from mmpsy_jax.errors import InputError, one_of
@@ -27,6 +27,7 @@ from mmpsy_jax.models.mental_perceiver import EMBEDDING, NO_DROPOUT, Head, Modal
 from mmpsy_jax.tasks import LOGITS
 
 SAMPLE_RATE = 16_000
+N_FFT, HOP = 400, 160  # samples of a frame of Whisper's, and from one to the next
 _SCALE = 32768.0  # of the records' 16-bit samples
 
 # Sizes for tests and the demo, of the published layouts: HuBERT base (group norm), XLSR (layer norm), Whisper.
@@ -150,11 +151,12 @@ class Model(nn.Module):
             options["rngs"] = {"dropout": self.make_rng("dropout")}
         mask = jnp.arange(samples.shape[1]) < length[:, None]
         if isinstance(module, Whisper):
-            ids = jnp.full((len(samples), 1), module.start_id, jnp.int32)
+            ids = jnp.full((samples.shape[0], 1), module.start_id, jnp.int32)
             mel = log_mel(jnp.where(mask, samples, 0), bands=module.mels, frames=2 * module.positions)
             out = module.apply(params, mel, decoder_ids=ids, **options)
         else:
-            waveforms = standardised(samples, mask)
+            standard = standardises(config, self.folder)
+            waveforms = standardised(samples, mask) if standard else jnp.where(mask, samples, 0)
             out = module.clone(valid_statistics=True).apply(params, waveforms, mask, **options)
         return out["last_hidden_state"], out["mask"]
 
@@ -189,6 +191,30 @@ def config_of(encoder: str, folder: str) -> dict[str, Any]:
     return config
 
 
+def standardises(config: Mapping[str, Any], folder: str) -> bool:
+    """Whether the encoder hears recordings at mean 0 and variance 1; Whisper's log-mel is not affected.
+
+    Args:
+      config: of the encoder.
+      folder: of Hugging Face, whose preprocessor_config.json says so (`do_normalize`); "" for a tiny random one.
+
+    Raises:
+      InputError: the folder has no feature extractor, one that does not fit, or of Whisper one with other frames than
+        `log_mel` makes.
+    """
+    if not folder:
+        return True
+    extractor = processors.feature_extractor(folder, build(config))
+    if config["model_type"] != "whisper":
+        return extractor.do_normalize
+    if (extractor.n_fft, extractor.hop_length) != (N_FFT, HOP):
+        raise InputError(
+            f"{folder}: preprocessor_config.json has n_fft = {extractor.n_fft} and hop_length = "
+            f"{extractor.hop_length}, must be {N_FFT} and {HOP}, Whisper's: take that of the published model"
+        )
+    return False
+
+
 def pretrained(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Where the encoder starts: parameters that are trained and variables that are not, under "encoder".
 
@@ -198,9 +224,11 @@ def pretrained(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
       arguments: of `Model`.
 
     Raises:
-      InputError: the folder cannot be read, is of another encoder, or a pattern matches nothing.
+      InputError: the folder cannot be read, is of another encoder or has no feature extractor that fits, or a pattern
+        matches nothing.
     """
     config = config_of(arguments["encoder"], arguments["folder"])
+    standardises(config, arguments["folder"])  # for what it refuses
     made = encoders.load(arguments["folder"]) if arguments["folder"] else encoders.make(config)
     parts = split(made.params, arguments["train"], arguments["freeze"], arguments["lora_rank"])
     trained, frozen = jax.tree.map(np.asarray, parts)
@@ -241,14 +269,13 @@ def log_mel(samples: Float[Array, "s t"], *, bands: int, frames: int) -> Float[A
       bands: of the mel filter bank (Slaney's).
       frames: of the result, 3,000 for the published models.
     """
-    n_fft, hop = 400, 160
-    total = frames * hop
+    total = frames * HOP
     samples = samples[:, :total]
     samples = jnp.pad(samples, ((0, 0), (0, total - samples.shape[1])))
-    centred = jnp.pad(samples, ((0, 0), (n_fft // 2, n_fft // 2)), mode="reflect")
-    places = hop * np.arange(frames)[:, None] + np.arange(n_fft)
-    window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
+    centred = jnp.pad(samples, ((0, 0), (N_FFT // 2, N_FFT // 2)), mode="reflect")
+    places = HOP * np.arange(frames)[:, None] + np.arange(N_FFT)
+    window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
     power = jnp.square(jnp.abs(jnp.fft.rfft(centred[:, places] * window)))
-    filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=n_fft, n_mels=bands)
+    filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=bands)
     log = jnp.log10(jnp.maximum(jnp.einsum("sfn,bn->sbf", power, filters), 1e-10))
     return (jnp.maximum(log, log.max((1, 2), keepdims=True) - 8.0) + 4.0) / 4.0

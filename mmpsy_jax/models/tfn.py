@@ -25,7 +25,7 @@ class Model(SubnetModel):
         product = None
         for feature in features.values():
             one = with_one(feature)
-            product = one if product is None else jnp.einsum("bi,bj->bij", product, one).reshape(len(one), -1)
+            product = one if product is None else jnp.einsum("bi,bj->bij", product, one).reshape(one.shape[0], -1)
         widths = [self.fusion_width, self.fusion_width]
         fused = self.feed_forward(self.drop(product, rates.dropout), widths, "fusion")
         outputs = self.read_out(fused)

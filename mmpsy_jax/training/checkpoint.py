@@ -7,8 +7,11 @@ digest of each file, the shape and dtype of each array, and the metrics. This is
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,14 @@ MANIFEST, METRICS = "sha256.json", "metrics/metrics"
 # How TensorStore's errors begin where a disk is full or must not be written.
 _OF_DISK = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "UNAVAILABLE", "NOT_FOUND")
 policies = ocp.training.preservation_policies
+
+
+def _is_no_repeated_error(record: LogRecord) -> bool:
+    """Orbax raises an exception, and logs it with its traceback from each thread that it passes: raised is enough."""
+    return not (record.exc_info and "/orbax/" in record.pathname)
+
+
+logging.get_absl_logger().addFilter(_is_no_repeated_error)
 
 
 def leaf_table(tree: PyTree) -> dict[str, list]:
@@ -147,8 +158,8 @@ class Checkpoints:
             reason = "No space left on device" if "No space left" in str(error) else str(error).splitlines()[0][:200]
         if reason:
             raise InputError(
-                f"{self.folder}: a checkpoint could not be written ({reason}): make room or permit writing, then run the "
-                "same command again; it goes on from the last whole checkpoint"
+                f"{self.folder}: a checkpoint could not be written ({reason}): make room or permit writing, then run "
+                "the same command again; it goes on from the last whole checkpoint"
             ) from error
 
     def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
@@ -162,17 +173,36 @@ class Checkpoints:
         """
         verified = self._verify(step, like)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        try:
+        with self._reading(step, verified):
             loaded = self._manager.load_checkpointables(step, {"state": abstract})
-            progress = self._manager.checkpointables_metadata(step).custom_metadata
+        return loaded["state"], self.progress(step, verified)
+
+    def progress(self, step: int, verified: bool = False) -> dict[str, Any]:
+        """The progress dictionary of a step.
+
+        Args:
+          verified: whether its files are known to be as they were written.
+
+        Raises:
+          InputError: it cannot be read.
+        """
+        with self._reading(step, verified):
+            found = self._manager.checkpointables_metadata(step).custom_metadata
+            if found is None:
+                raise ValueError("no progress")
+            return found
+
+    @contextlib.contextmanager
+    def _reading(self, step: int, verified: bool) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # Orbax raises bare Exception, ValueError or its own types on damaged files
             first = "".join(str(error).strip().splitlines()[:1])[:200]
-            whole = "though its files are as they were written" if verified else "and has no checksums to be verified by"
+            whole = "though its files are as they were written" if verified else "and its files were not verified"
             raise InputError(
                 f"{self.folder / str(step)}: cannot be read ({type(error).__name__}: {first}), {whole}: run the same "
-                "command again; where that does not help, keep a copy of the folder elsewhere and take another --workdir"
+                "command again; where that does not help, take another --workdir"
             ) from error
-        return loaded["state"], progress
 
     def _verify(self, step: int, like: PyTree) -> bool:
         """Compares a step with its manifest; False where it has none."""
@@ -224,9 +254,7 @@ class Checkpoints:
                 logging.warning("%s: damaged, written again from %s", path, MANIFEST)
                 write_atomically(path, json.dumps(known))  # as Orbax does, so that its digest is the same
             elif known is None and path.exists() and not _is_metrics(_read_json(path)):
-                raise InputError(
-                    f"{path}: damaged: move the folder of this step elsewhere to go on without it, or bring the file back"
-                )
+                raise InputError(f"{path}: damaged: move the folder of this step elsewhere to go on without it")
 
     def _steps(self) -> dict[int, Path]:
         """The folders of steps that were committed."""
@@ -234,9 +262,19 @@ class Checkpoints:
         return {int(path.name): path for path in sorted(found) if path.name.isdecimal()}
 
     def close(self) -> None:
-        """Waits for pending work and releases Orbax's threads."""
-        try:
+        """Waits for pending work and releases Orbax's threads.
+
+        Raises:
+          InputError: as `save`.
+        """
+        with contextlib.ExitStack() as stack:  # from the last to the first; Orbax repeats the error of a failed save
+            stack.callback(self._close_manager)
+            stack.callback(self._worker.shutdown)
             self.wait()
-        finally:
-            self._worker.shutdown()
+
+    def _close_manager(self) -> None:
+        try:
             self._manager.close()
+        except Exception as error:
+            self._explain(error)
+            raise

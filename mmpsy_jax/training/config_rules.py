@@ -231,7 +231,15 @@ OF_MODELS: dict[str, Rule] = {
 def check(config: ConfigDict) -> None:
     """Raises InputError for the first value that its field cannot have, or that others of the config contradict."""
     _check_values(config)
-    tasks = from_config(config.tasks)
+    try:
+        tasks = from_config(config.tasks)
+    except (TypeError, AttributeError) as error:
+        raise InputError(
+            f"config.tasks: an entry is no task ({error}): give dictionaries as `to_config` does"
+        ) from error
+    for task in tasks:
+        if not all(map(_number().test, task.cutoffs)):
+            raise InputError(f"config.tasks: cut-offs {task.cutoffs} of {task.name!r} must be finite numbers")
     highest = max(seeds(config)) + config.cv.repeats - 1
     if highest > LARGEST_SEED:
         raise InputError(
@@ -283,10 +291,8 @@ def _rule_of_model(field: str) -> Rule:
 
 def _check_model(model: ConfigDict) -> None:
     """Fields of one network that must fit each other."""
-    known = models.fields(model.name)
-    if {"width", "heads_attention"} <= {*known} and model.get("width") and model.get("heads_attention"):
-        if model.width % model.heads_attention:
-            raise InputError(
-                f"config.model.heads_attention = {model.heads_attention}: must divide config.model.width = "
-                f"{model.width}"
-            )
+    both = all(name in models.fields(model.name) and model.get(name) for name in ("width", "heads_attention"))
+    if both and model.width % model.heads_attention:
+        raise InputError(
+            f"config.model.heads_attention = {model.heads_attention}: must divide config.model.width = {model.width}"
+        )

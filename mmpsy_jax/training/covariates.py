@@ -1,16 +1,20 @@
 """What a run knows of its participants beside the network's inputs: for baselines and for the search for leaks."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
-from jaxtyping import Float, Int, UInt64
+from jaxtyping import Float, Int, Shaped, UInt64
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import flags, near_duplicates
-from mmpsy_jax.features import manifest, table
+from mmpsy_jax.features import functionals, manifest, table
+from mmpsy_jax.features.mel import SCALE
+from mmpsy_jax.features.waveform import Waveform
 from mmpsy_jax.training.loop import Run
 
 AUDIO = "audio"
@@ -21,26 +25,37 @@ class Sound:
     """Numbers of the recordings of N participants, from one pass over the records.
 
     Attributes:
-      statistics: mean, then standard deviation of each of F mel bands over valid frames; NaN without audio.
-      prints, owner: fingerprint and participant of every window that says enough.
+      statistics: mean, then standard deviation of each of F mel bands over valid frames, NaN without audio; None where
+        the records hold samples.
+      prints, owner: fingerprint and participant of every window that says enough; None where the records hold samples.
+      functionals: numbers by the name of their set, see `features/functionals.py`: eGeMAPS where the records hold
+        samples and openSMILE is installed, else our own; NaN without audio. Empty where nobody asked for them.
     """
 
-    statistics: Float[np.ndarray, "n 2*f"]
-    prints: UInt64[np.ndarray, "w 2"]
-    owner: Int[np.ndarray, " w"]
+    statistics: Float[np.ndarray, "n 2*f"] | None
+    prints: UInt64[np.ndarray, "w 2"] | None
+    owner: Int[np.ndarray, " w"] | None
+    functionals: dict[str, Float[np.ndarray, "n k"]]
 
 
-def sound(corpus: Corpus) -> Sound | None:
-    """Reads every window of audio once, one participant in memory at a time; None where the corpus has no mel windows.
+def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
+    """Reads every window of audio once, one participant in memory at a time; None where it is neither mel nor samples.
 
-    Windows overlap; frames of the overlap count twice in the statistics.
+    Windows of mel overlap; frames of the overlap count twice in the statistics.
 
     Raises:
       InputError: a damaged shard.
     """
     modality = corpus.modalities.get(AUDIO)
-    if modality is None or modality.kind != "features" or modality.time_axis != 1:  # samples are no mel windows
+    if modality is None or modality.kind != "features":
         return None
+    extractor = corpus.card["modalities"][AUDIO].get("extractor") or {}
+    if extractor.get("name") == Waveform.name:
+        return Sound(None, None, None, _of_samples(corpus, extractor["sample_rate"]) if with_functionals else {})
+    if modality.time_axis != 1:  # embeddings, or somebody else's features
+        return None
+    per_second = modality.shape[1] / corpus.card["window_seconds"]
+    described: list[dict[str, float] | None] = [None] * len(corpus)
     bands = int(np.delete(modality.shape, modality.time_axis)[0])
     statistics = np.full((len(corpus), 2 * bands), np.nan)
     prints, owner = [np.zeros((0, 2), np.uint64)], []
@@ -50,9 +65,47 @@ def sound(corpus: Corpus) -> Sound | None:
         frames = np.concatenate([w[:, :n] for w, n in zip(windows, lengths, strict=True)], axis=1).astype(np.float32)
         if frames.shape[1]:
             statistics[i] = np.concatenate([frames.mean(axis=1), frames.std(axis=1)])
+            described[i] = functionals.of_mel(frames, per_second) if with_functionals else None
         prints.append(near_duplicates.fingerprints(windows, lengths))
         owner += [i] * len(prints[-1])
-    return Sound(statistics, np.concatenate(prints), np.array(owner, np.int64))
+    own = {functionals.OWN: _stack(described)} if any(described) else {}
+    return Sound(statistics, np.concatenate(prints), np.array(owner, np.int64), own)
+
+
+def _of_samples(corpus: Corpus, sample_rate: int) -> dict[str, Float[np.ndarray, "n k"]]:
+    """Functionals of every participant from windows of 16-bit samples, which do not overlap."""
+    use_opensmile = functionals.has_opensmile()
+    made: list[dict[str, float] | None] = [None] * len(corpus)
+    for i in np.flatnonzero(corpus.has[AUDIO]).tolist():
+        record = corpus.reader.read(i, [AUDIO, f"{AUDIO}_length"])
+        parts = [window[:n, 0] for window, n in zip(record[AUDIO], record[f"{AUDIO}_length"], strict=True)]
+        samples = np.concatenate(parts).astype(np.float32) / SCALE
+        if use_opensmile:
+            made[i] = dict(enumerate(functionals.egemaps(samples, sample_rate).tolist()))
+        elif len(samples):
+            made[i] = functionals.of_samples(samples, sample_rate)
+    name = functionals.EGEMAPS if use_opensmile else functionals.OWN
+    return {name: _stack(made)} if any(made) else {}
+
+
+def _stack(rows: Sequence[Mapping[Any, float] | None]) -> Float[np.ndarray, "n k"]:
+    """The numbers of each row, all of which have the same names; NaN where there are none."""
+    columns = list(next(row for row in rows if row))
+    return np.array([[row[name] for name in columns] if row else [np.nan] * len(columns) for row in rows])
+
+
+def varied(numbers: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"] | None:
+    """The numbers, or None where all are equal: corpora without transcripts count no characters, and one answer."""
+    return numbers if len(numbers) and np.ptp(numbers) > 0 else None
+
+
+def leak_checks(texts: Mapping[str, str] | None, heard: Sound | None) -> dict[str, str | None]:
+    """What `leaks` had nothing to look for in, as `flags.checks` has it."""
+    windows = heard is not None and heard.prints is not None
+    return {
+        "near_duplicate_texts": None if texts is not None else "no transcripts are at hand",
+        "near_duplicate_windows": None if windows else "the records hold no mel windows",
+    }
 
 
 def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
@@ -98,7 +151,7 @@ def leaks(
     groups = {}
     if texts is not None:
         groups["near_duplicate_texts"] = near_duplicates.of_texts([texts[name] for name in corpus.participants])
-    if heard is not None:
+    if heard is not None and heard.prints is not None:
         groups["near_duplicate_windows"] = near_duplicates.of_windows(heard.prints, heard.owner, len(corpus))
     found = []
     for code, group in groups.items():

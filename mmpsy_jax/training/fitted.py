@@ -49,8 +49,9 @@ def fit(
     }
     if config.model.get("teacher"):
         network["teacher"] = teacher.parameters(config, tasks, corpus, members)
-    if models.scales_inputs(config.model.name):
-        network |= {f"{m.name}_scale": moments(corpus, m.name, members, limit) for m in modalities}
+    if models.scales_inputs(config.model.name, config.model.to_dict()):
+        read = [m.name for m in modalities if m.kind == "features"]
+        network |= {f"{name}_scale": moments(corpus, name, members, limit) for name in read}
     made = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
     made["bias"] = made["bias"] | parameters
     if config.objective.name == "ulgm":

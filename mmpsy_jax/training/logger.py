@@ -1,5 +1,6 @@
 """Where the numbers of a run go: a line on the terminal, `metrics.jsonl`, and TensorBoard files (no TensorFlow)."""
 
+import contextlib
 import json
 import math
 import sys
@@ -39,8 +40,28 @@ class RunLogger:
     as if the run had never been interrupted.
     """
 
-    def __init__(self, workdir: Path, *, writes: bool, start_step: int, total: int, tensorboard: bool, title: str = ""):
-        """Opens the files of `workdir`; `writes` is True on the process that logs."""
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        writes: bool,
+        start_step: int,
+        total: int,
+        tensorboard: bool,
+        title: str = "",
+        logged: int | None = None,
+    ):
+        """Opens the files of `workdir`.
+
+        Args:
+          writes: True on the process that logs.
+          start_step: of the restored checkpoint, or 0.
+          total: steps of the training.
+          tensorboard: whether to write its files, too.
+          title: of every line on the terminal.
+          logged: the last step whose rows stay; default: `start_step`.
+        """
+        logged = start_step if logged is None else logged
         self.writes, self.total, self.title = writes, total, title
         self.start = self.last = (start_step, time.monotonic())
         self._file = self._board = None
@@ -48,12 +69,12 @@ class RunLogger:
             return
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in _rows_until(path, start_step)))
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in _rows_until(path, logged)))
         self._file = path.open("a", buffering=1)
         if tensorboard:
             from tensorboardX import SummaryWriter
 
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1, flush_secs=10)
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=logged + 1, flush_secs=10)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One row; non-finite values are written as null, since JSON has no NaN, and left out of TensorBoard."""
@@ -94,7 +115,15 @@ class RunLogger:
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        if self._file:
-            self._file.close()
-        if self._board:
+        with contextlib.ExitStack() as stack:
+            if self._board:
+                stack.callback(self._close_board)
+            if self._file:
+                self._file.close()
+
+    def _close_board(self) -> None:
+        try:
             self._board.close()
+        except OSError:  # a full disk
+            self._board.file_writer.event_writer.close = lambda: None  # it would be tried again when Python ends
+            raise

@@ -2,16 +2,13 @@
 
 import contextlib
 import dataclasses
-import itertools
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jaxtyping import Int, PyTree
 from ml_collections import ConfigDict
 
@@ -23,27 +20,24 @@ from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import nonfinite, trained
 from mmpsy_jax.training import optimizer as optimizers
-from mmpsy_jax.training import trained
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.fitted import fit
 from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.interruption import Interrupted as Interrupted  # what callers of `train` catch
+from mmpsy_jax.training.interruption import deferred, must_stop
 from mmpsy_jax.training.logger import RunLogger
 from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.selection import Selection, quick_metrics
 from mmpsy_jax.training.step import compile_for, evaluated
 
 SPLITS = ("train", "validation", "test")
-_asked = itertools.count(1)  # how often this process has asked whether to stop
 
 
 class TrainingDiverged(RuntimeError):
     """A loss or gradient is not finite; the message says at which step and what."""
-
-
-class Interrupted(Exception):
-    """SIGTERM came; everything is saved, and the same command goes on from there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +72,7 @@ def train(run: Run) -> Predictions:
     Raises:
       InputError: the config or the data cannot be trained on.
       TrainingDiverged: a loss or gradient became NaN or infinite.
-      Interrupted: SIGTERM; a checkpoint was saved.
+      Interrupted: SIGTERM or SIGINT; a checkpoint was saved.
     """
     config, seed = overlay(run.config, run.values), run.seed
     tasks = from_config(config.tasks)
@@ -113,12 +107,14 @@ def train(run: Run) -> Predictions:
     selection = Selection(config.selection)
     checkpoints = Checkpoints(run.workdir / "checkpoints", keep=config.checkpoint.keep)
     seconds, start = 0.0, 0
+    steps_unread: list[tuple[int, PyTree]] = []  # metrics that are not yet logged
     if checkpoints.latest is not None:
         start = checkpoints.latest
         state, progress = checkpoints.restore(start, like=state)
         loader.restore(progress["loader"])
         selection.restore(progress["selection"])
         seconds = progress["seconds"]
+        steps_unread = [(at, _arrays(metrics)) for at, metrics in progress.get("unread", ())]
     elif config.init_from:
         state = _initialise_from(config.init_from, state)
     title = f"fold {run.fold} seed {seed}: " if config.cv.folds or config.seeds > 1 else ""
@@ -126,6 +122,7 @@ def train(run: Run) -> Predictions:
         run.workdir,
         writes=jax.process_index() == 0,
         start_step=start,
+        logged=steps_unread[0][0] - 1 if steps_unread else start,
         total=total,
         tensorboard=config.log.tensorboard,
         title=title,
@@ -139,8 +136,13 @@ def train(run: Run) -> Predictions:
 
     # --- loop: the device never waits for a read-out; metrics are fetched one log interval late -----------------------
     began = time.monotonic() - seconds
-    steps_unread: list[tuple[int, PyTree]] = []
     evaluator = Evaluator(run, tasks, shape, mesh, programs.predict)
+
+    def fetched(entries: list[tuple[int, PyTree]]) -> list[tuple[int, PyTree]]:
+        return _fetch(entries, state, lambda step: look_at(run, loader.members(step - 1)))
+
+    def read_out(entries: list[tuple[int, PyTree]]) -> None:
+        _log(fetched(entries), logger, config.data.batch_size)
 
     def save(step: int, value: float | None) -> None:
         progress = {
@@ -148,42 +150,44 @@ def train(run: Run) -> Predictions:
             "selection": selection.state(),
             "seconds": time.monotonic() - began,
             "participants_seen": step * config.data.batch_size,
+            "unread": [(at, {k: v.tolist() for k, v in m.items()}) for at, m in fetched(steps_unread)],
         }
         checkpoints.save(step, state, progress, value)
 
     with contextlib.ExitStack() as stack:
         for resource in (logger, checkpoints, loader, evaluator):
             stack.enter_context(contextlib.closing(resource))
-        stop = stack.enter_context(terminations())
-        for step in range(start + 1, total + 1):
-            if selection.exhausted:
-                logger.message(f"stopped early at step {step - 1}: {selection.describe()}")
-                break
-            with jax.transfer_guard("disallow"):
-                state, metrics = programs.update(state, next(loader))
-            steps_unread.append((step, metrics))
-            stopping = must_stop(stop)  # asked at every step: the processes agree on one of them
-            if step % log_every == 0 and step > log_every:
-                ready, steps_unread = steps_unread[:-log_every], steps_unread[-log_every:]
-                _read_out(ready, logger, config.data.batch_size, state)
-            if step % eval_every == 0 or step == total:
-                _read_out(steps_unread, logger, config.data.batch_size, state)
-                steps_unread = []
-                scores = {"step": float(step)}
-                if len(run.splits["validation"]):
-                    scores |= evaluator.scores(evaluated(state), "validation")
-                value = selection.update(step, scores)
-                logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
-                logger.counts(step, jax.device_get(programs.histograms(state)))
-                logger.message(f"step {step:>6}  validation {selection.describe()}")
-                save(step, value)
-            elif stopping:
-                _read_out(steps_unread, logger, config.data.batch_size, state)
-                save(step, None)
-            if stopping and step < total:
-                checkpoints.wait()
-                raise Interrupted(f"SIGTERM: saved step {step} of {total}; run the same command again to go on")
-        checkpoints.wait()
+        with deferred() as stop:
+            for step in range(start + 1, total + 1):
+                if selection.exhausted:
+                    logger.message(f"stopped early at step {step - 1}: {selection.describe()}")
+                    break
+                with jax.transfer_guard("disallow"):
+                    state, metrics = programs.update(state, next(loader))
+                steps_unread.append((step, metrics))
+                stopping = must_stop(stop)  # asked at every step: the processes agree on one of them
+                if step % log_every == 0 and step > log_every:
+                    ready, steps_unread = steps_unread[:-log_every], steps_unread[-log_every:]
+                    read_out(ready)
+                if step % eval_every == 0 or step == total:
+                    read_out(steps_unread)
+                    steps_unread = []
+                    scores = {"step": float(step)}
+                    if len(run.splits["validation"]):
+                        scores |= evaluator.scores(evaluated(state), "validation")
+                    value = selection.update(step, scores)
+                    logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
+                    logger.counts(step, jax.device_get(programs.histograms(state)))
+                    logger.message(f"step {step:>6}  validation {selection.describe()}")
+                    save(step, value)
+                elif stopping:
+                    save(step, None)
+                if stopping:
+                    checkpoints.wait()
+                    raise stop.interrupted(f"saved step {step} of {total}")
+            checkpoints.wait()
+            if must_stop(stop):  # a signal that came with the last step
+                raise stop.interrupted(f"saved step {checkpoints.latest} of {total}")
 
         # --- the best checkpoint by the rule of the config, and the only look at the test split ---
         best, _ = checkpoints.restore(selection.best_step, like=state)
@@ -194,7 +198,7 @@ def train(run: Run) -> Predictions:
                 trained.save_weights(run.workdir, weights)
         held_out = [split for split in SPLITS[1:] if len(run.splits[split])]
         parts = [evaluator.predictions(evaluated(best), split) for split in held_out]
-    return Predictions.concatenate(parts)
+    return known_numbers(run, Predictions.concatenate(parts))
 
 
 class Evaluator:
@@ -255,10 +259,33 @@ def table_of(
     parts = []
     for task in tasks:
         value = multitask.probabilities(task, outputs[task.name])[order]
+        if not np.isfinite(value).all():
+            look_at(run, index[~np.isfinite(value)])
         column = {"y_prob" if task.kind == "binary" else "y_pred": value}
         truth = task.targets(run.corpus.labels[task.label][index])
         parts.append(Predictions.build(ids, task.name, truth, **who, **column))
     return Predictions.concatenate(parts)
+
+
+def look_at(run: Run, members: Int[np.ndarray, "*n"]) -> None:
+    """Raises InputError where records of these participants hold numbers that are not finite (`nonfinite.py`)."""
+    nonfinite.look_at(run.corpus, batching.names_of(run.config, run.corpus), members)
+
+
+def known_numbers(run: Run, predictions: Predictions) -> Predictions:
+    """The predictions of a training, all of which are numbers.
+
+    Raises:
+      TrainingDiverged: some are not finite, though no loss was.
+    """
+    values = np.where(np.isnan(predictions.y_prob), predictions.y_pred, predictions.y_prob)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise TrainingDiverged(
+            f"{bad} of {len(values)} predictions of fold {run.fold}, seed {run.seed} are not finite: lower "
+            "config.optimizer.learning_rate or set config.optimizer.clip, and take another --workdir"
+        )
+    return predictions
 
 
 def scores_of(
@@ -313,14 +340,19 @@ def _loader(run: Run, shape: batching.Batching, mesh: jax.sharding.Mesh, split: 
     )
 
 
-def _read_out(entries: list[tuple[int, PyTree]], logger: RunLogger, batch_size: int, state: PyTree) -> None:
-    """Fetches metrics of past steps, stops on what is not finite, logs their mean."""
-    if not entries:
-        return
-    fetched = [(step, jax.device_get(metrics)) for step, metrics in entries]
+def _fetch(
+    entries: list[tuple[int, PyTree]], state: PyTree, look: Callable[[int], None]
+) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """Metrics of past steps on the host; stops on what is not finite.
+
+    Args:
+      look: raises where the records of the batch of a step are to blame.
+    """
+    fetched = [(step, _arrays(jax.device_get(metrics))) for step, metrics in entries]
     for step, metrics in fetched:
         bad = [name for name, value in metrics.items() if not np.all(np.isfinite(value))]
         if bad:
+            look(step)
             leaves = jax.tree_util.tree_leaves_with_path(state["params"])
             broken = [optimizers.path_name(p) for p, x in leaves if not np.all(np.isfinite(jax.device_get(x)))]
             raise TrainingDiverged(
@@ -328,40 +360,25 @@ def _read_out(entries: list[tuple[int, PyTree]], logger: RunLogger, batch_size: 
                 f"{', '.join(broken[:5]) or 'none'}. Lower config.optimizer.learning_rate or set "
                 "config.optimizer.clip; the last checkpoint is from before that step"
             )
+    return fetched
+
+
+def _arrays(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Of one step: numbers, and pairs of numbers, also as JSON has them."""
+    return {name: np.asarray(value, np.float32) for name, value in metrics.items()}
+
+
+def _log(fetched: list[tuple[int, dict[str, np.ndarray]]], logger: RunLogger, batch_size: int) -> None:
+    """Logs the mean of some steps."""
+    if not fetched:
+        return
     step = fetched[-1][0]
     mean = {k: float(np.mean([m[k] for _, m in fetched])) for k in ("loss", "grad_norm")}
-    for name, value in fetched[-1][1].items():
-        if name not in mean:
-            sums = np.sum([m[name] for _, m in fetched], axis=0)
-            mean[f"{name}/loss"] = float(sums[0] / sums[1]) if sums[1] else float("nan")
-            del value
+    for name in [name for name in fetched[-1][1] if name not in mean]:
+        sums = np.sum([m[name] for _, m in fetched], axis=0)
+        mean[f"{name}/loss"] = float(sums[0] / sums[1]) if sums[1] else float("nan")
     mean |= logger.progress(step, mean["loss"], batch_size)
     logger.scalars(step, {f"train/{k}": v for k, v in mean.items()})
-
-
-@contextlib.contextmanager
-def terminations():
-    """An event that SIGTERM sets; under jax.distributed the runtime itself listens, so that all processes agree."""
-    event = threading.Event()
-    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def must_stop(stop: threading.Event) -> bool:
-    """Whether to save and end now; every process asks equally often, and all get the same answer.
-
-    The runtime agrees on the next number that nobody has asked with yet and waits for exactly that one: steps would not
-    do, since replicas take several at once and the next training starts again with the first.
-    """
-    if jax.process_count() == 1:
-        return stop.is_set()
-    return multihost_utils.reached_preemption_sync_point(next(_asked))
 
 
 def _initialise_from(folder: str, state: PyTree) -> PyTree:

@@ -17,6 +17,11 @@ def bytes_of(tree: PyTree) -> int:
     return sum(int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
 
 
+def widest(parameters: PyTree) -> int:
+    """Numbers that the widest layer of a network gives: its width, where it has no argument of that name."""
+    return max((x.shape[-1] for x in jax.tree.leaves(parameters) if len(x.shape) > 1), default=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Estimate:
     """Bytes: of the corpus (once), of a replica that waits, and of a step of one replica while it runs.

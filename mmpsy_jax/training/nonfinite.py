@@ -12,7 +12,7 @@ _SHOWN = 5
 
 
 def refuse(corpus: Corpus, names: Sequence[str]) -> None:
-    """Raises InputError where the index of a corpus knows of numbers that are not finite, in these modalities or a label.
+    """Raises InputError where the index of a corpus knows of numbers that are not finite.
 
     Args:
       corpus: of N participants.

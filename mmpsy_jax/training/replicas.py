@@ -12,8 +12,9 @@ evaluations on the device. How replicas lie on a device is a *layout*:
 
 `auto` times `sequence` and `vmap` on the first chunks of the training itself and keeps the faster; it starts with the
 likelier one (`sequence` on a CPU, else `vmap`) and leaves out the other where that cannot win. What it chose is saved
-with the state. All layouts compute the same, up to the order of float32 sums. Replicas
-that do not fit into memory together are trained in waves.
+with the state. All layouts compute the same, up to the order of float32 sums. Replicas that do not fit into memory
+together are trained in waves. Free memory differs from start to start, and a checkpoint holds a whole wave, so how many
+replicas make a wave is decided once and kept in `plan.json` (`replica_plan.py`).
 """
 
 import contextlib
@@ -28,16 +29,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Bool, PyTree
-from ml_collections import ConfigDict
 
 from mmpsy_jax.data.assemble import Plans
-from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.resident import Resident, gather
-from mmpsy_jax.errors import one_of
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import loop, memory, trained
+from mmpsy_jax.training import interruption, loop, memory, replica_plan, trained
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -48,7 +46,6 @@ from mmpsy_jax.training.replica_programs import ReplicaPrograms, at_once
 from mmpsy_jax.training.selection import Selection
 from mmpsy_jax.training.step import evaluated
 
-LAYOUTS = ("auto", "vmap", "map", "sequence", "off")
 # What `vmap` saves is what a step costs beside its arithmetic, a few milliseconds: where a step of one replica takes
 # longer than this many seconds, compiling and trying it costs more than it can gain.
 SLOW_STEP = 0.02
@@ -72,7 +69,7 @@ def train(runs: Sequence[loop.Run], folder: Path) -> list[Predictions | None]:
     """
     group = _Group(runs)
     made: list[Predictions | None] = []
-    size = group.wave_size()
+    size = replica_plan.wave_size(folder, runs, group.mesh.shape["replica"], group.fitting)
     for number, start in enumerate(range(0, len(runs), size)):
         wave = _Wave(group, runs[start : start + size], size, folder / f"wave_{number}")
         made += wave.train()
@@ -93,19 +90,6 @@ def settled(timings: Mapping[str, float], candidates: Sequence[str], of_a_step: 
     return "auto"
 
 
-def possible(config: ConfigDict, corpus: Corpus) -> bool:
-    """Whether several trainings become replicas: wanted, and the windows may be held on the device."""
-    data = config.data
-    if config.replicas.layout == "off" or data.placement not in ("auto", "device"):
-        return False
-    shape = batching.of(config, corpus, meshes.make_mesh(config.mesh.replica))
-    needed = shape.pieces.nbytes(np.arange(len(corpus)))
-    if data.placement == "auto" and needed > data.memory_gb * 2**30:
-        say(f"the windows take {needed / 2**30:.1f} GB, more than config.data.memory_gb: one training after another")
-        return False
-    return True
-
-
 class _Group:
     """What all replicas share: corpus on the device, compiled programs, lengths."""
 
@@ -113,8 +97,6 @@ class _Group:
         self.runs, first = runs, runs[0]
         self.config, self.corpus = first.config, first.corpus
         config, data = self.config, self.config.data
-        if config.replicas.layout not in LAYOUTS:
-            raise one_of("config.replicas.layout", config.replicas.layout, LAYOUTS)
         self.layout = config.replicas.layout
         self.timings: dict[str, float] = {}  # seconds of a chunk by layout, while it is `auto`
         self.tasks = from_config(config.tasks)
@@ -172,18 +154,19 @@ class _Group:
         members = np.stack([plans[position].members for position in range(start, stop)])
         return self.resident.plan_arrays(members, self.shape.sizes["slots"])
 
-    def wave_size(self) -> int:
-        """Replicas that train together, a multiple of the parts of the mesh."""
+    def fitting(self) -> int:
+        """Replicas that fit into the memory at hand, on each part of the mesh.
+
+        Raises:
+          InputError: not even one.
+        """
         batch = jax.eval_shape(gather, self.arrays, self.example)
         seed = jax.ShapeDtypeStruct((), jnp.int32)
         state = jax.eval_shape(self.functions.init, seed, batch, self.fitted[self.runs[0].fold])
-        sizes = self.config.model.width, self.config.model.get("patch", 1)
+        model, parameters = self.config.model, state["params"]["network"]
+        sizes = model.get("width") or memory.widest(parameters), model.get("patch", 1)
         estimate = memory.Estimate.of(state, batch, self.shape.modalities, self.resident.nbytes, *sizes)
-        parts = self.mesh.shape["replica"]
-        budget, layout = memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout
-        fitting = estimate.replicas(budget, layout, at_once())
-        waves = math.ceil(len(self.runs) / (fitting * parts))
-        return math.ceil(len(self.runs) / waves / parts) * parts  # waves of equal size, so that all share one program
+        return estimate.replicas(memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout, at_once())
 
 
 class _Wave:
@@ -245,7 +228,7 @@ class _Wave:
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.closing(checkpoints))
             loggers = [stack.enter_context(contextlib.closing(self._logger(run, step))) for run in self.runs]
-            stop = stack.enter_context(loop.terminations())
+            stop = stack.enter_context(interruption.deferred())
             while step < group.total and self.active.any():
                 upto = min(step + group.chunk, group.total)
                 plan = self._put(_stack([group.plan_arrays(plans, step, upto) for plans in self.plans]))
@@ -265,12 +248,12 @@ class _Wave:
                 if stopping or (evaluating and due):
                     saved = time.monotonic()
                     checkpoints.save(step, {"states": states, "best": best}, self._progress(time.monotonic() - began))
-                if stopping and step < group.total:
+                if stopping:
                     checkpoints.wait()
-                    raise loop.Interrupted(
-                        f"SIGTERM: saved step {step} of {group.total}; run the same command again to go on"
-                    )
+                    raise stop.interrupted(f"saved step {step} of {group.total}")
             checkpoints.wait()
+            if loop.must_stop(stop):  # a signal that came with the last step
+                raise stop.interrupted(f"saved step {step} of {group.total}")
         self._keep_models(best)
         return self._predictions(best)
 
@@ -320,9 +303,12 @@ class _Wave:
         return states, metrics
 
     def _give_up_what_diverged(self, metrics: PyTree, step: int) -> None:
-        finite = np.all([np.isfinite(x).all(axis=1) for x in jax.tree.leaves(metrics)], axis=0)
-        for i in np.flatnonzero(self.active & ~finite):
+        """Looks at the metrics of a chunk of steps that ends with `step`."""
+        finite = np.all([np.isfinite(x) for x in jax.tree.leaves(metrics)], axis=0)
+        for i in np.flatnonzero(self.active & ~finite.all(axis=1)):
             run = self.runs[i]
+            first = step - finite.shape[1] + int(np.argmin(finite[i]))
+            loop.look_at(run, self.plans[i][first].members)
             if not run.values:
                 raise loop.TrainingDiverged(
                     f"not finite before step {step} in fold {run.fold}, seed {run.seed}: lower "
@@ -369,14 +355,17 @@ class _Wave:
     def _predictions(self, best: PyTree) -> list[Predictions | None]:
         """Of the best checkpoints, on validation and, for the first and only time, test."""
         made = {split: self._outputs(best, split) for split in self.held_out}
-        return [
-            None
-            if self.failed[i]
-            else Predictions.concatenate(
-                [loop.table_of(run, self.group.tasks, *made[split][i][:2], split) for split in made]
-            )
-            for i, run in enumerate(self.runs)
-        ]
+        return [None if self.failed[i] else self._table(run, made, i) for i, run in enumerate(self.runs)]
+
+    def _table(self, run: loop.Run, made: Mapping[str, Sequence[tuple]], i: int) -> Predictions | None:
+        """Of one run, from the outputs of all by split; None where it has values of its own and diverged."""
+        parts = [loop.table_of(run, self.group.tasks, *made[split][i][:2], split) for split in made]
+        try:
+            return loop.known_numbers(run, Predictions.concatenate(parts))
+        except loop.TrainingDiverged:
+            if not run.values:
+                raise
+            return None
 
 
 def _stack(trees: Sequence[PyTree]) -> PyTree:

@@ -21,7 +21,8 @@ from mmpsy_jax.data.audit import audit
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import baselines, calls, cards, flags, groups, report
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.files import read_rows
+from mmpsy_jax.features.manifest import CLUSTER
+from mmpsy_jax.files import public, read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable
@@ -61,17 +62,19 @@ def beside(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, planned:
     folds = {one.fold: covariates.split_column(one, len(corpus)) for one in planned}  # seeds of a fold share theirs
     texts, heard = None, None
     if config.evaluation.baselines or config.evaluation.near_duplicates:
-        texts, heard = covariates.transcripts(config, corpus), covariates.sound(corpus)
+        texts = covariates.transcripts(config, corpus)
+        heard = covariates.sound(corpus, with_functionals=config.evaluation.baselines)
     parts: dict[str, list[Predictions]] = {}
     for fold, split in folds.items() if config.evaluation.baselines else ():
         known = baselines.Covariates(
             participant_id=np.asarray(corpus.participants),
             split=split,
             scores=dict(corpus.labels),
-            n_characters=corpus.columns["n_characters"],
+            n_characters=covariates.varied(corpus.columns["n_characters"]),
             texts=texts,
-            n_answers=corpus.columns["n_answers"],
+            n_answers=covariates.varied(corpus.columns["n_answers"]),
             mel=None if heard is None else heard.statistics,
+            functionals={} if heard is None else heard.functionals,
         )
         for name, part in baselines.fit_predict(known, tasks, fold=fold).items():
             parts.setdefault(name, []).append(part)
@@ -97,9 +100,12 @@ def evaluate(
     synthetic = bool(corpus.card["synthetic"])
     made = report.evaluate(predictions, tasks, baselines=known.baselines, synthetic=synthetic, **rules, **bootstrap)
     made["subgroups"] = groups.evaluate(predictions, tasks, named, **bootstrap)
+    if not corpus.within_groups:
+        made["flags"] = flags.red_first([*made["flags"], *groups.flags_of(predictions, named)])
     if config.evaluation.near_duplicates:
         leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
         made["flags"] = flags.red_first([*leaks, *made["flags"]])
+        made["checks"] |= covariates.leak_checks(known.texts, known.heard)
     made["flags"] = flags.red_first([*made["flags"], *flags.of_ranges(tasks, corpus.ranges)])
     if corpus.card.get("split_rule") and not config.cv.folds:
         note = flags.flag("split_rule", rule=corpus.card["split_rule"])
@@ -119,7 +125,7 @@ def evaluate(
     }
     over_calls = {}
     thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items() if "thresholds" in entry}
-    if corpus.card.get("group") and thresholds:
+    if corpus.card.get("group") not in (None, CLUSTER) and thresholds:  # segments in time
         tested = predictions.take(np.isin(predictions.task, list(thresholds))).select(split="test").over_seeds("binary")
         times = start_times(corpus, set(tested.participant_id.tolist()))
         calls.write_csv(workdir / calls.FILE, tested, times, thresholds)
@@ -160,5 +166,5 @@ def environment() -> dict[str, Any]:
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "processes": jax.process_count(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "command": sys.argv,
+        "command": ["=".join(map(public, argument.split("=", 1))) for argument in sys.argv],
     }

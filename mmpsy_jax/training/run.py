@@ -14,6 +14,7 @@ from mmpsy_jax.data.exchange import exchange
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+from mmpsy_jax.files import try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
 from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, trained, trainings
 from mmpsy_jax.training import mesh as meshes
@@ -59,7 +60,8 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
     config_rules.check(config)
     if jax.process_index() == 0:
         refuse_foreign(workdir)
-    claim_workdir(with_groups(config, workdir), workdir, writes=False)
+        try_folder(workdir, "--workdir")
+    claim_workdir(with_groups(_with_saved_ranges(config, workdir), workdir), workdir, writes=False)
 
 
 @contextlib.contextmanager
@@ -109,6 +111,18 @@ def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:
     tasks = from_config(config.tasks)
     _require_labels(tasks, corpus)
     config.tasks = to_config(tasks_lib.with_ranges(tasks, corpus.ranges))
+    return config
+
+
+def _with_saved_ranges(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The config with the ends of scales that the run in the workdir took from its corpus, which is not open yet."""
+    saved = {task["name"]: task for task in saved_fields(workdir).get("tasks") or ()}
+    config = config.copy_and_resolve_references()
+    tasks = []
+    for task in to_config(from_config(config.tasks)):
+        ends = {end: saved.get(task["name"], {}).get(end) for end in ("minimum", "maximum") if task[end] is None}
+        tasks.append({**task, **ends})
+    config.tasks = tasks
     return config
 
 

@@ -29,6 +29,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "trainings": list,
     "usual": dict,
     "calibration": (dict, type(None)),
+    "members": (dict, type(None)),
 }
 _KINDS_OF_TRAINING = {"folder": str, "fold": int, "seed": int, "fields": dict}
 

@@ -13,6 +13,7 @@
 
 import base64
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.features import typical
-from mmpsy_jax.files import flatten, write_atomically
+from mmpsy_jax.files import file_sha256, flatten, write_atomically
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
@@ -39,6 +40,7 @@ from mmpsy_jax.training.config import default, jsonable
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.run_files import CARD, CONFIG, EMBEDDING, FORMAT, PREDICTIONS, WEIGHTS
 
+SYNTHETIC = "SYNTHETIC: the run was trained on people whom a generator made; its numbers say nothing about anybody real"
 # Participants whose inputs are read again to see what is usual.
 SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
@@ -120,10 +122,25 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
             for one in runs
         ],
         "usual": usual(corpus, names, members),
+        "members": digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in runs])),
         "calibration": calibration.of_run(predictions, from_config(config.tasks)),
     }
     names = [f"{one['folder']}/{name}" for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)]
     run_files.write_card(workdir, card, [CONFIG, PREDICTIONS, *(str(Path(name)) for name in names)])
+
+
+def digests_of(participants: Sequence[str], salt: str) -> dict[str, Any]:
+    """What tells whether an id is among some, without the ids: `salt`, and the first 32 bits of a digest of each."""
+    made = [hashlib.sha256(f"{salt}\x00{one}".encode()).hexdigest()[:8] for one in participants]
+    return {"salt": salt, "digests": made}
+
+
+def _salt(folders: Sequence[Path]) -> str:
+    """The same whenever `model.json` is written anew; another for every run."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        digest.update(file_sha256(folder / WEIGHTS))
+    return digest.hexdigest()[:32]
 
 
 def usual(corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str, Any]:
@@ -189,6 +206,18 @@ class Trained:
     card: Mapping[str, Any]
     modalities: dict[str, Modality]
     trainings: tuple[Training, ...]
+
+    @property
+    def warning(self) -> str:
+        """What everybody who uses the run must read; "" where nothing."""
+        return SYNTHETIC if self.card["synthetic"] else ""
+
+    def trained_on(self, participants: Sequence[str]) -> Bool[np.ndarray, " n"] | None:
+        """Which of these ids any training of the run was trained on; None for a run that does not say."""
+        kept = self.card.get("members")
+        if not kept:
+            return None
+        return np.isin(digests_of(participants, kept["salt"])["digests"], kept["digests"])
 
     @property
     def config(self) -> ConfigDict:

@@ -24,7 +24,7 @@ from mmpsy_jax.files import write_json
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import replicas, run_files, sweep, trained
+from mmpsy_jax.training import replica_plan, replicas, run_files, sweep, trained
 from mmpsy_jax.training.config import seeds as seeds_of
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.loop import Run, train
@@ -118,8 +118,9 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
         grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(one)
     for number, group in enumerate(grouped.values()):
         missing = [one for one in group if not is_finished(one, folder.parent, card)]
-        if missing and len(group) > 1 and replicas.possible(group[0].config, group[0].corpus):
-            trained_now = zip(group, replicas.train(group, folder / f"program_{number}"), strict=True)
+        program = folder / f"program_{number}"
+        if missing and len(group) > 1 and replica_plan.together(program, group):
+            trained_now = zip(group, replicas.train(group, program), strict=True)
         else:
             trained_now = ((one, train(one)) for one in missing)
         for one, predictions in trained_now:

@@ -51,6 +51,12 @@ def test_counts_are_those_of_the_records(corpus):
     assert train["without"] == {"audio": 1, "text": 0} and train["sizes"]["duration_s"]["min"] > 0
 
 
+def test_sizes_of_transcripts_are_left_out_where_there_are_none(corpus):
+    columns = corpus.columns | {"n_characters": np.zeros(len(corpus), int), "n_answers": np.ones(len(corpus), int)}
+    for part in audit(dataclasses.replace(corpus, columns=columns), TASKS)["splits"].values():
+        assert set(part["sizes"]) == {"n_windows", "duration_s"}
+
+
 def test_reasons_are_counted_and_name_nobody(corpus):
     made = audit(corpus, TASKS)
     assert made["left_out"] == {"... has no window: remove it": 2, "... is empty": 1}

@@ -13,6 +13,7 @@ import small_corpus
 from mmpsy_jax.data import index
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.tasks import Range
 
 
 def _assert_same(ours, reference):
@@ -178,6 +179,21 @@ def test_interrupted_build_is_said_to_be_one(copy):
         open_corpus(copy.parent)
 
 
+@pytest.mark.parametrize("vocabulary", [50, 99, 100])
+def test_ids_beyond_the_vocabulary_are_named(tmp_path, vocabulary):
+    folder = small_corpus.build(tmp_path, text_kind="ids")
+    card = json.loads((folder / "corpus.json").read_text())
+    card["modalities"]["text"]["vocabulary"] = vocabulary
+    (folder / "corpus.json").write_text(json.dumps(card))
+    if vocabulary == 100:  # ids are 0 to 99
+        assert open_corpus(folder).modalities["text"].vocabulary == 100
+        return
+    with pytest.raises(
+        InputError, match=rf"record \d+: text has ids from 0 to \d+, they must be 0 to {vocabulary - 1}"
+    ):
+        open_corpus(folder)
+
+
 def test_repeated_participant(tmp_path):
     folder = small_corpus.build(tmp_path, duplicate=True)
     with pytest.raises(InputError, match="'p000' occurs more than once"):
@@ -227,3 +243,35 @@ def test_exchanged_shard_is_refused(copy):
     with pytest.raises(InputError, match="another participant than the index"):
         for i in range(6, 12):
             opened.read(i)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int16])
+def test_numbers_that_are_not_finite_are_known_to_the_index(copy, monkeypatch, dtype):
+    values = np.zeros((2, 6, 20), dtype)
+    assert index._finite(values) and index._finite(values[:0])
+    if dtype != np.int16:
+        values[0, 0, 0] = np.finfo(dtype).max
+        assert index._finite(values)
+        for bad in (np.nan, np.inf, -np.inf):
+            values[1, 5, 19] = bad
+            assert not index._finite(values)
+    read = index.RecordReader.read
+
+    def damaged(reader, i, names=None):
+        record = read(reader, i, names)
+        return {**record, "audio": np.full_like(record["audio"], np.nan)} if i == 3 else record
+
+    monkeypatch.setattr(index.RecordReader, "read", damaged)
+    corpus = open_corpus(copy)
+    assert np.flatnonzero(~corpus.finite["audio"]).tolist() == [3] and corpus.finite["text"].all()
+    monkeypatch.undo()
+    np.testing.assert_array_equal(open_corpus(copy).finite["audio"], corpus.finite["audio"])  # from index.npz
+
+
+def test_the_scale_of_a_label_is_that_of_the_card_or_what_its_training_split_shows(tmp_path):
+    folder = small_corpus.build(tmp_path)
+    path = folder / "corpus.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"label_ranges": {"phq9": {"low": 0.0, "high": 40.0, "source": "given"}}}))
+    ranges = open_corpus(folder).ranges
+    assert ranges["phq9"] == Range(0.0, 40.0, "given") and ranges["gad7"] == Range(0.0, 21.0, "known")

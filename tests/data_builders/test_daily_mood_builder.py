@@ -10,6 +10,7 @@ from data_builders.daily_mood import cli, demo, divide, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import folds
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.tasks import Range
 
 HEADER = ["person", "zcm_1", "day", "zcm_2", "pim_1", "Neuron_1", "Neuron_2", "Neuron_3", *source.RATINGS]
 ROW = ["p1", "0", "3", "7", "2.5", "0.5", "-1", "", *"123456789"]
@@ -43,7 +44,8 @@ def test_columns_are_found_by_name_and_empty_cells_are_nothing(tmp_path):
     np.testing.assert_allclose(first.values["pim"], np.log([3.5]), rtol=1e-6)
     np.testing.assert_array_equal(first.values["speech"], np.float32([0.5, -1, 0]))
     assert second.values["speech"] is None and list(first.ratings.values()) == list(range(1, 10))
-    assert (second.ratings["dams2"], second.ratings["dams3"]) == (-1, 3)
+    assert np.isnan(second.ratings["dams2"]) and second.ratings["dams3"] == 3
+    assert table.labels == source.LABELS and table.label_dtype == "int32" and not table.notes
 
 
 @pytest.mark.parametrize(
@@ -51,10 +53,11 @@ def test_columns_are_found_by_name_and_empty_cells_are_nothing(tmp_path):
     [
         (changed("person", "../p"), "line 2: person must be"),
         (changed("day", "-1"), "line 2: day is no whole number"),
-        (changed("DAMS4", "2.5"), "line 2: DAMS4 is no whole number"),
-        (changed("zcm_1", "-3"), r"line 2: a cell of zcm\* is no finite number of 0 or more"),
-        (changed("Neuron_2", "inf"), r"line 2: a cell of Neuron\* is no finite number:"),
-        (changed("pim_1", "many"), r"line 2: a cell of pim\*"),
+        (changed("day", "2024-02-30"), "line 2: day is no whole number"),
+        (changed("DAMS4", "1_2"), "line 2: DAMS4 is no finite number"),
+        (changed("zcm_1", "-3"), "line 2: zcm_1 is no number of 0 or more"),
+        (changed("Neuron_2", "inf"), "line 2: Neuron_2 is no finite number:"),
+        (changed("pim_1", "many"), "line 2: pim_1 is no number"),
         (["p1", "", "3", *[""] * 5, *"123456789"], "line 2: no cell"),
         (ROW[:-1], "line 2 has 16 cells, the header 17"),
     ],
@@ -67,8 +70,10 @@ def test_a_bad_row_is_named(tmp_path, row, message):
 def test_a_bad_table_is_named(tmp_path):
     with pytest.raises(InputError, match="line 3: this day of this person is there already"):
         source.read(write(tmp_path / "t.csv", ROW, ROW))
-    with pytest.raises(InputError, match=r"no column DAMS9, pim\*"):
-        source.read(write(tmp_path / "t.csv", header=[*HEADER[:4], "pam_1", *HEADER[5:-1]]))
+    with pytest.raises(InputError, match="no column DAMS9: ratings are label:NAME"):
+        source.read(write(tmp_path / "t.csv", header=HEADER[:-1]))
+    with pytest.raises(InputError, match=r"no column pim\*"):
+        source.read(write(tmp_path / "t.csv", header=[*HEADER[:4], "pam_1", *HEADER[5:]]))
     with pytest.raises(InputError, match="the header repeats"):
         source.read(write(tmp_path / "t.csv", header=["zcm_2", *HEADER]))
     with pytest.raises(InputError, match="holds no day"):
@@ -177,3 +182,89 @@ def test_a_table_of_ones_own(tmp_path):
     people = write(tmp_path / "people.csv", *(changed("person", f"p{n}") for n in (1, 2, 3)))
     corpus = open_corpus(cli.build("daily_mood/table_by_person", tmp_path / "data", source=people, split_file=listed))
     assert corpus.participants == ("p1/3", "p2/3", "p3/3") and corpus.split == ("train", "validation", "test")
+
+
+OWN = ["Person", "date", "label:Stress", "label:valence", "sensor:sleep.hours", "sensor:sleep.quality", "sensor:steps"]
+
+
+def own_rows(people=4, days=6):
+    """A table of one's own: stress 0 to 3, valence -2.5 to 2.5, dates, steps missing on the first day. SYNTHETIC."""
+    for number in range(people):
+        for day in range(days):
+            stress, valence = (number + day) % 4, (number - day) / 2
+            yield [f"p{number}", f"2024-02-{27 + day:02d}" if day < 3 else f"2024-03-0{day - 2}", stress, valence,
+                   6 + day / 2, number, 4000 * day or ""]  # fmt: skip
+
+
+def test_ratings_and_sensors_of_ones_own_keep_their_names_scales_and_dates(tmp_path):
+    table = write(tmp_path / "t.csv", *([*row, "blue"] for row in own_rows()), header=[*OWN, "colour"])
+    folder = cli.build("daily_mood/table_by_time", tmp_path / "data", source=table, ranges="stress:0:3")
+    corpus = open_corpus(folder)
+    assert list(corpus.labels) == ["stress", "valence"] and corpus.card["label_dtype"] == "float32"
+    assert {name: m.shape for name, m in corpus.modalities.items()} == {
+        "sleep": (1, 2),
+        "steps": (1, 1),
+        "person": (1, 2),
+    }
+    assert corpus.participants[:3] == ("p0/2024-02-27", "p0/2024-02-28", "p0/2024-02-29")
+    first, third = corpus.read(0), corpus.read(corpus.participants.index("p1/2024-02-29"))
+    assert first["window_start_s"].tolist() == [86400] and third["window_start_s"].tolist() == [3 * 86400]
+    assert not first["has_steps"] and third["steps"].ravel().tolist() == [8000]
+    assert corpus.labels["valence"][corpus.participants.index("p0/2024-03-03")] == -2.5  # the last day of p0 tests
+    # 24 days: the first four of each person train.
+    assert corpus.ranges == {"stress": Range(0, 3, "given"), "valence": Range(-1.5, 1.5, "seen")}
+    notes = [entry["note"] for entry in corpus.card["notes"]]
+    assert any("1 columns are not read: colour" in note for note in notes)
+    assert any("dates are counted as days" in note for note in notes)
+    scales = [note for note in notes if "the scale of" in note]
+    assert len(scales) == 1 and "valence is taken from the training labels, -1.5 to 1.5" in scales[0]
+    with pytest.raises(InputError, match="differs in ranges"):
+        cli.build("daily_mood/table_by_time", tmp_path / "data", source=table, ranges="stress:0:4")
+    with pytest.raises(InputError, match="lie outside of 0 to 2"):
+        cli.build("daily_mood/table_by_time", tmp_path / "other", source=table, ranges="stress:0:2")
+
+
+def test_columns_are_named_by_a_setting(tmp_path):
+    header = ["person", "day", "Stress", "steps_am", "steps_pm", "sleep", "Mood"]
+    rows = [[f"p{n}", day, "" if day == 1 else n, 10 * day, n, 7.5, 5] for n in range(3) for day in (1, 2, 3)]
+    table = write(tmp_path / "t.csv", *rows, header=header)
+    layout = source.read_layout("Stress,Mood", "phone:steps*,night:sleep")
+    opened = source.read(table, layout)
+    assert opened.labels == ("Stress", "Mood") and opened.sizes == {"phone": 2, "night": 1}
+    assert np.isnan(opened.days[0].ratings["Stress"]) and opened.days[2].values["phone"].tolist() == [30, 0]
+    options = {"labels": "Stress,Mood", "sensors": "phone:steps*,night:sleep", "ranges": "*:0:5"}
+    folder = cli.build("daily_mood/table_by_time", tmp_path / "data", source=table, **options)
+    assert cli.build("daily_mood/table_by_time", tmp_path / "data", source=table, **options) == folder
+    corpus = open_corpus(folder)
+    assert corpus.card["label_dtype"] == "int32" and np.isnan(corpus.labels["Stress"][0])
+    assert corpus.ranges == dict.fromkeys(("Stress", "Mood"), Range(0, 5, "given"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "sensors", "message"),
+    [
+        ("person", "a:sleep", "cannot be the name of a rating"),
+        ("Stress,stress2", "a:sleep", "no column stress2: ratings are"),
+        ("Stress", "a:nap", "no column nap: inputs are"),
+        ("Stress", "n_windows:sleep", "cannot be the name"),
+        ("Stress", "sleep", "write MODALITY:COLUMN"),
+        ("Stress", "a:sleep,a:steps", "each once"),
+        ("Stress", "Stress:sleep", "cannot be the name"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tmp_path, labels, sensors, message):
+    table = write(tmp_path / "t.csv", ["p1", 1, 2, 8, 4], header=["person", "day", "Stress", "sleep", "steps"])
+    with pytest.raises(InputError, match=message):
+        source.read(table, source.read_layout(labels, sensors))
+
+
+def test_a_table_in_another_form_is_read_and_said(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "sep=;\nSubject;Day;label:stress;sensor:steps\n;;;\np1;2024-01-01 00:00:00;1.0;5\np1;2024-01-02;0;6\n"
+    )
+    table = source.read(tmp_path / "t.csv")
+    assert [day.name for day in table.days] == ["p1/2024-01-01", "p1/2024-01-02"] and table.label_dtype == "int32"
+    assert any("Subject as person" in note for note in table.notes)
+    (tmp_path / "t.csv").write_text("person,day,label:stress,sensor:steps\np1,2024-01-01,1,5\np1,2,0,6\n")
+    with pytest.raises(InputError, match="line 3: day is no whole number of 0 or more, or not the date"):
+        source.read(tmp_path / "t.csv")

@@ -1,6 +1,7 @@
 """The hotline builder: what it reads, whom it keeps, what it refuses."""
 
 import csv
+import importlib
 import json
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_records_hold_the_callers_turns_alone(calls, split_file, tmp_path):
 def test_times_and_the_negative_label_of_the_table_are_taken(calls):
     header = ["index", "role", "negative", "start_s", "text", *source.EMOTIONS]
     table(calls, "a", [[3, 1, 0, 7.5, "words", 1, *NONE[1:]], [12, 1, 1, 9, "words", *NONE]], header)
-    first, second = source.read_calls(calls)["a"]
+    first, second = source.read_calls(calls).segments["a"]
     assert (first.start_s, second.start_s) == (7.5, 9.0)
     assert (first.labels["negative"], second.labels["negative"]) == (0, 1)
 
@@ -139,9 +140,9 @@ def test_arguments_that_cannot_be_are_refused(tmp_path):
 def test_a_tone_of_an_emotion_is_there_where_the_label_says_so(tmp_path):
     demo.write_source(tmp_path, callers=3, seconds=(1.0, 1.2))
     power = {0: [], 1: []}
-    for call in source.read_calls(tmp_path).values():
+    for call in source.read_calls(tmp_path).segments.values():
         for segment in call:
-            spectrum = np.abs(np.fft.rfft(soundfile.read(segment.wav)[0][:16000]))
+            spectrum = np.abs(np.fft.rfft(soundfile.read(segment.recording)[0][:16000]))
             tone = round(demo._LOWEST_TONE * demo._STEP**10)  # Hz, one bin each
             power[segment.labels["grievance"]].append(spectrum[tone - 8 : tone + 9].max())
     assert min(power[1]) > 2 * max(power[0])
@@ -153,3 +154,59 @@ def test_a_card_that_names_a_group_which_the_records_lack_is_refused(tmp_path):
     (folder / "corpus.json").write_text(json.dumps(card | {"group": "household"}))
     with pytest.raises(InputError, match="lack household"):
         open_corpus(folder)
+
+
+def own_calls(folder, header, rows):
+    """Three callers whose tables have these columns; segments 1 and 2 as flac, mp3 and in capitals. SYNTHETIC."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for caller, suffix in (("a", ".flac"), ("b", ".mp3"), ("c", ".WAV")):
+        table(folder, caller, rows, header)
+        for index in (1, 2):
+            place = folder / source.AUDIO_FOLDER / caller
+            place.mkdir(parents=True, exist_ok=True)
+            soundfile.write(place / f"{index}{suffix}", rng.uniform(-0.5, 0.5, 8000), 16000, format=suffix[1:].upper())
+
+
+def test_labels_of_ones_own_and_other_sound_files(tmp_path, split_file):
+    header = ["Role", "index", "label:Joy", "label:绝望", "other:remark"]
+    own_calls(tmp_path / "calls", header, [["1", 1, "1.0", 0, "x"], [1, 2, 0, 1, "y"], [0, 3, 0, 0, ""]])
+    (tmp_path / "calls" / source.AUDIO_FOLDER / "a" / "7.wav").write_bytes(b"")
+    (tmp_path / "calls" / source.AUDIO_FOLDER / "a" / "1.txt").write_text("x")
+    folder = cli.build("hotline/calls", tmp_path / "data", source=tmp_path / "calls", split_file=split_file)
+    corpus = open_corpus(folder)
+    assert list(corpus.labels) == ["joy", "绝望"] and corpus.participants == ("a/1", "a/2", "b/1", "b/2", "c/1", "c/2")
+    assert corpus.labels["joy"].tolist() == [1, 0] * 3 and corpus.labels["绝望"].tolist() == [0, 1] * 3
+    assert all(corpus.read(i)["audio"].any() for i in range(6))
+    notes = [entry["note"] for entry in corpus.card["notes"] if entry["participant"] == "a"]
+    assert any("2 files belong to no row of the table" in note for note in notes)
+    assert any("other:remark" in note for note in notes)
+    assert cli.build("hotline/calls", tmp_path / "data", source=tmp_path / "calls", split_file=split_file) == folder
+    config = importlib.import_module("configs.hotline_emotions").get_config("hubert,joy,绝望")
+    assert [task["name"] for task in config.tasks] == ["joy", "绝望"] and config.data.dataset == "hotline/calls"
+
+
+def test_labels_are_named_by_a_setting_and_keep_their_case(tmp_path):
+    own_calls(tmp_path, ["index", "role", "Joy", "Anger"], [[1, 1, 1, 0], [2, 1, 0, 1]])
+    with pytest.raises(InputError, match=r"unknown columns 'Joy', 'Anger'"):
+        source.read_calls(tmp_path)
+    found = source.read_calls(tmp_path, ("Joy", "Anger"))
+    assert found.labels == ("Joy", "Anger") and found.segments["b"][1].labels == {"Joy": 0, "Anger": 1}
+    with pytest.raises(InputError, match="no column Hope"):
+        source.read_calls(tmp_path, ("Joy", "Hope"))
+    table(tmp_path, "c", [[1, 1, 1]], ["index", "role", "label:joy"])
+    with pytest.raises(InputError, match=r"unknown columns 'Joy', 'Anger'"):
+        source.read_calls(tmp_path)
+    table(tmp_path, "a", [[1, 1, 1, 0]], ["index", "role", "label:joy", "label:anger"])
+    table(tmp_path, "b", [[1, 1, 1]], ["index", "role", "label:joy"])
+    with pytest.raises(InputError, match=r"b\.csv: its labels differ from those of the first table in anger"):
+        source.read_calls(tmp_path)
+    table(tmp_path, "a", [[1, 1, 1]], ["index", "role", "label:caller"])
+    with pytest.raises(InputError, match="'caller' cannot be the name of a label"):
+        source.read_calls(tmp_path)
+
+
+def test_two_recordings_of_one_segment_are_refused(calls):
+    (calls / source.AUDIO_FOLDER / "b" / "3.FLAC").write_bytes(b"")
+    with pytest.raises(InputError, match="keep one"):
+        source.read_calls(calls)

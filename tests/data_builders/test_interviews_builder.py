@@ -168,6 +168,26 @@ def test_nothing_is_extracted_twice(manifest, built, tmp_path, monkeypatch):
     assert len(extracted) == 6
 
 
+def test_kept_features_of_other_recordings_are_noticed(tmp_path, capsys):
+    rows = ["participant,recording,label:phq9"]
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", speech_like(4.0, 8000, number), 8000)
+        rows.append(f"p{number},{number}.wav,{number}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "split.csv").write_text("participant,split\np0,train\np1,train\np2,validation\np3,test\n")
+    options = {"source": tmp_path / "manifest.csv", "split_file": tmp_path / "split.csv", "workers": 0}
+    folder = cli.build("interviews/lab", tmp_path / "data", **options)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.array_record*")}
+    kept = sorted((tmp_path / "data/interviews/lab/.features").glob("*.npz"))
+    contents = [path.read_bytes() for path in kept]
+    for path, content in zip(kept, [*contents[1:], contents[0]], strict=True):
+        path.write_bytes(content)
+    cli.build("interviews/lab", tmp_path / "data", **options, overwrite=True)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.array_record*")} == before
+    assert [path.read_bytes() for path in kept] == contents
+    assert capsys.readouterr().err.count("is of other recordings: they are read again") == 4
+
+
 def test_a_build_that_was_killed_goes_on_with_what_it_has(tmp_path):
     rows = ["participant,recording,label:phq9"]
     for number in range(12):
@@ -204,9 +224,10 @@ def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
     folder = build(copied / "manifest.csv", tmp_path / "data", hash_ids=True, skip_bad=True)
     card = json.loads((folder / "corpus.json").read_text())
     assert [entry["reason"] for entry in card["skipped"]] == [
-        "recording 2: cannot be read as a recording (Format not recognised): give wav, flac, mp3 or ogg"
+        "recording 2: cannot be read as a recording (Invalid data found when processing input): give a sound file that "
+        "FFmpeg reads, wav for example"
     ]
-    assert [entry["note"] for entry in card["notes"]] == ["recording 2: silent: every sample has the same value"]
+    assert "recording 2: silent: every sample has the same value" in [entry["note"] for entry in card["notes"]]
     for name in ("README.md", "groups.csv"):
         assert not re.search(r"\bp[1-6]\b", (folder / name).read_text())
     names = {line.split(",")[0] for line in (folder / "groups.csv").read_text().splitlines()[1:]}
@@ -216,7 +237,7 @@ def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda f: (f / "p1" / "wav_1.wav").write_bytes(b""), r"p1/wav_1\.wav: cannot be read as a recording"),
+        (lambda f: (f / "p1" / "wav_1.wav").write_bytes(b""), r"p1/wav_1\.wav: has zero length"),
         (lambda f: soundfile.write(f / "p1/wav_1.wav", np.zeros(0), 8000), r"wav_1\.wav: has zero length"),
         (lambda f: soundfile.write(f / "p1/wav_1.wav", np.tile([1.0, -1], 4000), 8000), r"wav_1\.wav: clipped: 100%"),
         (lambda f: shutil.rmtree(f / "p1"), r"/p1: no such file or folder"),
@@ -252,6 +273,7 @@ def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
             build(manifest, tmp_path / "data", **{"source": bad, **options})
     for name, content, reason in (
         ("a.json", "{", "a.json: settings of the features: not JSON"),
+        ("a.json", '{"audio": {}, "audio": {}}', "a.json: settings of the features: an object has the key audio twice"),
         ("b.json", '{"video": {}}', "unknown modality"),
         ("c.json", '{"audio": {"hops": 3}}', "unknown setting of audio 'hops'"),
     ):
@@ -262,7 +284,7 @@ def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
         cli.build("interviews/My Lab", tmp_path, source=manifest)
     with pytest.raises(InputError, match="give --source=PATH: a manifest"):
         cli.build("interviews/lab", tmp_path)
-    with pytest.raises(InputError, match="settings and synthetic belong to recordings or interviews"):
+    with pytest.raises(InputError, match="settings, synthetic and dtype belong to recordings or interviews"):
         cli.build("mmpsy/demo", tmp_path, synthetic=True)
 
 

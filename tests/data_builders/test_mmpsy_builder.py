@@ -14,10 +14,12 @@ import tensorflow_datasets as tfds
 from small_source import MEL_SHAPE, TEXT_SHAPE, entry, windows_file, write_source, write_table
 
 from data_builders.common import shards, splits
+from data_builders.common.outcome import print_outcome
 from data_builders.mmpsy import cli, mmpsy_dataset_builder
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
+from mmpsy_jax.files import with_places
 
 
 def read_all(folder: Path) -> dict[str, list[dict]]:
@@ -76,7 +78,7 @@ def test_corpus_card_of_the_contract(source, built):
     assert corpus["format"] == 1 and corpus["synthetic"] is False and corpus["labels"] == ["phq9", "gad7"]
     assert corpus["modalities"]["audio"] == {"kind": "features", "shape": list(MEL_SHAPE), "time_axis": 1}
     assert corpus["modalities"]["text"] == {"kind": "features", "shape": list(TEXT_SHAPE), "time_axis": 0}
-    assert corpus["window_seconds"] == 60.0 and corpus["source"] == str(source) and corpus["skipped"] == []
+    assert corpus["window_seconds"] == 60.0 and corpus["source"] == source.name and corpus["skipped"] == []
     assert sum(corpus["participants"].values()) == 30 and "optimum" not in corpus
     assert corpus["duplicates"]["windows"] == {"shared": 0, "across_splits": 0}
 
@@ -86,7 +88,7 @@ def test_folder_holds_the_dataset_and_nothing_else(built):
     assert {"README.md", "croissant.json", "corpus.json", "features.json", "dataset_info.json"} <= names
     assert all(name.endswith(".array_record-00000-of-00001") for name in names if name.startswith("mmpsy-"))
     assert not [name for name in names if name.startswith((".", "incomplete"))]
-    assert {path.name for path in built.parent.iterdir()} == {"1.0.0", ".build.lock"}
+    assert {path.name for path in built.parent.iterdir()} == {"1.0.0", ".build.lock", ".places_1.0.0.json"}
     assert {path.name for path in built.parents[2].iterdir()} == {"mmpsy"}
 
 
@@ -199,7 +201,7 @@ def test_content_of_two_people_in_two_splits_is_reported(source, tmp_path, capfd
     folder = cli.build("mmpsy/released", tmp_path / "data", source=copied, workers=0)
     expected = {"shared": 1, "across_splits": 1}
     assert card(folder)["duplicates"] == {"windows": expected, "transcripts": expected}
-    assert "identical windows of different participants" in capfd.readouterr().err
+    assert print_outcome(folder) == 0 and "1 identical windows of different participants" in capfd.readouterr().err
 
 
 def test_transcripts(source, tmp_path):
@@ -221,13 +223,14 @@ def test_demo(tmp_path):
     assert corpus["synthetic"] is True and sum(corpus["participants"].values()) == 24
     assert corpus["optimum"]["test"]["participants"] == corpus["participants"]["test"]
     # The text baseline reads the table; the features are gone.
-    assert len(table.transcripts(corpus["source"])) == 24
-    assert not list(Path(corpus["source"]).rglob("*.npy"))
+    place = with_places(folder, corpus)["source"]
+    assert place == str(tmp_path / "mmpsy_source/demo") and corpus["source"] == "demo"
+    assert len(table.transcripts(place)) == 24 and not list(Path(place).rglob("*.npy"))
     assert cli.build("mmpsy/demo", tmp_path, participants=24, workers=0, **shapes) == folder
     with pytest.raises(InputError, match="differs in participants"):
         cli.build("mmpsy/demo", tmp_path, participants=25, workers=0, **shapes)
     kept = cli.build("mmpsy/demo", tmp_path / "kept", participants=24, workers=0, keep_source=True, **shapes)
-    assert list(Path(card(kept)["source"]).rglob("*.npy"))
+    assert list(Path(with_places(kept, card(kept))["source"]).rglob("*.npy"))
     for path in folder.glob("mmpsy-*"):
         assert (kept / path.name).read_bytes() == path.read_bytes()
 

@@ -65,7 +65,7 @@ def test_a_different_dataset_in_place(source, tmp_path):
     with pytest.raises(InputError, match="not the card of a dataset built here"):
         build()
     build(overwrite=True)
-    assert {path.name for path in folder.parent.iterdir()} == {"1.0.0", ".build.lock"}
+    assert {path.name for path in folder.parent.iterdir()} == {"1.0.0", ".build.lock", ".places_1.0.0.json"}
 
 
 @pytest.mark.parametrize(

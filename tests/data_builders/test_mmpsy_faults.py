@@ -72,7 +72,7 @@ def test_sigkill_leaves_no_dataset_and_the_rerun_is_clean(source, tmp_path, when
     assert group_is_gone(process.pid, within=20), "worker processes outlived the build"
     folder = cli.build("mmpsy/released", tmp_path, source=source, workers=0)
     assert_whole(folder)
-    assert {path.name for path in config.iterdir()} == {"1.0.0", ".build.lock"}
+    assert {path.name for path in config.iterdir()} == {"1.0.0", ".build.lock", ".places_1.0.0.json"}
 
 
 def test_builds_of_different_processes_are_the_same_bytes(source, tmp_path):

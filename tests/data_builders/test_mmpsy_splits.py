@@ -39,6 +39,23 @@ def test_bad_fractions_and_empty_splits():
         splits.assign(PEOPLE[:1])
 
 
+def test_a_cluster_stays_in_one_split_and_nobody_else_moves(tmp_path):
+    sessions = [f"{person}_{k}" for person in PEOPLE for k in (1, 2)]
+    clusters = {session: session[:-2] for session in sessions}
+    assigned, persons = splits.assign(sessions, clusters=clusters), splits.assign(PEOPLE)
+    assert all(split == persons[clusters[session]] for session, split in assigned.items())
+    assert splits.assign(PEOPLE, clusters={person: person for person in PEOPLE}) == persons
+    few = {session: clusters[session] for session in sessions[:12]}  # six persons
+    assigned = splits.assign(few, clusters=few, may_rank=True)
+    assert set(assigned.values()) == set(splits.SPLITS)
+    assert len({(few[session], split) for session, split in assigned.items()}) == 6
+    with pytest.raises(InputError, match="the splits of the source: 1 clusters are in more than one split"):
+        splits.assign("abc", listed=dict(zip("abc", splits.SPLITS, strict=True)), clusters={"a": "x", "b": "x"})
+    path = write(tmp_path, "participant,split\na,train\nb,validation\nc,test\n")
+    with pytest.raises(InputError, match=r"split.csv: 1 clusters are in more than one split: give all"):
+        splits.assign("abc", split_file=path, clusters={"a": "x", "b": "x"})
+
+
 def write(tmp_path, text):
     path = tmp_path / "split.csv"
     path.write_text(text, encoding="utf-8")
@@ -55,8 +72,8 @@ def test_split_file(tmp_path):
     [
         ("", "no column participant, split: "),
         ("user,split\na,train\n", "no column participant: needed are participant, split; the header has split"),
-        ("participant,split\na,train\na,test\n", "line 3 lists 'a' again"),
-        ("participant,split\na,dev\n", "unknown split in line 2.*test, train, validation"),
+        ("participant,split\na,train\na,test\n", "line 3 lists a participant again"),
+        ("participant,split\na,dev\n", "line 2: split must be one of: train, validation, test"),
         ("participant,split\na,train,1\n", "line 2 has 3 cells"),
         ("participant,split\na,train\nb,validation\n", "1 of 3 participants are not listed, the first is 'c'"),
         ("participant,split\na,train\nb,train\nc,train\n", "no participant of 3 is in validation, test"),

@@ -10,6 +10,7 @@ from data_builders.mmpsy import cli
 from data_builders.mmsa import demo, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
+from mmpsy_jax.tasks import Range
 
 SIZES = {"train": 5, "valid": 3, "test": 4}
 TEXT, AUDIO, VISION = (6, 8), (9, 3), (7, 4)
@@ -90,7 +91,9 @@ def test_a_pickle_becomes_records_with_true_lengths(tmp_path, protocol):
         for label, field in source.LABELS.items():
             assert corpus.labels[label][i] == part[field][int(row)]
     assert min(corpus.labels["sentiment"]) < 0
-    assert corpus.card["notes"] == [{"participant": "train$_$1", "note": "audio: 1 values are not finite, taken for 0"}]
+    noted, scale = corpus.card["notes"]  # made-up ratings from -3 to 3 under the name of SIMS, whose own end at 1
+    assert "the scale of sentiment is taken from the training labels" in scale["note"]
+    assert [noted] == [{"participant": "train$_$1", "note": "audio: 1 values are not finite, taken for 0"}]
 
 
 def test_aligned_features_are_as_long_as_the_text(tmp_path):
@@ -152,6 +155,97 @@ def test_anything_but_features_is_refused_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "kept").glob("*"))
 
 
+def lab():
+    """A file of one's own: dev for valid, ids as bytes and as [n, 1] arrays, plain labels on a scale of their own."""
+    given = content()
+    given["dev"] = given.pop("valid")
+    for part in given.values():
+        part["labels"] = (part.pop("regression_labels") / 2 + 0.1)[:, None, None]
+        for name in [name for name in part if name.startswith("regression_")]:
+            del part[name]
+        del part["raw_text"]
+    given["dev"]["id"] = [name.encode() for name in given["dev"]["id"]]
+    given["test"]["id"] = np.array(given["test"]["id"], dtype=object)[:, None]
+    given["test"]["audio"] = np.array([*map(np.asarray, given["test"]["audio"])], dtype=object)
+    given["train"]["audio_lengths"] = np.array(given["train"]["audio_lengths"])[:, None]
+    given["train"]["audio_lengths"][0] = 99
+    return given
+
+
+def test_a_file_of_ones_own_is_read_under_any_name(tmp_path):
+    file = write(tmp_path / "lab.pkl", lab())
+    folder = cli.build("mmsa/lab", tmp_path / "data", source=file, unpickle=True, workers=0)
+    corpus = open_corpus(folder)
+    assert corpus.card["participants"] == {"train": 5, "validation": 3, "test": 4}
+    names = [f"{split}$_${i}" for split, n in SIZES.items() for i in range(n)]
+    assert sorted(corpus.participants) == sorted(names) and list(corpus.labels) == ["sentiment"]
+    for part in (content()["train"], content()["test"]):
+        for row, name in enumerate(part["id"]):
+            at = corpus.participants.index(name)
+            assert corpus.labels["sentiment"][at] == np.float32(part["regression_labels"][row] / 2 + np.float32(0.1))
+            length = corpus.read(at)["audio_length"][0]
+            assert length == (9 if name == "train$_$0" else part["audio_lengths"][row])
+    trained = corpus.labels["sentiment"][np.array(corpus.split) == "train"]
+    scale = corpus.ranges["sentiment"]
+    assert (scale.low, scale.high, scale.source) == (trained.min(), trained.max(), "seen")
+    notes = {entry["participant"]: entry["note"] for entry in corpus.card["notes"]}
+    assert "the scale of sentiment is taken from the training labels" in notes[""]
+    assert notes["train$_$0"] == "audio: said to be 99 steps long, has 9: taken for 9"
+    options = {"source": file, "unpickle": True, "workers": 0, "ranges": "sentiment:-3:3"}
+    given = open_corpus(cli.build("mmsa/lab", tmp_path / "other", **options)).ranges["sentiment"]
+    assert (given.low, given.high, given.source) == (-3, 3, "given")
+    published = open_corpus(cli.build("mmsa/mosi", tmp_path / "data", source=file, unpickle=True, workers=0))
+    assert published.ranges["sentiment"] == Range(-3, 3, "known")
+
+
+def odd():
+    for name, change, message in [
+        ("lengths", lambda part: part.update(audio=[a[: 4 + i] for i, a in enumerate(part["audio"])]),
+         "train/audio: clips have unequal lengths, 4 to 8 steps: pad them"),
+        ("ragged objects", lambda part: part.update(vision=_objects(v[: 3 + i] for i, v in enumerate(part["vision"]))),
+         "train/vision: clips have unequal lengths, 3 to 7 steps"),
+        ("widths", lambda part: part.update(audio=[a[:, : 1 + i % 2] for i, a in enumerate(part["audio"])]),
+         "train/audio: clips have unequal numbers of features, 1 to 2"),
+        ("ranks", lambda part: part.update(text=part["text"][:, 0]), r"train/text has shape \[5, 8\], must be \[clips"),
+        ("rows", lambda part: part.update(audio_lengths=[1, 2]), "train/audio_lengths has 2 rows, but id names 5"),
+        ("labels", lambda part: part.update(regression_labels=np.zeros((5, 2))), r"train/regression_labels has shape"),
+        ("text", lambda part: part.update(audio=[["a"]] * 5), "train/audio holds .*not numbers"),
+        ("no ids", lambda part: part.pop("id"), "train/id is missing"),
+    ]:  # fmt: skip
+        yield pytest.param(change, message, id=name)
+
+
+def _objects(rows):
+    rows = list(rows)
+    made = np.empty(len(rows), dtype=object)
+    made[:] = rows
+    return made
+
+
+@pytest.mark.parametrize(("change", "message"), list(odd()))
+def test_features_that_do_not_fit_are_named_with_their_modality(tmp_path, change, message):
+    given = content()
+    change(given["train"])
+    file = write(tmp_path / "odd.pkl", given)
+    with pytest.raises(InputError, match=message):
+        source.safe_source(file, tmp_path / "kept", unpickle=True)
+    assert not list((tmp_path / "kept").glob("*"))
+
+
+def test_splits_that_are_not_alike_are_named(tmp_path):
+    given = content()
+    given["test"]["vision"] = given["test"]["vision"][:, :5]
+    file = write(tmp_path / "odd.pkl", given)
+    with pytest.raises(InputError, match=r"test/vision is \[5, 4\] \(steps, features\), in train \[7, 4\]"):
+        source.open_source(source.safe_source(file, tmp_path / "kept", unpickle=True))
+    given["dev"] = given["valid"]
+    with pytest.raises(InputError, match="has both valid and dev"):
+        source.safe_source(write(tmp_path / "odd.pkl", given), tmp_path / "kept", unpickle=True)
+    del given["dev"], given["valid"]
+    with pytest.raises(InputError, match="lacks valid"):
+        source.safe_source(write(tmp_path / "odd.pkl", given), tmp_path / "kept", unpickle=True)
+
+
 def test_a_clip_in_two_splits_is_refused(tmp_path):
     given = content()
     given["test"]["id"][0] = given["train"]["id"][0]
@@ -191,7 +285,8 @@ def _mean(record, name):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("mmsa/mosix", {}, "choose one of"),
+        ("mmsa/Mosi!", {}, "choose one of"),
+        ("mmsa/lab", {}, "give --source"),
         ("mmsa/mosi", {}, "give --source"),
         ("mmsa/demo", {"source": "x"}, "leave out --source"),
         ("mmsa/demo", {"participants": 3}, "at least 10"),

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import convert
 from mmpsy_jax.errors import InputError
+from tests.hugging_face import edit, rewrite
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,16 +28,6 @@ def folder(tmp_path):
         return tmp_path / name
 
     return copy
-
-
-def rewrite(folder, change):
-    """Replaces the tensors of a folder by `change(tensors)`."""
-    save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors")
-
-
-def edit(folder, **fields):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 def same(folder, name):
@@ -78,11 +70,74 @@ def test_a_prefix_where_the_golden_file_has_none(folder, name):
     assert same(made, name)
 
 
+@pytest.mark.parametrize("prefix", ["model.bert.", "module.", "model.encoder."])
+def test_any_prefix_is_found_and_what_lies_elsewhere_is_not_read(folder, prefix):
+    made = folder("hubert_base")
+    head = {"classifier.weight": np.zeros((2, 16), np.float32), "layer_weights": np.ones(3, np.float32)}
+    rewrite(made, lambda tensors: {f"{prefix}{name}": value for name, value in tensors.items()} | head)
+    assert same(made, "hubert_base")
+
+
+def test_a_head_of_any_name_beside_a_network_at_the_top(folder):
+    made = folder("bert")
+    head = {"emotion_head.weight": np.zeros((2, 16), np.float32), "layer_weights": np.ones(3, np.float32)}
+    rewrite(made, lambda tensors: {name.removeprefix("bert."): value for name, value in tensors.items()} | head)
+    assert same(made, "bert")
+
+
+def test_of_two_networks_the_usual_one_is_taken_or_none(folder):
+    made = folder("bert")
+    rewrite(made, lambda t: t | {f"teacher.{name}": value * 2 for name, value in t.items()})
+    assert same(made, "bert")
+    rewrite(made, lambda t: {("text." if name.startswith("bert.") else "") + name: value for name, value in t.items()})
+    refused(made, "2 networks of type 'bert', under teacher.bert., text.bert.", "keep one of them")
+
+
+WITHOUT_DECODER = {
+    "model.encoder.": "model.encoder.",  # WhisperModel, cut
+    "encoder.": "encoder.",  # with a classifier
+    "alone": "",  # the encoder by itself
+}
+
+
+@pytest.mark.parametrize("prefix", WITHOUT_DECODER.values(), ids=WITHOUT_DECODER)
+def test_an_encoder_of_whisper_needs_no_decoder(folder, prefix):
+    made, theirs = folder("whisper"), "model.encoder."
+    head = {"projector.weight": np.zeros((4, 16), np.float32), "classifier.weight": np.zeros((2, 4), np.float32)}
+    cut = lambda t: {f"{prefix}{k.removeprefix(theirs)}": v for k, v in t.items() if k.startswith(theirs)}  # noqa: E731
+    rewrite(made, lambda tensors: cut(tensors) | (head if prefix else {}))
+    params = encoders.load(made, decoder=False).params
+    wanted = encoders.load(GOLDEN / "whisper").params
+    assert set(wanted) - set(params) == {"decoder", "word_table", "token_position_table"}
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, {name: wanted[name] for name in params}))
+    whole = encoders.load(GOLDEN / "whisper", decoder=False).params
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, whole))
+    refused(made, "lacks decoder.", "without its decoder")
+
+
+def test_names_that_safetensors_only_lists_are_followed(folder):
+    made, word = folder("roberta"), "embeddings.word_embeddings.weight"
+    tied = {word: "lm_head.decoder.weight"}
+    rename = lambda tensors: {tied.get(name, f"roberta.{name}"): value for name, value in tensors.items()}  # noqa: E731
+    rewrite(made, rename, **{f"roberta.{word}": "lm_head.decoder.weight"})
+    assert same(made, "roberta")
+    shards(made)
+    assert same(made, "roberta")
+    made = folder("bert")
+    rewrite(
+        made, lambda t: {name: value for name, value in t.items() if "word_embeddings" not in name}, alias="nowhere"
+    )
+    refused(made, "36 of 37 tensors of a 'bert' and lacks", word, "download all files of the model again")
+
+
 def test_old_names(folder):
     made = folder("bert")
     rewrite(made, lambda t: renamed(t, ("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")))
     rewrite(made, lambda t: t | {"bert.embeddings.position_ids": np.arange(24)[None]})
     assert same(made, "bert")
+    made = folder("wav2vec2_large")
+    rewrite(made, lambda t: renamed(t, ("masked_spec_embed", "mask_time_emb_vector")))
+    assert "mask_time_emb_vector" in load_file(made / "model.safetensors") and same(made, "wav2vec2_large")
     made = folder("hubert_base")
     weight = "parametrizations.weight.original"
     rewrite(made, lambda t: renamed(t, (f"{weight}0", "weight_g"), (f"{weight}1", "weight_v")))
@@ -110,14 +165,16 @@ def test_types_of_the_file_and_of_the_parameters(folder):
 
 
 def shards(folder):
-    """Cuts the tensors of a folder into two shards."""
+    """Cuts the tensors of a folder into two shards, which have the metadata of the whole."""
     tensors = load_file(folder / "model.safetensors")
+    with safe_open(folder / "model.safetensors", framework="numpy") as file:
+        metadata = file.metadata()
     (folder / "model.safetensors").unlink()
     names = sorted(tensors)
     places = {}
     for number, part in enumerate((names[:10], names[10:]), 1):
         file = f"model-0000{number}-of-00002.safetensors"
-        save_file({name: tensors[name] for name in part}, folder / file)
+        save_file({name: tensors[name] for name in part}, folder / file, metadata=metadata)
         places |= dict.fromkeys(part, file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
 
@@ -147,21 +204,27 @@ def refused(folder, *words):
         encoders.load(folder)
     message = str(caught.value)
     assert "\n" not in message
+    assert str(folder) in message
     for word in words:
         assert word in message
+    return message
 
 
 def test_missing_unknown_and_misshapen_tensors_are_named(folder):
     made = folder("bert")
     gone = "bert.encoder.layer.1.output.dense.weight"
     rewrite(made, lambda t: {name: value for name, value in t.items() if name != gone})
-    refused(made, "lacks", gone.removeprefix("bert."))
+    assert "config.json" not in refused(made, "lacks", gone.removeprefix("bert."))
     made = folder("wav2vec2_large")
     rewrite(made, lambda t: t | {"encoder.layers.0.attention.gate": np.zeros(3, np.float32)})
-    refused(made, "unknown", "encoder.layers.0.attention.gate")
+    assert "same model" not in refused(made, "unknown", "encoder.layers.0.attention.gate", "without adapters")
     made = folder("hubert_base")
     edit(made, intermediate_size=33)
     refused(made, "other sizes", "encoder.layers.0.feed_forward.intermediate_dense.weight", "[16, 32]", "[16, 33]")
+    refused(made, "is config.json from the same model")
+    made = folder("whisper")
+    rewrite(made, lambda _: {"transformer.wte.weight": np.zeros((3, 3), np.float32)})
+    refused(made, "no tensor of a 'whisper'")
 
 
 def test_half_a_weight_norm_is_named(folder):
@@ -176,6 +239,75 @@ def test_truncated_safetensors(folder, size):
     path = folder("bert") / "model.safetensors"
     path.write_bytes(path.read_bytes()[:size])
     refused(path.parent, "damaged or cut off", "model.safetensors")
+
+
+PLACE = "bert.encoder.layer.0.output.dense.weight"
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL", "I64"])
+def test_quantised_weights_are_refused(folder, kind):
+    made = folder("bert")
+    tensors = load_file(made / "model.safetensors")
+    header, data = {}, b""
+    for name, value in tensors.items():
+        size = 8 if kind == "I64" else 1
+        content = bytes(value.size * size) if name == PLACE else value.tobytes()
+        stored = kind if name == PLACE else {2: "F16", 4: "F32"}[value.itemsize]
+        places = [len(data), len(data) + len(content)]
+        header[name], data = {"dtype": stored, "shape": value.shape, "data_offsets": places}, data + content
+    head = json.dumps(header).encode()
+    (made / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + data)
+    refused(made, PLACE.removeprefix("bert."), "take the file with float32, float16 or bfloat16")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_weights_that_are_not_finite_are_refused(folder, value):
+    made = folder("bert")
+    rewrite(made, lambda t: t | {PLACE: np.full(t[PLACE].shape, value)})
+    refused(made, "not finite as float32", PLACE.removeprefix("bert."))
+    rewrite(made, lambda t: t | {PLACE: np.full(t[PLACE].shape, 1e300), "cls.bias": np.full(3, np.nan)})
+    rewrite(made, lambda t: t | {PLACE: np.zeros(t[PLACE].shape)})  # a head's numbers are nobody's
+    assert np.isfinite(jax.tree.leaves(encoders.load(made).params)[0]).all()
+
+
+WRONG = [
+    ("bert", {"hidden_size": "16"}, "hidden_size = '16', must be a whole number above 0"),
+    ("bert", {"num_hidden_layers": 2.5}, "num_hidden_layers = 2.5"),
+    ("bert", {"num_attention_heads": 3}, "a divisor of the width 16"),
+    ("bert", {"num_attention_heads": 0}, "above 0"),
+    ("bert", {"vocab_size": True}, "vocab_size = True"),
+    ("bert", {"vocab_size": 31}, "is config.json from the same model"),
+    ("bert", {"layer_norm_eps": None}, "layer_norm_eps = None"),
+    ("bert", {"hidden_dropout_prob": 2}, "at least 0 and below 1"),
+    ("bert", {"hidden_act": ["gelu"]}, "must be a name"),
+    ("bert", {"model_type": ["bert"]}, "unknown model_type"),
+    ("bert", {"num_hidden_layers": 3}, "37 of 53 tensors"),
+    ("bert", {"num_hidden_layers": 1}, "unknown in a 'bert': encoder.layer.1."),
+    ("roberta", {"pad_token_id": 50}, "pad_token_id = 50, must be at most 22"),
+    ("hubert_base", {"conv_dim": 5}, "a list of whole numbers above 0"),
+    ("hubert_base", {"conv_dim": []}, "a list of whole numbers above 0"),
+    ("hubert_base", {"conv_stride": [5, 2, 0]}, "a list of whole numbers above 0"),
+    ("hubert_base", {"conv_kernel": [10, 3]}, "3 numbers, one for each of conv_dim"),
+    ("hubert_base", {"num_conv_pos_embedding_groups": 3}, "a divisor of the width 16"),
+    ("hubert_base", {"conv_bias": "no"}, "true or false"),
+    ("whisper", {"decoder_start_token_id": 400}, "below vocab_size = 40"),
+    ("whisper", {"num_mel_bins": 0}, "num_mel_bins = 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "words"), WRONG, ids=[str(fields) for _, fields, _ in WRONG])
+def test_fields_that_cannot_be_are_named(folder, name, fields, words):
+    made = folder(name)
+    edit(made, **fields)
+    refused(made, words)
+
+
+def test_what_is_no_file_is_named(folder):
+    made = folder("bert")
+    for name in ("model.safetensors", "config.json"):
+        (made / name).unlink()
+        (made / name).mkdir()
+        refused(made, name)
 
 
 def test_a_pickle_is_refused_and_never_opened(folder):
@@ -202,7 +334,9 @@ def test_config_of_something_else(folder):
     (made / "config.json").write_text("[]")
     refused(made, "no JSON object")
     (made / "config.json").write_text("{")
-    refused(made, "no JSON")
+    refused(made, "not JSON")
+    (made / "config.json").write_text('{"model_type": "bert", "model_type": "hubert"}')
+    refused(made, "the key model_type twice")
     (made / "config.json").unlink()
     refused(made, "config.json is not there")
 

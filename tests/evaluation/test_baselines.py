@@ -114,6 +114,21 @@ def test_answers_and_mel_are_linear_models_of_standardised_numbers():
     assert roc_auc_score(screen.y_true, screen.y_prob) > 0.7
 
 
+def test_functionals_are_a_linear_model_too_without_what_nobody_knows():
+    """A column that no training participant has, such as the pitch of whispers, is left out; others are filled in."""
+    given = covariates(n_characters=None, functionals={"egemaps": mel()})
+    pitch = np.where((given.split == "test")[:, None], 5.0, np.nan)
+    made = fit_predict(given, TASKS)
+    assert list(made) == ["prior", "egemaps", "tfidf_logistic", "tfidf_ridge"], "no length without characters"
+    more = covariates(functionals={"egemaps": np.concatenate([mel(), pitch], axis=1)})
+    np.testing.assert_array_equal(fit_predict(more, TASKS)["egemaps"].y_pred, made["egemaps"].y_pred)
+    linear = fit_predict(covariates(mel=mel()), TASKS)["mel_linear"]
+    np.testing.assert_array_equal(made["egemaps"].y_prob, linear.y_prob)
+    assert "egemaps" not in fit_predict(covariates(functionals={"egemaps": pitch}), TASKS)
+    with pytest.raises(InputError, match="one value per participant"):
+        covariates(functionals={"egemaps": mel()[:5]})
+
+
 def test_mel_of_others_cannot_reach_a_prediction_and_none_in_training_leaves_it_out():
     given = covariates(mel=mel())
     other = np.where((given.split == "test")[:, None] & (np.arange(120) > 60)[:, None], 99.0, given.mel)

@@ -7,7 +7,6 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
-from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import discrepancy, discrepancy_page
 from mmpsy_jax.evaluation.discrepancy import Clip, Frames
@@ -151,7 +150,13 @@ def test_tables_and_page(clips, tmp_path):
     assert report["share_above"] == pytest.approx(np.mean(above))
     report |= {"synthetic": True, "trainings": 2, "optimum": {"population": 0.96, "test": 0.97}}
     page = discrepancy_page.render(report, clips, limits, emotions=NAMES, ratings=("valence", "arousal"))
-    assert DISCLAIMER in page and "SYNTHETIC" in page and "0.970" in page and "acting" in page.lower()
+    assert (
+        "estimates of emotions" in page
+        and "questionnaire" not in page
+        and "SYNTHETIC" in page
+        and "0.970" in page
+        and "acting" in page.lower()
+    )
     assert "Rank 1 of 8" in page and page.count("<svg") == 1 + 4
     assert "clip_" not in page and "speaker_" not in page and "http://" not in page.replace("http://www.w3.org", "")
 

@@ -9,7 +9,7 @@ from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import groups, report, scoring, terminal
-from mmpsy_jax.evaluation.predictions import write_csv
+from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 
 FAST = {"n_bootstrap": 100}
 
@@ -127,6 +127,25 @@ def test_malformed_files(tmp_path, text, says):
     with pytest.raises(InputError, match=r"groups\.csv: ") as caught:
         groups.read_groups(path)
     assert says in str(caught.value) and "feel" not in str(caught.value)
+
+
+def test_a_column_of_persons_whom_splits_divide_is_flagged():
+    names = np.array([f"s{i}" for i in range(24)])
+    persons = np.array([f"anna{i // 2}" for i in range(24)])  # two sessions each
+
+    def flags_of(split, **columns):
+        made = Predictions.build(names, "t", np.arange(24) % 2, y_prob=0.5, split=split)
+        return groups.flags_of(made, groups.Groups(names, {name: np.array(v) for name, v in columns.items()}))
+
+    apart = np.where(np.arange(24) < 16, "train", "test")
+    divided = apart.copy()
+    divided[[1, 3]] = "test"  # the second sessions of two persons
+    (found,) = flags_of(divided, person=persons, sex=["f", "m"] * 12)
+    assert found["level"] == "red" and found["code"] == "group_in_two_splits"
+    assert "groups of person are small" in found["message"] and "and 2 of them stand" in found["message"]
+    assert not flags_of(apart, person=persons) and not flags_of(divided, site=["a", "b", "c"] * 8)
+    assert not flags_of(divided, person=np.where(np.isin(persons, ["anna0", "anna1"]), "", persons))
+    assert groups.flags_of(Predictions.build(names, "t", np.zeros(24), y_prob=0.5), None) == []
 
 
 def test_a_file_of_groups_reaches_the_report(tmp_path):

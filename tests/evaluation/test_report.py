@@ -6,11 +6,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from evaluation_samples import CURVES, TASKS, cross_validation, one_run
+from evaluation_samples import CURVES, EMOTION, TASKS, cross_validation, emotions, one_run
 
 import mmpsy_jax
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report as reports
+from mmpsy_jax.evaluation import wording
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -212,3 +213,39 @@ def test_the_room_never_imports_jax():
         "assert not {'jax', 'flax', 'torch', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_reports_speak_of_what_the_tasks_are_about(tmp_path):
+    """Emotions of recordings: no questionnaire, no transcript, no PHQ-9 in any form of the report."""
+    made = emotions()
+    report = reports.evaluate(made, [EMOTION], baselines={"prior": emotions(right=0.1)}, n_bootstrap=50)
+    context = {"corpus": {"dataset": "calls", "modalities": {"audio": {"shape": [16000, 1]}}, "synthetic": False}}
+    reports.write_report(tmp_path, report, made, [EMOTION], context=context)
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    for form in (text, (tmp_path / "report.json").read_text(), reports.summary(report)):
+        for word in ("PHQ", "GAD", "questionnaire", "depression"):
+            assert word not in form, word
+    assert "Its estimates of emotion are no findings about a person" in text
+    assert "how far emotion can be estimated from audio" in text
+    about = {"tasks": {str(k): {"label": f"label_{k}"} for k in range(8)}}
+    assert "label_0, label_1, label_2, label_3, label_4 and 3 more" in wording.disclaimer(about)
+    assert wording.disclaimer({"tasks": {"x": {"label": "PHQ8"}}}) == mmpsy_jax.DISCLAIMER
+
+
+def test_the_page_lists_what_was_checked_and_what_was_not(written, tmp_path):
+    html, content = written
+    text = Page(html).text
+    assert "Checked: participants shared between splits, thresholds chosen" in text
+    assert "Not checked: near-duplicate transcripts across splits (only a training looks for them)" in text
+    assert content["checks"]["auroc_too_good"] == "the data are synthetic"
+
+
+def test_notes_of_tables_reach_terminal_and_report_without_folders(tmp_path):
+    write_csv(tmp_path / "p.csv", one_run())
+    table = (tmp_path / "p.csv").read_text().replace(",", ";").replace("participant_id", "Participant_ID")
+    (tmp_path / "mine.csv").write_text(table)
+    report = reports.evaluate_file(tmp_path / "mine.csv", output=tmp_path / "out", n_bootstrap=20)
+    notes = [flag["message"] for flag in report["flags"] if flag["code"] == "table"]
+    assert notes[0] == "mine.csv: cells are read as separated by semicolons."
+    assert "Participant_ID as participant_id" in notes[1] and all(note in reports.summary(report) for note in notes)
+    assert str(tmp_path) not in (tmp_path / "out" / "report.json").read_text()

@@ -9,7 +9,8 @@ from evaluation_samples import EMOTION, TASKS, cross_validation, emotions, one_r
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import comparison, flags, metrics
+from mmpsy_jax.evaluation import comparison, flags, metrics, wording
+from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.scoring import evaluate
 from mmpsy_jax.tasks import questionnaire
@@ -161,11 +162,50 @@ def test_comparisons_and_their_family():
 def test_a_comparison_without_variance_has_a_reason():
     y = np.arange(20) % 2
     ids = [f"p{i}" for i in range(20)]
-    perfect, constant = (Predictions.build(ids, "phq_screen", y, y_prob=p) for p in (0.1 + 0.8 * y, 0.5))
-    report = evaluate(perfect, TASKS[:1], baselines={"constant": constant}, **FAST)
-    entry = report["tasks"]["phq_screen"]["splits"]["test"]["comparisons"]["constant"]
-    assert entry["difference"] == 0.5 and entry["p"] is None and entry["p_holm"] is None
+    perfect, wrong = (Predictions.build(ids, "phq_screen", y, y_prob=p) for p in (0.1 + 0.8 * y, 0.9 - 0.8 * y))
+    report = evaluate(perfect, TASKS[:1], baselines={"wrong": wrong}, **FAST)
+    entry = report["tasks"]["phq_screen"]["splits"]["test"]["comparisons"]["wrong"]
+    assert entry["difference"] == 1 and entry["p"] is None and entry["p_holm"] is None
     assert entry["reason"] == comparison.NO_VARIANCE
+
+
+def test_what_says_the_same_of_everybody_is_not_tested_against():
+    """A constant has an AUROC, a kappa and a balanced accuracy that are known beforehand; its MAE is worth a test."""
+    made = cross_validation()
+    constant = {"y_prob": np.where(np.isnan(made.y_prob), np.nan, 0.3 + made.fold / 10), "y_pred": made.y_pred * 0 + 2}
+    columns = {name: getattr(made, name) for name in ("participant_id", "split", "fold", "seed", "task", "y_true")}
+    other = cross_validation(noise=20.0)
+    report = evaluate(made, TASKS, baselines={"length": Predictions(**columns, **constant), "other": other}, **FAST)
+    for task in TASKS:
+        entry = report["tasks"][task.name]["splits"]["test"]
+        assert entry["constant_baselines"] == ["length"] and "length" in entry["differences"]
+        assert list(entry["comparisons"]) == (["length", "other"] if task.kind == "regression" else ["other"])
+    assert "length_suffices" not in codes(report) and report["checks"]["length_suffices"] is not None
+    only = evaluate(made, TASKS[:1], baselines={"other": other}, **FAST)["tasks"]["phq_screen"]["splits"]["test"]
+    both = evaluate(made, TASKS[:1], baselines={"length": Predictions(**columns, **constant), "other": other}, **FAST)
+    assert both["tasks"]["phq_screen"]["splits"]["test"]["comparisons"] == only["comparisons"], "nor counted by Holm"
+
+
+def test_checks_that_had_nothing_to_check_are_not_said_to_be_made():
+    checks = evaluate(one_run(), TASKS, **FAST)["checks"]
+    made = {code for code, reason in checks.items() if reason is None}
+    assert made == {"participant_in_two_splits", "threshold_on_test", "decisions_only", "few_events", "auroc_too_good"}
+    assert set(checks) == set(flags.CHECKS) <= set(flags.RED)
+    with_length = evaluate(one_run(), TASKS, baselines={"length": one_run(noise=50.0)}, synthetic=True, **FAST)[
+        "checks"
+    ]
+    assert with_length["length_suffices"] is None and with_length["auroc_too_good"] == "the data are synthetic"
+
+    test = evaluate(one_run().select(split="test"), TASKS, **FAST)["checks"]
+    assert test["participant_in_two_splits"] and test["threshold_on_test"]
+    apart = evaluate(one_run().select(task="phq_score"), TASKS[2:], **FAST)
+    assert {apart["checks"][code] for code in ("decisions_only", "few_events", "auroc_too_good")} == {"no binary task"}
+    checked, left_out = wording.checks(apart)
+    assert checked == (
+        "Checked: participants shared between splits, thresholds chosen on participants that are tested."
+    )
+    assert left_out.startswith("Not checked: near-duplicate transcripts across splits (only a training looks for them)")
+    assert "few events (no binary task)" in left_out and left_out in reports.summary(apart).splitlines()
 
 
 def test_without_validation_nothing_is_fitted():

@@ -63,12 +63,23 @@ def test_whose_rows_of_a_transcript_are_read_stands_in_the_manifest(tmp_path):
         q.words()
 
 
-def test_what_lies_in_a_folder_and_is_not_read_is_known(tmp_path):
+def test_what_lies_beside_transcripts_and_is_not_read_is_counted(tmp_path):
+    for name in ("wav_1.TXT", "wav_2.docx", ".hidden", "sub"):
+        (tmp_path / name).touch() if name != "sub" else (tmp_path / name).mkdir()
+    note = "files or folders beside the .txt files that are not read: 2"
+    assert manifest.Entry("p", transcript=tmp_path).words().notes == (note,)
+    # of a folder that holds recordings too, the rest is known where recordings are read
+    assert not manifest.Entry("p", transcript=tmp_path, recording=tmp_path).words().notes
+
+
+def test_what_lies_in_a_folder_of_recordings_and_is_not_read_is_known(tmp_path):
     for name in ("wav_1.wav", "wav_2.docx", "wav_1.TXT", ".hidden", "sub"):
         (tmp_path / name).touch() if name != "sub" else (tmp_path / name).mkdir()
     entry = manifest.Entry("p", recording=tmp_path)
     assert [path.name for path in entry.unread()] == ["sub", "wav_1.TXT", "wav_2.docx"]
     entry = manifest.Entry("p", recording=tmp_path, transcript=tmp_path)
+    assert [path.name for path in entry.unread()] == ["sub", "wav_2.docx"]
+    entry = manifest.Entry("p", recording=tmp_path, transcript=tmp_path / "wav_1.TXT")
     assert [path.name for path in entry.unread()] == ["sub", "wav_2.docx"]
     os.mkfifo(tmp_path / "wav_3.wav")
     with pytest.raises(InputError, match=r"wav_3.wav: is a named pipe, and only regular files are read"):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shutil
 import types
 
 import numpy as np
@@ -16,11 +18,11 @@ from mmpsy_jax.encoders import processors
 from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.features import embeddings
+from mmpsy_jax.features import embeddings, interview
 from mmpsy_jax.inference import embed, interviews
 from mmpsy_jax.inference.predict import extractors_for, record_of
 from tests.features.test_mel import speech_like
-from tests.hugging_face import GOLDEN, write_bert, write_hubert
+from tests.hugging_face import GOLDEN, rewrite, write_bert, write_hubert
 
 SETTINGS = {"sample_rate": 8000, "n_fft": 256, "hop": 80, "bands": 8, "window_seconds": 1.0, "overlap_seconds": 0.0}
 
@@ -67,7 +69,7 @@ def run_of(corpus, **changes):
 
 def test_every_token_is_in_the_records_once_and_in_its_window(built, manifest, bert):
     corpus = open_corpus(built)
-    assert corpus.modalities["text"].shape == (12, 16) and corpus.modalities["text"].dtype == np.float16
+    assert corpus.modalities["text"].shape == (12, 16) and corpus.modalities["text"].dtype == np.float32
     texts = [one.transcript.text for one in interviews.find(manifest)[0]]
     wanted = token_embeddings(encoders.load(bert), processors.tokenizer(bert), texts, whole=True)
     for i, (states, characters) in enumerate(wanted):
@@ -75,7 +77,7 @@ def test_every_token_is_in_the_records_once_and_in_its_window(built, manifest, b
         lengths = record["text_length"]
         assert lengths.sum() == len(states) == 8 * (i + 1) + 2
         tokens = np.concatenate([window[:n] for window, n in zip(record["text"], lengths, strict=True)])
-        np.testing.assert_array_equal(tokens, states.astype(np.float16))
+        np.testing.assert_array_equal(tokens, states)
         if corpus.has["audio"][i]:
             starts, seconds = np.repeat(record["window_start_s"], lengths), record["duration_s"]
             spoken = (characters + 0.5) * seconds / len(texts[i])
@@ -123,6 +125,157 @@ def test_nothing_is_embedded_twice_or_mixed(embedded, manifest, bert, capsys):
     assert again.keys() == files.keys() and [p for p in files if again[p] != files[p]] == [lost]
     with pytest.raises(InputError, match="differ in whole, dtype: give another folder"):
         embed.embed(manifest, bert, embedded)
+
+
+def copied(folder, target):
+    """A copy of a folder of embeddings, and its items."""
+    shutil.copytree(folder, target)
+    return target, sorted((target / "items").iterdir())
+
+
+def test_exchanged_files_are_named_by_readers_and_made_again(embedded, manifest, bert, tmp_path, capsys):
+    folder, (first, second, *_) = copied(embedded, tmp_path / "copy")
+    before = first.read_bytes(), second.read_bytes()
+    first.write_bytes(before[1])
+    second.write_bytes(before[0])
+    extractor = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(folder)))
+    told = 0
+    for one in interviews.find(manifest)[0]:
+        path = folder / "items" / f"{embeddings.key_of_text(one.transcript.text)}.npz"
+        if path in (first, second):
+            told += 1
+            with pytest.raises(InputError, match="holds the embedding of another transcript: delete it") as error:
+                extractor.positions(one.transcript)
+            assert path.name in str(error.value)
+        else:
+            assert len(extractor.positions(one.transcript)[0])
+    assert told == 2
+    embed.embed(manifest, bert, folder, whole=True, dtype="float32")
+    printed = capsys.readouterr().err
+    assert printed.count("made again: transcript of p") == 2 and first.name in printed and second.name in printed
+    for path in embedded.glob("items/*"):
+        with np.load(path) as wanted, np.load(folder / "items" / path.name) as ours:
+            np.testing.assert_allclose(ours["states"], wanted["states"], atol=1e-5)
+
+
+def test_a_file_of_another_folder_is_named(embedded, manifest, bert, tmp_path, capsys):
+    embed.embed(manifest, bert, tmp_path / "other", whole=True, dtype="float32", layers=[1])
+    folder, (item, *_) = copied(embedded, tmp_path / "copy")
+    item.write_bytes((tmp_path / "other" / "items" / item.name).read_bytes())
+    extractor = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(folder)))
+    texts = {embeddings.key_of_text(one.transcript.text): one for one in interviews.find(manifest)[0]}
+    with pytest.raises(InputError, match=r"in another way, than embeddings\.json says"):
+        extractor.positions(texts[item.stem].transcript)
+
+
+def test_records_of_embeddings_in_float32_are_of_float32(embedded, manifest, bert, tmp_path):
+    embed.embed(manifest, bert, tmp_path)
+    for folder, kind in ((tmp_path, "float16"), (embedded, "float32")):
+        card = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(folder))).card()
+        assert interview.dtype_of(card, "float16") == np.dtype(kind)
+
+
+def test_what_versions_before_this_left_is_read_and_gone_on_with(embedded, manifest, bert, tmp_path, capsys):
+    folder, items = copied(embedded, tmp_path / "copy")
+    for path in items:
+        with np.load(path) as arrays:
+            kept = {name: arrays[name] for name in ("states", "characters")}
+        np.savez(path, **kept)
+    items[0].unlink()
+    moved = shutil.copytree(bert, tmp_path / "moved")
+    embed.embed(manifest, moved, folder, whole=True, dtype="float32")
+    assert "made again" not in capsys.readouterr().err and len(list((folder / "items").iterdir())) == 4
+    extractor = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(folder)))
+    assert [len(extractor.positions(one.transcript)[0]) for one in interviews.find(manifest)[0]] == [10, 18, 26, 34]
+
+
+def enlarge(folder, layer_norm, value):
+    rewrite(folder, lambda t: t | {layer_norm: np.full(16, value, np.float32)})
+
+
+BERT_NORM, HUBERT_NORM = "bert.encoder.layer.1.output.LayerNorm.weight", "encoder.layers.1.final_layer_norm.weight"
+
+
+@pytest.mark.parametrize(("write", "norm"), [(write_bert, BERT_NORM), (write_hubert, HUBERT_NORM)])
+def test_nothing_that_is_not_finite_is_stored(write, norm, tmp_path, capsys):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "p1.txt").write_text("a b c secret words\n")
+    soundfile.write(tmp_path / "lab" / "p1.wav", speech_like(0.2, 16000), 16000)
+    (tmp_path / "encoder").mkdir()
+    enlarge(write(tmp_path / "encoder"), norm, 9e4)
+    arguments = [f"--input={tmp_path / 'lab'}", f"--encoder={tmp_path / 'encoder'}"]
+    assert launch.main(["embed", *arguments, f"--output={tmp_path / 'half'}"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"error: .*p1.*states of (text|audio): up to [1-9]\.?\d*e\+05 do not fit float16", error)
+    assert "--dtype=float32" in error and "secret" not in error and not list(tmp_path.glob("half/items/*"))
+    assert launch.main(["embed", *arguments, f"--output={tmp_path / 'whole'}", "--dtype=float32"]) == 0
+    (path,) = tmp_path.glob("whole/items/*")
+    with np.load(path) as arrays:
+        assert 1e5 < np.abs(arrays["states"]).max() < 1e6
+    enlarge(tmp_path / "encoder", norm, 3e38)
+    assert launch.main(["embed", *arguments, f"--output={tmp_path / 'inf'}", "--dtype=float32"]) == 2
+    assert "numbers are not finite" in capsys.readouterr().err and not list(tmp_path.glob("inf/items/*"))
+
+
+def test_stored_numbers_that_are_not_finite_are_not_built(embedded, manifest, tmp_path):
+    folder, _ = copied(embedded, tmp_path / "copy")
+    transcript = interviews.find(manifest)[0][0].transcript
+    path = folder / "items" / f"{embeddings.key_of_text(transcript.text)}.npz"
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    arrays["states"][3, 2] = np.inf
+    np.savez(path, **arrays)
+    extractor = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(folder)))
+    with pytest.raises(InputError, match="holds no finite states of width 16: delete it and run embed again"):
+        extractor.positions(transcript)
+
+
+OPTIONS = {
+    "--every=0": "every = 0",
+    "--every=-3": "every = -3",
+    "--batch_size=0": "batch_size = 0",
+    "--channel=-1": "channel is -1",
+    "--layers=3": "layers [3]: choose among 0 to 2, or from the end, -1 to -3",
+    "--layers=-4": "layers [-4]: choose among 0 to 2",
+}
+
+
+@pytest.mark.parametrize("kind", ["bert", "hubert"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_that_cannot_be_is_one_line(option, kind, manifest, request, tmp_path, capsys):
+    folder = request.getfixturevalue(kind)
+    arguments = [f"--input={manifest}", f"--encoder={folder}", f"--output={tmp_path / 'out'}", option]
+    assert launch.main(["embed", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and OPTIONS[option] in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_is_tried_before_the_network_is_read(manifest, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nothing"):
+        assert launch.main(["embed", f"--input={manifest}", "--encoder=/nowhere", f"--output={place}"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and str(place) in error and "--output" in error
+
+
+def test_one_channel_is_heard_where_asked(hubert, tmp_path):
+    left, right = speech_like(0.2, 16000, 1), speech_like(0.2, 16000, 2)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "both").mkdir()
+    soundfile.write(tmp_path / "one" / "p.wav", right, 16000)
+    soundfile.write(tmp_path / "both" / "p.wav", np.stack([left, right], axis=1), 16000)
+    states = []
+    for name, channel in (("one", 0), ("both", 2), ("both", 0)):
+        output = tmp_path / f"{name}{channel}"
+        assert not embed.embed(tmp_path / name, hubert, output, dtype="float32", channel=channel)
+        (path,) = output.glob("items/*")
+        with np.load(path) as arrays:
+            states.append(arrays["states"])
+    np.testing.assert_allclose(states[1], states[0], atol=1e-4)
+    assert np.abs(states[2] - states[0]).max() > 0.01
+    with pytest.raises(InputError, match="differ in channel"):
+        embed.embed(tmp_path / "both", hubert, tmp_path / "both0", dtype="float32", channel=1)
 
 
 def test_what_cannot_be_is_refused(embedded, manifest, bert, tmp_path):

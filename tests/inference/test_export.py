@@ -35,6 +35,34 @@ assert not loaded & {"flax", "optax", "orbax", "tensorflow", "safetensors"}, loa
 """
 
 
+SEQUENCES = """
+import sys
+from types import SimpleNamespace
+import jax, numpy as np
+from mmpsy_jax.inference.export import lower, values_of
+from mmpsy_jax.tasks import Task
+from tests.models.test_sequences import SIZES, SMALL, drawn, make, random_batch
+task = (Task("sentiment", "sentiment", "regression", maximum=3.0),)
+pieces = SimpleNamespace(modalities={name: SimpleNamespace(dtype=np.dtype("float32")) for name in SMALL})
+for name in sys.argv[1:]:
+    network, rng = make(name, **SIZES[name]), np.random.default_rng(0)
+    variables = drawn(network, random_batch(rng))
+    evaluated = {"params": {"network": variables["params"]}, "fitted": {"network": variables.get("fitted", {})}}
+    values = values_of(network, task)
+    program = lower(values, evaluated, SimpleNamespace(modalities=network.modalities, pieces=pieces))
+    for batch in (random_batch(rng, rows=4, without=[("audio", 1)]), random_batch(rng, rows=1)):
+        ours, theirs = (np.asarray(one(evaluated, batch)["sentiment"]) for one in (values, program.call))
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    print(name)
+"""
+
+
+def test_networks_with_lstms_are_exported_for_any_number_of_participants():
+    result = launch(sys.executable, "-c", SEQUENCES, "lf_dnn", "tfn", "ef_lstm", env=environment())
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["lf_dnn", "tfn", "ef_lstm"]
+
+
 @pytest.mark.parametrize("which", ["texts", "heard"])
 def test_the_loader_gives_the_predictions_without_the_package(which, request, tmp_path):
     *_, built, workdir = request.getfixturevalue(which)

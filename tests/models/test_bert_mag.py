@@ -1,6 +1,7 @@
 """MAG-BERT: outputs and sizes of MMSA's implementation, words alone, missing modalities, what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from mmpsy_jax.encoders.convert import our_parameters
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models import bert_mag
 from mmpsy_jax.models.mental_perceiver import Modality, Rates
+from tests.hugging_face import edit
 from tests.models.test_mmsa_parity import GOLDEN, of
 from tests.models.test_sequences import SCORE
 
@@ -168,7 +170,7 @@ def test_weights_and_pooler_are_those_of_the_folder():
         models.pretrained("bert_mag", {"folder": str(BERT.with_name("roberta"))})
 
 
-def test_what_cannot_be_read_is_refused():
+def test_what_cannot_be_read_is_refused(tmp_path):
     batch, _, _ = golden()
     features = (Modality("tokens", "features", (STEPS, 2)),)
     for modalities in (features, (Modality("audio", "features", (STEPS, 3)),)):
@@ -176,6 +178,14 @@ def test_what_cannot_be_read_is_refused():
             models.build("bert_mag", modalities=modalities, heads=SCORE, window_seconds=1.0)
     with pytest.raises(InputError, match=r"go up to 64, but BERT has 64 words: set config\.model\.folder"):
         jax.eval_shape(build(vocabulary=65).init, jax.random.key(0), batch)
+    folder = tmp_path / "bert"
+    shutil.copytree(BERT, folder)
+    edit(folder, type_vocab_size=1)
+    with pytest.raises(InputError, match=r"types 0 and 1, but BERT has one: set config\.model\.folder"):
+        jax.eval_shape(build(vocabulary=30, folder=str(folder)).init, jax.random.key(0), batch)
+    edit(folder, type_vocab_size=2, max_position_embeddings=STEPS - 1)
+    with pytest.raises(InputError, match=f"{STEPS} tokens in a row, the encoder has {STEPS - 1} positions"):
+        jax.eval_shape(build(vocabulary=30, folder=str(folder)).init, jax.random.key(0), batch)
 
 
 def test_settings_that_are_not_published():

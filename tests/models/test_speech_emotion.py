@@ -9,10 +9,13 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from mmpsy_jax import encoders, models
+from mmpsy_jax.encoders import processors
 from mmpsy_jax.encoders.config import build as build_encoder
+from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models import speech_emotion
 from mmpsy_jax.models.mental_perceiver import Head, Modality, Rates
+from tests.hugging_face import edit, write_hubert, write_whisper
 
 GOLDEN = Path(__file__).parent.parent / "encoders" / "golden"
 SAMPLES, ROWS = 4800, 3
@@ -154,8 +157,8 @@ def test_dropout_needs_a_key_and_changes_the_outputs(inputs):
     assert not np.allclose(apply(jax.random.key(0)), apply(jax.random.key(1)))
 
 
-def test_pretrained_weights_are_those_of_the_folder():
-    given = {"encoder": "hubert", "folder": str(GOLDEN / "hubert_base"), "train": ".*", "freeze": "", "lora_rank": 0}
+def test_pretrained_weights_are_those_of_the_folder(tmp_path):
+    given = {"encoder": "hubert", "folder": str(write_hubert(tmp_path)), "train": ".*", "freeze": "", "lora_rank": 0}
     trained, frozen = models.pretrained("speech_emotion", given)
     wanted = encoders.load(GOLDEN / "hubert_base").params
     assert not frozen and jax.tree.all(jax.tree.map(np.array_equal, trained["encoder"], wanted))
@@ -166,6 +169,41 @@ def test_pretrained_weights_are_those_of_the_folder():
     with pytest.raises(InputError, match="matches no parameter"):
         models.pretrained("speech_emotion", given | {"freeze": "nothing"})
     assert models.pretrained("mental_perceiver", {}) == ({}, {})
+
+
+def test_recordings_stay_as_they_are_where_the_folder_says_so(inputs, tmp_path):
+    """As the feature extractor of `transformers`, which `embed` uses, leaves them."""
+    write_hubert(tmp_path)
+    config = speech_emotion.config_of("hubert", str(tmp_path))
+    assert speech_emotion.standardises(config, str(tmp_path)) is True
+    edit(tmp_path, "preprocessor_config.json", do_normalize=False)
+    assert speech_emotion.standardises(config, str(tmp_path)) is False
+    model = build(folder=str(tmp_path))
+    variables = started(model, inputs, folder=str(tmp_path))
+    network = encoders.load(tmp_path)
+    extractor = processors.feature_extractor(tmp_path, network.module)
+    waves = [np.asarray(inputs["audio"][i, : int(inputs["audio_length"][i]), 0], np.float32) / 32768 for i in range(3)]
+    states = encode(network, processors.recordings(extractor, waves), batch_size=3, step=SAMPLES)
+    pooled = np.stack([np.concatenate(states[:2]).mean(0), states[2].mean(0), np.zeros(16)])
+    made = jax.jit(model.apply)(variables, inputs)
+    for name, wanted in heads_of(pooled, variables["params"]).items():
+        np.testing.assert_allclose(made[name], wanted, atol=2e-4)
+
+
+def test_an_extractor_that_does_not_fit_is_refused_before_training(tmp_path):
+    given = {"encoder": "hubert", "folder": str(write_hubert(tmp_path)), "train": ".*", "freeze": "", "lora_rank": 0}
+    edit(tmp_path, "preprocessor_config.json", sampling_rate=8000)
+    with pytest.raises(InputError, match="sampling_rate = 8000, must be 16000"):
+        models.pretrained("speech_emotion", given)
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(InputError, match=r"no feature extractor \(preprocessor_config\.json\)"):
+        models.pretrained("speech_emotion", given)
+    given |= {"encoder": "whisper", "folder": str(write_whisper(tmp_path))}
+    with pytest.raises(InputError, match="n_fft = 400 and hop_length = 400, must be 400 and 160"):
+        models.pretrained("speech_emotion", given)
+    config = speech_emotion.config_of("whisper", str(tmp_path))
+    WhisperFeatureExtractor(feature_size=8, chunk_length=1).save_pretrained(tmp_path)
+    assert not speech_emotion.standardises(config | {"max_source_positions": 50}, str(tmp_path))
 
 
 def test_what_it_cannot_hear_or_predict_is_refused(inputs):

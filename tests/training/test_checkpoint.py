@@ -1,6 +1,7 @@
 """Checkpoints: exact, verified, and readable errors."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -104,6 +105,84 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
     saved.save(0, make_state(), {})
     with pytest.raises(InputError, match=r"could not be written \(No space left on device\)"):
         saved.close()
+
+
+def tensorstore_is_full(*_, **__):
+    raise ValueError("RESOURCE_EXHAUSTED: Failed writing: \"d/67\": No space left on device [os_error_code='28']")
+
+
+def test_what_tensorstore_says_of_a_full_disk_is_the_same_error(tmp_path, monkeypatch):
+    saved = Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        for name in ("save_checkpointables_async", "close"):  # Orbax raises it once more when it is closed
+            patch.setattr(type(saved._manager), name, tensorstore_is_full)
+        full = r"could not be written \(No space left on device\): make room"
+        with pytest.raises(InputError, match=full), saved:
+            saved.save(0, make_state(), {})
+    saved._manager.close()
+
+
+def test_errors_that_orbax_raises_are_not_logged_too(caplog):
+    path = "/site-packages/orbax/checkpoint/future.py"
+    for exc_info, shown in ((None, True), ((ValueError, ValueError("full"), None), False)):
+        record = logging.LogRecord("absl", logging.ERROR, path, 1, "failed", (), exc_info)
+        assert checkpoint._is_no_repeated_error(record) == shown
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"value": ', b"\xff\xfe", None])
+def test_damaged_metrics_of_a_step_are_written_again_and_change_nothing(tmp_path, damage):
+    with Checkpoints(tmp_path, keep=1) as saved:
+        for step, value in enumerate([0.1, 0.9, 0.2]):
+            saved.save(step, make_state(step), {"step": step}, value)
+    path = tmp_path / "1" / checkpoint.METRICS
+    before = path.read_bytes()
+    path.unlink() if damage is None else path.write_bytes(damage)
+    with Checkpoints(tmp_path, keep=1) as again:
+        assert path.read_bytes() == before and (again.latest, again.best) == (2, 1)
+        again.save(3, make_state(3), {"step": 3}, 0.3)
+        assert same(again.restore(1, like=make_state())[0], make_state(1))  # still kept, and its digests hold
+
+
+def test_a_damaged_manifest_stops_only_who_needs_the_step(tmp_path):
+    with Checkpoints(tmp_path) as saved:
+        for step in (1, 2):
+            saved.save(step, make_state(step), {"step": step}, 0.5)
+    (tmp_path / "1" / MANIFEST).write_bytes(b"\xff{")
+    with Checkpoints(tmp_path) as again:
+        assert again.restore(2, like=make_state())[1] == {"step": 2}
+        with pytest.raises(InputError, match=r"sha256\.json: damaged: remove this one file") as caught:
+            again.restore(1, like=make_state())
+        assert "\n" not in str(caught.value) and "delete" not in str(caught.value)
+
+
+def test_metrics_that_no_manifest_knows_are_named(tmp_path):
+    with Checkpoints(tmp_path) as saved:
+        saved.save(1, make_state(), {}, 0.5)
+    (tmp_path / "1" / MANIFEST).unlink()
+    (tmp_path / "1" / checkpoint.METRICS).write_text("{")
+    with pytest.raises(InputError, match=r"metrics: damaged: move the folder of this step elsewhere"):
+        Checkpoints(tmp_path)
+
+
+def test_deletion_is_advised_only_where_a_digest_differs(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path, keep=3) as saved:
+        for step in (1, 2, 3):
+            saved.save(step, make_state(step), {"step": step})
+        saved.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(saved._manager), "load_checkpointables", lambda *_: 1 / 0)
+            with pytest.raises(InputError, match=r"its files are as they were written.*run the same") as caught:
+                saved.restore(3, like=make_state())
+        assert "delete" not in str(caught.value)
+        for step, advice in (
+            (3, "/3 to go on from step 2"),
+            (2, "/2 and all later ones to go on from step 1"),
+            (1, " to train anew"),
+        ):
+            victim = next((tmp_path / str(step)).rglob("_METADATA"))
+            victim.write_bytes(victim.read_bytes() + b" ")
+            with pytest.raises(InputError, match=rf"checksum differs\): delete \S*{advice}"):
+                saved.restore(step, like=make_state())
 
 
 SAVING = """

@@ -1,13 +1,17 @@
 """What baselines and the search for leaks are given: against a direct reading of the records. SYNTHETIC data."""
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
 
+from data_builders.hotline import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation import near_duplicates
-from mmpsy_jax.training import covariates
+from mmpsy_jax.features import functionals
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import covariates, results
 from mmpsy_jax.training.loop import Run
 from tests.runs import small
 
@@ -76,3 +80,63 @@ def test_leaks_are_counted_per_tested_participant(dataset, corpus, heard):
 def test_the_column_of_splits(dataset, corpus, tmp_path):
     one = Run(small(dataset), corpus, {"train": np.array([2, 0]), "test": np.array([1])}, tmp_path)
     assert covariates.split_column(one, 4).tolist() == ["train", "test", "train", ""]
+
+
+def test_functionals_of_mel_are_those_of_the_valid_frames(corpus, heard):
+    (name,) = heard.functionals
+    assert name == functionals.OWN and heard.functionals[name].shape == (len(corpus), 45)
+    for i in range(0, len(corpus), 11):
+        record = corpus.read(i)
+        frames = [w[:, :n] for w, n in zip(record["audio"], record["audio_length"], strict=True)]
+        per_second = corpus.modalities["audio"].shape[1] / corpus.card["window_seconds"]
+        direct = functionals.of_mel(np.concatenate(frames, axis=1).astype(np.float32), per_second)
+        np.testing.assert_allclose(heard.functionals[name][i], list(direct.values()), rtol=1e-12)
+    assert covariates.sound(corpus, with_functionals=False).functionals == {}
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory):
+    """Records with samples and without transcripts: a small demo of hotline."""
+    options = {"participants": 10, "seconds": (0.3, 0.5), "window_seconds": 0.5}
+    return open_corpus(cli.build("hotline/demo", tmp_path_factory.mktemp("hotline"), **options))
+
+
+def hotline_config(calls):
+    config = importlib.import_module("configs.hotline_emotions").get_config("hubert")
+    config.data.folder = str(calls.path)
+    config.tasks = config.tasks[:1]
+    return config
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_samples_give_functionals_and_no_baseline_of_what_nobody_has(calls, installed, monkeypatch, tmp_path):
+    """Neither characters nor answers are counted there, hence no length; of eGeMAPS only the way into a baseline."""
+    monkeypatch.setattr(functionals, "has_opensmile", lambda: installed)
+    monkeypatch.setattr(functionals, "egemaps", lambda samples, rate: np.arange(88) * np.std(samples))
+    members = {name: np.flatnonzero(np.array(calls.split) == name) for name in ("train", "validation", "test")}
+    config = hotline_config(calls)
+    known = results.beside(config, from_config(config.tasks), calls, [Run(config, calls, members, tmp_path)])
+    name = functionals.EGEMAPS if installed else functionals.OWN
+    assert set(known.baselines) == {"prior", name}
+    assert known.heard.prints is None and known.heard.statistics is None
+    record = calls.read(3)
+    samples = record["audio"][0, : record["audio_length"][0], 0] / 32768
+    expected = np.arange(88) * np.std(samples) if installed else list(functionals.of_samples(samples, 16000).values())
+    np.testing.assert_allclose(known.heard.functionals[name][3], expected, rtol=1e-4)
+    predicted = known.baselines[name].y_prob
+    assert np.isfinite(predicted).all() and len(np.unique(predicted)) > 10
+    checks = covariates.leak_checks(known.texts, known.heard)
+    assert checks == {
+        "near_duplicate_texts": "no transcripts are at hand",
+        "near_duplicate_windows": "the records hold no mel windows",
+    }
+    assert covariates.leaks(calls, known.folds, known.texts, known.heard) == []
+
+
+def test_leak_checks_of_a_corpus_with_both(heard):
+    assert set(covariates.leak_checks({"a": "b"}, heard).values()) == {None}
+
+
+def test_numbers_that_do_not_vary():
+    assert covariates.varied(np.zeros(3)) is None and covariates.varied(np.ones(3)) is None
+    np.testing.assert_array_equal(covariates.varied(np.array([1, 2])), [1, 2])

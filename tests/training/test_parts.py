@@ -164,3 +164,38 @@ def test_rows_after_the_restored_step_are_removed(tmp_path):
         file.write('{"step": 4, "lo')  # a kill in the middle of a line
     logger(2).close()
     assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": None}]
+
+
+def test_no_damage_of_the_metrics_stops_a_resume(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [
+        b'{"step": 1, "loss": 1.0}',
+        b'{"step": 2, "lo',
+        b"\xff\xfe",
+        b"[3]",
+        b'{"loss": 4.0}',
+        b'{"step": "5", "loss": 1.0}',
+        b'{"step": 6, "loss": "low"}',
+        b'{"step": 7, "labels/text": [1, 2]}',
+        b"",
+        b'{"step": 8, "loss": null}',
+        b'{"step": 9, "loss": 1.0}',
+    ]
+    path.write_bytes(b"\n".join(rows))
+    RunLogger(tmp_path, writes=True, start_step=8, total=9, tensorboard=False).close()
+    kept = [{"step": 1, "loss": 1.0}, {"step": 7, "labels/text": [1, 2]}, {"step": 8, "loss": None}]
+    assert read_rows(path) == kept
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be read"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"total": ', b"\xff\xfe{}", b"[1]", b"null"])
+def test_a_damaged_config_of_a_run_is_one_line(tmp_path, content):
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json: cannot be read.*restore it from a copy") as caught:
+        config.claim_workdir(config.default(), tmp_path, writes=True)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "config.json").read_bytes() == content

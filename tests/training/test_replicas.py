@@ -1,6 +1,7 @@
 """Replicas: the numbers of a training alone, whatever layout, waves and devices. The corpus is SYNTHETIC."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, memory, replicas, trainings
+from mmpsy_jax.training import loop, memory, replica_plan, replicas, trainings
 from mmpsy_jax.training.logger import read_rows
-from tests.runs import small
+from tests.runs import lean, small
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +137,82 @@ def test_memory_that_is_too_small_is_said(config, corpus, tmp_path):
 
 
 def test_what_does_not_fit_on_the_device_trains_one_after_another(config, corpus, capsys):
-    assert replicas.possible(config, corpus)
+    assert replica_plan.possible(config, corpus)
     changed = config.copy_and_resolve_references()
     changed.data.memory_gb = 1e-6
-    assert not replicas.possible(changed, corpus) and "config.data.memory_gb" in capsys.readouterr().err
+    assert not replica_plan.possible(changed, corpus) and "config.data.memory_gb" in capsys.readouterr().err
     changed.data.placement = "stream"
-    assert not replicas.possible(changed, corpus)
+    assert not replica_plan.possible(changed, corpus)
+
+
+@pytest.fixture(scope="module")
+def quick(dataset):
+    """Three folds of a network that has no argument `width`."""
+    config = lean(dataset)
+    config.total = "2 epochs"
+    config.cv.folds, config.data.groups, config.replicas.layout = 3, 8, "sequence"
+    assert "width" not in config.model
+    return config
+
+
+@pytest.fixture(scope="module")
+def together(quick, corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("together")
+    return replicas.train(planned(quick, corpus, folder), folder / "replicas")
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 1), (2, 3)])
+def test_resumed_with_other_memory_the_waves_stay(together, quick, corpus, tmp_path, monkeypatch, first, then):
+    runs, folder = planned(quick, corpus, tmp_path), tmp_path / "replicas"
+    monkeypatch.setattr(loop, "must_stop", lambda _: True)
+    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: first)
+    with pytest.raises(loop.Interrupted):
+        replicas.train(runs, folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: then)
+    size = json.loads((folder / "plan.json").read_text())["wave"]
+    assert size == first
+    if first == 2:  # of an earlier version, or lost: the checkpoint tells
+        (folder / "plan.json").write_bytes(b"\xff")
+        assert replica_plan.together(folder, runs)
+    made = replicas.train(runs, folder)
+    assert len(list(folder.glob("wave_*"))) == -(-3 // first)
+    for one, other in zip(made, together, strict=True):
+        assert np.isfinite(one.y_pred).all() and one.y_pred.tobytes() == other.y_pred.tobytes()
+
+
+def test_a_plan_is_kept_with_the_run(config, corpus, tmp_path, capsys):
+    runs, folder = planned(config, corpus, tmp_path), tmp_path / "program"
+    assert replica_plan.wave_size(folder, runs, 1, lambda: 4) == 3  # two waves of equal size
+    assert replica_plan.wave_size(folder, runs, 1, lambda: 1 / 0) == 3
+    assert "3 of 6 trainings at once, as this run was begun" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"config\.mesh\.replica = 2: this run trains 3 at once"):
+        replica_plan.wave_size(folder, runs, 2, lambda: 4)
+    with pytest.raises(InputError, match="is of other trainings"):
+        replica_plan.wave_size(folder, runs[:4], 1, lambda: 4)
+    changed = config.copy_and_resolve_references()
+    changed.data.memory_gb = 1e-6  # what was begun together stays together
+    assert replica_plan.together(folder, planned(changed, corpus, tmp_path))
+    changed.data.placement = "stream"
+    with pytest.raises(InputError, match=r"config\.data\.placement = 'stream': .* begun together"):
+        replica_plan.together(folder, planned(changed, corpus, tmp_path))
+    other = tmp_path / "apart"
+    assert not replica_plan.together(other, planned(changed, corpus, tmp_path))
+    assert not replica_plan.together(other, runs)
+
+
+def test_the_width_of_a_network_without_such_an_argument_is_that_of_its_layers():
+    parameters = {"dense": {"kernel": np.zeros((8, 24)), "bias": np.zeros(24)}, "out": {"kernel": np.zeros((24, 3))}}
+    assert memory.widest(parameters) == 24
+
+
+def test_a_signal_at_the_last_step_is_not_swallowed(quick, corpus, tmp_path, monkeypatch):
+    changed = quick.copy_and_resolve_references()
+    changed.total = "1 epochs"
+    runs = planned(changed, corpus, tmp_path)
+    asked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "must_stop", lambda _: asked.append(1) or len(asked) > 1)  # none comes, then one does
+        with pytest.raises(loop.Interrupted, match=r"saved step (\d+) of \1;"):
+            replicas.train(runs, tmp_path / "replicas")
+    assert replicas.train(runs, tmp_path / "replicas")[0] is not None
