@@ -1,24 +1,27 @@
-"""The command line of mmpsy_jax.
+"""The command line of mmpsy_jax: python launch.py VERB --help tells the options of a verb.
 
-    python launch.py --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE ...]   train, evaluate, report
-    python launch.py --config=configs/msa.py:mosi,lmf --seeds=1111,1112                   with these seeds
-    python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR           build TFDS records
-    python launch.py check --source=DIR                                                   what is in a source
-    python launch.py embed --input=SOURCE --encoder=HF_FOLDER --output=DIR                texts or sound as embeddings
-    python launch.py evaluate --predictions=FILE.csv                                      score any predictions
-    python launch.py report --workdirs RUN RUN ... [--output=DIR]                         compare runs
-    python launch.py report --workdirs RUN --person-level                                 its predictions by person
-    python launch.py ablate --config=configs/phq.py [--minutes=1,2]                       what each modality gives
-    python launch.py predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv          use a trained model
-    python launch.py explain --workdir=RUN --input=FOLDER|FILE --output=DIR               what mattered in an interview
-    python launch.py discrepancy --workdir=RUN --input=RECORDS --output=DIR               where face and voice disagree
-    python launch.py adapt --workdir=RUN --input=RECORDS --output=DIR --days=7            layers of new people
-    python launch.py export --workdir=RUN --output=DIR                                    the same without mmpsy_jax
-    python launch.py --version
-
-Loader workers import this file again, so nothing heavy is imported at its top.
+Look
+    check --source=DIR|MANIFEST [--deep]                            what a source holds, what is missing, what is odd
+Build
+    build --dataset=mmpsy/released --source=DIR --data_dir=DIR      TFDS records of a corpus
+    embed --input=SOURCE --encoder=HF_FOLDER --output=DIR           texts or sound as embeddings of a pretrained network
+Train
+    --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE] train, evaluate, report (also with "train" before it)
+    ablate --config=configs/phq.py [--minutes=1,2]                  the same without each modality
+Judge
+    evaluate --predictions=FILE.csv                                 the predictions of any tool
+    report --workdirs RUN RUN ... [--output=DIR]                    runs beside each other
+Use
+    predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv     on new interviews
+    explain --workdir=RUN --input=FOLDER|FILE --output=DIR          what mattered in an interview
+    adapt --workdir=RUN --input=RECORDS --output=DIR --days=7       layers of new people, from a few rated days
+    discrepancy --workdir=RUN --input=RECORDS --output=DIR          where face and voice disagree
+Share
+    export --workdir=RUN --output=DIR                               a trained model without mmpsy_jax
+    --version
 """
 
+# Loader workers import this file again, so nothing heavy is imported at its top.
 import sys
 
 
@@ -32,17 +35,17 @@ def main(arguments: list[str]) -> int:
     from mmpsy_jax import registry
     from mmpsy_jax.errors import InputError, report_fault
 
-    if "--version" in arguments:
-        import mmpsy_jax
-
-        print(f"mmpsy_jax {mmpsy_jax.__version__}\n{mmpsy_jax.DISCLAIMER}")
-        return 0
     named = bool(arguments) and not arguments[0].startswith("-")
     verb, rest = (arguments[0], arguments[1:]) if named else ("train", arguments)
-    if verb in ("train", "ablate") and ("--help" in rest or not rest):
-        print(__doc__)
-        return 0 if rest else 2
     try:
+        if not arguments or arguments[0] in ("help", "-h", "--help"):
+            print(__doc__.strip())
+            return 0 if arguments else 2
+        if "--version" in arguments:
+            import mmpsy_jax
+
+            print(f"mmpsy_jax {mmpsy_jax.__version__}\n{mmpsy_jax.DISCLAIMER}")
+            return 0
         return registry.load("commands", verb).main(rest)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """`launch.py --config=...`: trains, evaluates, reports; and `launch.py ablate`: the same without each modality."""
 
+import ast
 import importlib.util
 import os
 import sys
@@ -22,6 +23,9 @@ _OF_FLAGS = (AttributeError, KeyError, flags.Error, TypeError, ValueError)
 
 def main(arguments: list[str], ablate: bool = False) -> int:
     """Runs the verb; returns the exit status. Heavy imports wait until the command line is known to be right."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(_help(ablate))
+        return 0 if arguments else 2
     config, argv = load_config(arguments), ["launch.py", *_without_config(arguments)]
     try:
         config_flags.DEFINE_config_dict("config", config, "fields of the config", sys_argv=argv)
@@ -110,6 +114,30 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
     return 0
 
 
+def _help(ablate: bool) -> str:
+    verb = "ablate " if ablate else ""
+    minutes = "  --minutes=1,2,5          also train on the first minutes alone\n" if ablate else ""
+    shipped = {path: ast.get_docstring(ast.parse(Path(path).read_text())) for path in _shipped()}
+    lines = [f"  {path:32} {(doc or '').splitlines()[0]}" for path, doc in shipped.items()]
+    return (
+        f"usage: launch.py {verb}--config=FILE[:ARGUMENT] [options]\n\n"
+        "  --config.FIELD=VALUE     any field of the config, for example --config.cv.folds=5 --config.seeds=3;\n"
+        "                           all of them: mmpsy_jax/training/config.py, and the attributes of the model\n"
+        "  --workdir=DIR            where everything of this run goes; default runs/<config.name>; the same command\n"
+        "                           again goes on where it stopped\n"
+        "  --seeds=1111,1112        seeds of the trainings, one each\n"
+        "  --sweep=FILE.json        settings to try, chosen on validation (docs/scale.md)\n"
+        f"{minutes}\nconfigs; the docstring of each tells its arguments, its command and what to expect:\n"
+        + "\n".join(lines)
+    )
+
+
+def _shipped() -> list[str]:
+    """The configs that come with the project."""
+    found = sorted(Path(configs.__file__).parent.glob("*.py"))
+    return [os.path.relpath(path) for path in found if path.stem not in ("__init__", "presets")]
+
+
 def load_config(arguments: Sequence[str]) -> ConfigDict:
     """The config that `--config=FILE[:ARGUMENT]` names, with the fields of the model and the objective asked for.
 
@@ -125,8 +153,7 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
         raise InputError("no config: give --config=configs/phq.py (see configs/)")
     path, _, argument = given[-1].partition(":")
     if not Path(path).is_file():
-        shipped = sorted(p.stem for p in Path(configs.__file__).parent.glob("*.py"))
-        raise one_of("config file", path, [f"configs/{n}.py" for n in shipped if n not in ("__init__", "presets")])
+        raise one_of("config file", path, _shipped())
     spec = importlib.util.spec_from_file_location("config_file", path, loader=SourceFileLoader("config_file", path))
     module = importlib.util.module_from_spec(spec)
     try:
