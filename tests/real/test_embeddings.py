@@ -31,7 +31,7 @@ def test_a_corpus_with_embeddings_of_both(assets, launch, bert_folder, whisper_f
         "build", "--dataset=interviews/utterances", f"--source={tmp_path / 'manifest.csv'}",
         f"--data_dir={tmp_path / 'data'}", f"--settings={tmp_path / 'settings.json'}",
     )  # fmt: skip
-    corpus = open_corpus(tmp_path / "data" / "interviews" / "utterances" / "1.0.0")
+    corpus = open_corpus(tmp_path / "data" / "interviews" / "utterances")
     assert len(corpus) == 5 and corpus.card["modalities"].keys() == {"audio", "text"}
     for place in range(5):
         record = corpus.read(place)

@@ -169,7 +169,7 @@ def test_the_most_probable_tokens_are_the_transcript(whisper, whisper_folder, ut
         wrong += errors(words(spoken), heard)
         total += len(words(spoken))
     print(f"{wrong} wrong of {total} words")
-    assert total == 76 and wrong <= 3
+    assert total == 71 and wrong <= 4
 
 
 def errors(wanted, got):

@@ -47,7 +47,7 @@ def run(questionnaires, launch, tmp_path_factory):
         "build", "--dataset=daily_mood/table_by_person", f"--source={folder / 'moods.csv'}",
         f"--data_dir={folder / 'data'}", f"--labels={','.join(MOODS)}", f"--sensors={sensors}",
     ).stderr)  # fmt: skip
-    corpus = folder / "data" / "daily_mood" / "table_by_person" / "1.0.0"
+    (corpus,) = (folder / "data" / "daily_mood" / "table_by_person").glob("[0-9]*")
     print(launch(
         f"--config=configs/daily_mood.py:by_person,{','.join(MOODS)}", f"--config.data.folder={corpus}",
         f"--workdir={folder / 'run'}", "--config.total=20 epochs", "--config.evaluation.bootstrap=200", minutes=120,
