@@ -129,7 +129,7 @@ def main() -> None:
             quantiles = np.quantile(found, (0, 0.5, 0.9, 0.95, 1) if not two else (0, 0.05, 0.1, 0.5, 1))
             who = "two persons" if two else "one person"
             print(f"{name}, {who}: " + " ".join(f"{q:.3f}" for q in quantiles), flush=True)
-        for limit in (0.38, 0.42, 0.46, 0.48, 0.5, 0.52, 0.54, 0.58):
+        for limit in (0.38, 0.42, 0.45, 0.47, 0.5, 0.54, 0.58):
             split, joined = (values[False] > limit).mean(), (values[True] <= limit).mean()
             print(f"  limit {limit:.2f}: {split:.1%} of one person split, {joined:.1%} of two taken for one")
 
