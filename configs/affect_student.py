@@ -1,4 +1,4 @@
-"""Seven emotions, valence and arousal of speech alone, learned from a teacher that sees the face (seed 001).
+"""Seven emotions, valence and arousal of speech alone, learned from a teacher that sees the face.
 
 python launch.py --config=configs/affect_student.py:frozen    after configs/affect_teacher.py; the demo (SYNTHETIC)
 python launch.py --config=configs/affect_student.py:joint     teacher and student trained together
@@ -9,7 +9,7 @@ python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/a
 `runs/affect_teacher`, or --config.model.teacher=DIR. It must be of the same corpus and division (same --config.cv and
 --config.seed): a teacher that has seen held-out clips is refused. Weights of losses:
 --config.objective.weights.soft_targets=... (mmpsy_jax/projects/affect/objectives/distillation.py). The
-description of the system gives no result of a student; all numbers here are our choice.
+paper gives no result of a student; all numbers here are our choice.
 """
 
 from configs import presets

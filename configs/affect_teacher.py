@@ -1,4 +1,4 @@
-"""Seven emotions, valence and arousal of a speaker's face: the teacher of seed 001 (docs/affect_video.md).
+"""Seven emotions, valence and arousal of a speaker's face (docs/affect_video.md).
 
 python launch.py --config=configs/affect_teacher.py                       the built-in demo (SYNTHETIC)
 python launch.py --config=configs/affect_teacher.py --config.cv.folds=5 --config.seeds=3
@@ -7,7 +7,7 @@ python launch.py --config=configs/affect_teacher.py --config.data.dataset=affect
 python launch.py --config=configs/affect_teacher.py:emotion --config.data.dataset=affect_video/meld
   --config.data.source=MELD --config.data.participants=0       clips without valence and arousal
 
-The seed gives no result of a teacher.
+The paper gives no result of a teacher.
 """
 
 from configs import presets

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -9,3 +10,19 @@ def print_left_out(failures: Iterable[Any]) -> None:
     """Names on stderr each input that could not be used; a failure has `what` and `reason`."""
     for failure in failures:
         print(f"left out: {failure.what}: {failure.reason}", file=sys.stderr)
+
+
+def print_end(workdir: str, place: str) -> None:
+    """Says where the results of a finished run lie, what its estimates must not be used for, and if they are synthetic.
+
+    Args:
+      workdir: of the run.
+      place: of the results.
+    """
+    from mmpsy_jax.evaluation.wording import disclaimer_of
+    from mmpsy_jax.training import run_files, trained
+
+    tasks = run_files.read_object(Path(workdir, run_files.CONFIG), run_files.RESTORE)["tasks"]
+    if run_files.read_card(Path(workdir))["synthetic"]:
+        print(trained.SYNTHETIC, file=sys.stderr)
+    print(f"{place}\n{disclaimer_of([task['label'] for task in tasks])}")

@@ -3,6 +3,7 @@
 import argparse
 
 import mmpsy_jax
+from mmpsy_jax.commands import print_end
 from mmpsy_jax.inference.explain import PAGE, explain
 
 
@@ -28,5 +29,5 @@ def main(arguments: list[str]) -> int:
         encoders=options.encoder,
         show_text=options.show_text,
     )
-    print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    print_end(options.workdir, f"{options.output}/{PAGE}")
     return 0

@@ -3,6 +3,7 @@
 import argparse
 
 import mmpsy_jax
+from mmpsy_jax.commands import print_end
 from mmpsy_jax.inference.export import export
 
 
@@ -13,5 +14,5 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", required=True, help="empty or new folder for programs, weights and loader")
     options = parser.parse_args(arguments)
     export(options.workdir, options.output)
-    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+    print_end(options.workdir, options.output)
     return 0

@@ -3,7 +3,7 @@
 import argparse
 
 import mmpsy_jax
-from mmpsy_jax.commands import print_left_out
+from mmpsy_jax.commands import print_end, print_left_out
 from mmpsy_jax.inference.predict import predict
 
 
@@ -21,5 +21,5 @@ def main(arguments: list[str]) -> int:
     more = {"modalities": names, "encoders": options.encoder, "abstain": not options.no_abstain}
     failures = predict(options.workdir, options.input, options.output, **more)
     print_left_out(failures)
-    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+    print_end(options.workdir, options.output)
     return 3 if failures else 0

@@ -2,9 +2,9 @@
 
 Frontal faces are found by OpenCV's bundled cascade, cropped, made grey, equalised and shrunk to 48 x 48. Crops are
 grouped by k-means on their principal components, with k by the silhouette, and the group that is in most frames is
-taken for the speaker: the idea of seed 001, which leaves everything else open. So k from 2 to 5, one person unless the
-silhouette is above `_ONE_PERSON`, the number of components and the sizes are our choice. Who is seen most need not be
-who speaks, and a group may mix persons who look alike.
+taken for the speaker, as the paper does (docs/affect_video.md), which leaves everything else open. So k from 2 to 5,
+one person unless the silhouette is above `_ONE_PERSON`, the number of components and the sizes are our choice. Who is
+seen most need not be who speaks, and a group may mix persons who look alike.
 """
 
 import dataclasses

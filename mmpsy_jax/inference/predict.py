@@ -66,8 +66,6 @@ def predict(
     if Path(output).resolve() == Path(given).resolve():
         raise InputError(f"{output}: is the input, which would be replaced: give another --output")
     model = trained.load(workdir)
-    if model.warning:
-        print(model.warning, file=sys.stderr)
     for name in modalities or ():
         if name not in model.modalities:
             raise one_of("modality", name, model.modalities)

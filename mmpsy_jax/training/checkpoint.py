@@ -1,6 +1,6 @@
 """Checkpoints by Orbax, with what Orbax leaves out: checksums, a shape and dtype check, and errors of one line.
 
-Measured with Orbax 0.12.8 (`../shared/reference/training.md`): a kill during a save leaves a folder that is ignored;
+Measured with Orbax 0.12.8: a kill during a save leaves a folder that is ignored;
 but flipped bits and other dtypes load silently, a mismatch raises an error that names nothing, and a damaged file of
 metrics of any step raises when the folder is opened. So every finished step gets `sha256.json` beside its data: the
 digest of each file, the shape and dtype of each array, and the metrics. This is the only file that imports orbax.

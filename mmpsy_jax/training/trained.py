@@ -209,11 +209,6 @@ class Trained:
     modalities: dict[str, Modality]
     trainings: tuple[Training, ...]
 
-    @property
-    def warning(self) -> str:
-        """What everybody who uses the run must read; "" where nothing."""
-        return SYNTHETIC if self.card["synthetic"] else ""
-
     def trained_on(self, participants: Sequence[str]) -> Bool[np.ndarray, " n"] | None:
         """Which of these ids any training of the run was trained on; None for a run that does not say."""
         kept = self.card.get("members")

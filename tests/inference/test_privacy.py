@@ -162,7 +162,7 @@ def test_a_synthetic_run_marks_its_table_and_whoever_scores_it(heard, tmp_path, 
     ]
     assert command_line.main(arguments) == 0
     said = capfd.readouterr().err
-    assert said.startswith("SYNTHETIC: the run was trained on people whom a generator made")
+    assert "SYNTHETIC: the run was trained on people whom a generator made" in said
     assert "of 40 participants are in its training data: their numbers say nothing about new people" in said
     lines = (tmp_path / "o.csv").read_text().splitlines()
     assert lines[0].endswith(",synthetic") and all(line.endswith("people whom a generator made") for line in lines[1:])

@@ -3,7 +3,7 @@
 The gap of a segment is JSD(p_T, p_S) + |r_T - r_S|: the Jensen-Shannon divergence (Lin 1991) of the probabilities of
 the emotions in nats, at most ln 2, and the Euclidean distance of the ratings, such as valence and arousal. Of a clip it
 is the mean over segments that have both, and the share of them above a limit: the 95th percentile over the segments of
-held-out clips that are taken to be normal. The seed asks for a threshold without naming one; all of this is our choice.
+held-out clips that are taken to be normal. The paper asks for a threshold and names none; all of this is our choice.
 """
 
 import csv

@@ -3,6 +3,7 @@
 import argparse
 
 import mmpsy_jax
+from mmpsy_jax.commands import print_end
 from mmpsy_jax.projects.affect.discrepancy import PAGE, discrepancy
 
 
@@ -16,5 +17,5 @@ def main(arguments: list[str]) -> int:
     report = discrepancy(options.workdir, options.input, options.output)
     if found := report["mismatch"].get("gap"):
         print(f"AUROC of planted disagreements: {found['value']:.3f}")
-    print(f"{options.output}/{PAGE}\n{mmpsy_jax.DISCLAIMER}")
+    print_end(options.workdir, f"{options.output}/{PAGE}")
     return 0

@@ -1,6 +1,6 @@
-"""A teacher that sees faces, a student that hears speech, and both beside each other (seed 001).
+"""A teacher that sees faces, a student that hears speech, and both beside each other.
 
-The seed fixes that the teacher is convolutional over face crops, the student convolutional and recurrent over speech,
+The paper fixes that the teacher is convolutional over face crops, the student convolutional and recurrent over speech,
 and that the student is brought to agree with the teacher. All sizes and what follows are our choice.
 
 Teacher: a small CNN over each frame by itself, then attention over the frames of a segment in which there is a face

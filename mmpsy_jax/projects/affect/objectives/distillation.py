@@ -8,7 +8,7 @@ Of the clips that have both, with z the logits, y' the scores and e the embeddin
 | `concordance` | 1 - CCC(y'_T, y'_S), the mean over tasks of scores (Lin 1989) |
 | `alignment` | 1 - cos(e_T, e_S) |
 
-The first is that of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531). The seed asks for a loss that aligns the two
+The first is that of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531). The paper asks for a loss that aligns the two
 without saying which; the others are our choice. No gradient of these reaches the teacher, trained along or not, so that
 it is never moved towards the student (our choice): the gap between them is what is looked at later.
 """

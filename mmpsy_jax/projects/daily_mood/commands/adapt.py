@@ -3,6 +3,7 @@
 import argparse
 
 import mmpsy_jax
+from mmpsy_jax.commands import print_end
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.projects.daily_mood.adapt import adapt, summary
 
@@ -21,5 +22,5 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         raise InputError(f"--days={options.days}: give whole numbers with commas, for example 3,7") from error
     print(summary(adapt(options.workdir, options.input, options.output, days=days, split=options.split)))
-    print(f"{options.output}\n{mmpsy_jax.DISCLAIMER}")
+    print_end(options.workdir, options.output)
     return 0
