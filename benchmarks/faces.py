@@ -1,6 +1,6 @@
 """How clearly crops of one person and of two fall apart: what `features/faces.py` takes as limit for one person.
 
-    python benchmarks/faces.py --photographs=FOLDER [--clips=40] [--crops=lfw_subset.npy]
+    python benchmarks/faces.py --photographs=FOLDER [--clips=20] [--crops=lfw_subset.npy]
 
 FOLDER holds photographs named `person.jpg`, `person_2.jpg`, ... (what stands before digits names the person). Each
 becomes clips of a hand-held camera: it is shifted, turned, zoomed, lit and blurred slowly and at random, at 10 frames a
@@ -21,7 +21,8 @@ import numpy as np
 
 from mmpsy_jax.features import faces
 
-ROWS = 480  # of a frame
+ROWS = 240  # of a frame
+cv2.setNumThreads(1)
 
 
 def hand(rng: np.random.Generator, frames: int, size: float) -> np.ndarray:
@@ -75,10 +76,10 @@ def read_photographs(folder: Path) -> dict[str, list[np.ndarray]]:
 
 
 def from_photographs(rng: np.random.Generator, photographs: dict[str, list[np.ndarray]], two: bool) -> np.ndarray:
-    """Crops of a clip of 4 to 8 s."""
+    """Crops of a clip of 4 to 6 s."""
     names = rng.permutation(list(photographs))[: 1 + two]
     pictures = [photographs[name][rng.integers(len(photographs[name]))] for name in names]
-    frames = int(rng.integers(40, 81))
+    frames = int(rng.integers(40, 61))
     films = [film(rng, picture, frames) for picture in pictures]
     if not two:
         return crops_of(films[0])
@@ -89,8 +90,8 @@ def from_photographs(rng: np.random.Generator, photographs: dict[str, list[np.nd
 
 
 def from_crops(rng: np.random.Generator, given: np.ndarray, two: bool) -> np.ndarray:
-    """Crops of a clip of 4 to 8 s of faces that were cut out before, with a margin of replicated pixels."""
-    frames, made = int(rng.integers(40, 81)), []
+    """Crops of a clip of 4 to 6 s of faces that were cut out before, with a margin of replicated pixels."""
+    frames, made = int(rng.integers(40, 61)), []
     chosen = rng.permutation(len(given))[: 1 + two]
     cut = int(frames * rng.uniform(0.6, 0.8)) if two else frames
     for one, count in zip(chosen, (cut, frames - cut), strict=False):
@@ -107,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path, required=True)
     parser.add_argument("--crops", type=Path)
-    parser.add_argument("--clips", type=int, default=40, help="of one person, and as many of two")
+    parser.add_argument("--clips", type=int, default=20, help="of one person, and as many of two")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     photographs = read_photographs(options.photographs)
@@ -117,15 +118,18 @@ def main() -> None:
         given = np.load(options.crops)
         print(f"crops: {len(given)} persons")
         sources["crops"] = lambda rng, two: from_crops(rng, given, two)
-    for name, draw in sources.items():
-        rng = np.random.default_rng(options.seed)
-        values = {
-            two: np.array([faces.divide(draw(rng, two))[0] for _ in range(options.clips)]) for two in (False, True)
-        }
+    rng = np.random.default_rng(options.seed)
+    drawn: dict[str, dict[bool, list[float]]] = {name: {False: [], True: []} for name in sources}
+    for number in range(2 * options.clips):
+        for name, draw in sources.items():
+            drawn[name][bool(number % 2)].append(faces.divide(draw(rng, bool(number % 2)))[0])
+    for name, lists in drawn.items():
+        values = {two: np.array(found) for two, found in lists.items()}
         for two, found in values.items():
             quantiles = np.quantile(found, (0, 0.5, 0.9, 0.95, 1) if not two else (0, 0.05, 0.1, 0.5, 1))
-            print(f"{name}, {'two persons' if two else 'one person'}: " + " ".join(f"{q:.3f}" for q in quantiles))
-        for limit in (0.38, 0.42, 0.46, 0.5, 0.54, 0.58):
+            who = "two persons" if two else "one person"
+            print(f"{name}, {who}: " + " ".join(f"{q:.3f}" for q in quantiles), flush=True)
+        for limit in (0.38, 0.42, 0.45, 0.47, 0.5, 0.54, 0.58):
             split, joined = (values[False] > limit).mean(), (values[True] <= limit).mean()
             print(f"  limit {limit:.2f}: {split:.1%} of one person split, {joined:.1%} of two taken for one")
 

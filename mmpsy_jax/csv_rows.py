@@ -199,6 +199,15 @@ def _check(path: Path, columns: Columns, places: Mapping[str, Sequence[int]], un
         raise InputError(f"{path}: the header repeats {', '.join(twice)}: keep one column of each name")
 
 
+def has_column(path: Path, name: str) -> bool:
+    """Whether the first row of a table names a column, in any case; False where it cannot be read."""
+    try:
+        _, text, _ = _separator(path, read_text(path))
+    except InputError:
+        return False
+    return any(name in map(str.casefold, _first_row(text, delimiter)) for delimiter in _DELIMITERS)
+
+
 def number(path: Path, line: int, name: str, text: str, least: float = -math.inf) -> float:
     """The number in a cell.
 

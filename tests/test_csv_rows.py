@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mmpsy_jax.csv_rows import number, read_table, whole
+from mmpsy_jax.csv_rows import has_column, number, read_table, whole
 from mmpsy_jax.errors import InputError
 
 WANTED = [(2, {"participant": "p1", "text": "a, b; c", "label:phq9": "3.0"})]
@@ -47,6 +47,12 @@ def test_a_line_that_names_the_delimiter(tmp_path):
         assert read(write(tmp_path, body)).rows == rows
     with pytest.raises(InputError, match="line sep= names no delimiter that is read: use commas, semicolons, tabs"):
         read(write(tmp_path, "sep=|\nparticipant|text\n"))
+
+
+def test_whether_a_column_is_there_is_known_without_reading_the_rest(tmp_path):
+    path = write(tmp_path, 'sep=;\nText;"PARTICIPANT"\nx;y;z\n')
+    assert has_column(path, "participant") and not has_column(path, "y")
+    assert not has_column(tmp_path, "participant") and not has_column(tmp_path / "absent.csv", "participant")
 
 
 def test_tabs_are_no_surprise_in_a_tsv(tmp_path):

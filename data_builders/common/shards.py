@@ -7,13 +7,15 @@ the reports and removes them before the dataset is renamed into place.
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,28 @@ def default_workers(participants: int, few: int = 200) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 16) if participants > few and cores > 1 else 0
+
+
+def examine_all(spec: Spec, participants: Sequence[str], few: int = 200) -> tuple[list[str], list[str]]:
+    """What would stop a build, and what is odd: each message once.
+
+    Args:
+      spec: of the source.
+      participants: all of its participants.
+      few: as of `default_workers`.
+    """
+    workers = default_workers(len(participants), few)
+    with make_pool(workers) if workers else contextlib.nullcontext() as pool:
+        run = functools.partial(pool.map, chunksize=8) if pool else map
+        found = list(run(_examine, [spec] * len(participants), participants))
+    return tuple(list(dict.fromkeys(one for kind in kinds for one in kind)) for kinds in zip(*found, strict=True))
+
+
+def _examine(spec: Spec, participant: str) -> tuple[list[str], list[str]]:
+    try:
+        return [], [f"{participant}: {note}" for note in read_participant(spec, participant)[1].get("notes", ())]
+    except InputError as error:
+        return [str(error)], []
 
 
 @dataclasses.dataclass(frozen=True)

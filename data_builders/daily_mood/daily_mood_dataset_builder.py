@@ -7,6 +7,7 @@ a person layers of their own finds them by it. The numbers belong to this corpus
 
 import dataclasses
 import functools
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -164,13 +165,17 @@ class Builder(local.LocalBuilder):
             "window_seconds": SECONDS_PER_DAY,
             "participants": {name: of_split.count(name) for name in splits.SPLITS},
             "skipped": [],
-            "notes": [{"participant": "", "note": note} for note in self._table.notes] + local.range_notes(ranges),
+            "notes": [*self._table_notes(), *local.range_notes(ranges)],
             "options": config.options(),
         }
         if truth is not None:
             tested = [name for name, split in self._split_of.items() if split == "test"]
             made["optimum"] = demo.optimum(truth, tested, config.seed)
         return made
+
+    def _table_notes(self) -> list[dict[str, str]]:
+        folder = f"{Path(self.builder_config.source or '').parent}{os.sep}"
+        return [{"participant": "", "note": note.replace(folder, "")} for note in self._table.notes]
 
     def _ranges(self) -> dict[str, tasks.Range]:
         """Scales of the ratings, of what is not given as the days that train show it."""

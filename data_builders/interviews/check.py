@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_builders.common import shards, splits
-from data_builders.common.examine import read_participant
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy.check import Report, list_problems, spread, summary
 from mmpsy_jax.errors import InputError
@@ -38,7 +37,7 @@ def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Seque
     source = None
     try:
         source = source_lib.open_source(path, strict=strict, ignore=tuple(ignore))
-        notes = [note.removeprefix(f"{path}: ") for note in source.notes]
+        notes = [note.removeprefix(f"{source.table}: ") for note in source.notes]
         splits.assign(source.participants, listed=source.listed_splits, may_rank=True, clusters=source.clusters)
     except InputError as error:
         of_all.append(str(error))
@@ -66,7 +65,7 @@ def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Seque
         if not recordings and not words.strip():
             problems.append(f"{path}: {entry.participant}: has neither a recording nor words")
     if deep and source is not None:
-        problems, noted = _read_all(source)
+        problems, noted = shards.examine_all(source.spec, source.participants, 3)
     elif strict:
         problems, noted = problems + noted, []
     return {
@@ -89,24 +88,6 @@ def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Seque
 def _label(entries: Sequence[Entry], name: str) -> Report:
     scores = [entry.labels[name] for entry in entries if entry.labels[name] is not None]
     return {"missing": len(entries) - len(scores), "scores": summary(scores)}
-
-
-def _read_all(source: source_lib.InterviewSource) -> tuple[list[str], list[str]]:
-    """Problems and notes of everybody."""
-    workers = shards.default_workers(len(source.participants), 3)
-    if not workers:
-        made = [_try(source.spec, participant) for participant in source.participants]
-    else:
-        with shards.make_pool(workers) as pool:
-            made = list(pool.map(_try, [source.spec] * len(source.participants), source.participants))
-    return [one for problems, _ in made for one in problems], [one for _, notes in made for one in notes]
-
-
-def _try(spec: source_lib.InterviewSpec, participant: str) -> tuple[list[str], list[str]]:
-    try:
-        return [], read_participant(spec, participant)[1]["notes"]
-    except InputError as error:
-        return [str(error)], []
 
 
 def render(report: Report) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_builders.common import shards
-from data_builders.common.examine import read_participant
+from data_builders.common import shards, splits
 from data_builders.mmpsy import arrays as arrays_lib
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.errors import InputError
@@ -29,12 +28,13 @@ Report = dict[str, Any]
 LISTED = 20  # problems on a terminal
 
 
-def check(source: str | os.PathLike, *, deep: bool = False) -> Report:
+def check(source: str | os.PathLike, *, deep: bool = False, released: bool = False) -> Report:
     """Looks at a source without building it.
 
     Args:
       source: the table, its folder, or the folder above `data/`.
       deep: read every window exactly as the build does; otherwise headers, sizes and the last mel window of everybody.
+      released: it is a problem where there are no windows at all.
 
     Returns:
       counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), one message each.
@@ -44,14 +44,21 @@ def check(source: str | os.PathLike, *, deep: bool = False) -> Report:
     """
     table = table_lib.find_table(source)
     interviews = table_lib.read_table(table)
-    report: Report = {"table": str(table), **_describe_table(interviews), "features": None, "problems": []}
-    if arrays_lib.find_arrays(table.parent) is None:
-        return report
-    opened = source_lib.open_source(table)
-    report["features"], report["problems"] = _describe_features(opened)
-    if deep:
-        report["problems"] = _read_all(opened)
-    return report
+    of_all: list[str] = []
+    report: Report = {"table": str(table), **_describe_table(interviews), "features": None, "notes": []}
+    try:
+        splits.assign([interview.participant for interview in interviews])
+    except InputError as error:
+        of_all.append(str(error))
+    problems: list[str] = []
+    if released or arrays_lib.find_arrays(table.parent) is not None:
+        opened = source_lib.open_source(table)
+        report["features"], problems = _describe_features(opened)
+        report["notes"] = list(opened.notes)
+        if deep:
+            problems, notes = shards.examine_all(opened.spec, opened.participants)
+            report["notes"] += notes
+    return report | {"problems": of_all + problems}
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -168,23 +175,6 @@ def _duration(source: source_lib.Source, participant: str, count: int) -> list[f
     return [(count - 1) * source_lib.HOP_SECONDS + frames * source_lib.WINDOW_SECONDS / window.shape[1]]
 
 
-def _read_all(source: source_lib.Source) -> list[str]:
-    workers = shards.default_workers(len(source.participants))
-    if not workers:
-        return _unique(message for p in source.participants for message in _try(source.spec, p))
-    with shards.make_pool(workers) as pool:
-        found = pool.map(_try, [source.spec] * len(source.participants), source.participants, chunksize=8)
-        return _unique(message for messages in found for message in messages)
-
-
-def _try(spec: source_lib.SourceSpec, participant: str) -> list[str]:
-    try:
-        read_participant(spec, participant)
-    except InputError as error:
-        return [str(error)]
-    return []
-
-
 def _unique(messages: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(messages))
 
@@ -210,6 +200,7 @@ def render(report: Report) -> str:
         )
     lines.append(f"correlation   {report['correlation']} between the scales")
     lines += _render_features(report["features"])
+    lines += [f"note          {note}" for note in report["notes"]]
     return "\n".join(lines + list_problems(report["problems"]))
 
 

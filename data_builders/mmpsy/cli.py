@@ -315,7 +315,7 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     else:
         if arguments.strict or arguments.ignore:
             raise InputError(f"{source}: --strict and --ignore are about a manifest: leave them out")
-        lib, options = check, {}
+        lib, options = check, {"released": arguments.dataset.startswith(f"{DATASET}/released")}
     report = lib.check(source, deep=arguments.deep, **options)
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else lib.render(report))
     return report

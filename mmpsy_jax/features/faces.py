@@ -22,7 +22,7 @@ SIZE = 48  # pixels of a crop, each way
 _SMALLEST = 0.1  # a face, as share of the height of the frame
 _COMPONENTS = 16
 _MOST_PERSONS = 5
-_ONE_PERSON = 0.38
+_ONE_PERSON = 0.47
 _SILHOUETTE_SAMPLE = 2000  # it takes the square of that many distances
 
 

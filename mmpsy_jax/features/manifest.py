@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import read_table, whole_or_none
+from mmpsy_jax.csv_rows import has_column, read_table, whole_or_none
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
@@ -137,10 +137,7 @@ def is_manifest(path: Path) -> bool:
     """Whether a file is meant as a manifest: JSONL, or a CSV with a column `participant`."""
     if path.suffix.lower() not in (".csv", ".tsv"):
         return path.suffix.lower() == ".jsonl"
-    try:
-        return bool(read_table(path, ("participant",), extra="ignore"))
-    except InputError:
-        return False
+    return has_column(path, "participant")
 
 
 def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Manifest:

@@ -30,7 +30,7 @@ class Windows:
 
 
 def cast(
-    values: Shaped[np.ndarray, "..."], dtype: np.dtype, what: str, remedy: str = "embed in float32 and build again"
+    values: Shaped[np.ndarray, "..."], dtype: np.dtype, what: str, remedy: str = "use --dtype=float32"
 ) -> Shaped[np.ndarray, "..."]:
     """Values in the type that they are stored in.
 

@@ -14,6 +14,7 @@ natural order (`wav_10` after `wav_9`).
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -113,7 +114,9 @@ def _unread(files: Iterable[Path]) -> list[Failure]:
 
 def _read_manifest(path: Path) -> tuple[list[Interview], list[Failure]]:
     found, failures = [], []
-    for entry in manifest.read(path, scored=False).entries:
+    people = manifest.read(path, scored=False)
+    _print_notes(people.notes)
+    for entry in people.entries:
         try:
             words = entry.words()
             recordings, unread = entry.recordings(), entry.unread()
@@ -132,6 +135,11 @@ def _of_transcript(participant: str, words: Transcript, recordings: Iterable[Pat
     return Interview(
         participant, list(words.questions), list(words.answers), words.times, words.notes, list(recordings)
     )
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _reason(file: Path, error: InputError) -> str:
@@ -176,7 +184,9 @@ def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
 
 def _read_csv(file: Path) -> Iterator[Interview]:
     found: dict[str, Interview] = {}
-    for line, row in read_table(file, ("participant_id", ("text", "audio")), ("question",)).rows:
+    rows = read_table(file, ("participant_id", ("text", "audio")), ("question",))
+    empty = 0
+    for line, row in rows.rows:
         where, name = f"{file}: line {line}", row["participant_id"]
         if not name:
             raise InputError(f"{where}: participant_id is empty: every line needs one")
@@ -187,4 +197,6 @@ def _read_csv(file: Path) -> Iterator[Interview]:
             question = question_number(where, row.get("question", ""))
             one.answers.append(row["text"])
             one.questions.append(len(one.answers) if question is None else question)
+        empty += not row.get("audio") and not row.get("text")
+    _print_notes([*rows.notes, *[f"{file}: rows without words or audio: {empty}"] * bool(empty)])
     yield from found.values()

@@ -199,15 +199,17 @@ def saved_fields(workdir: Path) -> dict[str, Any]:
         return {}
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(saved, dict):
-            raise ValueError("no JSON object")
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "no JSON object"
+        fields = flatten(saved)
+        whole = isinstance(saved, dict) and isinstance(fields.get("data.groups", 0), int)
+        if not whole or not all(isinstance(task.get("name"), str) for task in fields.get("tasks", ())):
+            raise ValueError("no fields of a config")
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not the JSON of a config"
         raise InputError(
             f"{path}: cannot be read ({reason}): this file tells what was trained here: restore it from a copy, or "
             "take another --workdir"
         ) from error
-    return flatten(saved)
+    return fields
 
 
 def refuse_foreign(workdir: Path) -> None:

@@ -95,8 +95,11 @@ def _stack(rows: Sequence[Mapping[Any, float] | None]) -> Float[np.ndarray, "n k
 
 
 def varied(numbers: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"] | None:
-    """The numbers, or None where all are equal: corpora without transcripts count no characters, and one answer."""
-    return numbers if len(numbers) and np.ptp(numbers) > 0 else None
+    """Counts, or None where they say nothing of how much was said: all are equal, or none is above 1.
+
+    Corpora without transcripts count no characters, and one answer for a recording.
+    """
+    return numbers if np.max(numbers, initial=0) > 1 and np.ptp(numbers) > 0 else None
 
 
 def leak_checks(texts: Mapping[str, str] | None, heard: Sound | None) -> dict[str, str | None]:

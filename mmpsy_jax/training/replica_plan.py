@@ -120,13 +120,15 @@ def _read(folder: Path, runs: Sequence[Run]) -> dict[str, Any] | None:
       InputError: it is of other trainings.
     """
     path = folder / FILE
-    if not path.exists():
+    content = path.read_bytes() if path.exists() else None
+    meshes.wait_for_all(f"reading the plan of {folder}")  # nobody writes before all have read the same
+    if content is None:
         return None
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = json.loads(content)
         whole = plan["format"] == FORMAT and isinstance(plan["together"], bool) and isinstance(plan["trainings"], list)
         whole = whole and (plan.get("wave") is None or (type(plan["wave"]) is int and plan["wave"] > 0))
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         whole = False
     if not whole:
         logging.warning("%s: damaged or of another version: the checkpoints are asked instead", path)

@@ -17,6 +17,7 @@ from mmpsy_jax.files import file_sha256, write_json
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"
+RESTORE = "bring the file back from a copy, or train in another --workdir"
 AGAIN = "run the training command again, which writes it anew"
 # Kinds of the entries of `model.json` that are read without another check.
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -114,7 +115,7 @@ def check(workdir: Path, card: Mapping[str, Any], name: str) -> None:
                 how = "it holds arrays of other names or shapes"
         except InputError:
             how = "it is cut or damaged"
-    remedy = "bring the file back, or train in another --workdir" if name == CONFIG else AGAIN
+    remedy = RESTORE if name == CONFIG else AGAIN
     raise InputError(f"{path}: is not the file that the run left ({how}): {remedy}")
 
 

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.files import flatten
+from mmpsy_jax.files import flatten, parse_json, read_text
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training.config import jsonable
 from mmpsy_jax.training.hyper import is_dynamic
@@ -42,12 +42,9 @@ def read(path: str | Path) -> str:
     """The content of a sweep file, as `config.sweep` keeps it: with the config, it tells what was tried.
 
     Raises:
-      InputError: it cannot be read or is no JSON object.
+      InputError: it cannot be read, is no JSON object, or has a key twice.
     """
-    try:
-        spec = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"sweep file {path}: {error}: give a JSON file, see docs/scale.md") from error
+    spec = parse_json(f"sweep file {path}", read_text(path))
     if not isinstance(spec, dict):
         raise InputError(f"sweep file {path}: a JSON object is needed, see docs/scale.md")
     return json.dumps(spec)

@@ -38,7 +38,7 @@ from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import run_files
 from mmpsy_jax.training.config import default, jsonable
 from mmpsy_jax.training.hyper import overlay
-from mmpsy_jax.training.run_files import CARD, CONFIG, EMBEDDING, FORMAT, PREDICTIONS, WEIGHTS
+from mmpsy_jax.training.run_files import CARD, CONFIG, EMBEDDING, FORMAT, PREDICTIONS, RESTORE, WEIGHTS
 
 SYNTHETIC = "SYNTHETIC: the run was trained on people whom a generator made; its numbers say nothing about anybody real"
 # Participants whose inputs are read again to see what is usual.
@@ -105,6 +105,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
 
     ours = flatten(jsonable(config))
     members = np.unique(np.concatenate([one.splits["train"] for one in runs]))
+    kept = digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in runs]))
     names = batching.names_of(config, corpus)
     card = {
         "format": FORMAT,
@@ -122,7 +123,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
             for one in runs
         ],
         "usual": usual(corpus, names, members),
-        "members": digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in runs])),
+        "members": {**kept, "digests": sorted(kept["digests"])},  # their order would tell more
         "calibration": calibration.of_run(predictions, from_config(config.tasks)),
     }
     names = [f"{one['folder']}/{name}" for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)]
@@ -232,6 +233,8 @@ def load(workdir: str | Path) -> Trained:
       InputError: the workdir holds no finished run, or a file of it is damaged or not the one that the run left.
     """
     workdir = Path(workdir)
+    if (workdir / CARD).is_file() and not (workdir / CONFIG).is_file():
+        raise InputError(f"{workdir / CONFIG}: is gone: {RESTORE}")
     for name in (CONFIG, CARD):
         if not (workdir / name).is_file():
             raise InputError(
@@ -269,15 +272,15 @@ def load(workdir: str | Path) -> Trained:
 
 
 def _config(workdir: Path) -> ConfigDict:
-    path, remedy = workdir / CONFIG, "bring the file back, or train in another --workdir"
-    saved = run_files.read_object(path, remedy)
+    path = workdir / CONFIG
+    saved = run_files.read_object(path, RESTORE)
     try:
         config = default()
         config.model = ConfigDict(saved["model"])  # another network than the default's has other fields
         return overlay(config, flatten(saved))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = str(error) if isinstance(error, InputError) else type(error).__name__
-        raise InputError(f"{path}: is damaged, or of another version ({reason}): {remedy}") from error
+        raise InputError(f"{path}: is damaged, or of another version ({reason}): {RESTORE}") from error
 
 
 def predictions_of(workdir: str | Path, card: Mapping[str, Any], folder: str = "") -> Predictions:

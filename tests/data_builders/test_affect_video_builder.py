@@ -131,6 +131,26 @@ def test_bad_clips_are_refused_or_left_out(clips, videos, tmp_path):
         build(clips, tmp_path, overwrite=True, skip_bad=True)
 
 
+def test_a_corpus_without_one_face_is_refused(clips, tmp_path):
+    for name in ("both", "silent"):
+        shutil.copy(clips / "faceless.mkv", clips / f"{name}.mkv")
+    with pytest.raises(InputError, match="no clip shows a face that is found"):
+        build(clips, tmp_path)
+    assert not list((tmp_path / "data" / "affect_video" / "clips").glob("*/corpus.json"))
+
+
+def test_a_clip_that_was_cut_is_noted_and_refused_with_strict(clips, tmp_path):
+    content = (clips / "both.mkv").read_bytes()
+    (clips / "both.mkv").write_bytes(content[: len(content) // 2])
+    corpus = open_corpus(build(clips, tmp_path))
+    note = next(one["note"] for one in corpus.card["notes"] if one["participant"] == "both.mkv")
+    assert note.startswith("cut off: header 1.6 s, found ")
+    with pytest.raises(InputError, match=r"both\.mkv: cut off: header .*: mend this, or build without --strict"):
+        build(clips, tmp_path, strict=True, overwrite=True)
+    with pytest.raises(InputError, match="strict is about clips that are read"):
+        cli.build("affect_video/demo", tmp_path, strict=True)
+
+
 def test_a_split_whose_clips_are_all_bad_is_refused(clips, videos, tmp_path):
     shutil.copy(videos / "words.mkv", clips / "faceless.mkv")
     with pytest.raises(InputError, match="no clip is in test"):
@@ -182,6 +202,9 @@ def test_meld_keeps_its_published_division(videos, tmp_path):
     assert corpus.card["group"] == "dialogue" and "published" in corpus.card["split_rule"]
     np.testing.assert_array_equal(corpus.labels["emotion"], [source.EMOTIONS.index("happy")] * 4)
     assert np.isnan(corpus.labels["valence"]).all() and np.isnan(corpus.labels["arousal"]).all()
+    for path in (tmp_path / "MELD").rglob("*.mp4"):
+        path.rename(path.with_suffix(".MP4"))
+    assert all(clip.path.is_file() for clip in source.read("meld", tmp_path / "MELD")[0])
     with pytest.raises(InputError, match="split file"):
         cli.build("affect_video/meld", tmp_path, source=tmp_path, split_file=tmp_path / "s.csv")
 

@@ -8,7 +8,9 @@ import pytest
 import soundfile
 
 from data_builders.common import local
+from data_builders.daily_mood import demo as mood_demo
 from data_builders.hotline import demo as hotline_demo
+from data_builders.mmsa import demo as mmsa_demo
 from launch import main
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
@@ -90,7 +92,8 @@ def test_a_manifest_as_people_have_it_is_checked_and_built(tmp_path, capsys):
     path.write_text("sep=;\nParticipant;Text;Label:PHQ9;Age;other:town\n" + "\n".join(rows) + "\n;;;;\n")
     assert main(["check", f"--source={path}", "--ignore=age"]) == 0
     printed = capsys.readouterr().out
-    assert "separated by semicolons" in printed and "Participant as participant" in printed
+    assert "note          cells are read as separated by semicolons" in printed
+    assert "Participant as participant" in printed
     assert "columns that are not read: Age, other:town" in printed
     arguments = [f"--source={path}", f"--data_dir={tmp_path / 'data'}", "--dataset=interviews/lab", "--workers=0"]
     assert main(["build", *arguments, "--ignore=age"]) == 0
@@ -137,6 +140,12 @@ def test_check_reads_any_corpus_as_its_builder_does(tmp_path, capsys):
     assert main(["check", "--dataset=nothing/known", f"--source={folder}"]) == 2
 
 
-def test_a_mood_table_is_checked(tmp_path, capsys):
-    arguments = ["check", "--dataset=daily_mood/table_by_person", f"--source={tmp_path / 'absent.csv'}"]
-    assert main(arguments) == 2 and "absent.csv" in capsys.readouterr().err
+def test_tables_of_moods_and_feature_files_are_checked(tmp_path, capsys):
+    mood_demo.write_table(tmp_path / "mood.csv", 6, 8, 0)
+    mmsa_demo.write_corpus(tmp_path / "mmsa", 40, 0)
+    for dataset, source, people in (("daily_mood/table_by_person", "mood.csv", 48), ("mmsa/own", "mmsa", 40)):
+        arguments = ["check", f"--dataset={dataset}", "--json"]
+        assert main([*arguments, f"--source={tmp_path / source}"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert sum(report["participants"].values()) == people and report["problems"] == []
+        assert main([*arguments, f"--source={tmp_path / 'absent'}"]) == 2 and "absent" in capsys.readouterr().err

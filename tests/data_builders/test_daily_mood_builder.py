@@ -1,6 +1,7 @@
 """The builder of daily moods: what it reads, how it divides, what it refuses, and how good anybody could be."""
 
 import csv
+import importlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import folds
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import Range
+from mmpsy_jax.training import run
 
 HEADER = ["person", "zcm_1", "day", "zcm_2", "pim_1", "Neuron_1", "Neuron_2", "Neuron_3", *source.RATINGS]
 ROW = ["p1", "0", "3", "7", "2.5", "0.5", "-1", "", *"123456789"]
@@ -216,6 +218,7 @@ def test_ratings_and_sensors_of_ones_own_keep_their_names_scales_and_dates(tmp_p
     notes = [entry["note"] for entry in corpus.card["notes"]]
     assert any("1 columns are not read: colour" in note for note in notes)
     assert any("dates are counted as days" in note for note in notes)
+    assert not any(str(tmp_path) in note for note in notes)
     scales = [note for note in notes if "the scale of" in note]
     assert len(scales) == 1 and "valence is taken from the training labels, -1.5 to 1.5" in scales[0]
     with pytest.raises(InputError, match="differs in ranges"):
@@ -268,3 +271,26 @@ def test_a_table_in_another_form_is_read_and_said(tmp_path):
     (tmp_path / "t.csv").write_text("person,day,label:stress,sensor:steps\np1,2024-01-01,1,5\np1,2,0,6\n")
     with pytest.raises(InputError, match="line 3: day is no whole number of 0 or more, or not the date"):
         source.read(tmp_path / "t.csv")
+
+
+def test_the_published_ratings_have_one_scale_though_none_is_given(tmp_path):
+    rows = [
+        [*changed("day", str(day), changed("person", person))[: -len(source.RATINGS)], *ratings]
+        for person in ("a", "b")
+        for day, ratings in enumerate((["0"] * 9, [*"012301230"], ["3"] * 9))
+    ]
+    table = write(tmp_path / "t.csv", *rows)
+    corpus = open_corpus(cli.build("daily_mood/table_by_time", tmp_path / "data", source=table))
+    # Days 0 train, days 1 validate, days 2 test: no mood of a training day is above 0.
+    assert set(corpus.ranges.values()) == {Range(0, 1, "seen")}
+    rows[0][-1], rows[3][-2] = "2", "3"
+    table = write(tmp_path / "t.csv", *rows)
+    corpus = open_corpus(cli.build("daily_mood/table_by_time", tmp_path / "other", source=table))
+    assert set(corpus.ranges.values()) == {Range(0, 3, "seen")}
+    config = run.with_ranges(importlib.import_module("configs.daily_mood").get_config(), corpus)
+    assert {(task["minimum"], task["maximum"]) for task in config.tasks} == {(0.0, 3.0)}
+    config = importlib.import_module("configs.daily_mood").get_config("by_time,stress,energy")
+    assert [(task["name"], task["label"]) for task in config.tasks] == [("stress", "stress"), ("energy", "energy")]
+    assert config.data.dataset == "daily_mood/table_by_time" and config.model.standardize
+    with pytest.raises(InputError, match="unknown label of task 'stress'"):
+        run.with_ranges(config, corpus)

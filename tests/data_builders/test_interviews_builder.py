@@ -168,6 +168,35 @@ def test_nothing_is_extracted_twice(manifest, built, tmp_path, monkeypatch):
     assert len(extracted) == 6
 
 
+def test_cut_recordings_and_unread_files_are_named_by_check_card_and_predict_and_refused_with_strict(
+    manifest, tmp_path, capsys
+):
+    copied = tmp_path / "copied"
+    shutil.copytree(manifest.parent, copied)
+    path = copied / "p1" / "wav_2.wav"
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 4000])  # 0.5 of 0.8 s
+    (copied / "p2" / "wav_3.xyz").write_bytes(b"?")
+    (copied / "p2" / "wav_2.wav").rename(copied / "p2" / "wav_2.WAV")
+    cut, unread = f"{path}: cut off: header 0.800 s, found 0.500 s", f"not read: {copied / 'p2' / 'wav_3.xyz'}"
+    source = f"--source={copied / 'manifest.csv'}"
+    report = cli.main_check([source])
+    assert report["problems"] == [] and {cut, unread} < set(report["notes"])
+    assert set(cli.main_check([source, "--strict"])["problems"]) == {cut, unread}
+    assert cut in capsys.readouterr().out
+    corpus = open_corpus(build(copied / "manifest.csv", tmp_path / "data"))
+    assert {one.replace(f"{copied}/", "") for one in (cut, unread)} < {one["note"] for one in corpus.card["notes"]}
+    record = corpus.read(corpus.participants.index("p1"))
+    assert record["duration_s"] == pytest.approx(0.8 + 0.5, abs=0.02)
+    with pytest.raises(InputError, match=r"cut off: header 0\.800 s, found 0.500 s: mend this, or build without"):
+        build(copied / "manifest.csv", tmp_path / "strict", strict=True)
+    strict = open_corpus(build(copied / "manifest.csv", tmp_path / "strict", strict=True, skip_bad=True))
+    assert [one["participant"] for one in strict.card["skipped"]] == ["p1", "p2"]
+    found, failures = interviews.find(copied / "manifest.csv")
+    assert len(found) == 6 and [(one.what, one.reason) for one in failures] == [("p2", unread)]
+    with pytest.raises(InputError, match="strict belongs to recordings or interviews"):
+        cli.build("mmpsy/demo", tmp_path / "demo", strict=True)
+
+
 def test_kept_features_of_other_recordings_are_noticed(tmp_path, capsys):
     rows = ["participant,recording,label:phq9"]
     for number in range(4):

@@ -93,14 +93,17 @@ def test_short_salt(source, tmp_path):
         cli.build("mmpsy/released", tmp_path, source=source, workers=0, hash_ids=True, salt_file=tmp_path / "salt")
 
 
-def test_a_card_that_cannot_be_written_leaves_nothing(source, tmp_path, monkeypatch):
+def test_a_card_that_cannot_be_written_leaves_no_dataset(source, tmp_path, monkeypatch):
     def fail(folder, corpus, said):
         raise RuntimeError("no card")
 
     monkeypatch.setattr(card, "write_card", fail)
     with pytest.raises(RuntimeError, match="no card"):
         cli.build("mmpsy/released", tmp_path / "d", source=source, workers=0)
-    assert {path.name for path in (tmp_path / "d" / "mmpsy" / "released").iterdir()} == {".build.lock"}
+    assert {path.name for path in (tmp_path / "d" / "mmpsy" / "released").iterdir()} == {
+        ".build.lock",
+        ".places_1.0.0.json",
+    }
 
 
 def test_check_of_a_sound_source(source, capsys):

@@ -1,5 +1,7 @@
 """Frames and sound of video files, against what was encoded."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -96,3 +98,34 @@ def test_sound_that_starts_late_stays_late(tmp_path, samples):
     late = video.sound(tmp_path / "late.mkv", 16000)
     assert not late[:8000].any()
     np.testing.assert_allclose(late[8000:], samples, atol=4e-5)
+
+
+def write_h264(path, greys, aspect=None):
+    """H.264 with three pictures that refer to later ones between any two that do not."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"x264-params": "b-adapt=0:bframes=3:weightp=0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.max_b_frames = 3
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        for number, picture in enumerate(flat(greys)):
+            frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["avi", "mp4", "mkv", "ts", "h264"])
+def test_pictures_come_in_the_order_in_which_they_are_shown(tmp_path, ending):
+    greys = 20 + 8 * np.arange(25)
+    got = np.array(list(video.frames(write_h264(tmp_path / f"a.{ending}", greys), 10))).mean(axis=(1, 2))
+    assert len(got) == 25
+    np.testing.assert_allclose(got, greys, atol=6)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize(("aspect", "width"), [(Fraction(64, 45), 91), (Fraction(1, 2), 32), (Fraction(1000, 1), 64)])
+def test_pixels_are_made_square(tmp_path, ending, aspect, width):
+    path = write_h264(tmp_path / f"a.{ending}", [50] * 4, aspect)
+    assert {frame.shape for frame in video.frames(path, 10)} == {(48, width)}

@@ -40,6 +40,27 @@ def test_two_transcripts_of_one_participant_are_not_joined(tmp_path):
     assert one.answers == ["first"] and "read already" in failure.reason and failure.what.endswith("b.txt: b")
 
 
+def test_scores_of_a_manifest_are_not_read(tmp_path, capsys):
+    (tmp_path / "m.csv").write_text("Participant;text;label:phq9;split\np1;hello;NA;dev\np2;bye;1_2;\n")
+    found, failures = interviews.find(tmp_path / "m.csv")
+    assert not failures and [one.answers for one in found] == [["hello"], ["bye"]]
+    printed = capsys.readouterr().err
+    assert "separated by semicolons" in printed and "Participant as participant" in printed and "hello" not in printed
+    (tmp_path / "m.csv").write_text("participant,text,mood\np1,hello,low\n")
+    with pytest.raises(InputError, match="unknown column 'mood': leave them out"):
+        interviews.find(tmp_path / "m.csv")
+
+
+def test_subtitles_and_tables_keep_their_times_and_notes(tmp_path, capsys):
+    (tmp_path / "p1.TXT").write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n\n2\n00:03 --> 00:04\n\n")
+    (tmp_path / "p2.vtt").write_text("WEBVTT\n\n00:02.000 --> 00:04.000\nbye\n")
+    (tmp_path / "p3.tsv").write_text("participant_id\ttext\np3\tx\np3\t\n")
+    (one, two, three), failures = interviews.find(tmp_path)
+    assert not failures and one.answers == ["hello", ""] and one.times[0] == 1 and two.times[0] == 2
+    assert one.transcript.notes == ("rows with times and without words: 1",) and three.answers == ["x"]
+    assert "p3.tsv: rows without words or audio: 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -109,3 +130,18 @@ def test_a_manifest(tmp_path):
     assert "no such file" in reasons["p4"] and len(reasons) == 3
     _, failures = interviews.find(tmp_path)
     assert any("give it by itself" in failure.reason for failure in failures)
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path):
+    for name in ("a.WAV", "b.m4a", "c.xyz", "d.xyz", "b.wav", "README"):
+        (tmp_path / name).touch()
+    found, failures = interviews.find(tmp_path)
+    assert [(one.participant, [file.name for file in one.recordings]) for one in found] == [
+        ("a", ["a.WAV"]),
+        ("b", ["b.m4a"]),
+    ]
+    assert [(one.what, one.reason) for one in failures] == [
+        (str(tmp_path / "README"), "not read: no kind of file that is known"),
+        (f"{tmp_path / 'c.xyz'} and 1 more", "not read: no kind of file that is known"),
+        (str(tmp_path / "b.wav"), "another recording of this name was read already: keep one"),
+    ]

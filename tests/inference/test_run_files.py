@@ -41,6 +41,7 @@ FIRST = f"fold_0/seed_0/{trained.EMBEDDING}"
 AGAIN = ": run the training command again, which writes it anew$"
 DAMAGES = {
     "no run": (lambda run: shutil.rmtree(run), "no config.json, so no finished run"),
+    "no config": (lambda run: (run / "config.json").unlink(), "config.json: is gone: bring the file back from a copy"),
     "no card": (lambda run: (run / "model.json").unlink(), "no model.json, so no finished run with a best checkpoint"),
     "no weights": (lambda run: (run / FOLD).unlink(), f"{FOLD}: cannot be read"),
     "empty weights": (lambda run: cut(run / FOLD, 0), rf"{FOLD}: is not the file .* \(it is cut or damaged\){AGAIN}"),

@@ -128,3 +128,22 @@ def test_dropout_and_wrong_arguments():
     assert not np.allclose(dropped["happy"], kept["happy"])
     with pytest.raises(ValueError, match="attention, concat, cross, gated, max, none, self"):
         build(fusion="sum")
+
+
+def test_a_single_column_is_read_where_columns_are_standardised_and_only_there():
+    sensors = (Modality("steps", "features", (1, 1)), MODALITIES[-1])
+    batch = make_batch()
+    batch = {name.replace("zcm", "steps"): x for name, x in batch.items() if not name.startswith(("pim", "speech"))}
+    batch["steps"] = 4000 + 1000 * batch["steps"][..., :1]
+    scale = {"steps_scale": {"mean": jnp.full(1, 4000.0), "deviation": jnp.full(1, 1000.0)}}
+    outputs = {}
+    for standardize in (False, True):
+        model = Model(sensors, HEADS, 86400.0, width=8, heads_attention=2, micro=False, standardize=standardize)
+        variables = {"params": random_params(model, batch), "fitted": scale}
+        outputs[standardize] = model.apply(variables, batch)["happy"][:, 0]
+    assert np.ptp(outputs[False]) < 1e-4 and np.ptp(outputs[True]) > 1e-2
+    moved = model.apply(variables, {**batch, "steps": 2 * batch["steps"]})["happy"][:, 0]
+    doubled = {"steps_scale": {"mean": jnp.full(1, 8000.0), "deviation": jnp.full(1, 2000.0)}}
+    again = model.apply({**variables, "fitted": doubled}, {**batch, "steps": 2 * batch["steps"]})["happy"][:, 0]
+    np.testing.assert_allclose(again, outputs[True], atol=1e-5)
+    assert np.abs(moved - again).max() > 1e-2

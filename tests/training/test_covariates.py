@@ -138,5 +138,6 @@ def test_leak_checks_of_a_corpus_with_both(heard):
 
 
 def test_numbers_that_do_not_vary():
-    assert covariates.varied(np.zeros(3)) is None and covariates.varied(np.ones(3)) is None
+    for counts in ([0, 0, 0], [1, 1, 1], [5, 5, 5], [0, 1, 0], []):  # the fourth: who spoke that day, of daily moods
+        assert covariates.varied(np.array(counts)) is None
     np.testing.assert_array_equal(covariates.varied(np.array([1, 2])), [1, 2])

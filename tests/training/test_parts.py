@@ -191,7 +191,19 @@ def test_no_damage_of_the_metrics_stops_a_resume(tmp_path):
         read_rows(path)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"total": ', b"\xff\xfe{}", b"[1]", b"null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"total": ',
+        b"\xff\xfe{}",
+        b"[1]",
+        b"null",
+        b'{"tasks": [1]}',
+        b'{"tasks": 7}',
+        b'{"data": {"groups": "8"}}',
+    ],
+)
 def test_a_damaged_config_of_a_run_is_one_line(tmp_path, content):
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     (tmp_path / "config.json").write_bytes(content)
