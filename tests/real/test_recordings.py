@@ -46,25 +46,29 @@ def checked(assets, launch, tmp_path_factory):
     return {name: (counts[name], listed["problems"][name], listed["notes"][name]) for name in folders}
 
 
-# Files; refused, from and to; most that are noted. Of asterisk's files 60 are silence, by name.
+# Files; refused, from and to; noted, from and to. Of the klettres 6 are clipped, and 18 that libsndfile reads are not
+# decoded by FFmpeg; 548 in Malayalam and Arabic lack the mark of the stream's end.
 EXPECTED = {
-    "klettres": (1836, (0, 18), 90),
-    "ktuberling": (1892, (0, 18), 90),
-    "asterisk": (3386, (1, 80), 60),
-    "pocketsphinx": (10, (0, 0), 0),
-    "praatio": (10, (0, 0), 0),
-    "scipy": (22, (8, 12), 6),
+    "klettres": (1836, (6, 24), (19, 590)),
+    "ktuberling": (1892, (0, 2), (18, 26)),
+    "asterisk": (3386, (1, 61), (0, 61)),
+    "pocketsphinx": (10, (0, 0), (0, 0)),
+    "praatio": (10, (0, 0), (0, 0)),
+    "scipy": (22, (8, 12), (0, 6)),
 }
 
 
 @pytest.mark.parametrize("corpus", EXPECTED)
 def test_recordings_of_a_corpus_are_read(checked, corpus):
     files, problems, notes = checked[corpus]
-    wanted, (least, most), noted = EXPECTED[corpus]
+    wanted, refused, noted = EXPECTED[corpus]
     assert files == wanted
-    assert least <= len(problems) <= most
-    assert len(notes) <= noted
+    assert refused[0] <= len(problems) <= refused[1]
+    assert noted[0] <= len(notes) <= noted[1]
 
 
-def test_telephone_prompts_are_refused_for_silence_alone(checked):
-    assert all("silen" in problem for problem in checked["asterisk"][1])
+def test_files_are_refused_for_what_they_are(checked):
+    clipped = [problem for problem in checked["klettres"][1] if "full scale" in problem]
+    print(f"{len(clipped)} of the files of klettres are refused as clipped")
+    assert len(clipped) == 6
+    assert any("zero length" in problem for problem in checked["asterisk"][1])  # one prompt has no sample
