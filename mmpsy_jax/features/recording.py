@@ -7,8 +7,9 @@ pictures stay together.
 
 import contextlib
 import dataclasses
+import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +258,12 @@ def _opened(path: Path, level: Level, decode: bool = True) -> Iterator[tuple[int
     except (OSError, RuntimeError):
         file = None
     try:
-        if file is not None and (file.format == "MP3" or header.chained or (header.unfinished and not file.frames)):
+        if file is not None and header.links:
+            rate, blocks, seconds = _chain(path, header.links)
+            level.seconds = 0.0 if decode else seconds
+            yield rate, blocks if decode else iter(())
+            return
+        if file is not None and (file.format == "MP3" or (header.unfinished and not file.frames)):
             level.promised_s = file.frames / file.samplerate if header.names_length else None
             file.close()
             file = None
@@ -296,6 +302,30 @@ def _opened(path: Path, level: Level, decode: bool = True) -> Iterator[tuple[int
 def _read(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray, "n channels"]]:
     while len(block := file.read(file.samplerate * BLOCK_SECONDS, dtype="float32", always_2d=True)):
         yield block
+
+
+def _chain(path: Path, links: Sequence[int]) -> tuple[int, Iterator[Float32[np.ndarray, "n channels"]], float]:
+    """Rate, blocks and seconds of an ogg file whose streams follow each other, of which libsndfile reads the first.
+
+    All come at the rate of the first one; where their numbers of channels differ, channels are averaged.
+    """
+    content = path.read_bytes()
+    ends = (*links[1:], len(content))
+    files = [soundfile.SoundFile(io.BytesIO(content[a:b])) for a, b in zip(links, ends, strict=True)]
+    rate, alike = files[0].samplerate, len({file.channels for file in files}) == 1
+
+    def blocks() -> Iterator[Float32[np.ndarray, "n channels"]]:
+        for file in files:
+            stream = None
+            if file.samplerate != rate:
+                stream = soxr.ResampleStream(file.samplerate, rate, file.channels if alike else 1, dtype="float32")
+            for block in _read(file):
+                block = block if alike else block.mean(axis=1, keepdims=True)
+                yield block if stream is None else stream.resample_chunk(block)
+            if stream is not None:
+                yield stream.resample_chunk(np.zeros((0, file.channels if alike else 1), np.float32), last=True)
+
+    return rate, blocks(), sum(file.frames / file.samplerate for file in files)
 
 
 @contextlib.contextmanager

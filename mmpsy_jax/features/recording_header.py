@@ -55,14 +55,14 @@ class Header:
     Attributes:
       claimed: length that the header promises, as multiple of what is there of it; None where it promises nothing.
       unfinished: samples follow a header that names no length.
-      chained: one stream of an ogg file follows another.
-      cut: an ogg file lacks its last page.
+      links: where the streams of an ogg file begin that follow each other; empty where there is one.
+      cut: the last page of an ogg file is not whole.
       names_length: an mp3 file whose first frame names its length.
     """
 
     claimed: float | None = None
     unfinished: bool = False
-    chained: bool = False
+    links: tuple[int, ...] = ()
     cut: bool = False
     names_length: bool = False
 
@@ -87,9 +87,7 @@ def read(path: Path) -> Header:
             return _promise(path, file, size, start, -1 if length == 0xFFFFFFFF else length)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if head[:4] == b"OggS":
-                last = content.rfind(b"OggS")
-                ended = last + 5 < size and bool(content[last + 5] & 4)
-                return Header(chained=content.find(b"OggS\x00\x02", 1) > 0, cut=not ended)
+                return _ogg(content)
             signature = _signature(head)
             if signature and content.find(signature, 5) > 0:
                 raise _joined(path)
@@ -97,6 +95,22 @@ def read(path: Path) -> Header:
             table = content[start : start + _TABLE_BYTES]
         return Header(names_length=any(name in table for name in (b"Xing", b"Info", b"VBRI")))
     return Header()
+
+
+def _ogg(content: mmap.mmap) -> Header:
+    """Of an ogg file: a page has a header of 27 bytes, a table of the lengths of its segments, and these (RFC 3533).
+
+    Many recorders leave out the mark of the last page, so that its absence says nothing.
+    """
+    links, at = [0], 0
+    while (at := content.find(b"OggS\x00\x02", at + 1)) > 0:
+        links.append(at)
+    last = content.rfind(b"OggS\x00")
+    table = content[last + 27 : last + 27 + content[last + 26]] if last + 26 < len(content) else b""
+    end = last + 27 + len(table) + sum(table)
+    begun = content[end : end + 5]  # of a page that is cut in its first bytes
+    whole = bool(table) and end <= len(content) and not (begun and b"OggS\x00".startswith(begun))
+    return Header(links=tuple(links) if len(links) > 1 else (), cut=not whole)
 
 
 def _signature(head: bytes) -> bytes | None:

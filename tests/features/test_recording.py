@@ -62,6 +62,42 @@ def test_joined_files_are_read_whole_or_refused(tmp_path, kind):
                 look(path)
 
 
+def _ogg_checksum(page):
+    """Of RFC 3533: a CRC of 32 bits, 0x04c11db7, unreflected."""
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+def test_an_ogg_file_without_the_mark_of_its_last_page_is_whole(tmp_path):
+    path = recordings.write(tmp_path / "a.ogg", tone())
+    content = bytearray(path.read_bytes())
+    last = content.rfind(b"OggS\0")
+    content[last + 5] &= ~4  # as many recorders leave it
+    content[last + 22 : last + 26] = bytes(4)
+    content[last + 22 : last + 26] = _ogg_checksum(content[last:]).to_bytes(4, "little")
+    before, _ = read(path)
+    path.write_bytes(content)
+    samples, note = read(path)
+    assert note == "" and len(samples) / RATE == pytest.approx(len(before) / RATE, abs=0.13)
+
+
+def test_streams_of_an_ogg_file_may_differ_in_channels_and_rate(tmp_path):
+    parts = [tone(), np.stack([tone(hz=440)] * 2, axis=1)]
+    for number, (part, rate) in enumerate(zip(parts, (RATE, 44100), strict=True)):
+        soundfile.write(tmp_path / f"{number}.ogg", part, rate)
+    path = tmp_path / "joined.ogg"
+    path.write_bytes(b"".join((tmp_path / f"{number}.ogg").read_bytes() for number in range(2)))
+    samples, note = read(path)
+    assert note == "" and len(samples) / RATE == pytest.approx(5 + 5 * RATE / 44100, abs=0.01)
+    last = samples[-RATE:]  # 440 Hz that are played at another rate
+    assert np.argmax(np.abs(np.fft.rfft(last))) == pytest.approx(440 * 44100 / RATE, abs=2)
+    assert measured(path)[0] == pytest.approx(len(samples) / RATE, abs=0.01)
+
+
 @pytest.mark.parametrize("kind", ["wav", "aiff", "caf", "w64", "au", "mp3", "ogg", "opus", "webm", "mka"])
 @pytest.mark.parametrize("share", [0.3, 0.51, 0.9])
 def test_a_file_that_was_cut_is_noted_and_measured_as_it_is_read(tmp_path, kind, share):
