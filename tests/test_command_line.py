@@ -163,7 +163,7 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
         (["--config=configs/phq.py", "--config.total=soon"], "epochs"),
         (["--config=configs/phq.py:released"], "--source"),
         (["ablate", "--config=configs/phq.py", "--minutes=one"], "give numbers"),
-        (["evaluate", "--predictions=none.csv", "--groups=none.csv"], "none.csv: No such file"),
+        (["evaluate", "--predictions=none.csv", "--groups=none.csv"], "none.csv: cannot be read (No such file"),
     ],
 )
 def test_bad_command_lines_get_one_error(arguments, message, dataset, tmp_path):

@@ -79,6 +79,7 @@ def mixed(tmp_path_factory):
 
 def leave_untrained(config, corpus, workdir):
     """What a run of one training leaves for predicting, but that its parameters are as they were drawn."""
+    config = run.with_ranges(config, corpus)
     claim_workdir(config, workdir, writes=True)
     (one,), _ = trainings.plan(config, from_config(config.tasks), corpus, workdir)
     ensemble = Ensemble(trained.Trained({}, corpus.modalities, (trained.Training(config, {}, 0, 0, {}),)))

@@ -41,7 +41,7 @@ from types import SimpleNamespace
 import jax, numpy as np
 from mmpsy_jax.inference.export import lower, values_of
 from mmpsy_jax.tasks import Task
-from tests.models.test_sequences import SIZES, SMALL, drawn, make, random_batch
+from tests.projects.msa.test_sequences import SIZES, SMALL, drawn, make, random_batch
 task = (Task("sentiment", "sentiment", "regression", maximum=3.0),)
 pieces = SimpleNamespace(modalities={name: SimpleNamespace(dtype=np.dtype("float32")) for name in SMALL})
 for name in sys.argv[1:]:

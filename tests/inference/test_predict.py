@@ -81,7 +81,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
     assert result.returncode == 3, result.stderr
     listed = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
     for name, reason in (
-        ("utf16.txt", "not UTF-8 at byte 0"),
+        ("utf16.txt", "UTF-16"),
         ("empty", "the transcript is empty"),
         ("short.json", "not JSON"),
         ("shifted.csv", "line 2 has 3 cells, the header 2"),
@@ -156,7 +156,7 @@ def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
         soundfile.write(folder / "d" / f"wav_{number}.wav", speech_like(30, 16000, number), 16000)
     (folder / "zero.wav").write_bytes(b"")
     failures = predict(heard[1], folder, tmp_path / "out.csv", abstain=False)
-    assert [one.what for one in failures] == ["zero"] and "cannot be read as a recording" in failures[0].reason
+    assert [one.what for one in failures] == ["zero"] and "has zero length" in failures[0].reason
     made = read_csv(tmp_path / "out.csv").select(task="phq_score")
     assert sorted(made.participant_id) == ["=c", "a", "b", "d"] and np.isfinite(made.y_pred).all()
     found = {one.participant: one for one in interviews.find(folder)[0]}

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation.metrics import RULES as THRESHOLDS
+from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
 from mmpsy_jax.files import flatten
 from mmpsy_jax.training import config_rules
 from mmpsy_jax.training.config import default, jsonable

@@ -88,7 +88,7 @@ def test_interrupted_it_goes_on_to_the_same_bits_in_waves(whole, config, corpus,
         with pytest.raises(loop.Interrupted, match="same command"):
             replicas.train(runs, tmp_path / "replicas")
     made = replicas.train(runs, tmp_path / "replicas")
-    assert sorted(p.name for p in (tmp_path / "replicas").iterdir()) == ["wave_0", "wave_1"]
+    assert sorted(p.name for p in (tmp_path / "replicas").iterdir()) == ["plan.json", "wave_0", "wave_1"]
     for one, other in zip(made, whole[1], strict=False):
         for column in ("y_prob", "y_pred"):
             assert getattr(one, column).tobytes() == getattr(other, column).tobytes()

@@ -68,7 +68,7 @@ class Tiny(nn.Module):
 
 @pytest.mark.parametrize("name", weighting.WEIGHTINGS)
 def test_stacked_trainings_have_the_numbers_of_each_alone(name):
-    tasks = [Task(one, one, "regression") for one in NAMES]
+    tasks = [Task(one, one, "regression", maximum=1.0) for one in NAMES]
     chosen = weighting.build(name, NAMES, weights={}, temperature=2.0, alpha=1.5, layer="shared")
     parts = step.Parts(NO_DROPOUT, multitask.build(tasks, ccc=0.0, delta=1.0), chosen, optax.adam(0.05))
     functions = step.make_functions(Tiny(), lambda values: parts)

@@ -15,8 +15,7 @@ from data_builders.affect_video import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
-from mmpsy_jax.inference import discrepancy
-from mmpsy_jax.projects.affect import teacher
+from mmpsy_jax.projects.affect import discrepancy, teacher
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches, mesh, programs, run, trained, trainings
 from mmpsy_jax.training.config import claim_workdir

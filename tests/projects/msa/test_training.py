@@ -113,13 +113,6 @@ def test_what_is_no_list_of_seeds(clips, given):
         set_seeds(small(clips), given)
 
 
-def test_a_list_of_seeds_of_another_length(clips):
-    config = small(clips)
-    config.seed_list = (1, 5, 9)
-    with pytest.raises(InputError, match="give --seeds=1111,1112 alone"):
-        run.check(config, from_config(config.tasks), open_corpus(clips))
-
-
 def test_features_are_scaled_by_the_training_clips_alone(clips):
     config, corpus = small(clips, "lmf"), open_corpus(clips)
     members = by_name(corpus)["train"]
