@@ -22,7 +22,9 @@ ROOMS = {
     "evaluation": set(),
     "inference": {"models", "objectives", "data", "features", "encoders", "training", "evaluation"},
     "commands": {"training", "evaluation", "inference"},
-    "projects": {"models", "objectives", "data", "features", "encoders", "training", "evaluation", "inference"},
+    "projects": {
+        *("models", "objectives", "data", "features", "encoders", "training", "evaluation", "inference", "commands"),
+    },
 }
 NEVER = {"features": {"jax", "flax", "tensorflow"}, "evaluation": {"jax", "flax"}, "data_builders": {"jax", "flax"}}
 

@@ -102,15 +102,16 @@ def read(path: Path, speaker: str = PARTICIPANT) -> Transcript:
             raise InputError(f"{path}: holds no .txt file: give one per answer")
         # Times of a file are those of its own recording, of which nothing is known here.
         answers = tuple(" ".join(_read_answers(file, speaker).text.split()) for file in found)
-        return Transcript(answers, tuple(range(1, len(answers) + 1)))
+        empty = sum(not answer for answer in answers)
+        notes = (f"files without words: {empty}",) if empty else ()
+        return Transcript(answers, tuple(range(1, len(answers) + 1)), notes=notes)
     suffix = path.suffix.lower()
-    if suffix in TABLES:
-        return _read_table(path, speaker)
-    if suffix not in TEXTS:
+    if suffix not in (*TEXTS, *TABLES):
         raise InputError(
             f"{path}: transcripts are {', '.join((*TEXTS, *TABLES))} files, or folders of .txt files: convert it"
         )
-    return _read_answers(path, speaker)
+    made = _read_table(path, speaker) if suffix in TABLES else _read_answers(path, speaker)
+    return made if made.text.strip() else dataclasses.replace(made, notes=(*made.notes, "holds no words"))
 
 
 def _read_answers(path: Path, speaker: str) -> Transcript:

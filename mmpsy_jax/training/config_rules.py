@@ -269,7 +269,9 @@ def _check_values(config: ConfigDict) -> None:
     values = {field: value for field, value in values.items() if not field.startswith("objective.weights.")}
     values["objective.weights"] = jsonable(config.objective.weights)
     values["tasks"] = config.tasks
-    choices = {f"model.{name}": _among(options) for name, options in models.choices(config.model.name).items()}
+    known = config.model.name in registry.names("models")  # else the rule of `model.name` says so
+    choices = models.choices(config.model.name) if known else {}
+    choices = {f"model.{name}": _among(options) for name, options in choices.items()}
     for field, value in values.items():
         rule = choices.get(field) or RULES.get(field) or (_rule_of_model(field) if field.startswith("model.") else None)
         if rule is not None and not rule.test(value):

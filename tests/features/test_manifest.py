@@ -64,8 +64,9 @@ def test_whose_rows_of_a_transcript_are_read_stands_in_the_manifest(tmp_path):
 
 
 def test_what_lies_beside_transcripts_and_is_not_read_is_counted(tmp_path):
-    for name in ("wav_1.TXT", "wav_2.docx", ".hidden", "sub"):
+    for name in ("wav_2.docx", ".hidden", "sub"):
         (tmp_path / name).touch() if name != "sub" else (tmp_path / name).mkdir()
+    (tmp_path / "wav_1.TXT").write_text("yes")
     note = "files or folders beside the .txt files that are not read: 2"
     assert manifest.Entry("p", transcript=tmp_path).words().notes == (note,)
     # of a folder that holds recordings too, the rest is known where recordings are read

@@ -174,3 +174,14 @@ def test_bad_files_get_a_reason_without_their_words(tmp_path, name, content, rea
     with pytest.raises(InputError, match=reason) as raised:
         transcript.read(path)
     assert str(path) in str(raised.value) and "secret" not in str(raised.value)
+
+
+def test_a_transcript_without_words_is_noted(tmp_path):
+    for name, content in (("a.txt", " \n"), ("b.csv", "text\n"), ("c.srt", "")):
+        (tmp_path / name).write_text(content)
+        assert transcript.read(tmp_path / name).notes == ("holds no words",)
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    for number, content in enumerate(("", "yes", " ")):
+        (folder / f"wav_{number}.txt").write_text(content)
+    assert transcript.read(folder).notes == ("files without words: 2",)

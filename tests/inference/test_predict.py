@@ -85,9 +85,10 @@ def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
         ("empty", "the transcript is empty"),
         ("short.json", "not JSON"),
         ("shifted.csv", "line 2 has 3 cells, the header 2"),
+        ("notes.md", "not read: no kind of file that is known"),
     ):
         assert sum(name in line and reason in line for line in listed) == 1, listed
-    assert len(listed) == 4 and "secret" not in result.stderr and "Nobody" not in result.stderr
+    assert len(listed) == 5 and "secret" not in result.stderr and "Nobody" not in result.stderr
     assert "predicted 4/4" in result.stderr and "not a diagnostic device" in result.stdout
     made = {(row["participant_id"], row["task"]): row for row in rows(tmp_path / "out.csv")}
     assert {name for name, _ in made} == {"good", "english", "p1", "'=p2"}

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mmpsy_jax import registry
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
 from mmpsy_jax.files import flatten
@@ -29,6 +30,8 @@ def with_value(field, value):
 
 def test_every_field_has_a_rule():
     fields = set(flatten(jsonable(default()))) | {"objective.weights", "tasks"}
+    for name in registry.names("objectives"):
+        fields |= {f"objective.{field}" for field in registry.declared_fields("objectives", name)}
     assert fields == set(config_rules.RULES)
     assert set(config_rules.THRESHOLDS) == {"argmax", *THRESHOLDS}
 
