@@ -189,7 +189,10 @@ def _tfds_builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds  # half a second, and not needed by workers
 
     try:
-        return tfds.builder_from_directory(folder)
+        builder = tfds.builder_from_directory(folder)
+        for split in builder.info.splits.values():
+            _ = split.filepaths  # names of shards are made when they are first asked for
+        return builder
     except Exception as error:  # whatever a foreign or damaged description makes it raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{folder}: TFDS cannot open this dataset ({reason}): {REBUILD}") from error

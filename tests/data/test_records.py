@@ -127,6 +127,10 @@ def test_index_holds_no_pickles(copy):
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
+def _rename_template(path):
+    path.write_text(path.read_text().replace("{DATASET}", "{DATACET}"))
+
+
 def _edit(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
@@ -139,6 +143,7 @@ def _edit(path, **changes):
         (lambda f: (f / "features.json").unlink(), r"features\.json: missing"),
         (lambda f: (f / "features.json").write_text("{}"), "TFDS cannot open"),
         (lambda f: _edit(f / "dataset_info.json", splits=3), "TFDS cannot open"),
+        (lambda f: _rename_template(f / "dataset_info.json"), "TFDS cannot open"),
         (lambda f: (f / "corpus.json").unlink(), r"corpus\.json: missing"),
         (lambda f: (f / "corpus.json").write_text("{"), r"corpus\.json: cannot be read as JSON"),
         (lambda f: _edit(f / "corpus.json", format=2), "format 2, this version reads 1"),
