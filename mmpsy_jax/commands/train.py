@@ -81,6 +81,10 @@ def main(arguments: list[str], ablate: bool = False) -> int:
         except Interrupted as error:
             print(error, file=sys.stderr)
             return error.status
+        except OSError as error:
+            if error.errno is None or error.filename:
+                raise
+            raise OSError(error.errno, error.strerror, str(workdir)) from error  # a write does not know its file
         if report:
             from mmpsy_jax.evaluation.report import summary
 

@@ -72,9 +72,7 @@ class RunLogger:
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in _rows_until(path, logged)))
         self._file = path.open("a", buffering=1)
         if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=logged + 1, flush_secs=10)
+            self._board = _Board(workdir / "tensorboard", logged + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One row; non-finite values are written as null, since JSON has no NaN, and left out of TensorBoard."""
@@ -83,8 +81,7 @@ class RunLogger:
         finite = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
         self._file.write(json.dumps({"step": step, **finite}) + "\n")
         if self._board:
-            for name in (name for name, value in finite.items() if value is not None):
-                self._board.add_scalar(name, values[name], step)
+            self._board.add(step, {name: value for name, value in finite.items() if value is not None})
 
     def counts(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """A row of counts; none where there are none."""
@@ -117,13 +114,38 @@ class RunLogger:
         """Flushes and closes the files."""
         with contextlib.ExitStack() as stack:
             if self._board:
-                stack.callback(self._close_board)
+                stack.callback(self._board.close)
             if self._file:
                 self._file.close()
 
-    def _close_board(self) -> None:
-        try:
-            self._board.close()
-        except OSError:  # a full disk
-            self._board.file_writer.event_writer.close = lambda: None  # it would be tried again when Python ends
-            raise
+
+class _Board:
+    """Scalars in a file of TensorBoard, written by the calling thread, so that a full disk is an error of its own."""
+
+    def __init__(self, folder: Path, purge_step: int):
+        """Begins a file; rows of earlier files from `purge_step` on are hidden."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer, self._flushed = EventsWriter(str(folder / "events")), time.monotonic()
+        self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Scalars of a step; they are on disk at most ten seconds later."""
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            self._write(step=step, summary=scalar(name, value))
+        if time.monotonic() - self._flushed > 10:
+            self._writer.flush()
+            self._flushed = time.monotonic()
+
+    def _write(self, **event: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write_event(Event(wall_time=time.time(), **event))
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        self._writer.close()

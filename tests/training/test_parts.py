@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.training import cadence, config, mesh, optimizer, selection
@@ -211,3 +212,19 @@ def test_a_damaged_config_of_a_run_is_one_line(tmp_path, content):
         config.claim_workdir(config.default(), tmp_path, writes=True)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "config.json").read_bytes() == content
+
+
+def test_scalars_reach_tensorboard_and_earlier_ones_of_later_steps_are_hidden(tmp_path):
+    logger = RunLogger(tmp_path, writes=True, start_step=3, total=9, tensorboard=True)
+    logger.scalars(4, {"train/loss": 1.5, "undefined": float("nan")})
+    logger.close()
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    content, at, events = file.read_bytes(), 0, []
+    while at < len(content):  # length, its checksum, the event, its checksum
+        size = int.from_bytes(content[at : at + 8], "little")
+        events.append(Event.FromString(content[at + 12 : at + 12 + size]))
+        at += size + 16
+    head, start, row = events
+    assert head.file_version == "brain.Event:2"
+    assert start.step == 4 and start.session_log.status == SessionLog.START
+    assert row.step == 4 and [(one.tag, one.simple_value) for one in row.summary.value] == [("train/loss", 1.5)]
