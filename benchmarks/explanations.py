@@ -22,7 +22,7 @@ from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain import views
 from mmpsy_jax.inference.explain_methods import METHODS, Explained, deletion
 from mmpsy_jax.inference.held import corpus_of
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import finished_run
 
 LOW, HIGH = 5, 15
 FRAMES, TOKENS = 600, 60
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--records", required=True)
     parser.add_argument("--pairs", type=int, default=30)
     options = parser.parse_args()
-    model, rng = trained.load(options.workdir), np.random.default_rng(0)
+    model, rng = finished_run.load(options.workdir), np.random.default_rng(0)
     ensemble = Ensemble(model, rows=1)
     corpus = ensemble.fitting(open_corpus(options.records))
     (task,) = (one for one in ensemble.tasks if one.kind == "regression" and one.label == "phq9")

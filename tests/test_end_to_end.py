@@ -14,7 +14,7 @@ from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.evaluation.report import evaluate_file
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.predict import predict
-from mmpsy_jax.training import loop, run, step, trained
+from mmpsy_jax.training import finished_run, loop, run, step
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import ROOT, command, environment, losses, small
@@ -88,7 +88,7 @@ def test_a_nominal_task_goes_all_the_way(dataset, tmp_path):
     assert again["tasks"]["which"]["splits"]["test"]["model"] == entry["model"]
     predict(tmp_path / "run", dataset, tmp_path / "out.csv", abstain=False)
     made = read_csv(tmp_path / "out.csv")
-    ensemble = Ensemble(trained.load(tmp_path / "run"))
+    ensemble = Ensemble(finished_run.load(tmp_path / "run"))
     said, _ = ensemble.predict(ensemble.fitting(open_corpus(dataset)), np.arange(len(made)))
     assert said["which"].shape == (2, len(made), 22)
     np.testing.assert_allclose(said["which"].sum(axis=2), 1)
@@ -196,7 +196,7 @@ def test_ema_and_init_from(finished, dataset, tmp_path):
     averaged = small(dataset)
     averaged.optimizer.ema = 0.9
     made = loop.train(
-        loop.Run(averaged, open_corpus(dataset), splits.by_name(open_corpus(dataset)), tmp_path / "averaged")
+        loop.TrainJob(averaged, open_corpus(dataset), splits.by_name(open_corpus(dataset)), tmp_path / "averaged")
     )
     assert not np.array_equal(made.y_prob, a.y_prob) and np.all(np.isfinite(made.y_prob[made.task == "phq_screen"]))
 
@@ -216,7 +216,7 @@ def test_each_program_is_compiled_once(dataset, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(loop, "compile_for", lambda *a, **k: made.append(step.compile_for(*a, **k)) or made[-1])
     corpus = open_corpus(dataset)
-    loop.train(loop.Run(small(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
+    loop.train(loop.TrainJob(small(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
     assert made[0].update._cache_size() == made[0].predict._cache_size() == 1
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import typical
+from mmpsy_jax.training.finished_run import FinishedRun, known_ids
 from mmpsy_jax.training.run_files import AGAIN, CARD
-from mmpsy_jax.training.trained import Trained, known_ids
 
 FACTOR = 1.5
 
@@ -42,7 +42,7 @@ class Usual:
       InputError: the run does not say what is usual.
     """
 
-    def __init__(self, trained: Trained, names: Sequence[str]):
+    def __init__(self, trained: FinishedRun, names: Sequence[str]):
         self.names = names
         self._entries = {name: trained.card["modalities"][name] for name in names}
         try:

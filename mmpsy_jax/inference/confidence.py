@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from mmpsy_jax.evaluation import calibration
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training.trained import Trained
+from mmpsy_jax.training.finished_run import FinishedRun
 
 COLUMNS = ("y_prob_calibrated", "y_low", "y_high", "y_set")
 
@@ -16,7 +16,7 @@ COLUMNS = ("y_prob_calibrated", "y_low", "y_high", "y_set")
 class Confidence:
     """What a run has fitted on its validation participants (`evaluation/calibration.py`, `of_run`)."""
 
-    def __init__(self, trained: Trained):
+    def __init__(self, trained: FinishedRun):
         self._card: dict[str, Any] = trained.card.get("calibration") or {"tasks": {}}
         self._folds = np.array([one.fold for one in trained.trainings])
 

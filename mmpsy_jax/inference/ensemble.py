@@ -20,9 +20,9 @@ from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import embedding, programs
 from mmpsy_jax.training.batches import Batching
+from mmpsy_jax.training.finished_run import FinishedRun
 from mmpsy_jax.training.hyper import overlay
 from mmpsy_jax.training.step import Functions
-from mmpsy_jax.training.trained import Trained
 
 # Slots of a modality are this or a power of two above it, so that few programs are compiled whatever the lengths of the
 # interviews.
@@ -43,7 +43,7 @@ class Ensemble:
       rows: participants per batch.
     """
 
-    def __init__(self, trained: Trained, rows: int = ROWS):
+    def __init__(self, trained: FinishedRun, rows: int = ROWS):
         self.trained = trained
         self.tasks: tuple[Task, ...] = from_config(trained.config.tasks)
         self.rows = min(rows, trained.config.data.batch_size)

@@ -27,7 +27,7 @@ from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import extractors_for, is_records, record_of
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import programs, trained
+from mmpsy_jax.training import finished_run, programs
 
 PAGE, TABLE, REPORT = "explanation.html", "attributions.csv", "explanation.json"
 # Ids of more participants are not listed in an error.
@@ -63,7 +63,7 @@ def explain(
         several participants to choose from; an interview that cannot be read; words asked for where there are none.
     """
     try_folder(output)
-    model, folder = trained.load(workdir), Path(output)
+    model, folder = finished_run.load(workdir), Path(output)
     for name in modalities or ():
         if name not in model.modalities:
             raise one_of("modality", name, model.modalities)

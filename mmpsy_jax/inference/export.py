@@ -28,7 +28,7 @@ from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of, empty_record
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, to_config
-from mmpsy_jax.training import programs, trained
+from mmpsy_jax.training import finished_run, programs
 from mmpsy_jax.training.batches import Batching
 
 PLATFORMS = ("cpu", "cuda")
@@ -41,7 +41,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
       InputError: no finished run, or a folder that is not empty.
     """
     try_folder(output)
-    model, output = trained.load(workdir), Path(output)
+    model, output = finished_run.load(workdir), Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} is there and not an empty folder: give another --output, or empty it")
     ensemble = Ensemble(model)
@@ -59,7 +59,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
             )
             program = lower(values_of(network, ensemble.tasks), one.evaluated, shape)
             write_atomically(output / f"program_{made[key]}.stablehlo", bytes(program.serialize()))
-        trained.save_weights(output, one.evaluated, f"weights_{i}.safetensors")
+        finished_run.save_weights(output, one.evaluated, f"weights_{i}.safetensors")
         trainings.append(
             {
                 "program": f"program_{made[key]}.stablehlo",

@@ -27,7 +27,7 @@ from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import run_files, trained
+from mmpsy_jax.training import finished_run, run_files
 
 # Participants, and bytes of windows, that are in memory together.
 CHUNK, CHUNK_BYTES = 128, 1 << 28
@@ -65,7 +65,7 @@ def predict(
     try_file(output)
     if Path(output).resolve() == Path(given).resolve():
         raise InputError(f"{output}: is the input, which would be replaced: give another --output")
-    model = trained.load(workdir)
+    model = finished_run.load(workdir)
     for name in modalities or ():
         if name not in model.modalities:
             raise one_of("modality", name, model.modalities)
@@ -111,7 +111,11 @@ def predict(
 
 
 def _remarks(
-    model: trained.Trained, workdir: Path, rows: Sequence[Mapping[str, str]], against: Mapping[str, str], abstain: bool
+    model: finished_run.FinishedRun,
+    workdir: Path,
+    rows: Sequence[Mapping[str, str]],
+    against: Mapping[str, str],
+    abstain: bool,
 ) -> Iterator[str]:
     """What must be known of all the numbers together: which are missing, and which say nothing about new people."""
     people = len({row["participant_id"] for row in rows})
@@ -124,7 +128,7 @@ def _remarks(
             f"unlike the training data ({why}): see the column abstained"
         )
     learned = len({row["participant_id"] for row in rows if row["split"] == "train"})
-    where = workdir / trained.PREDICTIONS
+    where = workdir / finished_run.PREDICTIONS
     if learned and len({one.fold for one in model.trainings}) > 1:
         yield f"{learned} of {people} participants are in its training data: use {where}, out of fold"
     elif learned:
@@ -148,7 +152,7 @@ def _record_chunks(corpus: Corpus, modalities: Sequence[str] | None) -> Iterator
 
 
 def _interview_chunks(
-    model: trained.Trained,
+    model: finished_run.FinishedRun,
     given: Path,
     modalities: Sequence[str] | None,
     encoders: Sequence[str | Path],
@@ -174,7 +178,7 @@ def _interview_chunks(
 
 
 def extractors_for(
-    model: trained.Trained,
+    model: finished_run.FinishedRun,
     wanted: Sequence[str],
     found: Sequence[Interview],
     given: Path,

@@ -15,7 +15,7 @@ from mmpsy_jax.evaluation import flags, near_duplicates
 from mmpsy_jax.features import functionals, manifest, table
 from mmpsy_jax.features.mel import SCALE
 from mmpsy_jax.features.waveform import Waveform
-from mmpsy_jax.training.loop import Run
+from mmpsy_jax.training.loop import TrainJob
 
 AUDIO = "audio"
 
@@ -134,7 +134,7 @@ def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
     return texts
 
 
-def split_column(one: Run, n: int) -> np.ndarray:
+def split_column(one: TrainJob, n: int) -> np.ndarray:
     """Name of the split of each of `n` participants in one training, "" for nobody's."""
     column = np.full(n, "", dtype="U10")
     for name, members in one.splits.items():

@@ -18,9 +18,9 @@ from jaxtyping import Float
 from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import run_files, trained
-from mmpsy_jax.training.loop import Evaluator, Run
+from mmpsy_jax.training.loop import Evaluator, TrainJob
 from mmpsy_jax.training.programs import build
 
 # Participants, of those that nobody is tested on in all trainings, whose embeddings are computed.
@@ -54,23 +54,23 @@ def distance(fitted: Fitted, embedding: Float[np.ndarray, "n d"]) -> Float[np.nd
     return np.linalg.norm(scipy.linalg.solve_triangular(fitted["factor"], centred, lower=True), axis=0)
 
 
-def write(runs: Sequence[Run], workdir: Path) -> None:
+def write(runs: Sequence[TrainJob], workdir: Path) -> None:
     """Writes the file of the first training of every fold; all processes must call it, when the models are there.
 
     Args:
       workdir: of the whole run, whose `model.json` tells a damaged file.
     """
     first, card = {run.fold: run for run in reversed(runs)}.values(), run_files.card_or_none(workdir)
-    name = lambda run: str((run.workdir / trained.EMBEDDING).relative_to(workdir))  # noqa: E731
+    name = lambda run: str((run.workdir / finished_run.EMBEDDING).relative_to(workdir))  # noqa: E731
     missing = [run for run in first if not run_files.intact(workdir, card, name(run))]
-    alike: dict[str, list[Run]] = {}
+    alike: dict[str, list[TrainJob]] = {}
     for run in missing:
         alike.setdefault(json.dumps(run.config.to_dict(), sort_keys=True, default=str), []).append(run)
     for group in alike.values():
         _write_alike(group)
 
 
-def _write_alike(runs: Sequence[Run]) -> None:
+def _write_alike(runs: Sequence[TrainJob]) -> None:
     """Of trainings with one config: their windows are read once, and one program serves all."""
     config, corpus = runs[0].config, runs[0].corpus
     tasks, mesh = from_config(config.tasks), meshes.make_mesh(config.mesh.replica)
@@ -82,8 +82,8 @@ def _write_alike(runs: Sequence[Run]) -> None:
     sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
     evaluator = Evaluator(dataclasses.replace(runs[0], splits={"train": sample}), tasks, shape, mesh, predict)
     for run in runs:
-        outputs, index, _ = evaluator.outputs(trained.load_weights(run.workdir / trained.WEIGHTS), "train")
+        outputs, index, _ = evaluator.outputs(finished_run.load_weights(run.workdir / finished_run.WEIGHTS), "train")
         parts = {name: outputs[EMBEDDING][np.isin(index, run.splits[name])] for name in ("train", "validation")}
         if jax.process_index() == 0:
-            trained.save_weights(run.workdir, fit(parts["train"], parts["validation"]), trained.EMBEDDING)
+            finished_run.save_weights(run.workdir, fit(parts["train"], parts["validation"]), finished_run.EMBEDDING)
     evaluator.close()

@@ -19,8 +19,8 @@ from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import finished_run, nonfinite
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import nonfinite, trained
 from mmpsy_jax.training import optimizer as optimizers
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -41,7 +41,7 @@ class TrainingDiverged(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainJob:
     """What one training is made of.
 
     Attributes:
@@ -52,7 +52,7 @@ class Run:
       seed, fold: written to the predictions; `seed` also starts every random stream.
       batches: per epoch at least; folds of slightly different size then make equally many.
       values: config fields in which this training differs from others of one program (`hyper.py`).
-      keeps_model: leave the best parameters in the workdir (`trained.py`); not wanted of a point of a sweep.
+      keeps_model: leave the best parameters in the workdir (`finished_run.py`); not wanted of a point of a sweep.
     """
 
     config: ConfigDict
@@ -66,7 +66,7 @@ class Run:
     keeps_model: bool = True
 
 
-def train(run: Run) -> Predictions:
+def train(run: TrainJob) -> Predictions:
     """Trains, or goes on training, and returns the predictions of the best checkpoint on validation and test.
 
     Raises:
@@ -193,9 +193,9 @@ def train(run: Run) -> Predictions:
         best, _ = checkpoints.restore(selection.best_step, like=state)
         logger.message(f"best step {selection.best_step} of {total}")
         if run.keeps_model:
-            weights = trained.to_host(evaluated(best), mesh)
+            weights = finished_run.to_host(evaluated(best), mesh)
             if jax.process_index() == 0:
-                trained.save_weights(run.workdir, weights)
+                finished_run.save_weights(run.workdir, weights)
         held_out = [split for split in SPLITS[1:] if len(run.splits[split])]
         parts = [evaluator.predictions(evaluated(best), split) for split in held_out]
     return known_numbers(run, Predictions.concatenate(parts))
@@ -206,7 +206,7 @@ class Evaluator:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainJob,
         tasks: tuple[Task, ...],
         shape: batching.Batching,
         mesh: jax.sharding.Mesh,
@@ -244,7 +244,7 @@ class Evaluator:
 
 
 def table_of(
-    run: Run, tasks: Sequence[Task], outputs: Mapping[str, np.ndarray], index: Int[np.ndarray, " n"], split: str
+    run: TrainJob, tasks: Sequence[Task], outputs: Mapping[str, np.ndarray], index: Int[np.ndarray, " n"], split: str
 ) -> Predictions:
     """The rows of `predictions.csv` for a split, participants in corpus order.
 
@@ -267,12 +267,12 @@ def table_of(
     return Predictions.concatenate(parts)
 
 
-def look_at(run: Run, members: Int[np.ndarray, "*n"]) -> None:
+def look_at(run: TrainJob, members: Int[np.ndarray, "*n"]) -> None:
     """Raises InputError where records of these participants hold numbers that are not finite (`nonfinite.py`)."""
     nonfinite.look_at(run.corpus, batching.names_of(run.config, run.corpus), members)
 
 
-def known_numbers(run: Run, predictions: Predictions) -> Predictions:
+def known_numbers(run: TrainJob, predictions: Predictions) -> Predictions:
     """The predictions of a training, all of which are numbers.
 
     Raises:
@@ -289,7 +289,7 @@ def known_numbers(run: Run, predictions: Predictions) -> Predictions:
 
 
 def scores_of(
-    run: Run,
+    run: TrainJob,
     tasks: Sequence[Task],
     outputs: Mapping[str, np.ndarray],
     index: Int[np.ndarray, " n"],
@@ -321,7 +321,7 @@ def padding_line(loader: Loader, shape: batching.Batching) -> str:
     return f"{loader.groups} x ({slots}) pieces of {shape.pieces.seconds:.0f} s per batch; padding: {shares}"
 
 
-def _loader(run: Run, shape: batching.Batching, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:
+def _loader(run: TrainJob, shape: batching.Batching, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:
     data = run.config.data
     return make_loader(
         run.corpus,

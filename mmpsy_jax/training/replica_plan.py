@@ -26,12 +26,12 @@ from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import say
-from mmpsy_jax.training.loop import Run
+from mmpsy_jax.training.loop import TrainJob
 
 FILE, FORMAT = "plan.json", 1
 
 
-def together(folder: Path, runs: Sequence[Run]) -> bool:
+def together(folder: Path, runs: Sequence[TrainJob]) -> bool:
     """Whether trainings become replicas of one program: as when they were begun, or as is possible now.
 
     Raises:
@@ -53,7 +53,7 @@ def together(folder: Path, runs: Sequence[Run]) -> bool:
     return kept["together"]
 
 
-def wave_size(folder: Path, runs: Sequence[Run], parts: int, fitting: Callable[[], int]) -> int:
+def wave_size(folder: Path, runs: Sequence[TrainJob], parts: int, fitting: Callable[[], int]) -> int:
     """Replicas that train together, a multiple of the parts of the mesh: as when they were begun, or as many as fit.
 
     Args:
@@ -103,17 +103,17 @@ def possible(config: ConfigDict, corpus: Corpus) -> bool:
     return True
 
 
-def _trainings(runs: Sequence[Run]) -> list[list[Any]]:
+def _trainings(runs: Sequence[TrainJob]) -> list[list[Any]]:
     return [[run.fold, run.seed, {name: float(value) for name, value in run.values.items()}] for run in runs]
 
 
-def _write(folder: Path, runs: Sequence[Run], **plan: Any) -> None:
+def _write(folder: Path, runs: Sequence[TrainJob], **plan: Any) -> None:
     if jax.process_index() == 0:
         write_json(folder / FILE, {"format": FORMAT, "trainings": _trainings(runs), **plan})
     meshes.wait_for_all(f"plan of {folder}")
 
 
-def _read(folder: Path, runs: Sequence[Run]) -> dict[str, Any] | None:
+def _read(folder: Path, runs: Sequence[TrainJob]) -> dict[str, Any] | None:
     """The plan; None where there is none that can be read.
 
     Raises:

@@ -1,6 +1,6 @@
 """Many trainings as one program: folds x seeds x settings, stacked, with the corpus held once.
 
-Every training of a list (`loop.Run`s of one corpus and one shape) is a *replica*: its state is a slice of stacked
+Every training of a list (`loop.TrainJob`s of one corpus and one shape) is a *replica*: its state is a slice of stacked
 arrays, and it gathers its own batches by index, in the order it would have alone. `lax.scan` runs the steps between two
 evaluations on the device. How replicas lie on a device is a *layout*:
 
@@ -35,7 +35,7 @@ from mmpsy_jax.data.resident import Resident, gather
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import interruption, loop, memory, replica_plan, trained
+from mmpsy_jax.training import finished_run, interruption, loop, memory, replica_plan
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -56,7 +56,7 @@ QUICK_STEP = 0.001
 SAVE_SECONDS = 20.0
 
 
-def train(runs: Sequence[loop.Run], folder: Path) -> list[Predictions | None]:
+def train(runs: Sequence[loop.TrainJob], folder: Path) -> list[Predictions | None]:
     """Trains all runs, or goes on training them; returns the predictions of each, in order.
 
     Args:
@@ -93,7 +93,7 @@ def settled(timings: Mapping[str, float], candidates: Sequence[str], of_a_step: 
 class _Group:
     """What all replicas share: corpus on the device, compiled programs, lengths."""
 
-    def __init__(self, runs: Sequence[loop.Run]):
+    def __init__(self, runs: Sequence[loop.TrainJob]):
         self.runs, first = runs, runs[0]
         self.config, self.corpus = first.config, first.corpus
         config, data = self.config, self.config.data
@@ -134,11 +134,11 @@ class _Group:
         self.example = jax.tree.map(lambda x: x[0], self.plan_arrays(self.plans(first, "train", self.per_epoch), 0, 1))
         self.programs = ReplicaPrograms(self.functions, self.mesh)
 
-    def batches(self, run: loop.Run, split: str) -> int:
+    def batches(self, run: loop.TrainJob, split: str) -> int:
         """Batches of a split of one run."""
         return self.shape.needed(run.splits[split], run.batches if split == "train" else None)
 
-    def plans(self, run: loop.Run, split: str, batches: int) -> Plans:
+    def plans(self, run: loop.TrainJob, split: str, batches: int) -> Plans:
         """The batches of a run, the same as `loop.train` makes."""
         return Plans(
             self.shape.pieces.counts,
@@ -172,7 +172,7 @@ class _Group:
 class _Wave:
     """Replicas that train together."""
 
-    def __init__(self, group: _Group, runs: Sequence[loop.Run], size: int, folder: Path):
+    def __init__(self, group: _Group, runs: Sequence[loop.TrainJob], size: int, folder: Path):
         self.group, self.runs, self.folder = group, runs, folder
         # Places that the last wave has no run for repeat its first run and never train.
         self.places = [*runs, *[runs[0]] * (size - len(runs))]
@@ -260,10 +260,10 @@ class _Wave:
     def _keep_models(self, best: PyTree) -> None:
         if not any(run.keeps_model for run in self.runs):
             return
-        weights = trained.to_host(best, self.group.mesh)
+        weights = finished_run.to_host(best, self.group.mesh)
         for i, run in enumerate(self.runs):
             if run.keeps_model and not self.failed[i] and jax.process_index() == 0:
-                trained.save_weights(run.workdir, jax.tree.map(lambda x, i=i: x[i], weights))
+                finished_run.save_weights(run.workdir, jax.tree.map(lambda x, i=i: x[i], weights))
 
     def _progress(self, seconds: float) -> dict[str, Any]:
         return {
@@ -275,7 +275,7 @@ class _Wave:
             "seconds": seconds,
         }
 
-    def _logger(self, run: loop.Run, step: int) -> RunLogger:
+    def _logger(self, run: loop.TrainJob, step: int) -> RunLogger:
         writes = jax.process_index() == 0
         return RunLogger(run.workdir, writes=writes, start_step=step, total=self.group.total, tensorboard=False)
 
@@ -357,7 +357,7 @@ class _Wave:
         made = {split: self._outputs(best, split) for split in self.held_out}
         return [None if self.failed[i] else self._table(run, made, i) for i, run in enumerate(self.runs)]
 
-    def _table(self, run: loop.Run, made: Mapping[str, Sequence[tuple]], i: int) -> Predictions | None:
+    def _table(self, run: loop.TrainJob, made: Mapping[str, Sequence[tuple]], i: int) -> Predictions | None:
         """Of one run, from the outputs of all by split; None where it has values of its own and diverged."""
         parts = [loop.table_of(run, self.group.tasks, *made[split][i][:2], split) for split in made]
         try:

@@ -26,7 +26,7 @@ from mmpsy_jax.files import public, read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable
-from mmpsy_jax.training.loop import Run
+from mmpsy_jax.training.loop import TrainJob
 
 PACKAGES = (
     "jax",
@@ -57,7 +57,7 @@ class Beside:
     heard: covariates.Sound | None
 
 
-def beside(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, planned: Sequence[Run]) -> Beside:
+def beside(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, planned: Sequence[TrainJob]) -> Beside:
     """Fits the baselines on the training participants of every fold; needs no device."""
     folds = {one.fold: covariates.split_column(one, len(corpus)) for one in planned}  # seeds of a fold share theirs
     texts, heard = None, None
@@ -87,7 +87,7 @@ def evaluate(
     tasks: tuple[Task, ...],
     corpus: Corpus,
     workdir: Path,
-    planned: Sequence[Run],
+    planned: Sequence[TrainJob],
     predictions: Predictions,
     chosen: Mapping[str, Any],
     known: Beside,

@@ -16,7 +16,7 @@ from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.files import try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
-from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, trained, trainings
+from mmpsy_jax.training import batches, config_rules, embedding, finished_run, lock, nonfinite, trainings
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
 from mmpsy_jax.training.mesh import all_or_none, wait_for_all
@@ -92,7 +92,7 @@ def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / "predictions.csv", predictions)
-    trained.describe(config, corpus, planned, workdir, predictions)
+    finished_run.describe(config, corpus, planned, workdir, predictions)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
     beside = known.result() if known else _beside(config, tasks, corpus, planned)

@@ -23,17 +23,17 @@ from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.files import write_json
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import finished_run, replica_plan, replicas, run_files, sweep
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import replica_plan, replicas, run_files, sweep, trained
 from mmpsy_jax.training.config import seeds as seeds_of
 from mmpsy_jax.training.hyper import overlay
-from mmpsy_jax.training.loop import Run, train
+from mmpsy_jax.training.loop import TrainJob, train
 from mmpsy_jax.training.mesh import wait_for_all
 
 
 def plan(
     config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, workdir: Path
-) -> tuple[list[Run], dict[str, Any]]:
+) -> tuple[list[TrainJob], dict[str, Any]]:
     """The trainings that are evaluated, after a sweep (trained here) has chosen their settings.
 
     Returns:
@@ -100,7 +100,7 @@ def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
     return named or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
 
 
-def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
+def train_all(runs: Sequence[TrainJob], folder: Path) -> list[Predictions | None]:
     """Predictions of each run, made now or by an earlier start; None for a point of a sweep that diverged.
 
     A run whose predictions or model are not there, or not as it left them, is taken up again at its last step.
@@ -110,9 +110,9 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
     Args:
       folder: of the replicas, in the workdir of all runs.
     """
-    file = lambda one: one.workdir / trained.PREDICTIONS  # noqa: E731
+    file = lambda one: one.workdir / finished_run.PREDICTIONS  # noqa: E731
     card = run_files.card_or_none(folder.parent)
-    grouped: dict[str, list[Run]] = {}
+    grouped: dict[str, list[TrainJob]] = {}
     for one in runs:
         shape = {name: len(one.splits[name]) > 0 for name in one.splits}
         grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(one)
@@ -130,23 +130,23 @@ def train_all(runs: Sequence[Run], folder: Path) -> list[Predictions | None]:
     return [read_csv(file(one)) if file(one).exists() else None for one in runs]
 
 
-def is_finished(one: Run, workdir: Path, card: Mapping[str, Any] | None) -> bool:
+def is_finished(one: TrainJob, workdir: Path, card: Mapping[str, Any] | None) -> bool:
     """Whether predictions and model of a training are there, and those that it left; says what is not.
 
     Args:
       workdir, card: of all runs, and its `model.json` where there is one.
     """
-    names = [trained.PREDICTIONS, *([trained.WEIGHTS] if one.keeps_model else [])]
+    names = [finished_run.PREDICTIONS, *([finished_run.WEIGHTS] if one.keeps_model else [])]
     for path in (one.workdir / name for name in names):
         whole = run_files.intact(workdir, card, str(path.relative_to(workdir)))
-        if not whole or (path.name == trained.PREDICTIONS and not _fits(one, path)):
+        if not whole or (path.name == finished_run.PREDICTIONS and not _fits(one, path)):
             if path.exists() and jax.process_index() == 0:
                 logging.warning("%s: not what this training left, or of other people: predicting again", path)
             return False
     return True
 
 
-def _fits(one: Run, path: Path) -> bool:
+def _fits(one: TrainJob, path: Path) -> bool:
     """Whether a table has one row for each planned participant and task, with the labels of the corpus."""
     try:
         table = read_csv(path)
@@ -171,9 +171,9 @@ def _fits(one: Run, path: Path) -> bool:
 def _run(
     config: ConfigDict, corpus: Corpus, split: Split, folder: Path, point: Mapping[str, Any],
     points: Sequence[Mapping[str, Any]], **more: Any,
-) -> Run:  # fmt: skip
+) -> TrainJob:  # fmt: skip
     static, dynamic = sweep.parts(point, points)
-    return Run(overlay(config, static) if static else config, corpus, split, folder, values=dynamic, **more)
+    return TrainJob(overlay(config, static) if static else config, corpus, split, folder, values=dynamic, **more)
 
 
 def _try(

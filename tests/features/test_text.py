@@ -33,7 +33,7 @@ def test_encode_follows_its_definition():
 
 
 def test_ids_never_change():
-    # Trained models hold these numbers: another hash would silently make them guess.
+    # FinishedRun models hold these numbers: another hash would silently make them guess.
     assert text.hash_id("1-gram", "我") == 52369
     assert text.encode(["我好"], [1]).tolist() == [[52369, 2894, 0, 45451], [21586, 0, 0, 45451]]
 

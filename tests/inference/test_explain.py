@@ -18,7 +18,7 @@ from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain import explain, report_of, views
 from mmpsy_jax.inference.explain_page import spectrum
 from mmpsy_jax.inference.held import corpus_of, empty_record
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import finished_run
 from tests.browser import PHONE, needs_browser, visit
 
 
@@ -41,7 +41,7 @@ def randomised(model, fixed=()):
 def made_of(run, task, i=0, fixed=()):
     """The ensemble, the record of participant `i`, and its explanation."""
     built, workdir = run
-    ensemble, corpus = Ensemble(randomised(trained.load(workdir), fixed), rows=1), open_corpus(built)
+    ensemble, corpus = Ensemble(randomised(finished_run.load(workdir), fixed), rows=1), open_corpus(built)
     record = corpus.read(i)
     alone = corpus_of(["p"], [record], ensemble.trained.modalities, ensemble.trained.card)
     chosen = next(one for one in ensemble.tasks if one.name == task)
@@ -263,7 +263,7 @@ def test_bad_input(texts, tmp_path, options, message):
 
 
 def test_an_interview_in_which_nothing_is(texts):
-    ensemble = Ensemble(trained.load(texts[2]), rows=1)
+    ensemble = Ensemble(finished_run.load(texts[2]), rows=1)
     nobody = corpus_of(["p"], [empty_record()], ensemble.trained.modalities, ensemble.trained.card)
     with pytest.raises(InputError, match=r"holds nothing of what the run reads \(text\)"):
         report_of(ensemble, nobody, ensemble.tasks[0], ("text",))

@@ -14,7 +14,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.export import export
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import finished_run
 from tests.runs import environment, launch
 
 ALONE = """
@@ -70,7 +70,7 @@ def test_the_loader_gives_the_predictions_without_the_package(which, request, tm
     arguments = ["export", f"--workdir={workdir}", f"--output={tmp_path / 'out'}"]
     result = launch(sys.executable, "launch.py", *arguments, env=environment())
     assert result.returncode == 0, result.stderr
-    model = trained.load(workdir)
+    model = finished_run.load(workdir)
     ensemble = Ensemble(model)
     corpus = ensemble.fitting(open_corpus(built))
     members = np.arange(0, len(corpus), 5)

@@ -20,7 +20,7 @@ from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.held import corpus_of
 from mmpsy_jax.inference.predict import predict, record_of
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import finished_run
 from tests.features.test_mel import speech_like
 from tests.inference.conftest import CHINESE
 from tests.runs import bind_again, environment, launch
@@ -61,7 +61,7 @@ def test_folds_and_seeds_are_averaged(texts, tmp_path):
         alone = tmp_path / f"alone_{number}"
         (alone / card["trainings"][0]["folder"]).mkdir(parents=True)
         folder = card["trainings"][0]["folder"]
-        for file in ("config.json", f"{folder}/{trained.WEIGHTS}", f"{folder}/{trained.EMBEDDING}"):
+        for file in ("config.json", f"{folder}/{finished_run.WEIGHTS}", f"{folder}/{finished_run.EMBEDDING}"):
             (alone / file).write_bytes((workdir / file).read_bytes())
         (alone / "model.json").write_text(json.dumps(card))
         bind_again(alone)
@@ -99,9 +99,9 @@ def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
 def with_limits(workdir, folder, factor):
     """A copy of a run whose limits of the embedding distance are multiplied."""
     shutil.copytree(workdir, folder, ignore=shutil.ignore_patterns("checkpoints", "replicas"))
-    for file in folder.rglob(trained.EMBEDDING):
-        fitted = trained.load_arrays(file)
-        trained.save_weights(file.parent, {**fitted, "limit": fitted["limit"] * factor}, file.name)
+    for file in folder.rglob(finished_run.EMBEDDING):
+        fitted = finished_run.load_arrays(file)
+        finished_run.save_weights(file.parent, {**fitted, "limit": fitted["limit"] * factor}, file.name)
     bind_again(folder)
     return folder
 
@@ -121,7 +121,7 @@ def test_the_model_abstains_with_a_reason_unless_told_not_to(texts, mixed, tmp_p
 
 def test_limits_of_the_embedding_are_those_of_who_is_not_tested_in_the_fold(texts):
     _, built, workdir = texts
-    ensemble, corpus = Ensemble(trained.load(workdir)), open_corpus(built)
+    ensemble, corpus = Ensemble(finished_run.load(workdir)), open_corpus(built)
     _, distances = ensemble.predict(ensemble.fitting(corpus), np.arange(len(corpus)))
     for fold in range(2):
         names = read_csv(workdir / "predictions.csv").select(split="validation", fold=fold).participant_id
@@ -163,7 +163,7 @@ def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
     found = {one.participant: one for one in interviews.find(folder)[0]}
     assert [path.name for path in found["d"].recordings] == ["wav_9.wav", "wav_10.wav"]
     # The same windows as built records without text.
-    model = trained.load(heard[1])
+    model = finished_run.load(heard[1])
     record = record_of(found["a"], model.modalities, {"audio": LogMel()})
     corpus = corpus_of(["a"], [record], model.modalities, model.card)
     said, _ = Ensemble(model).predict(corpus, np.arange(1))

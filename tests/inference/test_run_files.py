@@ -15,7 +15,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv, write_csv
 from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import run, run_files, trained, trainings
+from mmpsy_jax.training import finished_run, run, run_files, trainings
 from tests.inference.conftest import config_of
 from tests.runs import bind_again
 
@@ -36,8 +36,8 @@ def edit(path, before, after):
     path.write_text(text.replace(before, after, 1))
 
 
-FOLD = f"fold_1/seed_0/{trained.WEIGHTS}"
-FIRST = f"fold_0/seed_0/{trained.EMBEDDING}"
+FOLD = f"fold_1/seed_0/{finished_run.WEIGHTS}"
+FIRST = f"fold_0/seed_0/{finished_run.EMBEDDING}"
 AGAIN = ": run the training command again, which writes it anew$"
 DAMAGES = {
     "no run": (lambda run: shutil.rmtree(run), "no config.json, so no finished run"),
@@ -48,7 +48,7 @@ DAMAGES = {
     "cut weights": (lambda run: cut(run / FOLD), rf"{FOLD}: is not the file .* \(it is cut or damaged\){AGAIN}"),
     "flipped bit": (lambda run: flip(run / FOLD), rf"{FOLD}: is not the file .* \(its sha256 differs\){AGAIN}"),
     "weights of another fold": (
-        lambda run: shutil.copy(run / "fold_0/seed_0" / trained.WEIGHTS, run / FOLD),
+        lambda run: shutil.copy(run / "fold_0/seed_0" / finished_run.WEIGHTS, run / FOLD),
         rf"{FOLD}: is not the file .* \(its sha256 differs\){AGAIN}",
     ),
     "weights are the embedding": (
@@ -149,16 +149,16 @@ def test_the_same_command_writes_anew_what_is_damaged(texts, tmp_path, caplog):
     copy = shutil.copytree(workdir, tmp_path / "run")
     for damage in ("empty weights", "embedding has a flipped bit"):
         DAMAGES[damage][0](copy)
-    flip(copy / "fold_0/seed_0" / trained.WEIGHTS)
+    flip(copy / "fold_0/seed_0" / finished_run.WEIGHTS)
     edit(copy / "fold_0/seed_0/predictions.csv", "user_", "someone_")
     cut(copy / "predictions.csv", 500)
     run.run(config_of(built), built, copy)
-    names = [f"fold_{k}/seed_0/{name}" for k in range(2) for name in (trained.WEIGHTS, "predictions.csv")]
+    names = [f"fold_{k}/seed_0/{name}" for k in range(2) for name in (finished_run.WEIGHTS, "predictions.csv")]
     for name in (*names, "predictions.csv"):
         assert (copy / name).read_bytes() == (workdir / name).read_bytes(), name
-    mended, before = (trained.load_arrays(folder / FIRST) for folder in (copy, workdir))
+    mended, before = (finished_run.load_arrays(folder / FIRST) for folder in (copy, workdir))
     assert all(np.allclose(mended[name], before[name], rtol=1e-4, atol=1e-5) for name in before)
-    trained.load(copy)
+    finished_run.load(copy)
     assert "not what this training left" in caplog.text
 
 
@@ -224,7 +224,7 @@ def test_rows_are_the_planned_participants_and_tasks_with_the_labels_of_the_corp
 
 def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp_path):
     _, built, workdir = texts
-    weights = sorted([*workdir.rglob(trained.WEIGHTS), *workdir.rglob(trained.EMBEDDING)])
+    weights = sorted([*workdir.rglob(finished_run.WEIGHTS), *workdir.rglob(finished_run.EMBEDDING)])
     assert len(weights) == 4
     before = [file.read_bytes() for file in weights]
     predictions = (workdir / "predictions.csv").read_bytes()

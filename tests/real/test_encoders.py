@@ -1,4 +1,4 @@
-"""Trained weights through our encoders in float32 beside transformers' PyTorch models: every state, and the words.
+"""FinishedRun weights through our encoders in float32 beside transformers' PyTorch models: every state, and the words.
 
 PyTorch computes in float64 here: its own float32 states of Whisper differ from those by up to 4.9e-5 of the largest
 (frame 1472 of the last utterance, which is padding), nine times as much as ours.

@@ -47,7 +47,7 @@ def checked(assets, launch, tmp_path_factory):
 
 
 # Files; refused, from and to; noted, from and to. Of the klettres 6 are clipped beyond use and 371 are clipped; 18 hold
-# two streams, mono and stereo, and 548 in Malayalam and Arabic lack the mark of the stream's end: all of these are read.
+# two streams, mono and stereo, and 548 in Malayalam and Arabic lack the mark of the stream's end: all is read.
 EXPECTED = {
     "klettres": (1836, (6, 6), (360, 382)),
     "ktuberling": (1892, (0, 2), (18, 26)),

@@ -12,7 +12,7 @@ from mmpsy_jax.evaluation import near_duplicates
 from mmpsy_jax.features import functionals
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import covariates, results
-from mmpsy_jax.training.loop import Run
+from mmpsy_jax.training.loop import TrainJob
 from tests.runs import small
 
 
@@ -78,7 +78,7 @@ def test_leaks_are_counted_per_tested_participant(dataset, corpus, heard):
 
 
 def test_the_column_of_splits(dataset, corpus, tmp_path):
-    one = Run(small(dataset), corpus, {"train": np.array([2, 0]), "test": np.array([1])}, tmp_path)
+    one = TrainJob(small(dataset), corpus, {"train": np.array([2, 0]), "test": np.array([1])}, tmp_path)
     assert covariates.split_column(one, 4).tolist() == ["train", "test", "train", ""]
 
 
@@ -115,7 +115,7 @@ def test_samples_give_functionals_and_no_baseline_of_what_nobody_has(calls, inst
     monkeypatch.setattr(functionals, "egemaps", lambda samples, rate: np.arange(88) * np.std(samples))
     members = {name: np.flatnonzero(np.array(calls.split) == name) for name in ("train", "validation", "test")}
     config = hotline_config(calls)
-    known = results.beside(config, from_config(config.tasks), calls, [Run(config, calls, members, tmp_path)])
+    known = results.beside(config, from_config(config.tasks), calls, [TrainJob(config, calls, members, tmp_path)])
     name = functionals.EGEMAPS if installed else functionals.OWN
     assert set(known.baselines) == {"prior", name}
     assert known.heard.prints is None and known.heard.statistics is None

@@ -23,7 +23,7 @@ def training(dataset, corpus, workdir, **fields):
     config = lean(dataset)
     config.log.every, config.selection.every, config.total = "2 steps", "7 steps", "16 steps"
     config.update_from_flattened_dict(fields)
-    return loop.Run(config, corpus, splits.by_name(corpus), workdir)
+    return loop.TrainJob(config, corpus, splits.by_name(corpus), workdir)
 
 
 def rows(workdir):

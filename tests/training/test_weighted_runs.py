@@ -29,7 +29,7 @@ def make_run(corpus, folder):
     config = small(corpus.path)
     config.objective.weighting, config.total = "druw", "5 steps"
     config.data.modalities = ("text",)
-    return loop.Run(config, corpus, splits.by_name(corpus), folder)
+    return loop.TrainJob(config, corpus, splits.by_name(corpus), folder)
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from mmpsy_jax.projects.affect.measures import Clip, Frames
 from mmpsy_jax.projects.affect.models import audio_visual
 from mmpsy_jax.projects.affect.models.audio_visual import AUDIO, FACE
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import programs, trained
-from mmpsy_jax.training.trained import Trained, Training
+from mmpsy_jax.training import finished_run, programs
+from mmpsy_jax.training.finished_run import FinishedRun, Training
 
 PAGE, REPORT = "discrepancy.html", "discrepancy.json"
 SPLITS = ("validation", "test")
@@ -52,7 +52,7 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
       InputError: no such run, other records than it reads, or no held-out clips.
     """
     try_folder(output)
-    model, folder = trained.load(workdir), Path(output)
+    model, folder = finished_run.load(workdir), Path(output)
     for one in model.trainings:
         if one.config.model.name != "audio_visual" or not (
             one.config.model.teacher or one.config.model.part == "joint"
@@ -113,7 +113,7 @@ class HeldOut:
     members: Mapping[str, Int[np.ndarray, " m"]]
 
 
-def held_out(workdir: Path, model: Trained, corpus: Corpus) -> list[HeldOut]:
+def held_out(workdir: Path, model: FinishedRun, corpus: Corpus) -> list[HeldOut]:
     """Who is judged by whom.
 
     The corpus is the run's own where it has the same name and version, and holds a clip that the run held out.
@@ -124,7 +124,7 @@ def held_out(workdir: Path, model: Trained, corpus: Corpus) -> list[HeldOut]:
     at = {name: i for i, name in enumerate(corpus.participants)}
     parts = []
     for one in {one["fold"]: one for one in reversed(model.card["trainings"])}.values():
-        rows = trained.predictions_of(workdir, model.card, one["folder"])
+        rows = finished_run.predictions_of(workdir, model.card, one["folder"])
         found = {
             split: {at[name] for name in rows.select(split=split).participant_id if name in at} for split in SPLITS
         }
@@ -273,7 +273,7 @@ def _ordered(parts: Sequence[Segments]) -> Segments:
     return jax.tree.map(lambda x: x[order], whole)
 
 
-def of_largest_faces(corpus: Corpus, members: Int[np.ndarray, " m"], model: Trained) -> Corpus:
+def of_largest_faces(corpus: Corpus, members: Int[np.ndarray, " m"], model: FinishedRun) -> Corpus:
     """The members as a corpus whose faces are the largest of each frame, whoever they are."""
     records = []
     for i in members.tolist():

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import finished_run
 
 # What shapes the network of a teacher.
 SHAPING = ("width", "face_channels")
@@ -37,11 +37,11 @@ def parameters(
       InputError: no finished run, one that is no teacher, of other tasks, sizes or corpus, or of another division.
     """
     workdir = Path(config.model.teacher)
-    run = trained.load(workdir)
+    run = finished_run.load(workdir)
     _check(workdir, run, config, tasks, corpus)
     held_out = set(np.delete(np.asarray(corpus.participants), members).tolist())
     for one, training in zip(run.card["trainings"], run.trainings, strict=True):
-        if set(trained.predictions_of(workdir, run.card, one["folder"]).participant_id.tolist()) == held_out:
+        if set(finished_run.predictions_of(workdir, run.card, one["folder"]).participant_id.tolist()) == held_out:
             return training.evaluated["params"]["network"]
     raise InputError(
         f"{workdir}: no training of this run was trained on the same {len(members)} clips as the student, so that it "
@@ -49,7 +49,9 @@ def parameters(
     )
 
 
-def _check(workdir: Path, run: trained.Trained, config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> None:
+def _check(
+    workdir: Path, run: finished_run.FinishedRun, config: ConfigDict, tasks: Sequence[Task], corpus: Corpus
+) -> None:
     theirs = run.config.model
     if theirs.name != config.model.name or theirs.get("part") != "teacher":
         raise InputError(

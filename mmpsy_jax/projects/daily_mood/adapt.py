@@ -29,9 +29,9 @@ from mmpsy_jax.evaluation.scoring import finite
 from mmpsy_jax.files import try_folder, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.projects.daily_mood.models.macro_micro import PERSON
-from mmpsy_jax.training import programs, trained
+from mmpsy_jax.training import finished_run, programs
+from mmpsy_jax.training.finished_run import FinishedRun, Training
 from mmpsy_jax.training.results import start_times
-from mmpsy_jax.training.trained import Trained, Training
 
 MODEL = "macro_micro"
 FILE = "adaptation.json"
@@ -98,7 +98,7 @@ def adapt(
             f"--days={shown}: give numbers of 2 or more: one day does not tell a person's level from chance"
         )
     try_folder(output)
-    model = trained.load(workdir)
+    model = finished_run.load(workdir)
     _check(model, workdir)
     ensemble = Ensemble(model)
     corpus, members = _people(ensemble, given, split)
@@ -134,7 +134,7 @@ def summary(made: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"means over {entry['n_tasks']} tasks, all on the same {where}"])
 
 
-def _check(model: Trained, workdir: str | Path) -> None:
+def _check(model: FinishedRun, workdir: str | Path) -> None:
     for one in model.trainings:
         if one.config.model.name != MODEL:
             raise InputError(f"{workdir}: a run of {one.config.model.name!r}: only {MODEL!r} has layers of people")

@@ -17,7 +17,7 @@ from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.projects.affect import discrepancy, teacher
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import batches, mesh, programs, run, trained, trainings
+from mmpsy_jax.training import batches, finished_run, mesh, programs, run, trainings
 from mmpsy_jax.training.config import claim_workdir
 from mmpsy_jax.training.hyper import overlay
 
@@ -50,13 +50,13 @@ def leave(config, corpus, workdir):
     for one in planned:
         params = jax.device_get(init(jax.random.key(one.fold)))
         weights = {"params": {"network": params, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
-        trained.save_weights(one.workdir, weights)
-        trained.save_weights(one.workdir, {"limit": np.ones(1)}, trained.EMBEDDING)
+        finished_run.save_weights(one.workdir, weights)
+        finished_run.save_weights(one.workdir, {"limit": np.ones(1)}, finished_run.EMBEDDING)
         for split in ("validation", "test"):
             ids = [corpus.participants[i] for i in one.splits[split]]
             parts.append(Predictions.build(ids, "valence", np.nan, split=split, fold=one.fold, y_pred=0.0))
         write_csv(one.workdir / "predictions.csv", Predictions.concatenate(parts[-2:]))
-    trained.describe(config, corpus, planned, workdir, Predictions.concatenate(parts))
+    finished_run.describe(config, corpus, planned, workdir, Predictions.concatenate(parts))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_every_weight_is_of_a_loss(argument):
 def test_a_student_has_the_teacher_of_its_fold(runs):
     folder, built, config, report = runs
     assert report["tasks"].keys() == {"emotion", "valence", "arousal"} and report["synthetic"]
-    taught, learned = trained.load(folder / "teacher"), trained.load(folder / "student")
+    taught, learned = finished_run.load(folder / "teacher"), finished_run.load(folder / "student")
     for theirs, ours in zip(taught.trainings, learned.trainings, strict=True):
         frozen = ours.evaluated["fitted"]["network"]["teacher"]
         expected = theirs.evaluated["params"]["network"]
@@ -139,7 +139,7 @@ def test_every_held_out_clip_is_judged_by_its_fold(runs):
 
 def test_clips_of_another_corpus_are_judged_by_all_trainings(runs):
     folder, built, *_ = runs
-    model, corpus = trained.load(folder / "student"), open_corpus(built)
+    model, corpus = finished_run.load(folder / "student"), open_corpus(built)
     other = dataclasses.replace(corpus, card={**corpus.card, "version": "9.9.9"})
     renamed = dataclasses.replace(corpus, participants=tuple(f"new {name}" for name in corpus.participants))
     for one in (other, renamed):

@@ -18,7 +18,7 @@ from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.projects.daily_mood import adapt
 from mmpsy_jax.projects.daily_mood.adapt import Days
-from mmpsy_jax.training import trained
+from mmpsy_jax.training import finished_run
 from tests.inference.conftest import leave_untrained
 
 TRUE = {"slope": 0.01, "level": 0.04, "error": 0.02}
@@ -109,7 +109,7 @@ def test_new_people_are_told_better_the_more_days_are_known(finished, tmp_path, 
     assert values == sorted(values) and values[2] > values[0] + 0.1 and f"CCC {values[2]:.3f}" in shown
     tables = [read_csv(tmp_path / f"predictions_{number}_days.csv") for number in (0, 2, 5)]
     # Nobody of the test people has layers of their own: without days, the network says the same of them.
-    zero, ensemble = tables[0], Ensemble(trained.load(workdir))
+    zero, ensemble = tables[0], Ensemble(finished_run.load(workdir))
     corpus = ensemble.fitting(open_corpus(built))
     people = {corpus.group[i] for i in np.flatnonzero(np.array(corpus.split) == "test")}
     assert set(zero.cluster) == people and len(zero) == len(people) * (12 - 5) * 9

@@ -7,7 +7,7 @@ import numpy as np
 from data_builders.daily_mood import cli
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.inference.predict import predict
-from mmpsy_jax.training import run, trained
+from mmpsy_jax.training import finished_run, run
 from tests.runs import final_state
 
 
@@ -30,7 +30,7 @@ def test_a_run_names_its_splits_and_leaves_a_model(tmp_path):
     assert len({*state["['params']['objective']['sigma']"].tolist()}) == 9 and state["['weighting']['previous']"].all()
     level = state["['params']['network']['micro_level']"]
     assert not level[0].any() and level[1:].all()
-    assert trained.load(tmp_path / "run").config.model.name == "macro_micro"
+    assert finished_run.load(tmp_path / "run").config.model.name == "macro_micro"
     predict(tmp_path / "run", dataset, tmp_path / "out.csv", abstain=False)
     made, theirs = read_csv(tmp_path / "out.csv"), read_csv(tmp_path / "run" / "predictions.csv")
     said = {(p, t): v for p, t, v in zip(made.participant_id, made.task, made.y_pred, strict=True)}

@@ -41,7 +41,7 @@ def small(clips, model="self_mm"):
 
 def one(config, clips, workdir, seed=1111):
     corpus = open_corpus(clips)
-    return loop.Run(config, corpus, by_name(corpus), workdir, seed=seed)
+    return loop.TrainJob(config, corpus, by_name(corpus), workdir, seed=seed)
 
 
 def histograms(workdir):

@@ -239,7 +239,7 @@ def pretrained(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def split(params: dict[str, Any], train: str, freeze: str, lora_rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Trained and frozen parameters of an encoder; with LoRA the updates, nested by path, and everything else."""
+    """FinishedRun and frozen parameters of an encoder; with LoRA the updates, nested by path, and everything else."""
     if not lora_rank:
         return finetune.partition(params, (train,), (freeze,) if freeze else ())
     updates = finetune.lora_init(jax.random.key(0), params, rank=lora_rank)

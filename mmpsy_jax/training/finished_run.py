@@ -98,7 +98,7 @@ def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: P
     Args:
       config: of the whole run.
       corpus: that it was trained on.
-      runs: its trainings (`loop.Run`).
+      runs: its trainings (`loop.TrainJob`).
       workdir: of the whole run.
       predictions: of all trainings.
     """
@@ -196,7 +196,7 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class FinishedRun:
     """A finished run, loaded without its corpus.
 
     Attributes:
@@ -222,7 +222,7 @@ class Trained:
         return self.trainings[0].config
 
 
-def load(workdir: str | Path) -> Trained:
+def load(workdir: str | Path) -> FinishedRun:
     """Loads what a run has left.
 
     Raises:
@@ -264,7 +264,7 @@ def load(workdir: str | Path) -> Trained:
                 _embedding(embedding[0]) if embedding else None,
             )
         )
-    return Trained(card, modalities, tuple(trainings))
+    return FinishedRun(card, modalities, tuple(trainings))
 
 
 def _config(workdir: Path) -> ConfigDict:
