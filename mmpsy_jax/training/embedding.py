@@ -7,7 +7,7 @@ One Gaussian is fitted, not one per class as in the paper: a score has no classe
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -62,16 +62,22 @@ def write(runs: Sequence[TrainJob], workdir: Path) -> None:
     """
     first, card = {run.fold: run for run in reversed(runs)}.values(), run_files.card_or_none(workdir)
     name = lambda run: str((run.workdir / finished_run.EMBEDDING).relative_to(workdir))  # noqa: E731
-    missing = [run for run in first if not run_files.intact(workdir, card, name(run))]
+    missing = {run.workdir for run in first if not run_files.intact(workdir, card, name(run))}
     alike: dict[str, list[TrainJob]] = {}
-    for run in missing:
+    for run in first:
         alike.setdefault(json.dumps(run.config.to_dict(), sort_keys=True, default=str), []).append(run)
     for group in alike.values():
-        _write_alike(group)
+        if any(run.workdir in missing for run in group):
+            _write_alike(group, missing)
 
 
-def _write_alike(runs: Sequence[TrainJob]) -> None:
-    """Of trainings with one config: their windows are read once, and one program serves all."""
+def _write_alike(runs: Sequence[TrainJob], missing: Collection[Path]) -> None:
+    """Of trainings with one config: their windows are read once, and one program serves all.
+
+    Args:
+      runs: all of them, whose participants make the batches: others would give other bits.
+      missing: workdirs whose file is written.
+    """
     config, corpus = runs[0].config, runs[0].corpus
     tasks, mesh = from_config(config.tasks), meshes.make_mesh(config.mesh.replica)
     shape = batching.of(config, corpus, mesh)
@@ -81,7 +87,7 @@ def _write_alike(runs: Sequence[TrainJob]) -> None:
     members = np.unique(np.concatenate([run.splits[name] for run in runs for name in ("train", "validation")]))
     sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
     evaluator = Evaluator(dataclasses.replace(runs[0], splits={"train": sample}), tasks, shape, mesh, predict)
-    for run in runs:
+    for run in (run for run in runs if run.workdir in missing):
         outputs, index, _ = evaluator.outputs(finished_run.load_weights(run.workdir / finished_run.WEIGHTS), "train")
         parts = {name: outputs[EMBEDDING][np.isin(index, run.splits[name])] for name in ("train", "validation")}
         if jax.process_index() == 0:

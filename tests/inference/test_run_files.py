@@ -154,10 +154,8 @@ def test_the_same_command_writes_anew_what_is_damaged(texts, tmp_path, caplog):
     cut(copy / "predictions.csv", 500)
     run.run(config_of(built), built, copy)
     names = [f"fold_{k}/seed_0/{name}" for k in range(2) for name in (finished_run.WEIGHTS, "predictions.csv")]
-    for name in (*names, "predictions.csv"):
+    for name in (*names, FIRST, "predictions.csv"):
         assert (copy / name).read_bytes() == (workdir / name).read_bytes(), name
-    mended, before = (finished_run.load_arrays(folder / FIRST) for folder in (copy, workdir))
-    assert all(np.allclose(mended[name], before[name], rtol=1e-4, atol=1e-5) for name in before)
     finished_run.load(copy)
     assert "not what this training left" in caplog.text
 
