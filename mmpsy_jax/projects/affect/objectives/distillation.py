@@ -24,11 +24,11 @@ from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.objectives import losses, multitask
+from mmpsy_jax.objectives.base import Sums
 from mmpsy_jax.tasks import LOGITS, Task
 
 TEACHER = "teacher_"
 SOFT_TARGETS, CONCORDANCE, ALIGNMENT = "soft_targets", "concordance", "alignment"
-Sums = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]
 
 
 @dataclasses.dataclass(frozen=True)
