@@ -71,7 +71,7 @@ def draw(split_of: Mapping[str, str], seed: int) -> tuple[list[DemoClip], demo_t
             made.append(
                 DemoClip(
                     name=f"{speaker}/{i % CLIPS}",
-                    group=speaker,
+                    cluster=speaker,
                     labels={"emotion": float(clips.emotion[i]), **ratings, LABEL: float(clips.mismatch[i])},
                     split=split,
                     seeds=((seed, number, 1 + i // CLIPS), (seed, number, 1 + i // CLIPS, 1 + i % CLIPS)),

@@ -37,7 +37,7 @@ RATINGS = tuple(f"DAMS{k}" for k in range(1, 10))
 LABELS = tuple(name.lower() for name in RATINGS)
 # Depression and Anxiety Mood Scale in the order of a sibling paper; that DAMS1 is the first of them is assumed.
 MOODS = ("vigorous", "gloomy", "concerned", "happy", "unpleasant", "anxious", "cheerful", "depressed", "worried")
-GROUP, PERSON = "group", "person"
+CLUSTER_FEATURE, PERSON = "cluster", "person"
 _LABEL, _SENSOR = "label:", "sensor:"
 _PERSON = re.compile(r"[^\W_][\w.\-]{0,63}")
 _NAME = re.compile(r"[^\W\d_]\w{0,39}")
@@ -208,7 +208,12 @@ def _sensors(path: Path, cells: Cells, layout: Layout, taken: set[str]) -> dict[
 
 def _require_names(path: Path, names: list[str]) -> None:
     for name in names:
-        if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name) or name in (GROUP, PERSON) or names.count(name) > 1:
+        if (
+            not _NAME.fullmatch(name)
+            or _TAKEN.fullmatch(name)
+            or name in (CLUSTER_FEATURE, PERSON)
+            or names.count(name) > 1
+        ):
             raise InputError(
                 f"{path}: {name[:40]!r} cannot be the name of a rating or modality: take each of 1 to 40 letters, "
                 "digits and '_', beginning with a letter, once, and none that a record has besides, such as person"

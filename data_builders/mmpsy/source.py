@@ -73,12 +73,12 @@ class Source:
       arrays: where the windows lie; None for transcripts only.
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length of a window.
-      listed_splits, groups, clusters: none.
+      listed_splits, subgroups, clusters: none.
       notes: what is odd about the corpus as a whole.
     """
 
     listed_splits: Mapping[str, str] | None = None
-    groups: tuple[str, ...] = ()
+    subgroups: tuple[str, ...] = ()
     clusters: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 

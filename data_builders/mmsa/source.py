@@ -123,11 +123,11 @@ class MmsaSource:
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length that a window is taken to have.
       listed_splits: {clip: split}, as the file says.
-      groups, clusters, without_windows, notes: none.
+      subgroups, clusters, without_windows, notes: none.
     """
 
     window_seconds = WINDOW_SECONDS
-    groups: tuple[str, ...] = ()
+    subgroups: tuple[str, ...] = ()
     clusters: Mapping[str, str] = {}
     without_windows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from mmpsy_jax.files import try_file, write_atomically
 from mmpsy_jax.inference import abstention, confidence, embed, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, run_files
@@ -160,7 +160,7 @@ def _interview_chunks(
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     wanted = tuple(modalities or model.modalities)
-    found, failed = interviews.find(given, apart=model.card.get("group") not in (None, CLUSTER))
+    found, failed = interviews.find(given, apart=model.card.get("cluster") not in (None, CLUSTER))
     failures += failed
     with tempfile.TemporaryDirectory() as workplace:
         extractors = extractors_for(model, wanted, found, given, encoders, Path(workplace))

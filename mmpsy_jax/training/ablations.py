@@ -79,7 +79,7 @@ def plan(config: ConfigDict, corpus: Corpus, minutes: Sequence[float] = ()) -> t
     else:
         left_out.append(f"only {names[0]} is read: there is no other modality to leave out")
     if AUDIO in names:
-        changes |= {"audio_shuffled": {"data.exchange": AUDIO}}
+        changes |= {"audio_shuffled": {"data.permute_modality": AUDIO}}
     else:
         left_out.append("no audio is read: there is none to shuffle")
     if minutes and not (corpus.columns["duration_s"] > 0).any():

@@ -13,9 +13,9 @@ from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
-from mmpsy_jax.training.fitted import head
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.step import Functions, Parts, make_functions
+from mmpsy_jax.training.train_statistics import head
 
 RATES = {"dropout": "dropout", "token": "token_dropout", "ngram": "ngram_dropout", "modality": "modality_dropout"}
 

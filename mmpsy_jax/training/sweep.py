@@ -26,7 +26,7 @@ from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.files import flatten, parse_json, read_text
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training.config import jsonable
-from mmpsy_jax.training.hyper import is_dynamic
+from mmpsy_jax.training.hparams import is_dynamic
 from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 
 METHODS = ("grid", "random")

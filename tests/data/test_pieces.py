@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from mmpsy_jax.data.in_memory import Resident
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.pieces import cut, default_parts, piece_counts
-from mmpsy_jax.data.resident import Resident
 from mmpsy_jax.errors import InputError
 
 PARTS = 5

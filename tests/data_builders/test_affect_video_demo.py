@@ -30,7 +30,7 @@ def population():
 
 def test_records_are_those_of_the_contract(corpus):
     card = corpus.card
-    assert card["synthetic"] is True and card["group"] == "speaker"
+    assert card["synthetic"] is True and card["cluster"] == "speaker"
     text = (corpus.path / "README.md").read_text() + (corpus.path / "DATASHEET.md").read_text()
     parts = ("SYNTHETIC", "One made-up clip of a speaker.", "with the same `speaker` belong", "| mismatch | both |")
     for said in parts:
@@ -41,7 +41,7 @@ def test_records_are_those_of_the_contract(corpus):
     for name in ("face", "any_face"):
         assert card["modalities"][name]["shape"] == [20, 2304] and card["modalities"][name]["time_axis"] == 0
     assert len(corpus) == 60
-    assert len(set(zip(corpus.group, corpus.split, strict=True))) == len(set(corpus.group)) == 6
+    assert len(set(zip(corpus.cluster, corpus.split, strict=True))) == len(set(corpus.cluster)) == 6
     differs = 0
     for i in range(len(corpus)):
         record = corpus.read(i)
@@ -160,7 +160,7 @@ def test_expected_ratings_are_expectations(population):
 
 def test_the_optimum_of_the_card_is_that_of_its_test_clips(corpus):
     optimum = corpus.card["optimum"]
-    assigned = dict(zip(corpus.group, corpus.split, strict=True))
+    assigned = dict(zip(corpus.cluster, corpus.split, strict=True))
     named = {name: assigned[name] for name in demo.speakers(6)}
     _, tested = demo.draw(named, seed=0)
     rows = [i for i, split in enumerate(corpus.split) if split == "test"]

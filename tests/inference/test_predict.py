@@ -18,7 +18,7 @@ from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.text import NGrams
 from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.predict import predict, record_of
 from mmpsy_jax.training import finished_run
 from tests.features.test_mel import speech_like

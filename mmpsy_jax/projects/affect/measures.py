@@ -56,7 +56,7 @@ class Clip:
     """What teacher and student say of a held-out clip.
 
     Attributes:
-      participant, group: ids of clip and speaker.
+      participant, cluster: ids of clip and speaker.
       split: "validation" or "test".
       fold: in which it is held out.
       emotion: index of the labelled one; NaN where there is none.
@@ -69,7 +69,7 @@ class Clip:
     """
 
     participant: str
-    group: str
+    cluster: str
     split: str
     fold: int
     emotion: float
@@ -143,7 +143,7 @@ def mismatches(
     truth = np.array([c.mismatch for c, _ in rows])
     if len(np.unique(truth)) < 2:
         return {}
-    speakers = np.array([c.group for c, _ in rows])
+    speakers = np.array([c.cluster for c, _ in rows])
     made = {}
     for name in SCORES:
         values = np.array([scores[name] for _, scores in rows])

@@ -116,7 +116,7 @@ class Model(nn.Module):
         """One logit per class of each task [b c], and the embedding of each participant [b d].
 
         Args:
-          batch: one group of a packed batch (docs/architecture.md).
+          batch: one pack of a packed batch (docs/architecture.md).
           rates: of dropout in the heads; the encoder's own rates are those of its config.json and hold wherever a
             "dropout" rng is given.
 
