@@ -185,7 +185,10 @@ def label_updates(trainings: Mapping[str, Rows]) -> dict[str, dict[str, Any]]:
 
     of_kind = ("labels", "changes")
     return {
-        name: {"limits": limits, "steps": {str(s): {kind: shares(s, f"{kind}/{name}") for kind in of_kind} for s in steps}}
+        name: {
+            "limits": limits,
+            "steps": {str(s): {kind: shares(s, f"{kind}/{name}") for kind in of_kind} for s in steps},
+        }
         for name in names
     }
 

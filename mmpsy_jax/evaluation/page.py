@@ -1,4 +1,4 @@
-"""`report.html`, a function of `report.json` alone: one file, no request leaves it, no participant's id stands in it."""
+"""`report.html`, a function of `report.json` alone: one file, no request leaves it, no participant's id is in it."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -62,8 +62,8 @@ def render(report: Report) -> str:
 def headline(report: Report) -> list[Table]:
     """What comes first, on the page and in a terminal.
 
-    A row per task and metric with the baselines beside it and, on a synthetic corpus, the constructed optimum. Of runs a
-    table per task, with a row per run; the first stands first and the others on the participants it shares.
+    A row per task and metric with the baselines beside it and, on a synthetic corpus, the constructed optimum. Of runs
+    a table per task, with a row per run; the first stands first and the others on the participants it shares.
     """
     split, model = wording.headline_split(report), wording.model_name(report)
     scored = {name: entry["splits"].get(split) for name, entry in report["tasks"].items()}
@@ -75,7 +75,7 @@ def headline(report: Report) -> list[Table]:
         part = scored[name]
         others = [part["baselines"].get(baseline, {}).get(metric) for baseline in report["baselines"]]
         row = [name, _counts(part), wording.label(metric), wording.cell(metric, part["model"][metric])]
-        rows.append(row + [optimum or ""] * any(best.values()) + [wording.cell(metric, one) for one in others])
+        rows.append(row + [optimum] * any(best.values()) + [wording.cell(metric, one) for one in others])
     columns = ["task", "participants", "metric", "model", *["best possible (constructed)"] * any(best.values())]
     return [Table("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows, strong="model")]
 
@@ -99,7 +99,9 @@ def _of_runs(name: str, kind: str, scored: Report, first_run: str) -> Table:
 def _runs(report: Report) -> list[Table]:
     """Where the compared runs came from, and the config fields in which they differ."""
     runs = report.get("runs") or []
-    about = [[one["name"], one["workdir"], *(one[name] or "not known" for name in ("corpus", "revision"))] for one in runs]
+    about = [
+        [one["name"], one["workdir"], *(one[name] or "not known" for name in ("corpus", "revision"))] for one in runs
+    ]
     differing = [
         [field, *(json.dumps(run["differs"][field]) if field in run["differs"] else None for run in runs)]
         for field in sorted({field for run in runs for field in run["differs"]})

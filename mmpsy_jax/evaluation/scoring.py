@@ -25,7 +25,6 @@ from mmpsy_jax.evaluation import (
     metrics,
     multilabel,
     operating_points,
-    sentiment,
     together,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
@@ -271,8 +270,6 @@ def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals
         made["per_class"] = breakdown.per_class(np.array(scored.confusion()))
     else:
         made["agreement"] = breakdown.agreement(rows.y_true, scored.y)
-        if model.task.maximum in (1, 3) and model.task.minimum == -model.task.maximum:  # the scales that MMSA has
-            made["mmsa"] = sentiment.scores(rows.y_true, scored.y, model.task.maximum)
     return made
 
 

@@ -1,7 +1,7 @@
 """Tables of a report and the forms that they are written in: CSV, LaTeX and text here, HTML by `macros.html`.
 
-`tables` are those for papers and spreadsheets, a row per number: `tables/*.csv` holds full precision and empty cells for
-what is undefined, `tables/*.tex` what the page shows, as a plain `tabular` that needs no package.
+`tables` are those for papers and spreadsheets, a row per number: `tables/*.csv` holds full precision and empty cells
+for what is undefined, `tables/*.tex` what the page shows, as a plain `tabular` that needs no package.
 """
 
 import csv
