@@ -15,7 +15,7 @@ one.
 
 import re
 
-from mmpsy_jax.errors import one_of
+from mmpsy_jax.io import one_of
 from mmpsy_jax.projects.msa.published import CORPORA, MODELS, UNIMODAL_LABELS, settings
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import choose_model, choose_objective, default

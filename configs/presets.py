@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import one_of
+from mmpsy_jax.io import one_of
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import default
 

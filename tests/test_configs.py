@@ -11,8 +11,7 @@ import pytest
 
 from data_builders.daily_mood.source import LABELS
 from mmpsy_jax import models, registry
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.models.base import EMBEDDING, Modality
 from mmpsy_jax.projects.hotline import presets
 from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
@@ -41,7 +40,7 @@ DAYS = (
 )
 
 # Every shipped config: the size of its network, and its fields that differ from `default()`, which comes first. To write
-# it anew after a change that is meant: .venv/bin/python -m tests.test_configs
+# Every shipped config: the size of its network, and the fields that differ from `default()`, which comes first. To write
 GOLDEN = Path(__file__).parent / "golden_configs.txt"
 SECTIONS = {
     title: dict(line.strip().split(" = ", 1) for line in lines)
