@@ -39,8 +39,8 @@ DAYS = (
     Modality("person", "ids", (1, 2), vocabulary=61),
 )
 
-# Every shipped config: the size of its network, and its fields that differ from `default()`, which comes first. To write
-# Every shipped config: the size of its network, and the fields that differ from `default()`, which comes first. To write
+# Of every shipped config: the size of its network, and its fields that differ from `default()`, which comes first. To
+# write it anew after a change that is meant: .venv/bin/python -m tests.test_configs
 GOLDEN = Path(__file__).parent / "golden_configs.txt"
 SECTIONS = {
     title: dict(line.strip().split(" = ", 1) for line in lines)
