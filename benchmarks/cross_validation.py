@@ -155,9 +155,9 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from mmpsy_jax.data.records import open_corpus
     from mmpsy_jax.tasks import from_config
     from mmpsy_jax.training.config import jsonable
-    from mmpsy_jax.training.fitted import head
+    from mmpsy_jax.training.plan_runs import folds
     from mmpsy_jax.training.programs import RATES
-    from mmpsy_jax.training.trainings import folds
+    from mmpsy_jax.training.train_statistics import head
 
     config = phq.get_config("demo")
     config.cv.folds, config.model.dtype = options.folds, options.dtype

@@ -21,7 +21,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain import views
 from mmpsy_jax.inference.explain_methods import METHODS, Explained, deletion
-from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.training import finished_run
 
 LOW, HIGH = 5, 15

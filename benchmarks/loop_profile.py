@@ -26,7 +26,7 @@ import jax
 from configs import phq
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, run, trainings
+from mmpsy_jax.training import loop, plan_runs, run
 from mmpsy_jax.training import step as steps
 from mmpsy_jax.training.memory import bytes_of
 
@@ -111,7 +111,7 @@ def record(dataset_dir: str, folder: Path) -> Donation:
 
     corpus = open_corpus(dataset_dir)
     config = run.with_groups(config, folder)
-    planned, _ = trainings.plan(config, from_config(config.tasks), corpus, folder / "run")
+    planned, _ = plan_runs.plan(config, from_config(config.tasks), corpus, folder / "run")
     original: Callable[..., steps.Programs] = loop.compile_for
     loop.compile_for = compile_for
     try:

@@ -35,8 +35,8 @@ from configs import msa
 from mmpsy_jax import models
 from mmpsy_jax.models.base import Modality
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import fitted
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import train_statistics
 from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.step import compile_for
 
@@ -71,7 +71,7 @@ def our_block(name: str, batches: list[dict[str, np.ndarray]]) -> Callable[[], N
     modalities = tuple(Modality(m, "features", (STEPS[corpus], f)) for m, f in SIZES[corpus].items())
     functions = build(config, tasks, modalities=modalities, window_seconds=10.0, total=1000, steps_per_epoch=100)
     scores = {task.label: np.random.default_rng(1).uniform(-1, 1, CLIPS[corpus]).astype(np.float32) for task in tasks}
-    constants = {**fitted.of_scores(tasks, scores, "none"), "network": {}}
+    constants = {**train_statistics.of_scores(tasks, scores, "none"), "network": {}}
     if models.scales_inputs(config.model.name, config.model.to_dict()):
         ones = lambda m: np.ones(m.shape[1], np.float32)  # noqa: E731
         constants["network"] = {f"{m.name}_scale": {"mean": 0 * ones(m), "deviation": ones(m)} for m in modalities}

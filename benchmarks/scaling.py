@@ -61,7 +61,7 @@ def _epoch(corpus, changes: dict) -> float:
     from configs import smoke
     from mmpsy_jax.data.loader import make_loader
     from mmpsy_jax.tasks import from_config
-    from mmpsy_jax.training import batches, fitted, mesh, programs, step
+    from mmpsy_jax.training import batches, mesh, programs, step, train_statistics
 
     config = smoke.get_config()
     config.model.patch = 10
@@ -76,7 +76,7 @@ def _epoch(corpus, changes: dict) -> float:
             config, tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds, total=100,
             steps_per_epoch=per_epoch,
         )  # fmt: skip
-        constants = fitted.fit(config, tasks, shape.modalities, corpus, everyone)
+        constants = train_statistics.fit(config, tasks, shape.modalities, corpus, everyone)
         compiled = step.compile_for(functions, made, first, constants)
         state = compiled.init(np.int32(0), first, constants)
         state, _ = compiled.update(state, first)
@@ -97,23 +97,23 @@ def windows(count: int, data_dir: str) -> dict[str, float]:
 def devices(count: int, data_dir: str) -> dict[str, float]:
     """A step for 16 people with 2 windows each, divided over `count` virtual devices."""
     del data_dir
-    return {"step s": _step(people=16, count=2, groups=count)}
+    return {"step s": _step(people=16, count=2, packs=count)}
 
 
-def _random_batch(people: int, count: int, groups: int, parts: int = 5) -> dict[str, np.ndarray]:
-    rng, each = np.random.default_rng(0), people // groups
+def _random_batch(people: int, count: int, packs: int, parts: int = 5) -> dict[str, np.ndarray]:
+    rng, each = np.random.default_rng(0), people // packs
     slots = each * count * parts
     batch = {
-        "labels": {name: rng.integers(0, 20, (groups, each)).astype(np.float32) for name in ("phq9", "gad7")},
-        "valid": np.ones((groups, each), bool),
-        "index": np.arange(people, dtype=np.int32).reshape(groups, each),
+        "labels": {name: rng.integers(0, 20, (packs, each)).astype(np.float32) for name in ("phq9", "gad7")},
+        "valid": np.ones((packs, each), bool),
+        "index": np.arange(people, dtype=np.int32).reshape(packs, each),
     }
     for name, steps, size in (("audio", 1800 // parts, 80), ("text", 175 // parts, 768)):
         batch |= {
-            name: rng.standard_normal((groups, slots, steps, size), np.float32).astype(np.float16),
-            f"{name}_length": np.full((groups, slots), steps, np.int32),
-            f"{name}_start_s": np.tile(12.0 * np.arange(count * parts, dtype=np.float32), (groups, each)),
-            f"{name}_row": np.tile(np.repeat(np.arange(each, dtype=np.int32), count * parts), (groups, 1)),
+            name: rng.standard_normal((packs, slots, steps, size), np.float32).astype(np.float16),
+            f"{name}_length": np.full((packs, slots), steps, np.int32),
+            f"{name}_start_s": np.tile(12.0 * np.arange(count * parts, dtype=np.float32), (packs, each)),
+            f"{name}_row": np.tile(np.repeat(np.arange(each, dtype=np.int32), count * parts), (packs, 1)),
         }
     return batch
 
@@ -122,7 +122,7 @@ def _functions(people: int):
     from configs import phq
     from mmpsy_jax.models.base import Modality
     from mmpsy_jax.tasks import from_config
-    from mmpsy_jax.training import fitted, programs
+    from mmpsy_jax.training import programs, train_statistics
 
     config = phq.get_config()
     config.data.batch_size = people
@@ -130,18 +130,18 @@ def _functions(people: int):
     inputs = (Modality("audio", "features", (360, 80), True), Modality("text", "features", (35, 768)))
     functions = programs.build(config, tasks, modalities=inputs, window_seconds=12.0, total=100, steps_per_epoch=10)
     scores = {task.label: np.arange(20, dtype=np.float32) for task in tasks}
-    constants = {**fitted.of_scores(tasks, scores, "none"), "network": {}}
+    constants = {**train_statistics.of_scores(tasks, scores, "none"), "network": {}}
     return functions, constants
 
 
-def _step(people: int, count: int, groups: int = 1) -> float:
+def _step(people: int, count: int, packs: int = 1) -> float:
     import jax
 
     from mmpsy_jax.training import mesh, step
 
     functions, constants = _functions(people)
     made = mesh.make_mesh()
-    batch = jax.device_put(_random_batch(people, count, groups), mesh.over_data(made))
+    batch = jax.device_put(_random_batch(people, count, packs), mesh.over_data(made))
     compiled = step.compile_for(functions, made, batch, constants)
     state = compiled.init(np.int32(0), batch, constants)
     times = []

@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 PLAIN = (
     "Yesterday I walked to the market and bought some apples.",
@@ -77,7 +77,7 @@ def write(folder: Path, participants: int, answers: int, seed: int) -> Path:
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["participant", "recording", "transcript", "label:phq9", "group:voice"])
+        writer.writerow(["participant", "recording", "transcript", "label:phq9", "subgroup:voice"])
         writer.writerows(rows)
     return manifest
 

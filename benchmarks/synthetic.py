@@ -72,7 +72,7 @@ def setting(config: ConfigDict, *, batches: int, equal: int = 0, seed: int = 0) 
             participants[-1][f"{m.name}_length"] = np.clip(share * m.shape[0], 1, m.shape[0]).astype(np.int32)
     counts = {m.name: np.array([_needed(one, m, parts).sum() for one in participants]) for m in modalities}
     slots = window_slots(counts, size, 1)
-    plan = epoch_plan(counts, np.arange(PEOPLE), batch_size=size, groups=1, slots=slots, seed=seed)[:batches]
+    plan = epoch_plan(counts, np.arange(PEOPLE), batch_size=size, packs=1, slots=slots, seed=seed)[:batches]
     for member in np.unique([batch.members for batch in plan]):
         if member >= 0:
             participants[member] |= _inputs(rng, modalities, participants[member])

@@ -36,10 +36,10 @@ from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import Rates
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
-from mmpsy_jax.training.fitted import head, start
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.programs import RATES, build
-from mmpsy_jax.training.step import Programs, compile_for, evaluated
+from mmpsy_jax.training.step import Programs, compile_for, inference_params
+from mmpsy_jax.training.train_statistics import head, start
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},  # configs/phq.py:demo
@@ -330,7 +330,7 @@ def ablations(made: Setting, rounds: int, one_core: bool) -> None:
     if any(m.kind == "features" for m in made.modalities):
         wider = lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x  # noqa: E731
         turns["inputs float32 in memory"], _ = our_turn(made, [jax.tree.map(wider, batch) for batch in batches])
-    seen = evaluated(built.state)
+    seen = inference_params(built.state)
     turns["forward only (evaluation)"] = lambda: jax.block_until_ready(
         [built.programs.predict(seen, batch) for batch in batches]
     )

@@ -88,7 +88,7 @@ def finish(processes):
 
 @pytest.mark.slow
 def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(dataset, tmp_path):
-    options = ["--config.log.every=1 steps", "--config.evaluation.baselines=False", "--config.data.groups=8"]
+    options = ["--config.log.every=1 steps", "--config.evaluation.baselines=False", "--config.data.packs=8"]
     single = launch(*command(dataset, tmp_path / "one", *options), env=environment())
     assert single.returncode == 0, single.stderr
     outputs, codes = finish(start_two(*command(dataset, tmp_path / "two", *options)))
@@ -105,7 +105,7 @@ def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(data
 
 @pytest.mark.slow
 def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(dataset, tmp_path):
-    options = ["--config.evaluation.baselines=False", "--config.data.groups=2", "--config.log.every=1 steps"]
+    options = ["--config.evaluation.baselines=False", "--config.data.packs=2", "--config.log.every=1 steps"]
     options += ["--config.total=12 epochs"]
     whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment())
     assert whole.returncode == 0, whole.stderr
@@ -163,7 +163,7 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
         (["--config=configs/phq.py", "--config.total=soon"], "epochs"),
         (["--config=configs/phq.py:released"], "--source"),
         (["ablate", "--config=configs/phq.py", "--minutes=one"], "give numbers"),
-        (["evaluate", "--predictions=none.csv", "--groups=none.csv"], "none.csv: cannot be read (No such file"),
+        (["evaluate", "--predictions=none.csv", "--subgroups=none.csv"], "none.csv: cannot be read (No such file"),
     ],
 )
 def test_bad_command_lines_get_one_error(arguments, message, dataset, tmp_path):

@@ -11,11 +11,10 @@ import pytest
 from configs import presets
 from data_builders.daily_mood.source import LABELS
 from mmpsy_jax import models, registry
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.models.base import EMBEDDING, Modality
 from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
-from mmpsy_jax.training import fitted, mesh, programs, step
+from mmpsy_jax.training import mesh, programs, step, train_statistics
 from mmpsy_jax.training.config import WEIGHING, default, jsonable
 
 AUDIO = Modality("audio", "features", (1800, 80), True)
@@ -123,7 +122,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     functions = programs.build(config, tasks, modalities=modalities, window_seconds=60.0, total=100, steps_per_epoch=10)
     scores = {t.label: np.arange(20, dtype=np.float32) % (t.n_classes if t.kind == "nominal" else 20) for t in tasks}
     parameters, frozen = models.pretrained(config.model.name, config.model.to_dict())
-    given = fitted.of_scores(tasks, scores, "none")
+    given = train_statistics.of_scores(tasks, scores, "none")
     idf = {"text_adapter": {"idf": np.ones(IDS.vocabulary, np.float32)}} if IDS in modalities else {}
     constants = {**given, "bias": given["bias"] | parameters, "network": frozen | idf}
     if models.scales_inputs(config.model.name, config.model.to_dict()):
@@ -142,7 +141,7 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     losses = programs.objective(config, tasks, [m.name for m in modalities]).names
     assert metrics.keys() == {"loss", "grad_norm", *losses} and {task.name for task in tasks} <= set(losses)
-    outputs = jax.eval_shape(made.predict, step.evaluated(state), inputs)["outputs"]
+    outputs = jax.eval_shape(made.predict, step.inference_params(state), inputs)["outputs"]
     assert outputs.pop(EMBEDDING).shape[0] == 8
     width = {"binary": 2, "regression": 1, "nominal": 7}
     assert {t.name: outputs[t.name].shape for t in tasks} == {

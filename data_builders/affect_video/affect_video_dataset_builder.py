@@ -1,6 +1,6 @@
 """TFDS builder of clips with emotion labels: `clips` of any folder, `meld` as published, or the synthetic `demo`.
 
-A record is one clip; its feature `speaker` (`dialogue` for MELD) names the group that stays together in splits.
+A record is one clip; its feature `speaker` (`dialogue` for MELD) names the cluster that stays together in splits.
 """
 
 import collections
@@ -22,7 +22,7 @@ from data_builders.affect_video.records import DTYPE, modalities, outcome, read_
 from data_builders.affect_video.source import EMOTIONS, LABELS, Clip
 from data_builders.common import about, card, local, shards, splits
 from data_builders.common.local import FORMAT, write_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 _ABOUT = (
     "clip of a speaker",
@@ -38,7 +38,7 @@ class AffectVideoConfig(tfds.core.BuilderConfig):
     """One way of building the corpus.
 
     Attributes:
-      group: name of the feature that says who stays together.
+      cluster: name of the feature that says who stays together.
       source: folder of the clips; None for the demo.
       window_seconds: longer clips become several windows.
       fractions: shares of speakers in train, validation and test.
@@ -50,7 +50,7 @@ class AffectVideoConfig(tfds.core.BuilderConfig):
       seconds: shortest and longest clip of the demo.
     """
 
-    group: str = "speaker"
+    cluster: str = "speaker"
     source: str | None = None
     window_seconds: float = 4.0
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -87,7 +87,7 @@ CONFIGS = {
             name="demo", description="Synthetic: drawn faces and a synthetic voice.", fractions=(0.5, 0.2, 0.3)
         ),
         AffectVideoConfig(name="clips", description="Video files and a table."),
-        AffectVideoConfig(name="meld", description="MELD as published.", group="dialogue"),
+        AffectVideoConfig(name="meld", description="MELD as published.", cluster="dialogue"),
     )
 }
 
@@ -97,7 +97,7 @@ class Builder(local.LocalBuilder):
 
     name = "affect_video"
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one clip per record, grouped by speaker."}
+    RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one clip per record, clustered by speaker."}
     BUILDER_CONFIGS: Sequence[AffectVideoConfig] = list(CONFIGS.values())
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -107,7 +107,7 @@ class Builder(local.LocalBuilder):
             modalities(config.window_seconds),
             dtype=DTYPE,
             label_dtype=np.float32,
-            group=config.group,
+            cluster=config.cluster,
         )
         return local.LocalInfo(
             builder=self,
@@ -164,8 +164,8 @@ class Builder(local.LocalBuilder):
             return
         clips, self._skipped = source_lib.read(config.name, Path(config.source), config.skip_bad)
         if config.name == "clips":
-            split_of = assign(dict.fromkeys(clip.group for clip in clips))
-            clips = [dataclasses.replace(clip, split=split_of[clip.group]) for clip in clips]
+            split_of = assign(dict.fromkeys(clip.cluster for clip in clips))
+            clips = [dataclasses.replace(clip, split=split_of[clip.cluster]) for clip in clips]
         self._clips = clips
         self._require_all_splits(collections.Counter(clip.split for clip in clips))
         self._read = functools.partial(read_clip, window_seconds=config.window_seconds)
@@ -199,7 +199,7 @@ class Builder(local.LocalBuilder):
             self._notes += [{"participant": clip.name, "note": note} for note in content.notes]
             self._written[clip.split] += 1
             self._with_face += content.faces is not None
-            yield clip.name, record(clip, content, config.group, config.window_seconds)
+            yield clip.name, record(clip, content, config.cluster, config.window_seconds)
 
     def _card(self) -> dict[str, Any]:
         config = self.builder_config
@@ -214,7 +214,7 @@ class Builder(local.LocalBuilder):
             "labels": list(config.labels),
             "label_dtype": "float32",
             "classes": {"emotion": list(EMOTIONS)},
-            "group": config.group,
+            "cluster": config.cluster,
             "modalities": modalities(config.window_seconds),
             "window_seconds": config.window_seconds,
             "participants": self._written,

@@ -16,8 +16,8 @@ from data_builders.affect_video import demo_truth, drawing, voice
 from data_builders.affect_video.records import DTYPE, FRAMES_PER_SECOND, Content, log_mel
 from data_builders.affect_video.source import RATINGS, Clip
 from data_builders.common import splits
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import faces
+from mmpsy_jax.io import InputError
 
 SPEAKERS, CLIPS = 24, 10
 SECONDS = (4.0, 8.0)
@@ -71,7 +71,7 @@ def draw(split_of: Mapping[str, str], seed: int) -> tuple[list[DemoClip], demo_t
             made.append(
                 DemoClip(
                     name=f"{speaker}/{i % CLIPS}",
-                    group=speaker,
+                    cluster=speaker,
                     labels={"emotion": float(clips.emotion[i]), **ratings, LABEL: float(clips.mismatch[i])},
                     split=split,
                     seeds=((seed, number, 1 + i // CLIPS), (seed, number, 1 + i // CLIPS, 1 + i % CLIPS)),

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_builders.affect_video.source import Clip
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import faces, video
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.recording import Level
 from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.io import InputError
 
 FRAMES_PER_SECOND = 10
 # Sound seldom ends with the picture, and log-mel frames are centred: up to so many frames begin no window (our choice).
@@ -97,13 +97,13 @@ def outcome(read: Callable[[Clip], Content], clip: Clip) -> Content | InputError
         return error
 
 
-def record(clip: Clip, content: Content, group: str, window_seconds: float) -> dict[str, Any]:
+def record(clip: Clip, content: Content, cluster: str, window_seconds: float) -> dict[str, Any]:
     """The record of a clip (docs/architecture.md, "A record").
 
     Args:
-      clip: id, group and labels.
+      clip: id, cluster and labels.
       content: of the clip.
-      group: name of the feature that holds the clip's group.
+      cluster: name of the feature that holds the clip's cluster.
       window_seconds: of a window.
     """
     entries = modalities(window_seconds)
@@ -112,7 +112,7 @@ def record(clip: Clip, content: Content, group: str, window_seconds: float) -> d
     count = max(1, -(-content.frames // shown), -(-sounding // heard))
     made: dict[str, Any] = {
         "participant": clip.name,
-        group: clip.group,
+        cluster: clip.cluster,
         **{name: np.float32(value) for name, value in clip.labels.items()},
         "n_answers": 1,
         "n_characters": 0,

@@ -12,9 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import read_table, whole
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.recording_folder import recordings_by_stem
+from mmpsy_jax.io import InputError, one_of, read_table, whole
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 RATINGS = ("valence", "arousal")
@@ -46,21 +45,21 @@ class Clip:
 
     Attributes:
       name: unique id.
-      group: who or what stays together in splits.
+      cluster: who or what stays together in splits.
       labels: by name; NaN where missing. `emotion` is an index into `EMOTIONS`.
       path: of the video; None for a clip that is drawn.
       split: where the source itself says so.
     """
 
     name: str
-    group: str
+    cluster: str
     labels: dict[str, float]
     path: Path | None = None
     split: str | None = None
 
 
 def read_clips(folder: Path) -> list[Clip]:
-    """The clips of `clips.csv`, in its order; their group is the speaker.
+    """The clips of `clips.csv`, in its order; their cluster is the speaker.
 
     Raises:
       InputError: no table, a missing or unknown column, a cell that is not what its column holds, a clip twice.
@@ -81,7 +80,7 @@ def read_clips(folder: Path) -> list[Clip]:
 
 
 def read_meld(folder: Path) -> list[Clip]:
-    """The clips of MELD; the division is the published one, and a group is a dialogue, which it keeps whole.
+    """The clips of MELD; the division is the published one, and a cluster is a dialogue, which it keeps whole.
 
     The leading actors speak in all three parts, so that speakers cannot be kept apart. Dialogues are numbered in each
     part by itself.
@@ -151,9 +150,9 @@ def _rating(path: Path, line: int, name: str, text: str) -> float:
 
 
 def digest(clips: Sequence[Clip]) -> str:
-    """Changes with any id, group, label, or size of a file."""
+    """Changes with any id, cluster, label, or size of a file."""
     made = hashlib.sha256()
     for clip in clips:
         size = clip.path.stat().st_size if clip.path else 0
-        made.update(f"{clip.name}\x00{clip.group}\x00{clip.labels}\x00{size}\n".encode())
+        made.update(f"{clip.name}\x00{clip.cluster}\x00{clip.labels}\x00{size}\n".encode())
     return made.hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 from data_builders.common import croissant, datasheet
 from data_builders.common.croissant import Feature
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.io import write_atomically, write_json
 
 
 def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any], said: Mapping[str, Any]) -> None:
@@ -44,8 +44,8 @@ def record_features(corpus: Mapping[str, Any]) -> dict[str, Feature]:
         "n_windows": Feature("int32", (), "number of windows, W"),
         "window_start_s": Feature("float32", (None,), "start of each window in seconds"),
     }
-    if corpus.get("group"):
-        features[corpus["group"]] = Feature("text", (), "who belongs together: stays in one piece when resampled")
+    if corpus.get("cluster"):
+        features[corpus["cluster"]] = Feature("text", (), "who belongs together: stays in one piece when resampled")
     for label in corpus["labels"]:
         dtype = corpus.get("label_dtype", "int32")
         missing = "-1" if dtype == "int32" else "NaN"

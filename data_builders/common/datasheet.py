@@ -68,8 +68,8 @@ def _instance(corpus: Corpus) -> str:
 
 
 def _related(corpus: Corpus) -> str:
-    if "group" in corpus:
-        return f"Yes: records with the same `{corpus['group']}` belong together."
+    if "cluster" in corpus:
+        return f"Yes: records with the same `{corpus['cluster']}` belong together."
     return "There are none." if corpus["synthetic"] else BLANK
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common import place, writer
-from mmpsy_jax import files, tasks
+from mmpsy_jax import io, tasks
 from mmpsy_jax.features import interview
 
 CORPUS_FILE = "corpus.json"  # the card of a dataset, for our readers
@@ -27,9 +27,9 @@ def write_corpus(folder: str | os.PathLike, corpus: Mapping[str, Any]) -> dict[s
     Returns:
       what was written.
     """
-    files.write_places(Path(folder), corpus["version"], corpus)
-    files.write_json(Path(folder) / CORPUS_FILE, files.public(corpus))
-    return files.public(corpus)
+    io.write_places(Path(folder), corpus["version"], corpus)
+    io.write_json(Path(folder) / CORPUS_FILE, io.public(corpus))
+    return io.public(corpus)
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -121,7 +121,7 @@ def record_features(
     *,
     dtype: Any,
     label_dtype: Any = np.int32,
-    group: str | None = None,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """TFDS features of a record (docs/architecture.md, "A record: one participant").
 
@@ -130,12 +130,12 @@ def record_features(
       modalities: entries of `corpus.json` by name.
       dtype: of features that have none of their own.
       label_dtype: of the labels.
-      group: name of the feature that says who belongs together, where there is one.
+      cluster: name of the feature that says who belongs together, where there is one.
     """
     tensor, scalar, text = tfds.features.Tensor, tfds.features.Scalar, tfds.features.Text
     features: dict[str, Any] = {
         "participant": text(),
-        **({group: text()} if group else {}),
+        **({cluster: text()} if cluster else {}),
         **{label: scalar(label_dtype) for label in labels},
         "n_answers": scalar(np.int32),
         "n_characters": scalar(np.int32),

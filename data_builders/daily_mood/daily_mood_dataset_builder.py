@@ -1,6 +1,6 @@
 """TFDS builder of daily mood ratings: a table (`source.py`) or the synthetic demo, divided by time or by person.
 
-A record is one day; its feature `group` is the person. The number of the person, from 1 in natural order, is the
+A record is one day; its feature `cluster` is the person. The number of the person, from 1 in natural order, is the
 modality `person` of kind "ids" (first of two columns, as everything that reads ids expects at least two): whoever gives
 a person layers of their own finds them by it. The numbers belong to this corpus and mean nothing in another.
 """
@@ -19,9 +19,9 @@ import tensorflow_datasets as tfds
 from data_builders.common import about, card, local, splits
 from data_builders.common.local import FORMAT, write_corpus
 from data_builders.daily_mood import demo, divide, source
-from data_builders.daily_mood.source import GROUP, LABELS, PERSON, Day, Layout
+from data_builders.daily_mood.source import CLUSTER_FEATURE, LABELS, PERSON, Day, Layout
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 SECONDS_PER_DAY = 86_400.0
 DAYS_PER_SHARD = 4096
@@ -95,7 +95,7 @@ class Builder(local.LocalBuilder):
     name = "daily_mood"
     VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES: Mapping[str, str] = {
-        "1.0.0": "First layout: one day per record, grouped by person.",
+        "1.0.0": "First layout: one day per record, clustered by person.",
         "1.1.0": "Any ratings and sensors; the scale of each rating.",
     }
     BUILDER_CONFIGS: Sequence[DailyMoodConfig] = list(CONFIGS.values())
@@ -104,7 +104,7 @@ class Builder(local.LocalBuilder):
         config = self.builder_config
         label_dtype = np.dtype(config.label_dtype).type
         features = local.record_features(
-            config.labels, modalities(config), dtype=np.float32, label_dtype=label_dtype, group=GROUP
+            config.labels, modalities(config), dtype=np.float32, label_dtype=label_dtype, cluster=CLUSTER_FEATURE
         )
         return local.LocalInfo(
             builder=self,
@@ -158,8 +158,8 @@ class Builder(local.LocalBuilder):
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
             "label_ranges": local.ranges_entry(ranges),
-            "group": GROUP,
-            "within_groups": config.rule == "by_time",
+            "cluster": CLUSTER_FEATURE,
+            "within_clusters": config.rule == "by_time",
             "split_rule": divide.RULES[config.rule],
             "modalities": modalities(config),
             "window_seconds": SECONDS_PER_DAY,
@@ -227,7 +227,7 @@ def record(day: Day, number: int, config: DailyMoodConfig) -> dict[str, Any]:
     missing = -1 if config.label_dtype == "int32" else np.nan
     made: dict[str, Any] = {
         "participant": day.name,
-        GROUP: day.person,
+        CLUSTER_FEATURE: day.person,
         **{
             label: np.dtype(config.label_dtype).type(missing if np.isnan(rating) else rating)
             for label, rating in day.ratings.items()

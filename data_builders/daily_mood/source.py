@@ -24,11 +24,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from mmpsy_jax.csv_rows import Table as Cells
-from mmpsy_jax.csv_rows import number, read_table, whole_or_none
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
-from mmpsy_jax.files import file_sha256
+from mmpsy_jax.io import InputError, file_sha256, number, read_table, whole_or_none
+from mmpsy_jax.io import Table as Cells
 
 # Modality -> beginning of the names of its columns.
 COLUMNS = {"zcm": "zcm", "pim": "pim", "speech": "Neuron"}
@@ -37,7 +35,7 @@ RATINGS = tuple(f"DAMS{k}" for k in range(1, 10))
 LABELS = tuple(name.lower() for name in RATINGS)
 # Depression and Anxiety Mood Scale in the order of a sibling paper; that DAMS1 is the first of them is assumed.
 MOODS = ("vigorous", "gloomy", "concerned", "happy", "unpleasant", "anxious", "cheerful", "depressed", "worried")
-GROUP, PERSON = "group", "person"
+CLUSTER_FEATURE, PERSON = "cluster", "person"
 _LABEL, _SENSOR = "label:", "sensor:"
 _PERSON = re.compile(r"[^\W_][\w.\-]{0,63}")
 _NAME = re.compile(r"[^\W\d_]\w{0,39}")
@@ -143,7 +141,7 @@ def read(path: Path, layout: Layout | None = None) -> Table:
     """Reads a table.
 
     Raises:
-      InputError: as `csv_rows.read_table`, a column that is missing, a cell that is not what its column holds, a day of
+      InputError: as `io.read_table`, a column that is missing, a cell that is not what its column holds, a day of
         a person that is there twice, a table without days.
     """
     layout = layout or Layout()
@@ -208,7 +206,12 @@ def _sensors(path: Path, cells: Cells, layout: Layout, taken: set[str]) -> dict[
 
 def _require_names(path: Path, names: list[str]) -> None:
     for name in names:
-        if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name) or name in (GROUP, PERSON) or names.count(name) > 1:
+        if (
+            not _NAME.fullmatch(name)
+            or _TAKEN.fullmatch(name)
+            or name in (CLUSTER_FEATURE, PERSON)
+            or names.count(name) > 1
+        ):
             raise InputError(
                 f"{path}: {name[:40]!r} cannot be the name of a rating or modality: take each of 1 to 40 letters, "
                 "digits and '_', beginning with a letter, once, and none that a record has besides, such as person"

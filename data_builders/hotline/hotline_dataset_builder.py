@@ -1,6 +1,6 @@
 """TFDS builder of hotline segments: `calls` in the published layout (`source.py`), or the synthetic `demo`.
 
-A record is one segment; its feature `caller` names the group that stays together in splits and folds.
+A record is one segment; its feature `caller` names the cluster that stays together in splits and folds.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ from data_builders.common import about, card, local, splits
 from data_builders.common.local import FORMAT, write_corpus
 from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
-from data_builders.hotline.source import GROUP, LABELS, Segment
+from data_builders.hotline.source import CLUSTER_FEATURE, LABELS, Segment
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
+from mmpsy_jax.io import InputError
 
 _ABOUT = (
     "turn of a caller",
@@ -102,12 +102,12 @@ class Builder(local.LocalBuilder):
 
     name = "hotline"
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one segment per record, grouped by caller."}
+    RELEASE_NOTES: Mapping[str, str] = {"1.0.0": "First layout: one segment per record, clustered by caller."}
     BUILDER_CONFIGS: Sequence[HotlineConfig] = list(CONFIGS.values())
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = local.record_features(
-            self.builder_config.labels, modalities(self.builder_config), dtype=np.float16, group=GROUP
+            self.builder_config.labels, modalities(self.builder_config), dtype=np.float16, cluster=CLUSTER_FEATURE
         )
         return local.LocalInfo(
             builder=self,
@@ -188,7 +188,7 @@ class Builder(local.LocalBuilder):
             "source_sha256": digest(self._calls),
             "labels": list(config.labels),
             "label_ranges": local.ranges_entry(dict.fromkeys(config.labels, tasks.Range(0.0, 1.0, "known"))),
-            "group": GROUP,
+            "cluster": CLUSTER_FEATURE,
             "modalities": modalities(config),
             "window_seconds": config.window_seconds,
             "participants": counts,
@@ -223,7 +223,7 @@ def record(segment: Segment, start_s: float, config: HotlineConfig) -> tuple[dic
     made, notes = interview.record([segment.recording], Transcript(), extractors, dtypes)
     return {
         "participant": segment.name,
-        GROUP: segment.caller,
+        CLUSTER_FEATURE: segment.caller,
         **segment.labels,
         "n_answers": 1,
         "n_characters": 0,

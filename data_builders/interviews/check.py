@@ -7,10 +7,10 @@ from pathlib import Path
 from data_builders.common import shards, splits
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy.check import Report, list_problems, spread, summary
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.recording import measure
+from mmpsy_jax.io import InputError
 
 
 def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Sequence[str] = ()) -> Report:
@@ -76,9 +76,9 @@ def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Seque
         "characters": {"total": characters, "per_participant": summary(lengths)},
         "participants_without": without,
         "labels": {name: _label(found.entries, name) for name in found.labels},
-        "groups": {
-            name: dict(collections.Counter(entry.groups[name] or "unknown" for entry in found.entries))
-            for name in found.groups
+        "subgroups": {
+            name: dict(collections.Counter(entry.subgroups[name] or "unknown" for entry in found.entries))
+            for name in found.subgroups
         },
         "problems": of_all + problems,
         "notes": notes + noted,
@@ -104,7 +104,7 @@ def render(report: Report) -> str:
     for label, entry in report["labels"].items():
         lines.append(f"label         {label}: {spread(entry['scores'])}; {entry['missing']} missing")
     counts = {"splits": report["splits"] or {"by a hash of the id": report["participants"]}}
-    for name, found in (counts | {f"group {name}": found for name, found in report["groups"].items()}).items():
+    for name, found in (counts | {f"subgroup {name}": found for name, found in report["subgroups"].items()}).items():
         lines.append(f"{name:<13} {', '.join(f'{key} {count:,}' for key, count in found.items())}")
     lines += [f"note          {note}" for note in report["notes"]]
     return "\n".join(lines + list_problems(report["problems"]))

@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 
 from data_builders.common.examine import Record, content_digests
-from mmpsy_jax.csv_rows import repeats_ids
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
@@ -31,7 +29,7 @@ from mmpsy_jax.features.recording_folder import name_unread
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.files import file_sha256, parse_json, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, one_of, parse_json, repeats_ids, write_atomically
 
 # Another number whenever the same recording would give other windows.
 _EXTRACTION = 2
@@ -106,7 +104,7 @@ class InterviewSource:
       spec: how they were opened.
       table: path of the manifest or table.
       entries: all participants in natural order.
-      labels, groups: names of the columns.
+      labels, subgroups: names of the columns.
       clusters: {participant: cluster} where the manifest says who belongs together.
       notes: how the manifest differs from what is documented, and what is odd about all participants together.
       extractors: of the modalities that anybody has.
@@ -123,7 +121,7 @@ class InterviewSource:
         self.entries: tuple[Entry, ...]
         if spec.is_table:
             self.table = table.find_table(path)
-            self.labels, self.groups, clustered = tuple(table.LABEL_KEYS), (), False
+            self.labels, self.subgroups, clustered = tuple(table.LABEL_KEYS), (), False
             self.entries = tuple(
                 _TableEntry(
                     one.participant,
@@ -136,8 +134,13 @@ class InterviewSource:
             )
         else:
             found = manifest.read(path, ignore=spec.ignore)
-            self.table, self.labels, self.groups, self.entries = found.path, found.labels, found.groups, found.entries
-            clustered, self.notes = found.clustered, found.notes
+            self.table, self.labels, self.subgroups, self.entries = (
+                found.path,
+                found.labels,
+                found.subgroups,
+                found.entries,
+            )
+            self.entries, clustered, self.notes = found.entries, found.clustered, found.notes
         if not self.labels:
             raise InputError(f"{self.table}: no column label:NAME: give one for each score that is to be estimated")
         self._entry = {entry.participant: entry for entry in self.entries}
@@ -151,7 +154,7 @@ class InterviewSource:
             settings["text"] = {"placement": "corpus", **settings.get("text", {})}
         if not any(has.values()):
             raise InputError(f"{self.table}: all cells of recording, transcript and text are empty: fill them")
-        self.notes += _repeated_ids(self.entries, self.groups) + _empty_cells(self.entries)
+        self.notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(self.entries)
         unused = [name for name in settings if not has[name]]
         if unused:
             raise InputError(f"{self.table}: settings for {', '.join(unused)}, but nobody has that: leave them out")
@@ -178,13 +181,13 @@ class InterviewSource:
         return splits if all(splits.values()) else None
 
     def group_rows(self, names: Mapping[str, str]) -> list[list[str]]:
-        """Header and rows of a `groups.csv`.
+        """Header and rows of a `subgroups.csv`.
 
         Args:
           names: {participant: id in the records} of those who are to be in it.
         """
-        rows = [[name, *self._entry[participant].groups.values()] for participant, name in names.items()]
-        return [["participant_id", *self.groups], *rows]
+        rows = [[name, *self._entry[participant].subgroups.values()] for participant, name in names.items()]
+        return [["participant_id", *self.subgroups], *rows]
 
     def n_windows(self, participants: Iterable[str] | None = None) -> int:
         """About how many windows these (default: all) participants have, from the headers of the recordings alone."""
@@ -302,11 +305,11 @@ def _empty_cells(entries: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(f"participants without a {kind}: {n}" for kind, n in lacking.items() if 0 < n < len(entries))
 
 
-def _repeated_ids(entries: Sequence[Entry], groups: Sequence[str]) -> tuple[str, ...]:
-    """A note on each column of groups that looks as if it named persons."""
-    likely = (name for name in groups if repeats_ids([entry.groups[name] for entry in entries]))
+def _repeated_ids(entries: Sequence[Entry], subgroups: Sequence[str]) -> tuple[str, ...]:
+    """A note on each column of subgroups that looks as if it named persons."""
+    likely = (name for name in subgroups if repeats_ids([entry.subgroups[name] for entry in entries]))
     return tuple(
-        f"group:{name} has few participants in each of its groups: where it names persons or families, call it "
+        f"subgroup:{name} has few participants in each of its subgroups: where it names persons or families, call it "
         f"{manifest.CLUSTER}, so that each stays in one split"
         for name in likely
     )

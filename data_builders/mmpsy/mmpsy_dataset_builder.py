@@ -28,13 +28,12 @@ from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import about, demo, demo_truth
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, write_atomically
 
-GROUPS_FILE = "groups.csv"
+SUBGROUPS_FILE = "subgroups.csv"
 KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings
 BASE_URL = "https://shuyeit.oss-cn-guangzhou.aliyuncs.com/Mmpsy_OpenData/data/"
 FILES = (table_lib.TABLE_NAME, *(f"np_data.zip.{number:03d}" for number in range(1, 6)))
@@ -172,7 +171,7 @@ class Builder(local.LocalBuilder):
             self._modalities(),
             dtype=np.dtype(config.dtype).type,
             label_dtype=np.dtype(config.label_dtype).type,
-            group=CLUSTER if config.clustered else None,
+            cluster=CLUSTER if config.clustered else None,
         )
         if config.include_text:
             features["transcript"] = tfds.features.Text()
@@ -236,7 +235,7 @@ class Builder(local.LocalBuilder):
                 self._progress.close()
         corpus = self._describe(folder)
         corpus = write_corpus(folder, corpus)
-        if self._source.groups:
+        if self._source.subgroups:
             self._write_groups(folder)
         card.write_card(folder, corpus, self._about(corpus))
         if self.builder_config.kind == "demo":
@@ -305,10 +304,10 @@ class Builder(local.LocalBuilder):
         return planned
 
     def _write_groups(self, folder: Path) -> None:
-        """The categories of the participants, as `evaluate --groups` reads them."""
+        """The categories of the participants, as `evaluate --subgroups` reads them."""
         buffer = io.StringIO(newline="")
         csv.writer(buffer, lineterminator="\n").writerows(self._source.group_rows(self._written))
-        write_atomically(folder / GROUPS_FILE, buffer.getvalue())
+        write_atomically(folder / SUBGROUPS_FILE, buffer.getvalue())
 
     def _open(self, dl_manager) -> source_lib.Source | InterviewSource:
         config = self.builder_config
@@ -424,7 +423,7 @@ class Builder(local.LocalBuilder):
             "labels": list(config.labels),
             "label_dtype": config.label_dtype,
             "label_ranges": local.ranges_entry(ranges),
-            **({"group": CLUSTER} if config.clustered else {}),
+            **({"cluster": CLUSTER} if config.clustered else {}),
             "modalities": self._modalities(),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},

@@ -31,8 +31,7 @@ from jaxtyping import Int32, Shaped
 
 from data_builders.common.examine import Record, content_digests
 from data_builders.mmsa.unpickle import ALIASES, LENGTHS, SPLITS
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import parse_json, read_text, require_file
+from mmpsy_jax.io import InputError, parse_json, read_text, require_file
 
 MODALITIES = ("text", "audio", "vision")
 TOKENS = "tokens"
@@ -123,11 +122,11 @@ class MmsaSource:
       modalities: {name: entry of `corpus.json`}.
       window_seconds: length that a window is taken to have.
       listed_splits: {clip: split}, as the file says.
-      groups, clusters, without_windows, notes: none.
+      subgroups, clusters, without_windows, notes: none.
     """
 
     window_seconds = WINDOW_SECONDS
-    groups: tuple[str, ...] = ()
+    subgroups: tuple[str, ...] = ()
     clusters: Mapping[str, str] = {}
     without_windows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

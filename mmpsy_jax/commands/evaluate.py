@@ -13,16 +13,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--predictions", required=True, help="csv: participant_id, task, y_true, y_prob | y_pred, ...")
     parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
     parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
-    parser.add_argument("--groups", default=None, help="csv: participant_id and columns of categories, for subgroups")
+    parser.add_argument("--subgroups", "--groups", default=None, help="csv: participant_id and columns of categories")
     several = {"action": "append", "default": []}
     parser.add_argument("--nominal", metavar="TASK", **several, help="its values are classes without an order, from 0")
     parser.add_argument("--ordinal", metavar="TASK", **several, help="its values are bands, from 0")
     parser.add_argument("--maximum", metavar="TASK:N", **several, help="its highest possible score, or band")
     options = parser.parse_args(arguments)
     kinds = read_kinds(options.nominal, options.ordinal, options.maximum)
-    files = {"output": options.output, "compare": options.compare, "groups": options.groups}
+    files = {"output": options.output, "compare": options.compare, "subgroups": options.subgroups}
     report = evaluate_file(options.predictions, kinds=kinds, **files)
     print(summary(report))
-    if options.groups:
+    if options.subgroups:
         print(terminal.subgroups(report["subgroups"]))
     return 0

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
@@ -13,9 +14,8 @@ from ml_collections import ConfigDict, config_flags
 
 import configs
 from mmpsy_jax.commands.builders import dataset_folder
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import flatten
-from mmpsy_jax.training.config import choose_model, choose_objective, jsonable, set_seeds
+from mmpsy_jax.io import InputError, flatten, one_of
+from mmpsy_jax.training.config import RENAMED, choose_model, choose_objective, jsonable, set_seeds
 
 # What absl and ml_collections raise on a bad command line.
 _OF_FLAGS = (AttributeError, KeyError, flags.Error, TypeError, ValueError)
@@ -176,9 +176,12 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
 
 
 def _without_config(arguments: Sequence[str]) -> list[str]:
-    """The arguments but `--config`, which `load_config` has read."""
+    """The arguments but `--config`, which `load_config` has read; renamed fields by their new names."""
     kept = [a for before, a in zip(["", *arguments], arguments, strict=False) if before != "--config"]
-    return [a for a in kept if a != "--config" and not a.startswith("--config=")]
+    kept = [a for a in kept if a != "--config" and not a.startswith("--config=")]
+    for before, now in RENAMED.items():
+        kept = [re.sub(rf"^--config\.{before}(?==|$)", f"--config.{now}", a) for a in kept]
+    return kept
 
 
 def _explain_flags(config: ConfigDict, error: Exception) -> str:

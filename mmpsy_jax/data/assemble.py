@@ -71,7 +71,7 @@ class FromRecords:
     slots: dict[str, int]
 
     def __call__(self, members: Int32[np.ndarray, "g b"]) -> Batch:
-        """The groups of the participants at `members` (-1 = padding row)."""
+        """The packs of the participants at `members` (-1 = padding row)."""
         pieces, valid = self.pieces, members >= 0
         batch = {"valid": valid, "index": members.astype(np.int32)}
         batch["labels"] = {n: np.where(valid, scores[members], np.float32(np.nan)) for n, scores in self.labels.items()}
@@ -85,12 +85,12 @@ class FromRecords:
             batch[f"{name}_start_s"] = np.zeros(shape, np.float32)
             batch[f"{name}_row"] = rows_of_slots(counts, self.slots[name])
         for at in zip(*np.nonzero(valid), strict=True):
-            member, group = int(members[at]), at[0]
+            member, pack = int(members[at]), at[0]
             present = [name for name in pieces.modalities if pieces.counts[name][member]]
             record = self.reader.read(member, ["window_start_s", *present])
             for name in present:
                 slots = slice(firsts[name][at], firsts[name][at] + pieces.counts[name][member])
-                batch[f"{name}_length"][group, slots] = pieces.length[name][pieces.of(name, member)]
-                batch[f"{name}_start_s"][group, slots] = pieces.starts(name, member, record["window_start_s"])
-                pieces.copy(name, member, pieces.split(name, record[name]), batch[name][group, slots])
+                batch[f"{name}_length"][pack, slots] = pieces.length[name][pieces.of(name, member)]
+                batch[f"{name}_start_s"][pack, slots] = pieces.starts(name, member, record["window_start_s"])
+                pieces.copy(name, member, pieces.split(name, record[name]), batch[name][pack, slots])
         return batch

@@ -17,17 +17,16 @@ from typing import Any
 import numpy as np
 
 from mmpsy_jax.data.reader import REBUILD, RecordReader
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, write_atomically
 
 FILE = "index.npz"
 COUNTS = {"n_answers": np.int32, "n_characters": np.int32, "duration_s": np.float32, "n_windows": np.int32}
-_FORMAT = "3"
+_FORMAT = "4"
 _log = logging.getLogger(__name__)
 
 
 def load(
-    folder: Path, reader: RecordReader, labels: list[str], modalities: Mapping[str, Any], group: str | None = None
+    folder: Path, reader: RecordReader, labels: list[str], modalities: Mapping[str, Any], cluster: str | None = None
 ) -> dict[str, np.ndarray]:
     """The columns of all participants in the order of the reader, from `<folder>/index.npz` or by a scan.
 
@@ -36,13 +35,13 @@ def load(
       reader: over all shards, without expected participants.
       labels: names of the score columns.
       modalities: by name; each has `shape` and `steps` of one window.
-      group: name of the text feature that says who belongs together; None where everybody stands alone.
+      cluster: name of the text feature that says who belongs together; None where everybody stands alone.
 
     Returns:
-      `participant` <U [N], and `group` <U [N] where one is named; `label_<name>` [N], i32 with -1 or f32 with NaN where
-      missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all numbers of
-      its windows are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window, one
-      participant after the other.
+      `participant` <U [N], and `cluster` <U [N] where one is named; `label_<name>` [N], i32 with -1 or f32 with NaN
+      where missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all
+      numbers of its windows are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window,
+      one participant after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
@@ -51,7 +50,7 @@ def load(
     cached = _read_cache(folder / FILE, fingerprint)
     if cached is not None:
         return cached
-    columns = _scan(reader, labels, modalities, group)
+    columns = _scan(reader, labels, modalities, cluster)
     try:
         write_atomically(folder / FILE, lambda file: np.savez(file, fingerprint=np.array(fingerprint), **columns))
     except OSError as error:
@@ -86,13 +85,13 @@ def _read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
 
 
 def _scan(
-    reader: RecordReader, labels: list[str], modalities: Mapping[str, Any], group: str | None
+    reader: RecordReader, labels: list[str], modalities: Mapping[str, Any], cluster: str | None
 ) -> dict[str, np.ndarray]:
     n = len(reader)
     columns = {f"label_{name}": np.zeros(n, reader.fields[name].dtype) for name in labels}
     columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
     columns |= {f"{kind}_{name}": np.zeros(n, bool) for kind in ("has", "finite") for name in modalities}
-    participants, groups = [], []
+    participants, clusters = [], []
     lengths: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
     for i in range(n):
         record = reader.read(i)
@@ -102,8 +101,8 @@ def _scan(
             shard, position = reader.locate(i)
             raise InputError(f"{reader.shards[shard].filename}: record {position}: {error}: {REBUILD}") from error
         participants.append(record["participant"].decode())
-        if group:
-            groups.append(record[group].decode())
+        if cluster:
+            clusters.append(record[cluster].decode())
         for name in labels:
             columns[f"label_{name}"][i] = record[name]
         for name in COUNTS:
@@ -114,8 +113,8 @@ def _scan(
             lengths[name].append(record[f"{name}_length"].astype(np.int32))
     columns |= {f"lengths_{name}": np.concatenate(own) for name, own in lengths.items()}
     columns["participant"] = np.array(participants, dtype=np.str_)
-    if group:
-        columns["group"] = np.array(groups, dtype=np.str_)
+    if cluster:
+        columns["cluster"] = np.array(clusters, dtype=np.str_)
     return columns
 
 

@@ -24,11 +24,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Int, Int32
 
 from mmpsy_jax.data.assemble import Batch, FromRecords, Plans
+from mmpsy_jax.data.in_memory import Arrays, Resident, gather, put, select
 from mmpsy_jax.data.pieces import Pieces, cut
-from mmpsy_jax.data.plan import check_members, groups_of_process, padding_report, window_slots
+from mmpsy_jax.data.plan import check_members, packs_of_process, padding_report, window_slots
 from mmpsy_jax.data.records import Corpus, choose
-from mmpsy_jax.data.resident import Arrays, Resident, gather, put, select
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 Placement = Literal["auto", "host", "device", "stream"]
 PLACEMENTS: tuple[Placement, ...] = ("auto", "host", "device", "stream")
@@ -47,7 +47,7 @@ class Loader(Iterator[Batch]):
 
     Attributes:
       placement: "device", "host" or "stream".
-      groups, slots: G and, by modality, S_m of every batch.
+      packs, slots: G and, by modality, S_m of every batch.
       batches_per_epoch: the same for every epoch.
     """
 
@@ -59,7 +59,7 @@ class Loader(Iterator[Batch]):
         self._position = 0
         self._batches: Any = None
         self.placement: str = pipeline.placement
-        self.groups: int = identity["groups"]
+        self.packs: int = identity["packs"]
         self.slots: dict[str, int] = identity["slots"]
         self.batches_per_epoch = plans.per_epoch
 
@@ -149,19 +149,19 @@ class _Pipeline:
       make: from the members [g, B] of this process to a batch in host memory, or for "device" to its plan.
       arrays: what the plans of "device" gather from.
       modalities: by name; "stream" turns those that are not time-major.
-      sharding: of the groups, or None for numpy batches.
-      groups: G, of all processes.
-      share: the groups of this process.
+      sharding: of the packs, or None for numpy batches.
+      packs: G, of all processes.
+      share: the packs of this process.
       workers: processes that stream.
     """
 
     def __init__(
         self, placement: str, make: Callable[[np.ndarray], Batch], arrays: Arrays | None, modalities: Mapping[str, Any],
-        sharding: NamedSharding | None, groups: int, share: slice, workers: int,
+        sharding: NamedSharding | None, packs: int, share: slice, workers: int,
     ):  # fmt: skip
         self.placement = placement
         self._make, self._arrays, self._sharding = make, arrays, sharding
-        self._groups, self._share, self._workers = groups, share, workers
+        self._groups, self._share, self._workers = packs, share, workers
         self._turn = {n: m.time_axis for n, m in modalities.items() if m.time_axis and placement == "stream"}
 
     def run(self, plans: Plans, start: int, stop: int) -> Any:
@@ -208,7 +208,7 @@ class _Pipeline:
 
 
 class _Make:
-    """Position in the run -> this process's groups of the batch (a class, so that it can be pickled for workers)."""
+    """Position in the run -> this process's packs of the batch (a class, so that it can be pickled for workers)."""
 
     def __init__(self, plans: Plans, share: slice, make: Callable[[np.ndarray], Batch]):
         self._plans, self._share, self._make = plans, share, make
@@ -237,7 +237,7 @@ def make_loader(
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
-    groups: int = 1,
+    packs: int = 1,
     slots: dict[str, int] | None = None,
     batches: int | None = None,
     seed: int = 0,
@@ -263,8 +263,8 @@ def make_loader(
       corpus: from `open_corpus`.
       members: positions in the corpus.
       batch_size: participants of the global batch, over all processes and devices.
-      groups: that the batch is divided into, a multiple of the devices of the batch axis.
-      slots: pieces of each modality that fit into a group; by default `plan.window_slots` over the whole corpus, so
+      packs: that the batch is divided into, a multiple of the devices of the batch axis.
+      slots: pieces of each modality that fit into a pack; by default `plan.window_slots` over the whole corpus, so
         that all its loaders share their compiled steps.
       batches: at least so many per epoch, for instance those of another fold; by default as few as possible.
       seed: of the order; the order depends on (seed, epoch, members) only.
@@ -272,7 +272,7 @@ def make_loader(
       epochs: None for endless.
       placement: see the top of this file. "auto" is memory where the windows fit into `memory_limit_bytes`, otherwise
         "stream".
-      sharding: of the groups over a mesh; batches are then global jax arrays. Without it they are numpy arrays, or
+      sharding: of the packs over a mesh; batches are then global jax arrays. Without it they are numpy arrays, or
         with placement "device" jax arrays on the default device.
       labels: score columns to include; all by default.
       modalities: to include; all by default.
@@ -281,8 +281,8 @@ def make_loader(
       resident: pieces in memory, with the same `max_windows` and `parts`, for "device" and "host": nothing is read
         again, and all loaders share one copy on the device.
       memory_limit_bytes: for "auto": limit of the windows of the members, in the memory that would hold them.
-      process_index, process_count: whose groups of each batch to read; by default those of jax where a sharding is
-        given, else all groups.
+      process_index, process_count: whose packs of each batch to read; by default those of jax where a sharding is
+        given, else all packs.
       workers: for "stream": worker processes (spawned). 0 reads in threads, which is faster unless decoding is slow.
 
     Raises:
@@ -297,20 +297,20 @@ def make_loader(
             f"resident: made of another corpus, with other parts than {parts} or another max_windows than {max_windows}"
         )
     if slots is None:
-        slots = window_slots(pieces.counts, batch_size, groups)
+        slots = window_slots(pieces.counts, batch_size, packs)
     if epochs is not None and epochs < 1:
         raise InputError(f"epochs {epochs} must be at least 1, or None for no end")
     if process_index is None or process_count is None:
         process_index, process_count = (jax.process_index(), jax.process_count()) if sharding is not None else (0, 1)
-    share = groups_of_process(groups, process_index, process_count)
-    options = {"seed": seed, "shuffle": shuffle, "batch_size": batch_size, "groups": groups, "slots": slots}
+    share = packs_of_process(packs, process_index, process_count)
+    options = {"seed": seed, "shuffle": shuffle, "batch_size": batch_size, "packs": packs, "slots": slots}
     plans = Plans(pieces.counts, members=members, batches=batches, **options)
     placed = _place(placement, sharding, pieces.nbytes(members), memory_limit_bytes, resident is not None)
     if placed == "device" and sharding is None:
         mesh = jax.make_mesh((1,), ("batch",), (jax.sharding.AxisType.Auto,), devices=jax.local_devices()[:1])
         sharding = NamedSharding(mesh, PartitionSpec("batch"))
     if sharding is not None:
-        _check_sharding(sharding, groups, share)
+        _check_sharding(sharding, packs, share)
     arrays = None
     if placed == "stream":
         make = FromRecords(corpus.reader, pieces, {name: corpus.labels[name] for name in label_names}, slots)
@@ -326,7 +326,7 @@ def make_loader(
             arrays = select(held.on_device(sharding), chosen, label_names)
             if resident is None:
                 held.arrays = {}  # the host copy has served
-    pipeline = _Pipeline(placed, make, arrays, pieces.modalities, sharding, groups, share, workers)
+    pipeline = _Pipeline(placed, make, arrays, pieces.modalities, sharding, packs, share, workers)
     counts = np.stack([pieces.counts[name][members] for name in chosen], axis=1).tolist()
     names = "\n".join(f"{corpus.participants[i]} {own}" for i, own in zip(members, counts, strict=True))
     identity = {"parts": parts, "members": hashlib.sha256(names.encode()).hexdigest()[:16], **options}
@@ -358,22 +358,21 @@ def _place(placement: str, sharding: NamedSharding | None, needed: int, limit: i
     return placed
 
 
-def _check_sharding(sharding: NamedSharding, groups: int, share: slice) -> None:
+def _check_sharding(sharding: NamedSharding, packs: int, share: slice) -> None:
     axes = sharding.spec[0] if len(sharding.spec) else None
     axes = () if axes is None else axes if isinstance(axes, tuple) else (axes,)
     devices = int(np.prod([sharding.mesh.shape[axis] for axis in axes]))
     if any(axis is not None for axis in sharding.spec[1:]):
         raise InputError(f"sharding {sharding.spec} must divide the first axis of a batch only")
-    if groups % devices:
+    if packs % devices:
         raise InputError(
-            f"groups {groups} is not divisible by the {devices} devices of the batch axis: choose a multiple of "
-            f"{devices}"
+            f"packs {packs} is not divisible by the {devices} devices of the batch axis: choose a multiple of {devices}"
         )
     if jax.process_count() > 1:
-        owned = [index[0].indices(groups) for index in sharding.addressable_devices_indices_map((groups,)).values()]
+        owned = [index[0].indices(packs) for index in sharding.addressable_devices_indices_map((packs,)).values()]
         if (min(part[0] for part in owned), max(part[1] for part in owned)) != (share.start, share.stop):
             raise InputError(
-                f"mesh {dict(sharding.mesh.shape)}: process {jax.process_index()} does not hold the groups "
+                f"mesh {dict(sharding.mesh.shape)}: process {jax.process_index()} does not hold the packs "
                 f"{share.start} to {share.stop} of a batch: order the mesh by process (jax.make_mesh over "
                 "jax.devices())"
             )

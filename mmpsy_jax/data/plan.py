@@ -1,8 +1,8 @@
 """Which participants meet in which batch, as pure functions of counts, seed and epoch.
 
-Batches have one static shape: G groups of B participants, whose pieces (windows, or equal parts of them, `pieces.py`)
-lie one behind the other in S_m slots of each modality m. A plan fills the groups so that the pieces of every modality
-fit and few slots stay empty. It is that of the whole (global) batch; a process takes its groups of every batch. It
+Batches have one static shape: G packs of B participants, whose pieces (windows, or equal parts of them, `pieces.py`)
+lie one behind the other in S_m slots of each modality m. A plan fills the packs so that the pieces of every modality
+fit and few slots stay empty. It is that of the whole (global) batch; a process takes its packs of every batch. It
 therefore does not depend on how many processes there are, every participant is seen exactly once per epoch, and one or
 two processes give the same losses.
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 # Tried in turn until the pieces fit; without noise they do, by the choice of the number of batches.
 JITTERS = (0.3, 0.15, 0.07, 0.0)
@@ -28,23 +28,23 @@ class PlannedBatch:
     """One global batch.
 
     Attributes:
-      members: position of the participant in the corpus per group and row, -1 for a padding row (last in its group).
+      members: position of the participant in the corpus per pack and row, -1 for a padding row (last in its pack).
     """
 
     members: Int32[np.ndarray, "g b"]
 
 
 def window_slots(
-    counts: Mapping[str, Int[np.ndarray, " n"]], batch_size: int, groups: int, *, spare: float = 0.02
+    counts: Mapping[str, Int[np.ndarray, " n"]], batch_size: int, packs: int, *, spare: float = 0.02
 ) -> dict[str, int]:
-    """Slots S_m of a group: the pieces of `batch_size / groups` average participants, but at least of the longest.
+    """Slots S_m of a pack: the pieces of `batch_size / packs` average participants, but at least of the longest.
 
     Args:
       counts: pieces of every participant of the corpus, by modality.
-      batch_size, groups: participants and groups of the global batch.
+      batch_size, packs: participants and packs of the global batch.
       spare: share of slots on top of the average, without which hardly any assignment would fit.
     """
-    rows = _rows(batch_size, groups)
+    rows = _rows(batch_size, packs)
     return {name: max(1, int(n.max()), math.ceil((1 + spare) * rows * n.mean())) for name, n in counts.items()}
 
 
@@ -53,7 +53,7 @@ def batches_needed(
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
-    groups: int,
+    packs: int,
     slots: Mapping[str, int],
     batches: int | None = None,
 ) -> int:
@@ -64,19 +64,19 @@ def batches_needed(
     """
     table, sizes = _table(counts, slots)
     table = table[check_members(len(table), members)]
-    rows = _rows(batch_size, groups)
+    rows = _rows(batch_size, packs)
     if batches is not None and batches < 1:
         raise InputError(f"batches {batches} must be at least 1, or None for as few as possible")
     for name, longest in zip(slots, table.max(axis=0).tolist(), strict=True):
         if longest > slots[name]:
             raise InputError(
-                f"slots {slots[name]} of {name}: a participant has {longest} pieces, a group must hold the longest "
+                f"slots {slots[name]} of {name}: a participant has {longest} pieces, a pack must hold the longest "
                 f"one: give at least {longest} slots, or lower max_windows"
             )
     table = table[_order(table, sizes)]
-    fewest = max(-(-len(table) // (rows * groups)), *-(-table.sum(axis=0) // (sizes * groups)), batches or 1)
-    # Ends at the latest when everybody has a group of their own.
-    while (_deal(table, fewest * groups, rows, sizes)[1] > sizes).any():
+    fewest = max(-(-len(table) // (rows * packs)), *-(-table.sum(axis=0) // (sizes * packs)), batches or 1)
+    # Ends at the latest when everybody has a pack of their own.
+    while (_deal(table, fewest * packs, rows, sizes)[1] > sizes).any():
         fewest += max(1, fewest // 100)
     return int(fewest)
 
@@ -86,38 +86,38 @@ def epoch_plan(
     members: Int[np.ndarray, " m"],
     *,
     batch_size: int,
-    groups: int,
+    packs: int,
     slots: Mapping[str, int],
     batches: int | None = None,
     seed: int = 0,
     epoch: int = 0,
     shuffle: bool = True,
 ) -> list[PlannedBatch]:
-    """All batches of one epoch: every member exactly once, the pieces of a group within its slots of each modality.
+    """All batches of one epoch: every member exactly once, the pieces of a pack within its slots of each modality.
 
     The members are ordered by their pieces (with `shuffle`: by pieces times noise, so that other participants meet in
-    every epoch) and dealt to all groups of the epoch, see `_order` and `_deal`. No batch stays without anybody unless
+    every epoch) and dealt to all packs of the epoch, see `_order` and `_deal`. No batch stays without anybody unless
     there are more batches than members.
 
     Args:
       counts: pieces of every participant of the corpus, by modality (`pieces.piece_counts`).
       members: positions of the participants to use.
       batch_size: participants G * B of the global batch.
-      groups: G.
-      slots: pieces S_m that fit into a group, by modality.
+      packs: G.
+      slots: pieces S_m that fit into a pack, by modality.
       batches: at least so many, for instance those of another fold; by default as few as possible.
       seed, epoch: determine the order together with `members`.
-      shuffle: False always gives the same plan; inside a group the order of `members` is kept.
+      shuffle: False always gives the same plan; inside a pack the order of `members` is kept.
 
     Raises:
-      InputError: no members, a member twice or not in the corpus, a batch size that is not a multiple of the groups, a
+      InputError: no members, a member twice or not in the corpus, a batch size that is not a multiple of the packs, a
         member with more pieces than slots, a negative seed.
     """
     if seed < 0 or epoch < 0:
         raise InputError(f"seed {seed} and epoch {epoch} must not be negative")
-    sizes = {"batch_size": batch_size, "groups": groups, "slots": slots}
+    sizes = {"batch_size": batch_size, "packs": packs, "slots": slots}
     n_batches = batches_needed(counts, members, **sizes, batches=batches)
-    members, bins, rows = np.asarray(members, np.int32), n_batches * groups, batch_size // groups
+    members, bins, rows = np.asarray(members, np.int32), n_batches * packs, batch_size // packs
     rng = np.random.default_rng([seed, epoch])
     if shuffle:
         members = rng.permutation(members)
@@ -136,25 +136,25 @@ def epoch_plan(
     places[np.arange(rows) < filled[:, None]] = order[by_bin]
     places.sort(axis=1)  # the order of `members`, which is random with `shuffle`; nobody last
     arranged = rng.permutation(bins) if shuffle else np.arange(bins)
-    # The fuller groups first, dealt over the batches: no batch stays empty while there is somebody for it.
+    # The fuller packs first, dealt over the batches: no batch stays empty while there is somebody for it.
     arranged = arranged[np.argsort(-filled[arranged], kind="stable")]
     planned = np.append(members, np.int32(-1))[places[arranged]]
-    return [PlannedBatch(batch) for batch in planned.reshape(groups, n_batches, -1).swapaxes(0, 1)]
+    return [PlannedBatch(batch) for batch in planned.reshape(packs, n_batches, -1).swapaxes(0, 1)]
 
 
 def rows_of_slots(counts: Int[np.ndarray, "*g b"], slots: int) -> Int32[np.ndarray, "*g s"]:
-    """Row of the participant in each slot of a group for one modality, B in unused slots, which are last.
+    """Row of the participant in each slot of a pack for one modality, B in unused slots, which are last.
 
     Args:
       counts: pieces per row, 0 for padding rows and for who lacks the modality.
       slots: S_m.
 
     Raises:
-      InputError: a group has more pieces than slots.
+      InputError: a pack has more pieces than slots.
     """
     ends = np.cumsum(counts, axis=-1)
     if ends.max(initial=0) > slots:
-        raise InputError(f"slots {slots}: a group has {ends.max()} pieces: plan the batches with these slots")
+        raise InputError(f"slots {slots}: a pack has {ends.max()} pieces: plan the batches with these slots")
     # The row of a slot is the number of participants that end at or before it.
     flat = ends.reshape(-1, ends.shape[-1])
     marks = np.zeros((len(flat), slots + 1), np.int32)
@@ -162,19 +162,19 @@ def rows_of_slots(counts: Int[np.ndarray, "*g b"], slots: int) -> Int32[np.ndarr
     return np.cumsum(marks[:, :-1], axis=1, dtype=np.int32).reshape(*ends.shape[:-1], slots)
 
 
-def groups_of_process(groups: int, process_index: int, process_count: int) -> slice:
-    """The contiguous groups of a global batch that one process reads.
+def packs_of_process(packs: int, process_index: int, process_count: int) -> slice:
+    """The contiguous packs of a global batch that one process reads.
 
     Raises:
-      InputError: the groups cannot be divided.
+      InputError: the packs cannot be divided.
     """
     if not 0 <= process_index < process_count:
         raise InputError(f"process_index {process_index} must be between 0 and process_count - 1 ({process_count - 1})")
-    if groups % process_count:
+    if packs % process_count:
         raise InputError(
-            f"groups {groups} is not divisible by the {process_count} processes: choose a multiple of {process_count}"
+            f"packs {packs} is not divisible by the {process_count} processes: choose a multiple of {process_count}"
         )
-    share = groups // process_count
+    share = packs // process_count
     return slice(process_index * share, (process_index + 1) * share)
 
 
@@ -240,12 +240,12 @@ def check_members(participants: int, members: Int[np.ndarray, " m"]) -> Int32[np
     return members
 
 
-def _rows(batch_size: int, groups: int) -> int:
-    if batch_size < 1 or groups < 1:
-        raise InputError(f"batch_size {batch_size} and groups {groups} must be at least 1")
-    if batch_size % groups:
-        raise InputError(f"batch_size {batch_size} is not divisible by the {groups} groups: choose a multiple")
-    return batch_size // groups
+def _rows(batch_size: int, packs: int) -> int:
+    if batch_size < 1 or packs < 1:
+        raise InputError(f"batch_size {batch_size} and packs {packs} must be at least 1")
+    if batch_size % packs:
+        raise InputError(f"batch_size {batch_size} is not divisible by the {packs} packs: choose a multiple")
+    return batch_size // packs
 
 
 def _table(

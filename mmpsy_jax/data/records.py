@@ -13,8 +13,7 @@ from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import with_places
+from mmpsy_jax.io import InputError, one_of, with_places
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
@@ -60,9 +59,9 @@ class Corpus:
       card: `corpus.json`.
       participants: ids.
       split: of each participant.
-      group: of each participant: who stays together in resamples and, unless the splits are `within_groups`, in splits
-        and folds. The text feature that the card names as `group` (the caller of a segment), or the participants
-        themselves.
+      cluster: of each participant: who stays together in resamples and, unless the splits are `within_clusters`, in
+        splits and folds. The text feature that the card names as `cluster` (the caller of a segment), or the
+        participants themselves.
       labels: score columns, NaN where missing.
       columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]).
       modalities: by name, in the order of the card.
@@ -77,7 +76,7 @@ class Corpus:
     card: dict[str, Any]
     participants: tuple[str, ...]
     split: tuple[str, ...]
-    group: tuple[str, ...]
+    cluster: tuple[str, ...]
     labels: dict[str, Float32[np.ndarray, " n"]]
     columns: dict[str, Int32[np.ndarray, " n"] | Float32[np.ndarray, " n"]]
     modalities: dict[str, Modality]
@@ -101,9 +100,9 @@ class Corpus:
         return {**label_ranges(seen), **known}
 
     @property
-    def within_groups(self) -> bool:
-        """Whether the splits divide the records of each group (days of a person, by time) instead of the groups."""
-        return bool(self.card.get("within_groups"))
+    def within_clusters(self) -> bool:
+        """Whether the splits divide the records of each cluster (days of a person, by time) instead of the clusters."""
+        return bool(self.card.get("within_clusters"))
 
     @property
     def n_windows(self) -> Int32[np.ndarray, " n"]:
@@ -148,7 +147,7 @@ def open_corpus(path: str | Path) -> Corpus:
     fields = _fields(folder, builder.info.features)
     modalities = _modalities(folder, card, fields)
     shards, split = _shards(folder, builder.info.splits, card)
-    columns = index.load(folder, RecordReader(shards, fields), card["labels"], modalities, card.get("group"))
+    columns = index.load(folder, RecordReader(shards, fields), card["labels"], modalities, card.get("cluster"))
     participants = tuple(columns["participant"].tolist())
     _check_participants(folder, participants, split)
     labels = {name: columns[f"label_{name}"].astype(np.float32) for name in card["labels"]}
@@ -160,7 +159,7 @@ def open_corpus(path: str | Path) -> Corpus:
         card=card,
         participants=participants,
         split=split,
-        group=tuple(columns["group"].tolist()) if "group" in columns else participants,
+        cluster=tuple(columns["cluster"].tolist()) if "cluster" in columns else participants,
         labels=labels,
         columns={name: columns[name] for name in index.COUNTS},
         modalities=modalities,
@@ -233,6 +232,9 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
+_FORMER = {"group": "cluster", "within_groups": "within_clusters"}  # entries of cards as they were called before
+
+
 def _card(folder: Path) -> dict[str, Any]:
     card = _json(folder / CARD)
     if card.get("format") != CARD_FORMAT:
@@ -240,7 +242,8 @@ def _card(folder: Path) -> dict[str, Any]:
     missing = [name for name in ("labels", "modalities", "participants", "window_seconds") if not card.get(name)]
     if missing:
         raise InputError(f"{folder / CARD}: {', '.join(missing)} missing or empty: {REBUILD}")
-    return with_places(folder, card)
+    former = {now: card[before] for before, now in _FORMER.items() if before in card}
+    return with_places(folder, former | card)
 
 
 def _fields(folder: Path, features: Any) -> dict[str, Field]:
@@ -265,7 +268,7 @@ def _fields(folder: Path, features: Any) -> dict[str, Field]:
 
 def _modalities(folder: Path, card: dict[str, Any], fields: dict[str, Field]) -> dict[str, Modality]:
     wanted = ["participant", *card["labels"], *index.COUNTS, "window_start_s"]
-    wanted += [card["group"]] if card.get("group") else []
+    wanted += [card["cluster"]] if card.get("cluster") else []
     for name in card["modalities"]:
         wanted += [name, f"{name}_length", f"has_{name}"]
     missing = [name for name in wanted if name not in fields]

@@ -1,6 +1,6 @@
 """Who trains, who selects, who is tested. The unit is the participant, always, and that is asserted.
 
-Where participants of a corpus belong together (`Corpus.group`: segments of one caller), the unit is the group.
+Where participants of a corpus belong together (`Corpus.cluster`: segments of one caller), the unit is the cluster.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from mmpsy_jax.data.records import SPLITS, Corpus
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 Split = dict[str, Int32[np.ndarray, " m"]]
 
@@ -18,7 +18,7 @@ def by_name(corpus: Corpus) -> Split:
     """The splits that the corpus was built with: positions of the participants by `train`, `validation`, `test`."""
     names = np.array(corpus.split)
     split = {name: np.flatnonzero(names == name).astype(np.int32) for name in SPLITS}
-    check(split, corpus.participants if corpus.within_groups else corpus.group)
+    check(split, corpus.participants if corpus.within_clusters else corpus.cluster)
     return split
 
 
@@ -38,28 +38,28 @@ def folds(
       stratify_by: (label, cut-off) pairs; the share of every combination of `score >= cut-off` (or missing) is kept
         alike over the folds. Combinations too rare for that are treated as one.
       validation_fraction: of the participants outside the test part; 0 leaves the validation part empty, for protocols
-        in which nothing is selected. Of grouped participants it is a fold of the groups, whose number of folds is the
-        nearest to one over the fraction.
+        in which nothing is selected. Of clustered participants it is a fold of the clusters, whose number of folds is
+        the nearest to one over the fraction.
 
     Raises:
-      InputError: an unknown label, too few participants for the folds or the stratification, or splits within groups.
+      InputError: an unknown label, too few participants for the folds or the stratification, or splits within clusters.
     """
     _need_whole_groups(corpus)
-    n, group = len(corpus), np.asarray(corpus.group)
-    grouped = len(np.unique(group)) < n
-    most = len(np.unique(group)) // 2
+    n, cluster = len(corpus), np.asarray(corpus.cluster)
+    clustered = len(np.unique(cluster)) < n
+    most = len(np.unique(cluster)) // 2
     if not 2 <= k <= most:
-        raise InputError(f"folds: {k} must be between 2 and half the number of participants or groups ({most})")
+        raise InputError(f"folds: {k} must be between 2 and half the number of participants or clusters ({most})")
     if not 0 <= validation_fraction < 1:
         raise InputError(f"validation_fraction {validation_fraction} must be at least 0 and less than 1")
     strata = _strata(corpus, stratify_by, at_least=2 * k)
     made = []
-    for rest, test in _divided(k, seed, strata, group):
+    for rest, test in _divided(k, seed, strata, cluster):
         train, validation = rest, rest[:0]
-        if validation_fraction and grouped:
-            count = min(max(2, round(1 / validation_fraction)), len(np.unique(group[rest])))
+        if validation_fraction and clustered:
+            count = min(max(2, round(1 / validation_fraction)), len(np.unique(cluster[rest])))
             own = _strata(corpus, stratify_by, at_least=count, members=rest)
-            divided = _divided(count, seed + len(made), own, group[rest])
+            divided = _divided(count, seed + len(made), own, cluster[rest])
             train, validation = (rest[part] for part in next(divided))
         elif validation_fraction:
             from sklearn.model_selection import train_test_split
@@ -73,7 +73,7 @@ def folds(
             )
         parts = {"train": train, "validation": validation, "test": test}
         split = {name: np.sort(part).astype(np.int32) for name, part in parts.items()}
-        check(split, corpus.group)
+        check(split, corpus.cluster)
         made.append(split)
     if not np.array_equal(np.sort(np.concatenate([split["test"] for split in made])), np.arange(n)):
         raise AssertionError("the test parts of the folds do not cover every participant exactly once")
@@ -94,45 +94,45 @@ def inner(
       per fold `train` and `validation`, which together are the members; `test` is empty.
 
     Raises:
-      InputError: an unknown label, too few participants, or splits within groups.
+      InputError: an unknown label, too few participants, or splits within clusters.
     """
     _need_whole_groups(corpus)
     members = np.sort(np.asarray(members, np.int32))
-    group = np.asarray(corpus.group)[members]
-    most = len(np.unique(group)) // 2
+    cluster = np.asarray(corpus.cluster)[members]
+    most = len(np.unique(cluster)) // 2
     if not 2 <= k <= most:
-        raise InputError(f"inner folds: {k} must be between 2 and half the number of participants or groups ({most})")
+        raise InputError(f"inner folds: {k} must be between 2 and half the number of participants or clusters ({most})")
     strata = _strata(corpus, stratify_by, at_least=2 * k, members=members)
-    divided = _divided(k, seed, strata, group)
+    divided = _divided(k, seed, strata, cluster)
     return [{"train": members[a], "validation": members[b], "test": members[:0]} for a, b in divided]
 
 
-def _divided(k: int, seed: int, strata: np.ndarray, group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rest, part) of k folds; a group is in one part, whose strata are then alike as far as that allows."""
+def _divided(k: int, seed: int, strata: np.ndarray, cluster: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rest, part) of k folds; a cluster is in one part, whose strata are then alike as far as that allows."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds; `by_name` does without
 
-    if len(np.unique(group)) == len(group):
+    if len(np.unique(cluster)) == len(cluster):
         return StratifiedKFold(k, shuffle=True, random_state=seed).split(strata, strata)
-    return StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(strata, strata, group)
+    return StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(strata, strata, cluster)
 
 
 def _need_whole_groups(corpus: Corpus) -> None:
-    """Folds keep groups whole: of a corpus that is divided within them they would answer another question unasked."""
-    if corpus.within_groups:
+    """Folds keep clusters whole: of a corpus that is divided within them they would answer another question unasked."""
+    if corpus.within_clusters:
         raise InputError(
-            f"{corpus.path}: its splits divide each group ({corpus.card.get('split_rule')}), folds keep groups whole: "
-            "set config.cv.folds = 0 and config.cv.inner = 0, or build the corpus divided by group"
+            f"{corpus.path}: its splits divide each cluster ({corpus.card.get('split_rule')}), folds keep clusters "
+            "whole: set config.cv.folds = 0 and config.cv.inner = 0, or build the corpus divided by cluster"
         )
 
 
-def check(split: Split, group: Sequence[str]) -> None:
-    """Asserts that the parts are disjoint, cover all participants, and share no group."""
-    n, parts = len(group), list(split.values())
+def check(split: Split, cluster: Sequence[str]) -> None:
+    """Asserts that the parts are disjoint, cover all participants, and share no cluster."""
+    n, parts = len(cluster), list(split.values())
     if not np.array_equal(np.sort(np.concatenate(parts)), np.arange(n)):
         raise AssertionError(f"the parts {list(split)} are not disjoint or leave out some of the {n} participants")
-    owners = [np.unique(np.asarray(group)[part]) for part in parts]
+    owners = [np.unique(np.asarray(cluster)[part]) for part in parts]
     if len(np.unique(np.concatenate(owners))) < sum(map(len, owners)):
-        raise AssertionError(f"the parts {list(split)} share a group of participants")
+        raise AssertionError(f"the parts {list(split)} share a cluster of participants")
 
 
 def _strata(

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from mmpsy_jax.csv_rows import repeats_ids
 from mmpsy_jax.evaluation.metrics import NAMES
-from mmpsy_jax.evaluation.predictions import Predictions, groups
+from mmpsy_jax.evaluation.predictions import Predictions, number_groups
+from mmpsy_jax.io import repeats_ids
 from mmpsy_jax.tasks import Task
 
 FEW_EVENTS = 10
@@ -127,9 +127,9 @@ def of_table(predictions: Predictions, within_clusters: bool = False) -> list[Fl
     """
     found = []
     owner = predictions.participant_id if within_clusters else predictions.cluster
-    _, first = groups(owner, predictions.fold, predictions.split)
+    _, first = number_groups(owner, predictions.fold, predictions.split)
     places, owner = predictions.take(first), owner[first]  # one row per person, fold and split
-    person, _ = groups(owner, places.fold)
+    person, _ = number_groups(owner, places.fold)
     shared = int((np.bincount(person) > 1).sum())
     if shared:
         found.append(flag("participant_in_two_splits", n=shared))
@@ -145,7 +145,7 @@ def of_table(predictions: Predictions, within_clusters: bool = False) -> list[Fl
     absent = np.setdiff1d(np.arange(folds.min(), folds.max() + 1), folds)
     if len(absent):
         found.append(flag("missing_folds", there=_listed(folds), absent=_listed(absent)))
-    cell, _ = groups(predictions.participant_id, predictions.split, predictions.fold, predictions.task)
+    cell, _ = number_groups(predictions.participant_id, predictions.split, predictions.fold, predictions.task)
     seeds = np.bincount(cell)
     if seeds.min() != seeds.max():
         found.append(flag("uneven_seeds", low=seeds.min(), high=seeds.max()))
@@ -160,14 +160,14 @@ def of_groups(predictions: Predictions, members: Mapping[str, Shaped[np.ndarray,
       members: the group of each row by column, "" where it is not known.
     """
     found = []
-    _, people = groups(predictions.participant_id)
+    _, people = number_groups(predictions.participant_id)
     for column, member in members.items():
         if not repeats_ids(member[people].tolist()):
             continue
         known = np.flatnonzero(member != "")
-        _, first = groups(member[known], predictions.fold[known], predictions.split[known])
+        _, first = number_groups(member[known], predictions.fold[known], predictions.split[known])
         places = known[first]
-        group, one = groups(member[places], predictions.fold[places])
+        group, one = number_groups(member[places], predictions.fold[places])
         shared = np.unique(member[places][one][np.bincount(group) > 1])
         if len(shared):
             found.append(flag("group_in_two_splits", column=column, n=len(shared)))
@@ -182,7 +182,7 @@ def checks(predictions: Predictions, tasks: Mapping[str, Any], synthetic: bool) 
       tasks: finished entries of `report.json`.
       synthetic: whether the corpus is a made one.
     """
-    _, first = groups(predictions.fold, predictions.split)
+    _, first = number_groups(predictions.fold, predictions.split)
     places = predictions.take(first)
     splits = [set(places.split[places.fold == fold].tolist()) for fold in np.unique(places.fold)]
     scored = [

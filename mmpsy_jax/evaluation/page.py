@@ -201,24 +201,24 @@ def _subgroups(report) -> dict[str, Any] | None:
     made = []
     for column, tasks in subgroups.get("columns", {}).items():
         for task, splits in tasks.items():
-            for split, groups in splits.items():
+            for split, subgroups in splits.items():
                 kind = report["tasks"][task]["kind"]
                 opened = split == wording.headline_split(report)
-                made.append(_groups_table(f"{column}: {task}, {split}", kind, groups, opened))
+                made.append(_subgroups_table(f"{column}: {task}, {split}", kind, subgroups, opened))
     return {"reason": subgroups.get("reason", ""), "sections": made}
 
 
-def _groups_table(title: str, kind: str, groups, opened: bool) -> dict[str, Any]:
-    shown = [group for group in groups if not group.get("suppressed")]
+def _subgroups_table(title: str, kind: str, subgroups, opened: bool) -> dict[str, Any]:
+    shown = [subgroup for subgroup in subgroups if not subgroup.get("suppressed")]
     metrics = list(shown[0]["metrics"]) if shown else []
     rows = []
-    for group in groups:
-        counts = [group["group"], "too few to show" if group.get("suppressed") else str(group["n"])]
+    for subgroup in subgroups:
+        counts = [subgroup["subgroup"], "too few to show" if subgroup.get("suppressed") else str(subgroup["n"])]
         if kind == "binary":
-            counts.append("-" if group.get("n_events") is None else str(group["n_events"]))
-        cells = group.get("metrics", {})
+            counts.append("-" if subgroup.get("n_events") is None else str(subgroup["n_events"]))
+        cells = subgroup.get("metrics", {})
         rows.append([*counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
-    columns = ["group", "participants", *(["events"] if kind == "binary" else [])]
+    columns = ["subgroup", "participants", *(["events"] if kind == "binary" else [])]
     return section(title, [*columns, *map(wording.label, metrics)], rows, opened=opened)
 
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from mmpsy_jax.csv_rows import OTHER, escape, number, read_table, unescape
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import OTHER, InputError, escape, number, read_table, unescape, write_atomically
 
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
 NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": np.float64, "y_pred": np.float64}
@@ -130,13 +128,13 @@ class Predictions:
         """
         if not len(self):
             return self
-        group, first = groups(self.participant_id, self.split, self.fold, self.task)
+        group, first = number_groups(self.participant_id, self.split, self.fold, self.task)
         columns = {name: getattr(self, name)[first] for name in _FIELDS}
         counts = np.bincount(group)
         for name in ("y_prob", "y_pred"):
             columns[name] = np.bincount(group, weights=getattr(self, name)) / counts
         if kind == "nominal":
-            votes, _ = groups(group, self.y_pred)
+            votes, _ = number_groups(group, self.y_pred)
             of_row = np.bincount(votes)[votes]
             most = np.zeros(len(first), np.int64)
             np.maximum.at(most, group, of_row)
@@ -165,7 +163,7 @@ def _without_rounding(probabilities: Float[np.ndarray, " n"]) -> Float[np.ndarra
     return np.where(np.abs(probabilities - ends) <= ROUNDING, ends, probabilities)
 
 
-def groups(*columns: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " g"]]:
+def number_groups(*columns: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " g"]]:
     """Number of the group of equal values that each row belongs to, and the first row of each group."""
     group = np.zeros(len(columns[0]), np.int64)
     first = np.zeros(0, np.int64)
@@ -210,7 +208,7 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
     """Rules that need two rows to break."""
     if not len(table):
         return None
-    task, first = groups(table.task)
+    task, first = number_groups(table.task)
     mixed = np.flatnonzero(prob != prob[first][task])[:1]
     if len(mixed):
         rows = np.array([first[task[mixed[0]]], mixed[0]])
@@ -218,7 +216,7 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
     if len(first) > MOST_TASKS:
         message = f"the column task holds {len(first)} names, at most {MOST_TASKS} can be: give names of tasks there"
         return np.array([0]), message
-    key, first = groups(table.participant_id, table.task, table.split, table.fold, table.seed)
+    key, first = number_groups(table.participant_id, table.task, table.split, table.fold, table.seed)
     if len(first) < len(table):
         again = np.setdiff1d(np.arange(len(table)), first)[0]
         rows = np.array([first[key[again]], again])
@@ -226,7 +224,7 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
             "the same participant, task, split, fold and seed twice: keep one row (average windows beforehand; number "
             f"repeated cross-validations in a column {REPEAT})"
         )
-    key, first = groups(table.participant_id, table.task)
+    key, first = number_groups(table.participant_id, table.task)
     truth = np.nan_to_num(table.y_true, nan=-1e300)
     differs = np.flatnonzero(truth != truth[first][key])[:1]
     if len(differs):
@@ -246,7 +244,7 @@ def combine_repeats(repeat: Int[np.ndarray, " n"], fold: Int[np.ndarray, " n"]) 
     n_repeats, n_folds = len(np.unique(repeat)), len(np.unique(fold))
     if n_repeats == 1:
         return fold, ""
-    _, first = groups(fold, repeat)
+    _, first = number_groups(fold, repeat)
     if len(first) == n_folds:
         return fold, f"{n_repeats} repeats of a cross-validation: no fold occurs in two of them, so {n_folds} folds"
     first_fold, size = fold.min(), fold.max() - fold.min() + 1

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, flags, multilabel, page, tables, together, wording
-from mmpsy_jax.evaluation import groups as subgroups
+from mmpsy_jax.evaluation import subgroups as subgroup_tables
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.files import public, try_folder, write_atomically, write_json
+from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
@@ -137,7 +136,7 @@ def evaluate_file(
     output: str | os.PathLike | None = None,
     *,
     compare: str | os.PathLike | None = None,
-    groups: str | os.PathLike | None = None,
+    subgroups: str | os.PathLike | None = None,
     kinds: Kinds | None = None,
     seed: int = 0,
     n_bootstrap: int = bootstrap.RESAMPLES,
@@ -151,7 +150,7 @@ def evaluate_file(
         whether the data are synthetic, and whether clusters are divided), else inferred from the columns.
       output: folder for `report.json`, `report.html` and `tables/`; nothing is written when not given.
       compare: another table on the same participants, compared like a baseline, in pairs.
-      groups: a table of subgroups, see `groups.read_groups`.
+      subgroups: a table of subgroups, see `subgroups.read_subgroups`.
       kinds: what is known of tasks that nobody else defines, or defines otherwise.
       seed, n_bootstrap, synthetic: see `scoring.evaluate`.
 
@@ -166,9 +165,9 @@ def evaluate_file(
     notes: list[str] = []
     predictions = read_csv(predictions_csv, notes)
     synthetic = synthetic or says_synthetic(predictions_csv)
-    named = None if groups is None else subgroups.read_groups(groups, notes)
+    named = None if subgroups is None else subgroup_tables.read_subgroups(subgroups, notes)
     baselines = {} if compare is None else {Path(compare).stem: read_csv(compare, notes)}
-    for path in filter(None, (predictions_csv, compare, groups)):  # a report names no folder of this machine
+    for path in filter(None, (predictions_csv, compare, subgroups)):  # a report names no folder of this machine
         notes = [note.replace(str(path), Path(path).name) for note in notes]
     context: dict[str, Any] = {"predictions": Path(predictions_csv).name}
     within_clusters = False
@@ -183,9 +182,9 @@ def evaluate_file(
     options = {"seed": seed, "n_bootstrap": n_bootstrap}
     marks = {"synthetic": synthetic, "within_clusters": within_clusters}
     report = evaluate(predictions, tasks, baselines=baselines, **marks, **options)
-    report["subgroups"] = subgroups.evaluate(predictions, tasks, named, **options)
+    report["subgroups"] = subgroup_tables.evaluate(predictions, tasks, named, **options)
     if not within_clusters:
-        report["flags"] = flags.red_first([*report["flags"], *subgroups.flags_of(predictions, named)])
+        report["flags"] = flags.red_first([*report["flags"], *subgroup_tables.flags_of(predictions, named)])
     report["flags"] += [flags.flag("table", text=note) for note in notes]
     if output is not None:
         write_report(output, report, predictions, tasks, context=context, baselines=baselines)

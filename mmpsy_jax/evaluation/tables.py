@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.evaluation import wording
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import escape, write_atomically
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -71,7 +70,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
             list(_comparisons(report)),
         ),
         "subgroups": Table(
-            ("column", "task", "split", "group", "participants", "events", "metric", *_ESTIMATE),
+            ("column", "task", "split", "subgroup", "participants", "events", "metric", *_ESTIMATE),
             list(_subgroups(report)),
         ),
     }
@@ -190,8 +189,8 @@ def _subgroups(report) -> Iterator[tuple[Any, ...]]:
     """Groups that are too small to show are left out."""
     for column, tasks in (report.get("subgroups") or {}).get("columns", {}).items():
         for task, splits in tasks.items():
-            for split, groups in splits.items():
-                for group in groups:
-                    for metric, cell in group.get("metrics", {}).items():
-                        counts = (group["group"], group["n"], group.get("n_events"))
+            for split, subgroups in splits.items():
+                for subgroup in subgroups:
+                    for metric, cell in subgroup.get("metrics", {}).items():
+                        counts = (subgroup["subgroup"], subgroup["n"], subgroup.get("n_events"))
                         yield (column, task, split, *counts, metric, *_estimate(cell))

@@ -8,7 +8,7 @@ from mmpsy_jax.evaluation.wording import estimate
 
 
 def subgroups(found: Mapping[str, Any]) -> str:
-    """What `groups.evaluate` found, a line per group."""
+    """What `subgroups.evaluate` found, a line per subgroup."""
     return found["reason"] if "reason" in found else "\n".join(_groups(found))
 
 
@@ -18,8 +18,8 @@ def _groups(found: Mapping[str, Any]) -> Iterator[str]:
             for split, entries in splits.items():
                 yield f"{column}, {task}, {split}:"
                 for entry in entries:
-                    yield f"  {entry['group']}: {'suppressed' if 'suppressed' in entry else _group(entry)}"
-    yield f"{found['n_unknown']} participants of the groups file have no prediction"
+                    yield f"  {entry['subgroup']}: {'suppressed' if 'suppressed' in entry else _group(entry)}"
+    yield f"{found['n_unknown']} participants of the subgroups file have no prediction"
 
 
 def _group(entry: Mapping[str, Any]) -> str:

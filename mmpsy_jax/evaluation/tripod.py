@@ -112,7 +112,7 @@ def _imbalance(report: Report) -> str | None:
 def _fairness(report: Report) -> str:
     columns = (report.get("subgroups") or {}).get("columns")
     if not columns:
-        return "Not assessable: no groups were given."
+        return "Not assessable: no subgroups were given."
     return f"Results by {', '.join(columns)}: see Subgroups."
 
 

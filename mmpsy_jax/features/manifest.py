@@ -1,6 +1,6 @@
 """A manifest of any corpus: for each participant where recording and transcript lie, and what was scored.
 
-A table as `csv_rows` reads them, or a JSONL file with an object a line, in UTF-8:
+A table as `io.read_table` reads them, or a JSONL file with an object a line, in UTF-8:
 
 | column | holds |
 |---|---|
@@ -10,7 +10,7 @@ A table as `csv_rows` reads them, or a JSONL file with an object a line, in UTF-
 | `text` | the words themselves instead of `transcript`, an answer a line |
 | `speaker` | name of the participant in a transcript that names speakers; "participant" where it is empty |
 | `label:NAME` | whole-number score from 0; empty (JSONL: null) where it is missing |
-| `group:NAME` | category, for subgroups; empty where it is not known |
+| `subgroup:NAME` | category, for subgroups; empty where it is not known |
 | `cluster` | person, family or class of several participants, who stay together in splits, folds and resamples |
 | `split` | train, validation or test |
 | `other:NAME` | anything; is not read |
@@ -24,18 +24,17 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import has_column, read_table, whole_or_none
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
-from mmpsy_jax.files import require_file
+from mmpsy_jax.io import InputError, has_column, read_table, require_file, whole_or_none
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
-_LABEL, _GROUP = "label:", "group:"
+_LABEL, _SUBGROUP = "label:", "subgroup:"
+_FORMER = "group:"  # of `_SUBGROUP`, still read
 CLUSTER = "cluster"
-_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_GROUP}*")
+_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_SUBGROUP}*", f"{_FORMER}*")
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TAKEN = re.compile(
@@ -53,7 +52,7 @@ class Entry:
       text: the transcript itself; "" where there is none.
       speaker: name of the participant in a transcript that names speakers.
       labels: score by name, None where it is missing; empty where scores are not read.
-      groups: category by name, "" where it is not known.
+      subgroups: category by name, "" where it is not known.
       cluster: whom the participant belongs to; the participant's own id where there is nobody else.
       split: "" where the manifest has none.
     """
@@ -64,7 +63,7 @@ class Entry:
     text: str = ""
     speaker: str = transcript_lib.PARTICIPANT
     labels: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
-    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    subgroups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cluster: str = ""
     split: str = ""
 
@@ -119,7 +118,7 @@ class Manifest:
 
     Attributes:
       path: of the file.
-      labels, groups: names, in the order of the columns.
+      labels, subgroups: names, in the order of the columns.
       entries: one per participant.
       clustered: whether it says who belongs together.
       notes: how the file differs from what is documented.
@@ -127,7 +126,7 @@ class Manifest:
 
     path: Path
     labels: tuple[str, ...]
-    groups: tuple[str, ...]
+    subgroups: tuple[str, ...]
     entries: tuple[Entry, ...]
     clustered: bool = False
     notes: tuple[str, ...] = ()
@@ -152,19 +151,20 @@ def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Mani
       InputError: unreadable, a needed or unknown column, a bad id, label or split, somebody twice.
     """
     found = read_table(path, *_COLUMNS, ignore=ignore)
-    columns = found.header
+    columns = [_named(name) for name in found.header]
     _check_names(path, columns)
     if not found.lines:
         raise InputError(f"{path}: names nobody: give at least one participant")
-    entries = [_entry(f"{path}: line {line}", path.parent, row, scored) for line, row in found.rows]
+    rows = [(line, {_named(name): cell for name, cell in row.items()}) for line, row in found.rows]
+    entries = [_entry(f"{path}: line {line}", path.parent, row, scored) for line, row in rows]
     places = [(f"line {line}", entry.participant) for line, entry in zip(found.lines, entries, strict=True)]
     remedy = f"keep one, or give each session an id of its own and the sessions of a person the same {CLUSTER}"
     table.refuse_duplicates(path, places, remedy)
     if 0 < sum(not entry.split for entry in entries) < len(entries):
         raise InputError(f"{path}: some participants have a split and some have none: give each one, or none at all")
-    names = {p: tuple(c.removeprefix(p) for c in columns if c.startswith(p)) for p in (_LABEL, _GROUP)}
+    names = {p: tuple(c.removeprefix(p) for c in columns if c.startswith(p)) for p in (_LABEL, _SUBGROUP)}
     entries.sort(key=lambda entry: table.natural_key(entry.participant))
-    return Manifest(path, names[_LABEL], names[_GROUP], tuple(entries), CLUSTER in columns, found.notes)
+    return Manifest(path, names[_LABEL], names[_SUBGROUP], tuple(entries), CLUSTER in columns, found.notes)
 
 
 def transcripts(path: Path) -> dict[str, str]:
@@ -176,13 +176,17 @@ def transcripts(path: Path) -> dict[str, str]:
     return texts
 
 
+def _named(column: str) -> str:
+    return _SUBGROUP + column.removeprefix(_FORMER) if column.startswith(_FORMER) else column
+
+
 def _check_names(path: Path, columns: list[str]) -> None:
     for name in columns:
-        prefix = next((p for p in (_LABEL, _GROUP) if name.startswith(p)), None)
+        prefix = next((p for p in (_LABEL, _SUBGROUP) if name.startswith(p)), None)
         if prefix and not _NAME.fullmatch(name.removeprefix(prefix)):
             raise InputError(
-                f"{path}: column {name[:60]!r}: names of labels and groups are 1 to 40 of a-z, 0-9 and '_', beginning "
-                "with a letter"
+                f"{path}: column {name[:60]!r}: names of labels and subgroups are 1 to 40 of a-z, 0-9 and '_', "
+                "beginning with a letter"
             )
         if prefix == _LABEL and _TAKEN.fullmatch(name.removeprefix(prefix)):
             raise InputError(f"{path}: column {name!r}: records have a feature of this name: take another")
@@ -207,7 +211,7 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], scored: bool) -> En
         text=row.get("text", ""),
         speaker=row.get("speaker") or transcript_lib.PARTICIPANT,
         labels={name.removeprefix(_LABEL): score for name, score in labels.items()},
-        groups={name.removeprefix(_GROUP): row[name] for name in row if name.startswith(_GROUP)},
+        subgroups={name.removeprefix(_SUBGROUP): row[name] for name in row if name.startswith(_SUBGROUP)},
         cluster=cluster,
         split=split,
     )

@@ -1,8 +1,9 @@
 """Where a model should not be asked: interviews unlike those that it was trained on.
 
-A measure (`features/typical.py`) is outside when it is below the 0.1 % quantile of the training participants divided
-by `FACTOR`, or above their 99.9 % quantile times `FACTOR`. That finds what is grossly different (another language, a
-minute where interviews last ten, noise); an interview inside the limits may still be unlike them in other ways.
+A measure (`features/out_of_distribution.py`) is outside when it is below the 0.1 % quantile of the training
+participants divided by `FACTOR`, or above their 99.9 % quantile times `FACTOR`. That finds what is grossly different
+(another language, a minute where interviews last ten, noise); an interview inside the limits may still be unlike them
+in other ways.
 """
 
 from collections.abc import Sequence
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.features import typical
+from mmpsy_jax.features import out_of_distribution
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training.finished_run import FinishedRun, known_ids
 from mmpsy_jax.training.run_files import AGAIN, CARD
 
@@ -68,7 +69,7 @@ class Usual:
                 continue
             record = corpus.reader.read(i, [name, f"{name}_length"])
             entry = self._entries[name]
-            made = typical.measures(record[name], record[f"{name}_length"], entry, self._known[name])
+            made = out_of_distribution.measures(record[name], record[f"{name}_length"], entry, self._known[name])
             for measure, (low, high) in self._quantiles[name].items():
                 if not low / FACTOR <= made[measure] <= high * FACTOR:
                     found.append(f"{name} {measure} {made[measure]:.4g} (training: {low:.4g} to {high:.4g})")

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.assemble import Plans
+from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.data.resident import Resident, gather
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
@@ -21,7 +21,7 @@ from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import embedding, programs
 from mmpsy_jax.training.batches import Batching
 from mmpsy_jax.training.finished_run import FinishedRun
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.step import Functions
 
 # Slots of a modality are this or a power of two above it, so that few programs are compiled whatever the lengths of the
@@ -48,7 +48,7 @@ class Ensemble:
         self.tasks: tuple[Task, ...] = from_config(trained.config.tasks)
         self.rows = min(rows, trained.config.data.batch_size)
         self._mesh = jax.make_mesh((1, 1), ("replica", "data"), (AxisType.Auto,) * 2, devices=jax.devices()[:1])
-        self._params = [jax.device_put(one.evaluated) for one in trained.trainings]
+        self._params = [jax.device_put(one.inference_params) for one in trained.trainings]
         self._programs: dict[str, Callable[[PyTree, PyTree], PyTree]] = {}
 
     def fitting(self, corpus: Corpus) -> Corpus:
@@ -103,8 +103,8 @@ class Ensemble:
         return {name: np.stack(parts) for name, parts in said.items()}, np.stack(distances)
 
     def shape(self, config: ConfigDict, corpus: Corpus) -> Batching:
-        """How a training's windows are cut, as when it was trained; batches of one group."""
-        fields = {"data.modalities": (), "data.groups": 1, "data.batch_size": self.rows}
+        """How a training's windows are cut, as when it was trained; batches of one pack."""
+        fields = {"data.modalities": (), "data.packs": 1, "data.batch_size": self.rows}
         made = batching.of(overlay(config, fields), corpus, self._mesh)
         slots = {name: 1 << (max(FEWEST_SLOTS, n) - 1).bit_length() for name, n in made.sizes["slots"].items()}
         return made._replace(sizes={**made.sizes, "slots": slots})

@@ -15,17 +15,15 @@ import numpy as np
 from jaxtyping import Float
 
 import mmpsy_jax
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference import explain_page, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
-from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.predict import extractors_for, is_records, record_of
+from mmpsy_jax.io import InputError, escape, one_of, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, programs
 
@@ -112,7 +110,7 @@ def read_one(
         i = choose(given, participant, corpus.participants)
         return corpus_of([corpus.participants[i]], [corpus.read(i)], model.modalities, model.card), []
     wanted = tuple(modalities or model.modalities)
-    found, failures = interviews.find(given, apart=model.card.get("group") not in (None, CLUSTER))
+    found, failures = interviews.find(given, apart=model.card.get("cluster") not in (None, CLUSTER))
     if not found:
         raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = found[choose(given, participant, [one.participant for one in found])]
@@ -146,11 +144,11 @@ def views(ensemble: Ensemble, corpus: Corpus) -> list[View]:
         slots = {name: max(1, int(counts[0])) for name, counts in shape.pieces.counts.items()}  # no unused ones
         shape = shape._replace(sizes={**shape.sizes, "slots": slots})
         (batch,) = ensemble.batches(corpus, np.arange(1), shape, one.config.data.max_windows or None)
-        group = jax.tree.map(lambda x: x[0], {k: v for k, v in batch.items() if k not in ("labels", "index")})
+        pack = jax.tree.map(lambda x: x[0], {k: v for k, v in batch.items() if k not in ("labels", "index")})
         network = programs.network(
             one.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
         )
-        made.append(View(network, one.evaluated, group))
+        made.append(View(network, one.inference_params, pack))
     return made
 
 

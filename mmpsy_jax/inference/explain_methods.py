@@ -51,7 +51,7 @@ class View(NamedTuple):
     Attributes:
       network: its network.
       evaluated: its parameters, and what was fitted.
-      batch: the interview, the only row of one group of a batch.
+      batch: the interview, the only row of one pack of a batch.
     """
 
     network: nn.Module
@@ -186,7 +186,7 @@ class Explained:
             rows = vectors[start : start + TOGETHER]
             padded = np.pad(rows, ((0, TOGETHER - len(rows)), (0, 0)))
             made = [
-                jax.device_get(program(view.network, self._task, view.evaluated, view.batch, units, padded))
+                jax.device_get(program(view.network, self._task, view.inference_params, view.batch, units, padded))
                 for view, units in zip(self._views, self._maps, strict=True)
             ]
             mean = jax.tree.map(lambda *x: np.mean(x, axis=0, dtype=np.float64), *made)
@@ -220,7 +220,7 @@ class Explained:
         """The encoder's attention to each unit."""
         made = np.zeros(len(self.units))
         for view, units in zip(self._views, self._maps, strict=True):
-            weights = jax.device_get(token_attention(view.network, view.evaluated, view.batch))
+            weights = jax.device_get(token_attention(view.network, view.inference_params, view.batch))
             for name, unit in units.items():
                 np.add.at(made, unit[unit != NOWHERE], weights[name][unit != NOWHERE])
         return made / len(self._views)

@@ -21,11 +21,10 @@ from jax import export as jax_export
 from jaxtyping import Array, Float, PyTree
 
 import mmpsy_jax
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import public, try_folder, write_atomically, write_json
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.held import corpus_of, empty_record
+from mmpsy_jax.inference.in_memory import corpus_of, empty_record
+from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training import finished_run, programs
@@ -57,9 +56,9 @@ def export(workdir: str | Path, output: str | Path) -> None:
             network = programs.network(
                 one.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
             )
-            program = lower(values_of(network, ensemble.tasks), one.evaluated, shape)
+            program = lower(values_of(network, ensemble.tasks), one.inference_params, shape)
             write_atomically(output / f"program_{made[key]}.stablehlo", bytes(program.serialize()))
-        finished_run.save_weights(output, one.evaluated, f"weights_{i}.safetensors")
+        finished_run.save_weights(output, one.inference_params, f"weights_{i}.safetensors")
         trainings.append(
             {
                 "program": f"program_{made[key]}.stablehlo",
@@ -87,7 +86,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
 
 
 def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree], dict[str, Float[Array, "b ..."]]]:
-    """From parameters and one group of a batch to what trainings are averaged in, in float32."""
+    """From parameters and one pack of a batch to what trainings are averaged in, in float32."""
 
     def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, "b ..."]]:
         variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}

@@ -1,7 +1,7 @@
 """The contract of a network: what it is told of inputs and tasks, how dropout reaches it, and what it returns.
 
 A network is a Flax module `Model` in a file of this folder. It takes `modalities`, `heads` and its own plain arguments;
-a call takes one group of a packed batch and `Rates`, and returns the outputs of each head by name and,
+a call takes one pack of a packed batch and `Rates`, and returns the outputs of each head by name and,
 under `EMBEDDING`, one vector per participant (docs/architecture.md, "A batch").
 """
 

@@ -62,7 +62,7 @@ class Model(nn.Module):
         """Outputs per task, and the embedding of each participant.
 
         Args:
-          batch: one group of a packed batch (docs/architecture.md): of each modality `<modality>` [s *shape],
+          batch: one pack of a packed batch (docs/architecture.md): of each modality `<modality>` [s *shape],
             `<modality>_length`, `<modality>_start_s` and `<modality>_row` [s], where s differs between modalities, and
             `valid` [b]. Who explains a prediction adds `<modality>_keep` (bool [s n]), which hides tokens.
           rates: of dropout; where any is not zero a "dropout" rng is needed.

@@ -12,7 +12,7 @@ from mmpsy_jax.data.pieces import Pieces, cut, default_parts
 from mmpsy_jax.data.plan import batches_needed, window_slots
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.models.base import Modality
-from mmpsy_jax.training.mesh import groups_of
+from mmpsy_jax.training.mesh import packs_of
 
 
 class Batching(NamedTuple):
@@ -21,7 +21,7 @@ class Batching(NamedTuple):
     Attributes:
       modalities: the inputs of the network, as pieces of windows.
       pieces: how the windows of the whole corpus are cut.
-      sizes: `batch_size`, `groups` and `slots` (by modality), as the functions of `data/plan.py` take them.
+      sizes: `batch_size`, `packs` and `slots` (by modality), as the functions of `data/plan.py` take them.
     """
 
     modalities: tuple[Modality, ...]
@@ -46,16 +46,16 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
     """What `config.data` comes to on this corpus and these devices.
 
     Raises:
-      InputError: parts that do not divide the windows, or participants, groups and devices that cannot be divided.
+      InputError: parts that do not divide the windows, or participants, packs and devices that cannot be divided.
     """
     data, names = config.data, names_of(config, corpus)
     frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].time_axis == 1}
     parts = data.parts or default_parts(corpus, names, frames)
     pieces = cut(corpus, names, parts, data.max_windows or None)
-    groups = groups_of(data.batch_size, data.groups, mesh)
-    slots = window_slots(pieces.counts, data.batch_size, groups)
+    packs = packs_of(data.batch_size, data.packs, mesh)
+    slots = window_slots(pieces.counts, data.batch_size, packs)
     modalities = []
     for name, m in pieces.modalities.items():
         size = m.shape[1 - m.time_axis]
         modalities.append(Modality(name, m.kind, (pieces.steps(name), size), m.time_axis == 1, m.vocabulary or 0))
-    return Batching(tuple(modalities), pieces, {"batch_size": data.batch_size, "groups": groups, "slots": slots})
+    return Batching(tuple(modalities), pieces, {"batch_size": data.batch_size, "packs": packs, "slots": slots})

@@ -13,11 +13,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import flatten, write_json
+from mmpsy_jax.io import InputError, flatten, one_of, write_json
 from mmpsy_jax.training import lock
 
 FILE = "config.json"
+# Fields as they were called before, in saved configs and on command lines.
+RENAMED = {
+    "data.groups": "data.packs",
+    "data.exchange": "data.permute_modality",
+    "evaluation.groups": "evaluation.subgroups",
+}
 # Fields that may differ when a run is taken up again: they change how it runs, not what it computes.
 FREE_ON_RESUME = (
     "compile_cache",
@@ -71,9 +76,9 @@ def default() -> ConfigDict:
     config.data.batch_size = 32  # participants per step over all devices and processes
     config.data.modalities = ()  # names to use; () is all that the dataset has
     config.data.max_windows = 0  # windows per participant that are used, from the start; 0 is all
-    config.data.exchange = ""  # modality that participants have from each other, as a control; "" for none
+    config.data.permute_modality = ""  # modality that participants have from each other, as a control; "" for none
     config.data.parts = 0  # pieces of a window, of which empty ones are left out; 0 is up to 5, as they divide
-    config.data.groups = 0  # parts of a batch, packed each by itself; 0 is one per device that shares a batch
+    config.data.packs = 0  # parts of a batch, packed each by itself; 0 is one per device that shares a batch
     config.data.memory_gb = 4.0  # what the corpus may take in memory before it is streamed
     config.data.placement = "auto"  # device, host, stream, or auto: in memory when it fits
 
@@ -132,7 +137,7 @@ def default() -> ConfigDict:
     config.evaluation.multilabel = False  # the binary tasks are labels of which any number may hold: means over them
     config.evaluation.baselines = True
     config.evaluation.near_duplicates = True  # look for near-duplicate transcripts and windows in two splits
-    config.evaluation.groups = ""  # csv of participant_id and columns of categories, for subgroups; "" for none
+    config.evaluation.subgroups = ""  # csv of participant_id and columns of categories, for subgroups; "" for none
     return config
 
 
@@ -201,7 +206,7 @@ def saved_fields(workdir: Path) -> dict[str, Any]:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         fields = flatten(saved)
-        whole = isinstance(saved, dict) and isinstance(fields.get("data.groups", 0), int)
+        whole = isinstance(saved, dict) and isinstance(fields.get("data.packs", fields.get("data.groups", 0)), int)
         if not whole or not all(isinstance(task.get("name"), str) for task in fields.get("tasks", ())):
             raise ValueError("no fields of a config")
     except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
@@ -210,7 +215,7 @@ def saved_fields(workdir: Path) -> dict[str, Any]:
             f"{path}: cannot be read ({reason}): this file tells what was trained here: restore it from a copy, or "
             "take another --workdir"
         ) from error
-    return fields
+    return {RENAMED.get(field, field): value for field, value in fields.items()}
 
 
 def refuse_foreign(workdir: Path) -> None:

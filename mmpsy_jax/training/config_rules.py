@@ -15,15 +15,14 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import models, registry
 from mmpsy_jax.data.loader import PLACEMENTS
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten, one_of
 from mmpsy_jax.objectives.multitask import CLASS_WEIGHTS
 from mmpsy_jax.objectives.weighting import WEIGHTINGS
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import sweep
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.config import jsonable, seeds
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.optimizer import SCHEDULES
 from mmpsy_jax.training.selection import metric_names
 
@@ -133,9 +132,9 @@ RULES: dict[str, Rule] = {
     "data.batch_size": _whole(1, LARGEST_SEED),
     "data.modalities": NAMES,
     "data.max_windows": _whole(0),
-    "data.exchange": TEXT,
+    "data.permute_modality": TEXT,
     "data.parts": _whole(0),
-    "data.groups": _whole(0),
+    "data.packs": _whole(0),
     "data.memory_gb": _number(0),
     "data.placement": _among(PLACEMENTS),
     "model.name": _among(registry.names("models")),
@@ -203,7 +202,7 @@ RULES: dict[str, Rule] = {
     "evaluation.multilabel": FLAG,
     "evaluation.baselines": FLAG,
     "evaluation.near_duplicates": FLAG,
-    "evaluation.groups": TEXT,
+    "evaluation.subgroups": TEXT,
 }
 # Fields of the other networks: by name, or by the last word of a name such as `text_hidden`.
 OF_MODELS: dict[str, Rule] = {
@@ -251,10 +250,10 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"config.init_from = {config.init_from!r}: no such folder: give the `checkpoints` folder of a run"
         )
-    if config.evaluation.groups:
-        from mmpsy_jax.evaluation.groups import read_groups  # takes seconds, and is seldom asked for
+    if config.evaluation.subgroups:
+        from mmpsy_jax.evaluation.subgroups import read_subgroups  # takes seconds, and is seldom asked for
 
-        read_groups(config.evaluation.groups)
+        read_subgroups(config.evaluation.subgroups)
     try:
         spec = json.loads(config.sweep or "{}")
     except ValueError as error:

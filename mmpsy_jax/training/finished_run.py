@@ -29,24 +29,23 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
 from mmpsy_jax.data.records import Corpus, Modality
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
-from mmpsy_jax.features import typical
-from mmpsy_jax.files import file_sha256, flatten, write_atomically
+from mmpsy_jax.features import out_of_distribution
+from mmpsy_jax.io import InputError, file_sha256, flatten, write_atomically
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import run_files
 from mmpsy_jax.training.config import default, jsonable
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.run_files import CARD, CONFIG, EMBEDDING, FORMAT, PREDICTIONS, RESTORE, WEIGHTS
 
 SYNTHETIC = "SYNTHETIC: the run was trained on people whom a generator made; its numbers say nothing about anybody real"
 # Participants whose inputs are read again to see what is usual.
 SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
-# Of the card of the corpus; `group` is None where participants are not grouped.
-KEPT = ("dataset", "config", "version", "synthetic", "window_seconds", "group")
+# Of the card of the corpus; `cluster` is None where everybody stands alone.
+KEPT = ("dataset", "config", "version", "synthetic", "window_seconds", "cluster")
 _EMPTY: dict[str, Any] = {"params": {"network": {}, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
 
 
@@ -55,13 +54,13 @@ def to_host(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(mesh))(tree))
 
 
-def save_weights(folder: Path, evaluated: PyTree, name: str = WEIGHTS) -> None:
+def save_weights(folder: Path, inference_params: PyTree, name: str = WEIGHTS) -> None:
     """Writes a safetensors file atomically.
 
     Args:
-      evaluated: numpy arrays, such as those of `step.evaluated`.
+      inference_params: numpy arrays, such as those of `step.inference_params`.
     """
-    flat = traverse_util.flatten_dict(evaluated, sep="/")
+    flat = traverse_util.flatten_dict(inference_params, sep="/")
     write_atomically(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}))
 
 
@@ -148,7 +147,7 @@ def _salt(folders: Sequence[Path]) -> str:
 def usual(corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str, Any]:
     """Per modality, `quantiles` {measure: [low, high]} over training participants, and of ids the `known` bits.
 
-    Of a cross-validation these are all who were trained on in any fold: nothing is evaluated with them.
+    Of a cross-validation these are all who were trained on in any fold: nothing is inference_params with them.
     """
     sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
     made = {}
@@ -158,7 +157,11 @@ def usual(corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str
         rows = []
         for i in sample[corpus.has[name][sample]].tolist():
             record = corpus.reader.read(i, [name, f"{name}_length"])
-            rows.append(typical.measures(record[name], record[f"{name}_length"], dataclasses.asdict(modality), known))
+            rows.append(
+                out_of_distribution.measures(
+                    record[name], record[f"{name}_length"], dataclasses.asdict(modality), known
+                )
+            )
         rows = [row for row in rows if row]
         columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
         made[name] = {"quantiles": {k: np.quantile(v, QUANTILES).tolist() for k, v in columns.items()}}
@@ -183,13 +186,13 @@ class Training:
 
     Attributes:
       config: of this training.
-      evaluated: its best parameters (`step.evaluated`).
+      inference_params: its best parameters (`step.inference_params`).
       fold, seed: which one it is.
       embedding: where its participants lie in the network (`embedding.fit`); None but for the first of its fold.
     """
 
     config: ConfigDict
-    evaluated: PyTree
+    inference_params: PyTree
     fold: int
     seed: int
     embedding: Mapping[str, np.ndarray] | None

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.loader import Loader, make_loader
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
@@ -24,14 +24,14 @@ from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import optimizer as optimizers
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
-from mmpsy_jax.training.fitted import fit
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.interruption import Interrupted as Interrupted  # what callers of `train` catch
 from mmpsy_jax.training.interruption import deferred, must_stop
 from mmpsy_jax.training.logger import RunLogger
 from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.selection import Selection, quick_metrics
-from mmpsy_jax.training.step import compile_for, evaluated
+from mmpsy_jax.training.step import compile_for, inference_params
+from mmpsy_jax.training.train_statistics import fit
 
 SPLITS = ("train", "validation", "test")
 
@@ -51,7 +51,7 @@ class TrainJob:
       workdir: its own folder (one per fold and seed).
       seed, fold: written to the predictions; `seed` also starts every random stream.
       batches: per epoch at least; folds of slightly different size then make equally many.
-      values: config fields in which this training differs from others of one program (`hyper.py`).
+      values: config fields in which this training differs from others of one program (`hparams.py`).
       keeps_model: leave the best parameters in the workdir (`finished_run.py`); not wanted of a point of a sweep.
     """
 
@@ -174,7 +174,7 @@ def train(run: TrainJob) -> Predictions:
                     steps_unread = []
                     scores = {"step": float(step)}
                     if len(run.splits["validation"]):
-                        scores |= evaluator.scores(evaluated(state), "validation")
+                        scores |= evaluator.scores(inference_params(state), "validation")
                     value = selection.update(step, scores)
                     logger.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
                     logger.counts(step, jax.device_get(programs.histograms(state)))
@@ -193,11 +193,11 @@ def train(run: TrainJob) -> Predictions:
         best, _ = checkpoints.restore(selection.best_step, like=state)
         logger.message(f"best step {selection.best_step} of {total}")
         if run.keeps_model:
-            weights = finished_run.to_host(evaluated(best), mesh)
+            weights = finished_run.to_host(inference_params(best), mesh)
             if jax.process_index() == 0:
                 finished_run.save_weights(run.workdir, weights)
         held_out = [split for split in SPLITS[1:] if len(run.splits[split])]
-        parts = [evaluator.predictions(evaluated(best), split) for split in held_out]
+        parts = [evaluator.predictions(inference_params(best), split) for split in held_out]
     return known_numbers(run, Predictions.concatenate(parts))
 
 
@@ -254,7 +254,7 @@ def table_of(
     """
     order = np.argsort(index)
     index = index[order]
-    who = {"cluster": [run.corpus.group[i] for i in index], "split": split, "fold": run.fold, "seed": run.seed}
+    who = {"cluster": [run.corpus.cluster[i] for i in index], "split": split, "fold": run.fold, "seed": run.seed}
     ids = [run.corpus.participants[i] for i in index]
     parts = []
     for task in tasks:
@@ -318,7 +318,7 @@ def padding_line(loader: Loader, shape: batching.Batching) -> str:
     report = loader.padding_report()
     slots = ", ".join(f"{name} {n}" for name, n in loader.slots.items())
     shares = ", ".join(f"{name} {share:.0%}" for name, share in report["tokens"].items())
-    return f"{loader.groups} x ({slots}) pieces of {shape.pieces.seconds:.0f} s per batch; padding: {shares}"
+    return f"{loader.packs} x ({slots}) pieces of {shape.pieces.seconds:.0f} s per batch; padding: {shares}"
 
 
 def _loader(run: TrainJob, shape: batching.Batching, mesh: jax.sharding.Mesh, split: str, training: bool) -> Loader:

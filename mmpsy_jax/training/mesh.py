@@ -8,7 +8,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 FSDP_ELEMENTS = 4096
 
@@ -57,7 +57,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def over_data(mesh: Mesh) -> NamedSharding:
-    """The leading axis (groups of a batch) divided along `data`."""
+    """The leading axis (packs of a batch) divided along `data`."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
@@ -78,20 +78,20 @@ def state_shardings(state: PyTree, mesh: Mesh, *, fsdp: bool) -> PyTree:
     return jax.tree.map(place, state)
 
 
-def groups_of(batch_size: int, groups: int, mesh: Mesh) -> int:
-    """Groups that a batch is divided into: `config.data.groups`, or one per device of the `data` axis.
+def packs_of(batch_size: int, packs: int, mesh: Mesh) -> int:
+    """Packs that a batch is divided into: `config.data.packs`, or one per device of the `data` axis.
 
     Raises:
-      InputError: groups and devices, or participants and groups, cannot be divided evenly.
+      InputError: packs and devices, or participants and packs, cannot be divided evenly.
     """
     devices = mesh.shape["data"]
-    groups = groups or devices
-    if batch_size < 1 or batch_size % groups or groups % devices:
+    packs = packs or devices
+    if batch_size < 1 or batch_size % packs or packs % devices:
         raise InputError(
-            f"config.data.batch_size = {batch_size} must be divisible by its groups ({groups}), and those by the "
+            f"config.data.batch_size = {batch_size} must be divisible by its packs ({packs}), and those by the "
             f"{devices} devices that share a batch: take a multiple of {devices}, or fewer devices"
         )
-    return groups
+    return packs
 
 
 def wait_for_all(name: str) -> None:

@@ -7,15 +7,15 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 
 from mmpsy_jax import models, objectives
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING, Modality, Rates
 from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import optimizer
-from mmpsy_jax.training.fitted import head
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.step import Functions, Parts, make_functions
+from mmpsy_jax.training.train_statistics import head
 
 RATES = {"dropout": "dropout", "token": "token_dropout", "ngram": "ngram_dropout", "modality": "modality_dropout"}
 

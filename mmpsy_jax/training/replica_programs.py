@@ -12,10 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, PyTree
 
-from mmpsy_jax.data.resident import gather
+from mmpsy_jax.data.in_memory import gather
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.logger import say
-from mmpsy_jax.training.step import Functions, evaluated
+from mmpsy_jax.training.step import Functions, inference_params
 
 
 @dataclasses.dataclass
@@ -52,13 +52,13 @@ class ReplicaPrograms:
             lambda best, states, improved: jax.tree.map(
                 lambda a, b: jnp.where(jnp.reshape(improved, (-1,) + (1,) * (a.ndim - 1)), b, a),
                 best,
-                jax.vmap(evaluated)(states),
+                jax.vmap(inference_params)(states),
             ),
             donate_argnums=0,
             out_shardings=over,
         )
         self.histograms = jax.jit(jax.vmap(self.functions.histograms), out_shardings=meshes.replicated(self.mesh))
-        self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, evaluated(states)), out_shardings=over)
+        self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, inference_params(states)), out_shardings=over)
         self._predict_at = jit(lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan)))
         all_of = {
             "vmap": jax.vmap(self._predict_one, in_axes=(None, 0, 0)),

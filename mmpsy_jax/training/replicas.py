@@ -31,7 +31,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Bool, PyTree
 
 from mmpsy_jax.data.assemble import Plans
-from mmpsy_jax.data.resident import Resident, gather
+from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
@@ -39,12 +39,12 @@ from mmpsy_jax.training import finished_run, interruption, loop, memory, replica
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.checkpoint import Checkpoints
-from mmpsy_jax.training.fitted import fit
 from mmpsy_jax.training.logger import RunLogger, say
 from mmpsy_jax.training.programs import build
 from mmpsy_jax.training.replica_programs import ReplicaPrograms, at_once
 from mmpsy_jax.training.selection import Selection
-from mmpsy_jax.training.step import evaluated
+from mmpsy_jax.training.step import inference_params
+from mmpsy_jax.training.train_statistics import fit
 
 # What `vmap` saves is what a step costs beside its arithmetic, a few milliseconds: where a step of one replica takes
 # longer than this many seconds, compiling and trying it costs more than it can gain.
@@ -333,7 +333,7 @@ class _Wave:
     def _scores(self, states: PyTree, step: int) -> list[dict[str, float]]:
         scores: list[dict[str, float]] = [{"step": float(step)} for _ in self.runs]
         if "validation" in self.held_out:
-            made = self._outputs(evaluated(states), "validation")
+            made = self._outputs(inference_params(states), "validation")
             for i in np.flatnonzero(self.active):
                 scores[i] |= loop.scores_of(self.runs[i], self.group.tasks, *made[i], split="validation")
         return scores

@@ -19,10 +19,10 @@ from ml_collections import ConfigDict
 import mmpsy_jax
 from mmpsy_jax.data.audit import audit
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.evaluation import baselines, calls, cards, flags, groups, report
+from mmpsy_jax.evaluation import baselines, calls, cards, flags, report, subgroups
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import public, read_rows
+from mmpsy_jax.io import public, read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable
@@ -93,15 +93,15 @@ def evaluate(
     known: Beside,
 ) -> dict[str, Any]:
     """The model beside the baselines, subgroups, near-duplicates; then the report and the model card."""
-    named = groups.read_groups(config.evaluation.groups) if config.evaluation.groups else None
+    named = subgroups.read_subgroups(config.evaluation.subgroups) if config.evaluation.subgroups else None
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     rules = {"threshold_rule": config.evaluation.threshold, "as_labels": config.evaluation.multilabel}
-    rules["within_clusters"] = corpus.within_groups
+    rules["within_clusters"] = corpus.within_clusters
     synthetic = bool(corpus.card["synthetic"])
     made = report.evaluate(predictions, tasks, baselines=known.baselines, synthetic=synthetic, **rules, **bootstrap)
-    made["subgroups"] = groups.evaluate(predictions, tasks, named, **bootstrap)
-    if not corpus.within_groups:
-        made["flags"] = flags.red_first([*made["flags"], *groups.flags_of(predictions, named)])
+    made["subgroups"] = subgroups.evaluate(predictions, tasks, named, **bootstrap)
+    if not corpus.within_clusters:
+        made["flags"] = flags.red_first([*made["flags"], *subgroups.flags_of(predictions, named)])
     if config.evaluation.near_duplicates:
         leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
         made["flags"] = flags.red_first([*leaks, *made["flags"]])
@@ -125,7 +125,7 @@ def evaluate(
     }
     over_calls = {}
     thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items() if "thresholds" in entry}
-    if corpus.card.get("group") not in (None, CLUSTER) and thresholds:  # segments in time
+    if corpus.card.get("cluster") not in (None, CLUSTER) and thresholds:  # segments in time
         tested = predictions.take(np.isin(predictions.task, list(thresholds))).select(split="test").over_seeds("binary")
         times = start_times(corpus, set(tested.participant_id.tolist()))
         calls.write_csv(workdir / calls.FILE, tested, times, thresholds)

@@ -10,13 +10,12 @@ import jax
 from ml_collections import ConfigDict
 
 from mmpsy_jax import tasks as tasks_lib
-from mmpsy_jax.data.exchange import exchange
+from mmpsy_jax.data.permute_modality import permute_modality
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
-from mmpsy_jax.files import try_folder
+from mmpsy_jax.io import InputError, one_of, try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
-from mmpsy_jax.training import batches, config_rules, embedding, finished_run, lock, nonfinite, trainings
+from mmpsy_jax.training import batches, config_rules, embedding, finished_run, lock, nonfinite, plan_runs
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
 from mmpsy_jax.training.mesh import all_or_none, wait_for_all
@@ -41,8 +40,8 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     corpus = open_corpus(dataset_dir)
     config = with_ranges(config, corpus)
     check(config, from_config(config.tasks), corpus)
-    if config.data.exchange:
-        corpus = exchange(corpus, config.data.exchange, config.seed)
+    if config.data.permute_modality:
+        corpus = permute_modality(corpus, config.data.permute_modality, config.seed)
     with _held(workdir):
         config = with_groups(config, workdir)
         claim_workdir(config, workdir, writes=jax.process_index() == 0)
@@ -80,12 +79,12 @@ def _held(workdir: Path) -> Iterator[None]:
 
 def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     tasks, main = from_config(config.tasks), jax.process_index() == 0
-    planned, chosen = trainings.plan(config, tasks, corpus, workdir)
+    planned, chosen = plan_runs.plan(config, tasks, corpus, workdir)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         # Under a GPU or TPU the host has time for the baselines; on CPUs they would hold up the training.
         early = jax.default_backend() != "cpu" and main
         known = pool.submit(_beside, config, tasks, corpus, planned) if early else None
-        parts = trainings.train_all(planned, workdir / "replicas")
+        parts = plan_runs.train_all(planned, workdir / "replicas")
         embedding.write(planned, workdir)
     if not main:
         return {}
@@ -127,15 +126,15 @@ def _with_saved_ranges(config: ConfigDict, workdir: Path) -> ConfigDict:
 
 
 def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
-    """The config with `data.groups` decided: those of the run that is gone on with, or one per device.
+    """The config with `data.packs` decided: those of the run that is gone on with, or one per device.
 
-    Batches, dropout and so the losses depend on the groups, which therefore stay when a run moves to other devices.
+    Batches, dropout and so the losses depend on the packs, which therefore stay when a run moves to other devices.
     """
     config = config.copy_and_resolve_references()
-    if not config.data.groups:
-        saved = saved_fields(workdir).get("data.groups")
+    if not config.data.packs:
+        saved = saved_fields(workdir).get("data.packs")
         mesh = meshes.make_mesh(config.mesh.replica)
-        config.data.groups = meshes.groups_of(config.data.batch_size, saved or 0, mesh)
+        config.data.packs = meshes.packs_of(config.data.batch_size, saved or 0, mesh)
     return config
 
 
@@ -147,10 +146,10 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
     for name in config.data.modalities:
         if name not in corpus.modalities:
             raise one_of("modality in config.data.modalities", name, corpus.modalities)
-    if config.evaluation.groups:
-        from mmpsy_jax.evaluation import groups
+    if config.evaluation.subgroups:
+        from mmpsy_jax.evaluation import subgroups
 
-        groups.read_groups(config.evaluation.groups)  # a fault is said now, not after the training
+        subgroups.read_subgroups(config.evaluation.subgroups)  # a fault is said now, not after the training
     nonfinite.refuse(corpus, batches.names_of(config, corpus))
 
 

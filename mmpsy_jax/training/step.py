@@ -39,10 +39,10 @@ class Functions(NamedTuple):
 
     Attributes:
       init: (seed, batch, fitted) -> state; of the batch only shapes count.
-      update: (state, batch, values) -> (state, metrics); `values` are config fields of this replica (`hyper.py`).
+      update: (state, batch, values) -> (state, metrics); `values` are config fields of this replica (`hparams.py`).
         Metrics: "loss", "grad_norm", and per loss the (weighted sum, weight).
       histograms: state -> counts by name of what the objective remembers; empty where it remembers nothing.
-      predict: (evaluated, batch) -> outputs, "index", and "sums" per loss; `evaluated` from `evaluated(state)`.
+      predict: (inference_params, batch) -> outputs, "index", and "sums" per loss.
     """
 
     init: Callable[[jax.Array, PyTree, PyTree], PyTree]
@@ -84,11 +84,11 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         return jax.tree.map(jnp.copy, state)
 
     def apply(network: PyTree, fitted: PyTree, batch: PyTree, rates: Rates, key: jax.Array | None) -> PyTree:
-        """Outputs [G * B, o] of all groups of a batch, each group by itself."""
+        """Outputs [G * B, o] of all packs of a batch, each pack by itself."""
         variables = {"params": network, "fitted": fitted["network"]}
         run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
-        groups = batch["valid"].shape[0]
-        keys = None if key is None else jax.random.split(key, groups)
+        packs = batch["valid"].shape[0]
+        keys = None if key is None else jax.random.split(key, packs)
         inputs = {name: value for name, value in batch.items() if name not in ("labels", "index")}
         outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
         return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
@@ -149,7 +149,7 @@ def labels_of(batch: PyTree) -> dict[str, jax.Array]:
     return {name: scores.reshape(-1) for name, scores in batch["labels"].items()}
 
 
-def evaluated(state: PyTree) -> PyTree:
+def inference_params(state: PyTree) -> PyTree:
     """What is evaluated and exported: parameters (their moving average where there is one) and what was fitted."""
     params = {**state["params"], "network": state["ema"]} if "ema" in state else state["params"]
     return {"params": params, "fitted": state["fitted"]}
@@ -165,7 +165,7 @@ class Programs(NamedTuple):
 
 
 def compile_for(functions: Functions, mesh: Mesh, batch: PyTree, fitted: PyTree, *, fsdp: bool = False) -> Programs:
-    """One training over the devices of a mesh: groups of the batch divided along `data`.
+    """One training over the devices of a mesh: packs of the batch divided along `data`.
 
     Args:
       batch, fitted: examples, for shapes.

@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.files import flatten, parse_json, read_text
+from mmpsy_jax.io import InputError, flatten, one_of, parse_json, read_text
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training.config import jsonable
-from mmpsy_jax.training.hyper import is_dynamic
+from mmpsy_jax.training.hparams import is_dynamic
 from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 
 METHODS = ("grid", "random")

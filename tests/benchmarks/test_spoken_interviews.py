@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from benchmarks import spoken_interviews
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
+from mmpsy_jax.io import InputError
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
@@ -17,7 +17,7 @@ def test_scores_are_heard_in_the_pace(tmp_path):
     scores, paces = [], []
     for entry in made.entries:
         words, recordings = entry.words(), entry.recordings()
-        assert len(words.answers) == len(recordings) == 2 and entry.groups["voice"] in ("m", "f")
+        assert len(words.answers) == len(recordings) == 2 and entry.subgroups["voice"] in ("m", "f")
         scores.append(entry.labels["phq9"])
         paces.append(len(words.text) / sum(soundfile.info(path).duration for path in recordings))
     assert np.corrcoef(scores, paces)[0, 1] < -0.9

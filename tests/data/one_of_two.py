@@ -1,4 +1,4 @@
-"""One process of two: saves its groups of every batch (run by test_two_processes.py, not by pytest)."""
+"""One process of two: saves its packs of every batch (run by test_two_processes.py, not by pytest)."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 
 def main(folder: str, port: str, process: str, out: str) -> None:
-    """Reads two epochs from each placement and saves this process's groups as `<placement>/<batch>/<name>`."""
+    """Reads two epochs from each placement and saves this process's packs as `<placement>/<batch>/<name>`."""
     import jax
     import numpy as np
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -28,7 +28,7 @@ def main(folder: str, port: str, process: str, out: str) -> None:
             corpus,
             np.arange(len(corpus)),
             batch_size=8,
-            groups=4,
+            packs=4,
             seed=7,
             epochs=2,
             parts=5,

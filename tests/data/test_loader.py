@@ -10,10 +10,10 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mmpsy_jax.data import splits
+from mmpsy_jax.data.in_memory import Resident
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.data.resident import Resident
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 MEMORY_AND_DISK = ("host", "device", "stream")
 
@@ -78,12 +78,12 @@ def _of_records(record, parts=1):
 
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize(("groups", "parts"), [(1, 1), (2, 1), (1, 5), (2, 5)])
-def test_batches_are_the_records_of_tfds_packed(corpus, placement, shuffle, groups, parts):
+@pytest.mark.parametrize(("packs", "parts"), [(1, 1), (2, 1), (1, 5), (2, 5)])
+def test_batches_are_the_records_of_tfds_packed(corpus, placement, shuffle, packs, parts):
     seen = []
-    for batch in jax.device_get(_batches(corpus, placement=placement, shuffle=shuffle, groups=groups, parts=parts)):
-        rows = 8 // groups
-        assert batch["index"].shape == batch["valid"].shape == (groups, rows)
+    for batch in jax.device_get(_batches(corpus, placement=placement, shuffle=shuffle, packs=packs, parts=parts)):
+        rows = 8 // packs
+        assert batch["index"].shape == batch["valid"].shape == (packs, rows)
         for name in NAMES:
             row = batch[f"{name}_row"]
             assert row.shape == batch[name].shape[:2] and row.dtype == np.int32
@@ -92,22 +92,22 @@ def test_batches_are_the_records_of_tfds_packed(corpus, placement, shuffle, grou
             assert not any(batch[f"{name}{what}"][row == rows].any() for what in ("", "_length", "_start_s"))
         assert batch["audio"].shape[2:] == (20 // parts, 6) and batch["text"].shape[2:] == (5 // parts, 8)
         np.testing.assert_array_equal(batch["valid"], batch["index"] >= 0)
-        for group, row in np.ndindex(groups, rows):
-            member = batch["index"][group, row]
-            slots = {name: np.flatnonzero(batch[f"{name}_row"][group] == row) for name in NAMES}
+        for pack, row in np.ndindex(packs, rows):
+            member = batch["index"][pack, row]
+            slots = {name: np.flatnonzero(batch[f"{name}_row"][pack] == row) for name in NAMES}
             if member < 0:
-                assert not any(map(len, slots.values())) and (batch["index"][group, row:] < 0).all()
-                assert all(np.isnan(scores[group, row]) for scores in batch["labels"].values())
+                assert not any(map(len, slots.values())) and (batch["index"][pack, row:] < 0).all()
+                assert all(np.isnan(scores[pack, row]) for scores in batch["labels"].values())
                 continue
             seen.append(int(member))
             record = corpus.read_reference(member)
             for name, expected in _of_records(record, parts).items():
                 own = slots[name.split("_")[0]]
                 assert batch[name].dtype == expected.dtype and len(own) == len(expected)
-                assert batch[name][group, own].tobytes() == expected.tobytes(), name
+                assert batch[name][pack, own].tobytes() == expected.tobytes(), name
             for label, scores in batch["labels"].items():
                 assert scores.dtype == np.float32
-                np.testing.assert_equal(scores[group, row], np.nan if record[label] < 0 else record[label])
+                np.testing.assert_equal(scores[pack, row], np.nan if record[label] < 0 else record[label])
     assert sorted(seen) == _everyone(corpus).tolist()
 
 
@@ -132,7 +132,7 @@ def test_every_batch_has_one_shape(corpus):
 
 @pytest.mark.parametrize("parts", [1, 5])
 def test_placements_give_the_same_bytes_on_a_mesh(corpus, sharding, no_implicit_transfers, parts):
-    options = {"epochs": 2, "seed": 5, "batch_size": 16, "groups": 8, "parts": parts}
+    options = {"epochs": 2, "seed": 5, "batch_size": 16, "packs": 8, "parts": parts}
     reference = _batches(corpus, placement="host", **options)
     for placement in MEMORY_AND_DISK:
         sharded = _batches(corpus, placement=placement, sharding=sharding, **options)
@@ -191,7 +191,7 @@ def test_batches_are_at_least_as_many_as_wanted(corpus):
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_together_read_the_batches_of_one(corpus, processes, placement):
-    options = {"placement": placement, "seed": 7, "groups": 4, "parts": 5}
+    options = {"placement": placement, "seed": 7, "packs": 4, "parts": 5}
     whole = jax.device_get(_batches(corpus, **options))
     parts = [
         jax.device_get(_batches(corpus, **options, process_index=p, process_count=processes)) for p in range(processes)
@@ -207,7 +207,7 @@ def test_a_process_reads_only_its_groups(corpus, monkeypatch):
     monkeypatch.setattr(
         type(corpus.reader), "read", lambda self, i, names=None: read.append(i) or original(self, i, names)
     )
-    mine = _batches(corpus, placement="stream", groups=2, process_index=1, process_count=2)
+    mine = _batches(corpus, placement="stream", packs=2, process_index=1, process_count=2)
     index = np.concatenate([batch["index"] for batch in mine])
     assert sorted(read) == sorted(index[index >= 0])
 
@@ -218,7 +218,7 @@ def test_a_process_reads_only_its_groups(corpus, monkeypatch):
 @pytest.mark.parametrize("placement", MEMORY_AND_DISK)
 @pytest.mark.parametrize(("handed_out", "parts"), [(0, 1), (3, 5), (7, 1), (9, 5)])
 def test_resume_is_exact(corpus, placement, handed_out, parts):
-    options = {"batch_size": 8, "seed": 11, "epochs": 3, "placement": placement, "groups": 2, "parts": parts}
+    options = {"batch_size": 8, "seed": 11, "epochs": 3, "placement": placement, "packs": 2, "parts": parts}
     whole = _batches(corpus, **options)
     with make_loader(corpus, _everyone(corpus), **options) as first:
         list(itertools.islice(first, handed_out))
@@ -231,7 +231,7 @@ def test_resume_is_exact(corpus, placement, handed_out, parts):
 
 
 def test_state_fits_another_placement_and_other_processes(corpus):
-    options = {"batch_size": 8, "groups": 2}
+    options = {"batch_size": 8, "packs": 2}
     with make_loader(corpus, _everyone(corpus), **options, placement="host") as loader:
         next(loader)
         state, expected = loader.state(), next(loader)
@@ -248,7 +248,7 @@ def test_state_fits_another_placement_and_other_processes(corpus):
         {"seed": 1},
         {"batch_size": 4},
         {"shuffle": False},
-        {"groups": 2},
+        {"packs": 2},
         {"slots": {"audio": 40, "text": 41}},
         {"batches": 7},
         {"parts": 5},
@@ -283,7 +283,7 @@ def test_evaluation_can_be_repeated(corpus):
 
 def test_auto_takes_memory_where_it_fits(corpus, sharding):
     def placed(**options):
-        with make_loader(corpus, _everyone(corpus), batch_size=8, groups=8, **options) as loader:
+        with make_loader(corpus, _everyone(corpus), batch_size=8, packs=8, **options) as loader:
             return loader.placement
 
     needed = sum(int((corpus.window_lengths[n] > 0).sum()) * m.window_bytes for n, m in corpus.modalities.items())
@@ -304,13 +304,13 @@ def test_padding_report(corpus):
     first = corpus.window_lengths["text"][np.cumsum(corpus.n_windows) - corpus.n_windows].sum()
     with make_loader(corpus, _everyone(corpus), batch_size=8, max_windows=1) as loader:
         report = loader.padding_report()
-        computed = loader.batches_per_epoch * loader.groups * loader.slots["text"] * 5
+        computed = loader.batches_per_epoch * loader.packs * loader.slots["text"] * 5
     assert report["tokens"]["text"] == pytest.approx(1 - first / computed)
 
 
 def test_close_leaves_no_thread(corpus, sharding):
     before = set(threading.enumerate())
-    loader = make_loader(corpus, _everyone(corpus), batch_size=8, groups=8, placement="stream", sharding=sharding)
+    loader = make_loader(corpus, _everyone(corpus), batch_size=8, packs=8, placement="stream", sharding=sharding)
     next(loader)
     loader.close()
     for thread in set(threading.enumerate()) - before:
@@ -333,9 +333,9 @@ def test_damaged_shard_stops_the_loader_by_name(copy, placement):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"groups": 4, "sharding": True}, "groups 4 is not divisible by the 8 devices"),
-        ({"groups": 4, "process_index": 0, "process_count": 3}, "groups 4 is not divisible by the 3 processes"),
-        ({"groups": 3}, "batch_size 8 is not divisible by the 3 groups"),
+        ({"packs": 4, "sharding": True}, "packs 4 is not divisible by the 8 devices"),
+        ({"packs": 4, "process_index": 0, "process_count": 3}, "packs 4 is not divisible by the 3 processes"),
+        ({"packs": 3}, "batch_size 8 is not divisible by the 3 packs"),
         ({"slots": {"audio": 9, "text": 3}}, "slots 3 of text: a participant has 6 pieces"),
         ({"batches": 0}, "batches 0"),
         ({"placement": "gpu"}, "unknown placement 'gpu': choose one of: auto, device, host, stream"),
@@ -363,12 +363,12 @@ def test_only_the_group_axis_may_be_divided(corpus):
             corpus,
             _everyone(corpus),
             batch_size=8,
-            groups=4,
+            packs=4,
             sharding=NamedSharding(mesh, PartitionSpec("data", "model")),
         )
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    batches = _batches(corpus, groups=4, sharding=sharding, placement="device")
-    _assert_same(_batches(corpus, groups=4, placement="host"), batches)
+    batches = _batches(corpus, packs=4, sharding=sharding, placement="device")
+    _assert_same(_batches(corpus, packs=4, placement="host"), batches)
 
 
 # --- windows that are in memory already -------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def resident(corpus):
 @pytest.mark.parametrize("placement", ["host", "device", "auto"])
 def test_resident_windows_are_not_read_again(corpus, resident, sharding, placement, monkeypatch):
     monkeypatch.setattr(type(corpus.reader), "raw", lambda *_: pytest.fail("a record was read"))
-    options = {"placement": placement, "batch_size": 16, "groups": 8, "sharding": sharding, "resident": resident}
+    options = {"placement": placement, "batch_size": 16, "packs": 8, "sharding": sharding, "resident": resident}
     members = splits.by_name(corpus)
     made = {name: _batches(corpus, part, **options) for name, part in members.items()}
     chosen = _batches(corpus, members["test"], **options, modalities=["text"], labels=["gad7"])

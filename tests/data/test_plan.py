@@ -1,4 +1,4 @@
-"""The plan of an epoch: everyone once, in groups whose pieces fit, whatever the seed and the number of processes."""
+"""The plan of an epoch: everyone once, in packs whose pieces fit, whatever the seed and the number of processes."""
 
 import itertools
 import time
@@ -9,13 +9,13 @@ import pytest
 from mmpsy_jax.data.plan import (
     batches_needed,
     epoch_plan,
-    groups_of_process,
     limited,
+    packs_of_process,
     padding_report,
     rows_of_slots,
     window_slots,
 )
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 def _interviews(n, seed=0):
@@ -35,9 +35,9 @@ OF_TWO = _of_two(211)
 MEMBERS = np.random.default_rng(1).permutation(211)[:150]
 
 
-def _plan(batch_size=16, groups=1, counts=COUNTS, members=MEMBERS, slots=None, **options):
-    slots = slots or window_slots(counts, batch_size, groups)
-    return epoch_plan(counts, members, batch_size=batch_size, groups=groups, slots=slots, **options)
+def _plan(batch_size=16, packs=1, counts=COUNTS, members=MEMBERS, slots=None, **options):
+    slots = slots or window_slots(counts, batch_size, packs)
+    return epoch_plan(counts, members, batch_size=batch_size, packs=packs, slots=slots, **options)
 
 
 def _text(*counts):
@@ -67,13 +67,13 @@ def test_windows_of_nothing(counts):
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(
-    ("batch_size", "groups"), [(1, 1), (2, 2), (7, 1), (16, 1), (16, 4), (64, 2), (200, 8), (200, 200)]
+    ("batch_size", "packs"), [(1, 1), (2, 2), (7, 1), (16, 1), (16, 4), (64, 2), (200, 8), (200, 200)]
 )
 @pytest.mark.parametrize("counts", [COUNTS, OF_TWO], ids=["one", "two"])
-def test_everyone_once_in_a_group_that_holds_them(batch_size, groups, shuffle, counts):
-    slots = window_slots(counts, batch_size, groups)
-    members = _members(_plan(batch_size, groups, counts, shuffle=shuffle))
-    assert members.dtype == np.int32 and members.shape[1:] == (groups, batch_size // groups)
+def test_everyone_once_in_a_group_that_holds_them(batch_size, packs, shuffle, counts):
+    slots = window_slots(counts, batch_size, packs)
+    members = _members(_plan(batch_size, packs, counts, shuffle=shuffle))
+    assert members.dtype == np.int32 and members.shape[1:] == (packs, batch_size // packs)
     assert sorted(members[members >= 0]) == sorted(MEMBERS)
     for name, of_all in counts.items():
         assert np.where(members >= 0, of_all[members], 0).sum(-1).max() <= slots[name]
@@ -85,17 +85,17 @@ def test_everyone_once_in_a_group_that_holds_them(batch_size, groups, shuffle, c
 def test_every_epoch_and_seed_has_the_same_number_of_batches(counts):
     longest = {name: int(n.max()) for name, n in counts.items()}
     more = {name: n + 2 for name, n in longest.items()}
-    for batch_size, groups, slots in [(16, 1, None), (16, 8, None), (8, 2, more), (4, 2, longest)]:
+    for batch_size, packs, slots in [(16, 1, None), (16, 8, None), (8, 2, more), (4, 2, longest)]:
         options = {"counts": counts, "slots": slots}
-        made = {len(_plan(batch_size, groups, **options, seed=s, epoch=e)) for s in range(5) for e in range(10)}
+        made = {len(_plan(batch_size, packs, **options, seed=s, epoch=e)) for s in range(5) for e in range(10)}
         assert len(made) == 1
-        turned = _plan(batch_size, groups, **options, members=MEMBERS[::-1], shuffle=False)
-        assert made == {len(_plan(batch_size, groups, **options, shuffle=False))} == {len(turned)}
+        turned = _plan(batch_size, packs, **options, members=MEMBERS[::-1], shuffle=False)
+        assert made == {len(_plan(batch_size, packs, **options, shuffle=False))} == {len(turned)}
 
 
 def test_as_few_batches_as_rows_or_windows_allow():
     assert len(_plan(16, 1)) == -(-150 // 16)
-    # Four of two windows in groups of three slots: two rows, but one participant each.
+    # Four of two windows in packs of three slots: two rows, but one participant each.
     assert len(_plan(2, 1, _text(2, 2, 2, 2), np.arange(4), slots={"text": 3})) == 4
     # Three and one, three and one: only if the longest waits for the shortest.
     assert len(_plan(2, 1, _text(1, 3, 1, 3), np.arange(4), slots={"text": 4})) == 2
@@ -105,7 +105,7 @@ def test_as_few_batches_as_rows_or_windows_allow():
 
 
 def test_a_long_interview_does_not_cost_batches():
-    # It fills a group alone, in rounds of one participant for every group it would not fit.
+    # It fills a pack alone, in rounds of one participant for every pack it would not fit.
     assert len(_plan(8, 2, _text(*[2] * 60, 8), np.arange(61), slots={"text": 8})) == 8
 
 
@@ -117,7 +117,7 @@ def test_wanted_batches_are_made():
     # As for folds of a cross-validation.
     slots = window_slots(COUNTS, 16, 2)
     folds = [np.delete(np.arange(211), np.s_[start : start + 30 + start]) for start in (0, 60, 120)]
-    needed = [batches_needed(COUNTS, fold, batch_size=16, groups=2, slots=slots) for fold in folds]
+    needed = [batches_needed(COUNTS, fold, batch_size=16, packs=2, slots=slots) for fold in folds]
     assert len(set(needed)) > 1
     assert {len(_plan(16, 2, members=fold, batches=max(needed))) for fold in folds} == {max(needed)}
 
@@ -164,7 +164,7 @@ def test_inside_a_group_the_order_is_kept_without_shuffling_and_random_with():
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
 def test_processes_partition_every_batch(processes):
     for batch in _plan(16, 8):
-        parts = [batch.members[groups_of_process(8, p, processes)] for p in range(processes)]
+        parts = [batch.members[packs_of_process(8, p, processes)] for p in range(processes)]
         assert all(len(part) == 8 // processes for part in parts)
         np.testing.assert_array_equal(np.concatenate(parts), batch.members)
 
@@ -177,7 +177,7 @@ def test_rows_of_slots_by_hand():
     ]
     assert rows_of_slots(np.array([2, 1]), 4).tolist() == [0, 0, 1, 2]
     assert rows_of_slots(np.ones((4, 3, 2), int), 2).shape == (4, 3, 2)
-    with pytest.raises(InputError, match="a group has 3 pieces"):
+    with pytest.raises(InputError, match="a pack has 3 pieces"):
         rows_of_slots(np.array([[2, 1]]), 2)
 
 
@@ -213,8 +213,8 @@ def test_a_million_participants_are_planned_in_a_moment():
         ({"members": np.array([500])}, "between 0 and 210"),
         ({"members": np.array([-1])}, "between 0 and 210"),
         ({"batch_size": 0, "slots": {"text": 20}}, "at least 1"),
-        ({"groups": 0, "slots": {"text": 20}}, "at least 1"),
-        ({"groups": 3, "slots": {"text": 20}}, "batch_size 16 is not divisible by the 3 groups"),
+        ({"packs": 0, "slots": {"text": 20}}, "at least 1"),
+        ({"packs": 3, "slots": {"text": 20}}, "batch_size 16 is not divisible by the 3 packs"),
         ({"seed": -1}, "seed -1"),
         ({"batches": 0}, "batches 0"),
         ({"slots": {"text": 4}}, "slots 4 of text: a participant has 11 pieces"),
@@ -226,7 +226,7 @@ def test_unusable_arguments(options, message):
 
 
 def test_groups_must_divide():
-    with pytest.raises(InputError, match="groups 10 is not divisible by the 4 processes"):
-        groups_of_process(10, 0, 4)
+    with pytest.raises(InputError, match="packs 10 is not divisible by the 4 processes"):
+        packs_of_process(10, 0, 4)
     with pytest.raises(InputError, match="process_index 4"):
-        groups_of_process(8, 4, 4)
+        packs_of_process(8, 4, 4)

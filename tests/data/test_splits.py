@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.data import splits
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def big(corpus):
     gad[:30] = np.nan
     names = tuple(map(str, range(400)))
     labels = {"phq9": phq, "gad7": gad}
-    return dataclasses.replace(corpus, participants=names, split=("train",) * 400, group=names, labels=labels)
+    return dataclasses.replace(corpus, participants=names, split=("train",) * 400, cluster=names, labels=labels)
 
 
 STRATA = [("phq9", 10), ("gad7", 10)]
@@ -87,7 +87,7 @@ def test_no_validation_part_where_nothing_is_selected(big):
 
 def test_groups_stay_together(big):
     callers = np.random.default_rng(1).integers(0, 40, 400)
-    grouped = dataclasses.replace(big, group=tuple(map(str, callers)))
+    grouped = dataclasses.replace(big, cluster=tuple(map(str, callers)))
     made = splits.folds(grouped, 4, 0, STRATA, 0.2)
     np.testing.assert_array_equal(np.sort(np.concatenate([split["test"] for split in made])), np.arange(400))
     for split in made:
@@ -96,12 +96,12 @@ def test_groups_stay_together(big):
         assert 0.1 < len(split["validation"]) / (400 - len(split["test"])) < 0.3
     for split in splits.inner(grouped, made[0]["train"], 3, 0, STRATA):
         assert not set(callers[split["train"]]) & set(callers[split["validation"]])
-    with pytest.raises(InputError, match=r"half the number of participants or groups \(20\)"):
+    with pytest.raises(InputError, match=r"half the number of participants or clusters \(20\)"):
         splits.folds(grouped, 21, 0)
-    divided = dataclasses.replace(big, split=("train", "test") * 200, group=("same",) * 400)
-    with pytest.raises(AssertionError, match="share a group"):
+    divided = dataclasses.replace(big, split=("train", "test") * 200, cluster=("same",) * 400)
+    with pytest.raises(AssertionError, match="share a cluster"):
         splits.by_name(divided)
-    within = dataclasses.replace(divided, card={**big.card, "within_groups": True, "split_rule": "by time"})
+    within = dataclasses.replace(divided, card={**big.card, "within_clusters": True, "split_rule": "by time"})
     assert len(splits.by_name(within)["test"]) == 200
     for fold in (lambda: splits.folds(within, 2, 0), lambda: splits.inner(within, np.arange(20), 2, 0)):
         with pytest.raises(InputError, match=r"divide each group \(by time\), folds keep groups whole"):

@@ -47,7 +47,7 @@ def test_two_processes_hold_the_halves_of_every_batch(corpus, tmp_path):
             printed, _ = process.communicate(timeout=120)
             assert process.returncode == 0, printed
     with make_loader(
-        corpus, np.arange(len(corpus)), batch_size=8, groups=4, seed=7, epochs=2, placement="host", parts=5
+        corpus, np.arange(len(corpus)), batch_size=8, packs=4, seed=7, epochs=2, placement="host", parts=5
     ) as loader:
         whole = list(loader)
     with np.load(out[0], allow_pickle=False) as first, np.load(out[1], allow_pickle=False) as second:

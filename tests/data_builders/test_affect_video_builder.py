@@ -11,8 +11,8 @@ import pytest
 import launch
 from data_builders.affect_video import cli, records, source
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import faces, video
+from mmpsy_jax.io import InputError
 from tests import drawn_clips
 
 WINDOW = 1.0  # seconds
@@ -65,7 +65,7 @@ def test_records_hold_what_is_seen_and_heard(clips, tmp_path):
     folder = build(clips, tmp_path)
     corpus = open_corpus(folder)
     assert corpus.participants == ("both.mkv", "silent.mkv", "faceless.mkv")
-    assert corpus.group == ("a", "b", "c") and corpus.split == ("train", "validation", "test")
+    assert corpus.cluster == ("a", "b", "c") and corpus.split == ("train", "validation", "test")
     assert corpus.card["classes"]["emotion"] == sorted(source.EMOTIONS) and corpus.card["synthetic"] is False
     np.testing.assert_array_equal(corpus.labels["emotion"], [3, np.nan, 0])
     np.testing.assert_array_equal(corpus.labels["valence"], np.float32([0.5, np.nan, -1]))
@@ -198,8 +198,8 @@ def test_meld_keeps_its_published_division(videos, tmp_path):
     corpus = open_corpus(folder)
     assert corpus.participants == ("train/dia0_utt0", "train/dia0_utt1", "dev/dia0_utt0", "test/dia3_utt1")
     assert corpus.split == ("train", "train", "validation", "test")
-    assert corpus.group == ("train/dia0", "train/dia0", "dev/dia0", "test/dia3")
-    assert corpus.card["group"] == "dialogue" and "published" in corpus.card["split_rule"]
+    assert corpus.cluster == ("train/dia0", "train/dia0", "dev/dia0", "test/dia3")
+    assert corpus.card["cluster"] == "dialogue" and "published" in corpus.card["split_rule"]
     np.testing.assert_array_equal(corpus.labels["emotion"], [source.EMOTIONS.index("happy")] * 4)
     assert np.isnan(corpus.labels["valence"]).all() and np.isnan(corpus.labels["arousal"]).all()
     for path in (tmp_path / "MELD").rglob("*.mp4"):

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from data_builders.affect_video import cli, demo, demo_truth, source, voice
 from data_builders.common import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 OPTIONS = {"participants": 6, "seconds": (1.0, 2.4), "window_seconds": 2.0}
 
@@ -30,7 +30,7 @@ def population():
 
 def test_records_are_those_of_the_contract(corpus):
     card = corpus.card
-    assert card["synthetic"] is True and card["group"] == "speaker"
+    assert card["synthetic"] is True and card["cluster"] == "speaker"
     text = (corpus.path / "README.md").read_text() + (corpus.path / "DATASHEET.md").read_text()
     parts = ("SYNTHETIC", "One made-up clip of a speaker.", "with the same `speaker` belong", "| mismatch | both |")
     for said in parts:
@@ -41,7 +41,7 @@ def test_records_are_those_of_the_contract(corpus):
     for name in ("face", "any_face"):
         assert card["modalities"][name]["shape"] == [20, 2304] and card["modalities"][name]["time_axis"] == 0
     assert len(corpus) == 60
-    assert len(set(zip(corpus.group, corpus.split, strict=True))) == len(set(corpus.group)) == 6
+    assert len(set(zip(corpus.cluster, corpus.split, strict=True))) == len(set(corpus.cluster)) == 6
     differs = 0
     for i in range(len(corpus)):
         record = corpus.read(i)
@@ -160,7 +160,7 @@ def test_expected_ratings_are_expectations(population):
 
 def test_the_optimum_of_the_card_is_that_of_its_test_clips(corpus):
     optimum = corpus.card["optimum"]
-    assigned = dict(zip(corpus.group, corpus.split, strict=True))
+    assigned = dict(zip(corpus.cluster, corpus.split, strict=True))
     named = {name: assigned[name] for name in demo.speakers(6)}
     _, tested = demo.draw(named, seed=0)
     rows = [i for i, split in enumerate(corpus.split) if split == "test"]

@@ -14,7 +14,7 @@ from data_builders.mmsa import demo as mmsa_demo
 from launch import main
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.evaluation.groups import read_groups
+from mmpsy_jax.evaluation.subgroups import read_subgroups
 
 
 def write(path, rows):
@@ -26,7 +26,7 @@ def write(path, rows):
 @pytest.fixture
 def sessions(tmp_path):
     """Twelve SYNTHETIC persons with two sessions each."""
-    rows = [["participant", "text", "label:phq9", "cluster", "group:sex"]]
+    rows = [["participant", "text", "label:phq9", "cluster", "subgroup:sex"]]
     rows += [[f"s{i}", f"session {i}\nsays little", i % 28, f"anna{i // 2}", "fm"[i % 2]] for i in range(24)]
     return write(tmp_path / "m.csv", rows)
 
@@ -37,17 +37,17 @@ def test_sessions_of_a_person_stay_together_from_the_manifest_to_the_folds(sessi
         arguments = ["build", "--dataset=interviews/lab", f"--source={sessions}", "--overwrite", "--workers=0"]
         assert main([*arguments, f"--data_dir={tmp_path / 'data'}", *options]) == 0
         corpus = open_corpus(tmp_path / "data")
-        assert corpus.card["group"] == "cluster" and len(set(corpus.group)) == 12
+        assert corpus.card["cluster"] == "cluster" and len(set(corpus.cluster)) == 12
         plain = {f"{kind}{i}" for kind in ("s", "anna") for i in range(24)}
-        assert not options or not plain & {*corpus.group, *corpus.participants}
+        assert not options or not plain & {*corpus.cluster, *corpus.participants}
         of_group = {}
-        for group, split in zip(corpus.group, corpus.split, strict=True):
+        for group, split in zip(corpus.cluster, corpus.split, strict=True):
             of_group.setdefault(group, set()).add(split)
         assert set(map(len, of_group.values())) == {1}
         for fold in splits.folds(corpus, 3, seed=0):
-            held = [{corpus.group[i] for i in fold[name]} for name in ("train", "validation", "test")]
+            held = [{corpus.cluster[i] for i in fold[name]} for name in ("train", "validation", "test")]
             assert sum(map(len, held)) == len(set.union(*held)) == 12
-    assert read_groups(corpus.path / "groups.csv").columns.keys() == {"sex"}
+    assert read_subgroups(corpus.path / "subgroups.csv").columns.keys() == {"sex"}
 
 
 def test_check_finds_what_a_build_refuses(sessions, tmp_path, capsys):

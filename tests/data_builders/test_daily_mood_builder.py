@@ -10,7 +10,7 @@ from sklearn.linear_model import RidgeCV
 from data_builders.daily_mood import cli, demo, divide, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import folds
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Range
 from mmpsy_jax.training import run
 
@@ -93,7 +93,7 @@ def test_records_hold_the_days(built, tmp_path):
     absent = 0
     for i, name in enumerate(corpus.participants):
         record, day = corpus.read(i), days[name]
-        assert record["group"].decode() == day.person
+        assert record["cluster"].decode() == day.person
         assert record["person"].tolist() == [[[int(day.person.removeprefix("person_")), 0]]]
         for label, rating in day.ratings.items():
             assert record[label] == rating
@@ -103,7 +103,7 @@ def test_records_hold_the_days(built, tmp_path):
             absent += values is None
     assert 0 < absent < 30
     assert corpus.card["modalities"]["person"] == {"kind": "ids", "shape": [1, 2], "time_axis": 0, "vocabulary": 9}
-    assert corpus.card["group"] == "group" and corpus.within_groups == (rule == "by_time")
+    assert corpus.card["cluster"] == "cluster" and corpus.within_clusters == (rule == "by_time")
     assert corpus.card["split_rule"] == divide.RULES[rule]
 
 
@@ -125,7 +125,7 @@ def test_splits_follow_the_rule(built):
         with pytest.raises(InputError, match=r"config\.cv\.folds = 0"):
             folds(corpus, 2, 0)
     else:
-        person = np.array(corpus.group)
+        person = np.array(corpus.cluster)
         assert all(not set(person[one["train"]]) & set(person[one["test"]]) for one in folds(corpus, 2, 0))
 
 

@@ -10,7 +10,7 @@ import soundfile
 
 from data_builders.hotline import cli, demo, source
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 HEADER = ["index", "role", *source.EMOTIONS]
 NONE = [0] * len(source.EMOTIONS)
@@ -49,7 +49,7 @@ def test_records_hold_the_callers_turns_alone(calls, split_file, tmp_path):
     folder = cli.build("hotline/calls", tmp_path / "data", source=calls, split_file=split_file, window_seconds=0.2)
     corpus = open_corpus(folder)
     assert corpus.participants == ("a/3", "a/12", "b/3", "b/12", "c/3", "c/12")
-    assert corpus.group == ("a", "a", "b", "b", "c", "c")
+    assert corpus.cluster == ("a", "a", "b", "b", "c", "c")
     assert corpus.split == ("train", "train", "validation", "validation", "test", "test")
     assert corpus.labels["despair"].tolist() == [1, 0] * 3
     assert corpus.labels["negative"].tolist() == [1, 0] * 3  # any emotion, where the table does not say
@@ -121,7 +121,7 @@ def test_the_demo_is_built_once_and_refused_when_it_differs(tmp_path):
     corpus = open_corpus(folder)
     assert corpus.card["synthetic"] is True
     assert len(corpus) == 12 * demo.SEGMENTS
-    owners = [{c for c, s in zip(corpus.group, corpus.split, strict=True) if s == name} for name in set(corpus.split)]
+    owners = [{c for c, s in zip(corpus.cluster, corpus.split, strict=True) if s == name} for name in set(corpus.split)]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 12  # no caller in two splits
     assert all(0 < values.mean() < 1 for values in corpus.labels.values())
 
@@ -151,7 +151,7 @@ def test_a_tone_of_an_emotion_is_there_where_the_label_says_so(tmp_path):
 def test_a_card_that_names_a_group_which_the_records_lack_is_refused(tmp_path):
     folder = cli.build("hotline/demo", tmp_path, participants=12, seconds=(0.05, 0.06))
     card = json.loads((folder / "corpus.json").read_text())
-    (folder / "corpus.json").write_text(json.dumps(card | {"group": "household"}))
+    (folder / "corpus.json").write_text(json.dumps(card | {"cluster": "household"}))
     with pytest.raises(InputError, match="lack household"):
         open_corpus(folder)
 

@@ -20,12 +20,12 @@ from data_builders.interviews import source as source_lib
 from data_builders.mmpsy import cli
 from mmpsy_jax.commands.builders import dataset_folder
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation.groups import read_groups
+from mmpsy_jax.evaluation.subgroups import read_subgroups
 from mmpsy_jax.features.interview import extractor_of
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.predict import record_of
+from mmpsy_jax.io import InputError
 from tests.data_builders.small_source import entry, write_table
 from tests.features.test_mel import speech_like
 
@@ -38,7 +38,7 @@ SPLITS = ("train",) * 3 + ("validation", "test", "test")
 
 def write_interviews(folder: Path) -> Path:
     """Six SYNTHETIC interviews: two recordings each, or one, or none; the transcript a file, timed words, or none."""
-    rows = ["participant,recording,transcript,label:phq9,group:sex,split"]
+    rows = ["participant,recording,transcript,label:phq9,subgroup:sex,split"]
     for number, split in enumerate(SPLITS, 1):
         name = f"p{number}"
         (folder / name).mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_labels_groups_splits_and_card(manifest, built):
     assert corpus.split == SPLITS and corpus.card["labels"] == ["phq9"] and corpus.card["synthetic"] is False
     np.testing.assert_array_equal(corpus.labels["phq9"], [1, np.nan, 3, 4, 5, 6])
     assert corpus.card["modalities"]["audio"]["shape"] == [8, 100] and corpus.card["window_seconds"] == 1.0
-    groups = read_groups(built / "groups.csv")
+    groups = read_subgroups(built / "subgroups.csv")
     assert groups.participant_id.tolist() == [f"p{n}" for n in range(1, 7)]
     assert groups.columns["sex"].tolist() == ["m", "f", "m", "f", "m", "f"]
     card = (built / "README.md").read_text()
@@ -125,7 +125,7 @@ def test_check_counts_what_a_manifest_names_and_lists_what_a_build_would_refuse(
     assert (report["participants"], report["recordings"]["files"], report["problems"]) == (6, 9, [])
     assert report["participants_without"] == {"recording": 1, "transcript": 1}
     assert report["labels"] == {"phq9": {"missing": 1, "scores": {"least": 1.0, "median": 4.0, "most": 6.0}}}
-    assert report["splits"] == {"train": 3, "validation": 1, "test": 2} and report["groups"] == {
+    assert report["splits"] == {"train": 3, "validation": 1, "test": 2} and report["subgroups"] == {
         "sex": {"m": 3, "f": 3}
     }
     printed = capsys.readouterr().out
@@ -257,9 +257,9 @@ def test_hashed_ids_leave_no_name_behind(manifest, tmp_path):
         "FFmpeg reads, wav for example"
     ]
     assert "recording 2: silent: every sample has the same value" in [entry["note"] for entry in card["notes"]]
-    for name in ("README.md", "groups.csv"):
+    for name in ("README.md", "subgroups.csv"):
         assert not re.search(r"\bp[1-6]\b", (folder / name).read_text())
-    names = {line.split(",")[0] for line in (folder / "groups.csv").read_text().splitlines()[1:]}
+    names = {line.split(",")[0] for line in (folder / "subgroups.csv").read_text().splitlines()[1:]}
     assert len(names) == 5 and names == set(open_corpus(folder).participants)
 
 

@@ -104,8 +104,8 @@ def with_later_keys(report):
             else:
                 scored["agreement"] = {"bias": -0.42, "low": -6.25, "high": 5.41}
                 scored["conformal"] = {"level": 0.9, "coverage": 0.887, "mean_width": 9.5, "n_calibration": 80}
-    group = {"group": "<younger>", "n": 60, "n_events": 12, "metrics": {"auroc": estimate(0.8125)}}
-    small = {"group": "older", "suppressed": True}
+    group = {"subgroup": "<younger>", "n": 60, "n_events": 12, "metrics": {"auroc": estimate(0.8125)}}
+    small = {"subgroup": "older", "suppressed": True}
     report["subgroups"] = {"columns": {"age": {"phq_screen": {"test": [group, small]}}}}
     return report
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation.groups import read_groups
 from mmpsy_jax.evaluation.predictions import COLUMNS, Predictions, read_csv, write_csv
+from mmpsy_jax.evaluation.subgroups import read_subgroups
+from mmpsy_jax.io import InputError
 
 # The same examples in every run; the folder is shared by the examples of a test, which each write their own file anew.
 FUZZ = settings(
@@ -20,7 +20,7 @@ FUZZ = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-READERS = pytest.mark.parametrize("read", [read_csv, read_groups])
+READERS = pytest.mark.parametrize("read", [read_csv, read_subgroups])
 
 NUMBERS = ["0", "1", "0.5", "-1", "1e400", "1e-400", "nan", "inf", "1_0", "٣", "0x1", "1e300", " 1 ", ""]
 NAMES = ["'=1", "=1", "a,b", 'a"b', "\x00", "a\x00", "\ud7ff", "\u2028", "", " ", "'"]
@@ -96,7 +96,7 @@ def test_tables_with_a_few_wrong_bytes(read, text, noise, at, tmp_path):
 
 def test_the_tables_above_are_taken_and_refused(tmp_path):
     """Examples of which all are refused would show nothing."""
-    outcomes = {read: set() for read in (read_csv, read_groups)}
+    outcomes = {read: set() for read in (read_csv, read_subgroups)}
 
     @FUZZ
     @given(text=tables())

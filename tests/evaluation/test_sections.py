@@ -89,8 +89,8 @@ def test_what_could_not_be_fitted_says_why(full):
 
 
 def test_subgroups_that_cannot_be_assessed(plain):
-    assert "no groups file was given" in render(
-        {**plain, "subgroups": {"reason": "no groups file was given"}}, TASKS[2:]
+    assert "no subgroups file was given" in render(
+        {**plain, "subgroups": {"reason": "no subgroups file was given"}}, TASKS[2:]
     )
 
 

@@ -48,7 +48,7 @@ def test_every_number_of_the_report_is_in_a_table(report, tmp_path):
     assert len(rows(tmp_path / "operating_points.csv")) == 2 * 4 * 6
     assert rows(tmp_path / "comparisons.csv")[0]["p_holm"] == "0.0312"
     (group,) = rows(tmp_path / "subgroups.csv")
-    assert group["group"] == "<younger>" and group["events"] == "12" and group["value"] == "0.8125"
+    assert group["subgroup"] == "<younger>" and group["events"] == "12" and group["value"] == "0.8125"
 
 
 def test_folds_and_seeds(tmp_path):

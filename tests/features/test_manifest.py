@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
+from mmpsy_jax.io import InputError
 
 CSV = """participant,recording,text,label:phq9,label:hamd,group:sex,split
 p10,a.wav,,3,,f,train
@@ -24,12 +24,12 @@ def test_csv_and_jsonl_say_the_same(tmp_path):
     ]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
     made, other = (manifest.read(tmp_path / name) for name in ("m.csv", "m.jsonl"))
-    assert made.labels == ("phq9", "hamd") and made.groups == ("sex",)
+    assert made.labels == ("phq9", "hamd") and made.subgroups == ("sex",)
     assert [entry.participant for entry in made.entries] == ["p2", "p10"]
     two, ten = made.entries
     assert ten.recordings() == [tmp_path / "a.wav"] and ten.labels == {"phq9": 3, "hamd": None}
     assert two.words().answers == ("one", "two") and two.labels == {"phq9": 27, "hamd": 50}
-    assert ten.groups == {"sex": "f"} and two.groups == {"sex": ""} and two.split == "test"
+    assert ten.subgroups == {"sex": "f"} and two.subgroups == {"sex": ""} and two.split == "test"
     assert made.entries == other.entries and set(other.labels) == set(made.labels)
     assert manifest.is_manifest(tmp_path / "m.csv") and manifest.is_manifest(tmp_path / "m.jsonl")
     (tmp_path / "other.csv").write_text("participant_id,text\n")
@@ -106,7 +106,7 @@ def test_recordings_of_a_folder_in_natural_order(tmp_path):
         ("participant,text\n", "names nobody"),
         ("participant,text,lable:phq9\np,x,1\n", "unknown column 'lable:phq9': leave them out, .* or choose from"),
         ("participant,text,text\np,x,y\n", "the header repeats text"),
-        ("participant,text,label:PHQ-9\np,x,1\n", "names of labels and groups are"),
+        ("participant,text,label:PHQ-9\np,x,1\n", "names of labels and subgroups are"),
         ("participant,text,label:audio\np,x,1\n", "records have a feature of this name"),
         ("participant,text\np\n", "line 2 has 1 cells, the header 2"),
         ('participant,text\np,"x\n', "not CSV"),

@@ -10,10 +10,10 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import embedding, finished_run, run, trainings
+from mmpsy_jax.training import embedding, finished_run, plan_runs, run
 from mmpsy_jax.training.config import claim_workdir
-from mmpsy_jax.training.fitted import fit
-from mmpsy_jax.training.step import evaluated
+from mmpsy_jax.training.step import inference_params
+from mmpsy_jax.training.train_statistics import fit
 from tests.data_builders.small_source import entry, write_table
 from tests.runs import small
 
@@ -81,13 +81,13 @@ def leave_untrained(config, corpus, workdir):
     """What a run of one training leaves for predicting, but that its parameters are as they were drawn."""
     config = run.with_ranges(config, corpus)
     claim_workdir(config, workdir, writes=True)
-    (one,), _ = trainings.plan(config, from_config(config.tasks), corpus, workdir)
+    (one,), _ = plan_runs.plan(config, from_config(config.tasks), corpus, workdir)
     ensemble = Ensemble(finished_run.FinishedRun({}, corpus.modalities, (finished_run.Training(config, {}, 0, 0, {}),)))
     functions = ensemble.functions(config, ensemble.shape(config, corpus))
     members = one.splits["test"][:8]
     batch, *_ = ensemble.batches(corpus, members, ensemble.shape(config, corpus), None)
     fitted = fit(config, ensemble.tasks, ensemble.shape(config, corpus).modalities, corpus, one.splits["train"])
     state = jax.jit(functions.init)(np.int32(0), batch, fitted)
-    finished_run.save_weights(workdir, jax.device_get(evaluated(state)))
+    finished_run.save_weights(workdir, jax.device_get(inference_params(state)))
     embedding.write([one], workdir)
     finished_run.describe(config, corpus, [one], workdir, made_up(ensemble.tasks, corpus))

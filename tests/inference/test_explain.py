@@ -12,12 +12,12 @@ from scipy.integrate import trapezoid
 
 import launch
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.inference import explain_methods as methods
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain import explain, report_of, views
 from mmpsy_jax.inference.explain_page import spectrum
-from mmpsy_jax.inference.held import corpus_of, empty_record
+from mmpsy_jax.inference.in_memory import corpus_of, empty_record
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run
 from tests.browser import PHONE, needs_browser, visit
 
@@ -31,9 +31,9 @@ def randomised(model, fixed=()):
         return np.zeros_like(value) if names & set(fixed) else rng.normal(0, 0.3, value.shape).astype(value.dtype)
 
     def renewed(one):
-        network = jax.tree_util.tree_map_with_path(draw, one.evaluated["params"]["network"])
-        params = {**one.evaluated["params"], "network": network}
-        return dataclasses.replace(one, evaluated={**one.evaluated, "params": params})
+        network = jax.tree_util.tree_map_with_path(draw, one.inference_params["params"]["network"])
+        params = {**one.inference_params["params"], "network": network}
+        return dataclasses.replace(one, evaluated={**one.inference_params, "params": params})
 
     return dataclasses.replace(model, trainings=tuple(map(renewed, model.trainings)))
 
@@ -131,7 +131,7 @@ def test_integrated_gradients_of_a_linear_path_are_its_terms(texts):
     ids = record["text"].reshape(-1, 4)
     expected = np.zeros(len(ids))
     for one in ensemble.trained.trainings:
-        params, fitted = one.evaluated["params"]["network"], one.evaluated["fitted"]["network"]
+        params, fitted = one.inference_params["params"]["network"], one.inference_params["fitted"]["network"]
         weights = bag(ids, fitted["text_adapter"]["idf"])
         read = params["text_adapter"]["embedding"] @ params["pooled_readout"][0, -1]  # scores come last
         expected += 27 * (weights * read[ids]).sum(axis=1) / 2

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv, write_csv
 from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import finished_run, run, run_files, trainings
+from mmpsy_jax.training import finished_run, plan_runs, run, run_files
 from tests.inference.conftest import config_of
 from tests.runs import bind_again
 
@@ -211,12 +211,12 @@ def test_rows_are_the_planned_participants_and_tasks_with_the_labels_of_the_corp
     _, built, workdir = texts
     copy = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("replicas", "tables"))
     config, corpus = config_of(built), open_corpus(built)
-    planned, _ = trainings.plan(run.with_groups(config, copy), from_config(config.tasks), corpus, copy)
+    planned, _ = plan_runs.plan(run.with_groups(config, copy), from_config(config.tasks), corpus, copy)
     card = run_files.read_card(copy)
-    assert all(trainings.is_finished(one, copy, known) for one in planned for known in (card, None))
+    assert all(plan_runs.is_finished(one, copy, known) for one in planned for known in (card, None))
     change(copy / "fold_1/seed_0/predictions.csv")
     for known, taken in zip((card, None), CHANGES[change], strict=True):
-        assert [trainings.is_finished(one, copy, known) for one in planned] == [True, taken]
+        assert [plan_runs.is_finished(one, copy, known) for one in planned] == [True, taken]
     assert "fold_1/seed_0/predictions.csv: not what this training left" in caplog.text and "fold_0" not in caplog.text
 
 

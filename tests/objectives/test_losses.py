@@ -8,9 +8,9 @@ import scipy.special
 import scipy.stats
 
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import losses, multitask
-from mmpsy_jax.training import fitted
+from mmpsy_jax.training import train_statistics
 
 NAN = float("nan")
 TASKS = tasks.questionnaire("phq9", "phq")
@@ -156,7 +156,7 @@ def test_a_nominal_task_is_a_weighted_softmax_over_its_classes(rng):
     np.testing.assert_allclose(sums["emotion"][1], weight.sum(), rtol=1e-6)
     np.testing.assert_array_equal(multitask.probabilities(task, logits), logits.argmax(axis=1))
     np.testing.assert_allclose(multitask.averageable(task, logits), scipy.special.softmax(logits, axis=1), rtol=1e-5)
-    started = fitted.start(task, scores)
+    started = train_statistics.start(task, scores)
     np.testing.assert_allclose(scipy.special.softmax(started), np.array([3, 2, 2, 3]) / 10)
 
 

@@ -17,7 +17,7 @@ RESAMPLES = 2000
 
 
 @pytest.fixture(scope="module", params=["cesd", "bdi"])
-def evaluated(request, assets, launch, tmp_path_factory):
+def inference_params(request, assets, launch, tmp_path_factory):
     """Truth, probabilities of two models, and what our report says of them."""
     if request.param == "cesd":
         table, first, second = tables.help_trial(assets), ["age", "female", "pcs", "pss_fr", "indtot", "i1"], ["mcs"]

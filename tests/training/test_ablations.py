@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from mmpsy_jax.data.exchange import exchange
+from mmpsy_jax.data.permute_modality import permute_modality
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report, terminal
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import ablations, run
 from mmpsy_jax.training.config import jsonable
@@ -36,7 +35,7 @@ def test_what_applies_to_a_corpus_of_two_modalities(dataset):
         "both": {},
         "audio_only": {"data.modalities": ["audio"], **ONCE},
         "text_only": {"data.modalities": ["text"], **ONCE},
-        "audio_shuffled": {"data.exchange": "audio", **ONCE},
+        "audio_shuffled": {"data.permute_modality": "audio", **ONCE},
         "first_1_min": {"data.max_windows": 1, **ONCE},
         "first_2_min": {"data.max_windows": 2, **ONCE},
         "first_2.5_min": {"data.max_windows": 2, **ONCE},
@@ -62,7 +61,7 @@ def fake_run(config, dataset_dir, workdir):
     """Predictions that are better the more is read, written and scored as `run.run` does."""
     (task,) = from_config(config.tasks)
     corpus = open_corpus(dataset_dir)
-    noise = 2.0 if not config.data.modalities and not config.data.exchange else 8.0
+    noise = 2.0 if not config.data.modalities and not config.data.permute_modality else 8.0
     truth = corpus.labels["phq9"].astype(float)
     guess = truth + np.random.default_rng(0).normal(0, noise, len(truth))
     made = Predictions.build(corpus.participants, task.name, truth, y_pred=guess)
@@ -101,14 +100,14 @@ def test_a_run_trains_on_the_exchanged_corpus(dataset, tmp_path, monkeypatch):
 
     monkeypatch.setattr(run.trainings, "plan", stop)
     config = small(dataset)
-    config.data.exchange = "audio"
+    config.data.permute_modality = "audio"
     with pytest.raises(Planned) as caught:
         run.run(config, dataset, tmp_path / "shuffled")
     (given,), plain = caught.value.args, open_corpus(dataset)
-    expected = exchange(plain, "audio", config.seed)
+    expected = permute_modality(plain, "audio", config.seed)
     np.testing.assert_array_equal(given.read(3)["audio"], expected.read(3)["audio"])
     assert not np.array_equal(given.read(3)["audio"], plain.read(3)["audio"])
     np.testing.assert_array_equal(given.labels["phq9"], plain.labels["phq9"])
-    config.data.exchange = "video"
+    config.data.permute_modality = "video"
     with pytest.raises(InputError, match="unknown modality to exchange"):
         run.run(config, dataset, tmp_path / "video")

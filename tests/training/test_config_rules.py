@@ -6,12 +6,11 @@ import json
 import pytest
 
 from mmpsy_jax import registry
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.training import config_rules
 from mmpsy_jax.training.config import default, jsonable
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 
 SHIPPED = {
     "phq": "", "gad": "", "multitask": "", "smoke": "", "interviews": "", "daily_mood": "", "affect_teacher": "",
@@ -138,7 +137,7 @@ def test_files_and_sweeps_are_looked_at_before_any_work(tmp_path):
     with pytest.raises(InputError, match=r"init_from.*no such folder"):
         config_rules.check(with_value("init_from", str(tmp_path / "none")))
     with pytest.raises(InputError, match=r"none\.csv"):
-        config_rules.check(with_value("evaluation.groups", str(tmp_path / "none.csv")))
+        config_rules.check(with_value("evaluation.subgroups", str(tmp_path / "none.csv")))
     with pytest.raises(InputError, match=r"config\.sweep is no JSON"):
         config_rules.check(with_value("sweep", "{"))
     spec = json.dumps({"fields": {"optimizer.learning_rate": [1e-3, float("nan")]}})

@@ -7,9 +7,9 @@ import pytest
 
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, nonfinite, replicas, run, trainings
+from mmpsy_jax.training import loop, nonfinite, plan_runs, replicas, run
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean
 
@@ -97,7 +97,7 @@ def test_records_that_are_not_finite_are_named_by_position(dataset, corpus, tmp_
     config = one.config.copy_and_resolve_references()
     config.seeds = 2
     config.replicas.layout = "sequence"
-    together = trainings.plan(config, from_config(config.tasks), damaged, tmp_path)[0]
+    together = plan_runs.plan(config, from_config(config.tasks), damaged, tmp_path)[0]
     with pytest.raises(InputError, match=where):
         replicas.train(together, tmp_path / "replicas")
 

@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import cadence, config, mesh, optimizer, selection
 from mmpsy_jax.training.logger import RunLogger, read_rows
 
@@ -134,10 +134,10 @@ def test_a_foreign_folder_is_not_a_workdir(tmp_path):
 
 def test_batches_divide_over_the_devices():
     made = mesh.make_mesh()
-    assert mesh.groups_of(16, 0, made) == 8 and mesh.groups_of(32, 16, made) == 16
+    assert mesh.packs_of(16, 0, made) == 8 and mesh.packs_of(32, 16, made) == 16
     for size, groups in ((12, 0), (16, 4), (24, 16)):
         with pytest.raises(InputError, match="multiple of 8"):
-            mesh.groups_of(size, groups, made)
+            mesh.packs_of(size, groups, made)
     assert dict(mesh.make_mesh(4).shape) == {"replica": 4, "data": 2}
     with pytest.raises(InputError, match="divisible"):
         mesh.make_mesh(3)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, memory, replica_plan, replicas, trainings
+from mmpsy_jax.training import loop, memory, plan_runs, replica_plan, replicas
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean, small
 
@@ -19,7 +19,7 @@ def config(dataset):
     config = small(dataset)
     config.total = "2 epochs"
     config.cv.folds, config.seeds = 3, 2
-    config.data.groups = 8
+    config.data.packs = 8
     config.replicas.layout = "sequence"
     return config
 
@@ -30,7 +30,7 @@ def corpus(dataset):
 
 
 def planned(config, corpus, folder):
-    return trainings.plan(config, from_config(config.tasks), corpus, folder)[0]
+    return plan_runs.plan(config, from_config(config.tasks), corpus, folder)[0]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def quick(dataset):
     """Three folds of a network that has no argument `width`."""
     config = lean(dataset)
     config.total = "2 epochs"
-    config.cv.folds, config.data.groups, config.replicas.layout = 3, 8, "sequence"
+    config.cv.folds, config.data.packs, config.replicas.layout = 3, 8, "sequence"
     assert "width" not in config.model
     return config
 

@@ -7,10 +7,10 @@ import pytest
 
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import finished_run, run, sweep, trainings
+from mmpsy_jax.training import finished_run, plan_runs, run, sweep
 from mmpsy_jax.training.config import default
 from tests.runs import small
 
@@ -110,7 +110,7 @@ def test_inner_folds_divide_the_training_participants_alone(dataset):
 def test_repeats_divide_anew(dataset):
     config, corpus = small(dataset), open_corpus(dataset)
     config.cv.folds, config.cv.repeats = 2, 3
-    made = trainings.folds(config, from_config(config.tasks), corpus)
+    made = plan_runs.folds(config, from_config(config.tasks), corpus)
     tests = [frozenset(fold["test"].tolist()) for fold in made]
     assert len(set(tests)) == 6
     for first, second in zip(tests[::2], tests[1::2], strict=True):
@@ -123,7 +123,7 @@ def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, t
     config = small(dataset)
     config.total, config.cv.folds, config.cv.inner = "2 epochs", 2, inner
     config.replicas.layout = "sequence"
-    config.data.groups = 8
+    config.data.packs = 8
     config.evaluation.baselines = False
     # A rate of zero learns nothing, 1e30 diverges; latents are another program.
     fields = {"optimizer.learning_rate": [0.0, 3e-3, 1e30], "model.latents": [4, 6]} if inner == 0 else {
@@ -146,7 +146,7 @@ def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, t
     for one, point in zip(kept, points, strict=True):
         latents = point.get("model.latents", config.model.latents)
         assert one.config.model.latents == latents
-        assert one.evaluated["params"]["network"]["encoder"]["latents"].shape == (latents, config.model.width)
+        assert one.inference_params["params"]["network"]["encoder"]["latents"].shape == (latents, config.model.width)
     final = read_csv(tmp_path / "run" / "predictions.csv")
     assert sorted(final.select(split="test", task="phq_screen").participant_id) == sorted(
         open_corpus(dataset).participants

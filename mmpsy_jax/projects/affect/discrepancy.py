@@ -17,11 +17,10 @@ from jaxtyping import Float, Int
 import mmpsy_jax
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.held import corpus_of
+from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
+from mmpsy_jax.io import InputError, try_folder, write_atomically, write_json
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.projects.affect import measures, page
 from mmpsy_jax.projects.affect.measures import Clip, Frames
@@ -157,7 +156,7 @@ def clips_of(
                 face, speech = chosen.in_both(i)
                 yield Clip(
                     participant=corpus.participants[i],
-                    group=corpus.group[i],
+                    cluster=corpus.cluster[i],
                     split=split,
                     fold=part.fold,
                     emotion=label(emotion.label, i),
@@ -233,19 +232,19 @@ def said(ensemble: Ensemble, trainings: Sequence[Training], corpus: Corpus, memb
             training.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
         )
         variables = {
-            "params": training.evaluated["params"]["network"],
-            "fitted": training.evaluated["fitted"]["network"],
+            "params": training.inference_params["params"]["network"],
+            "fitted": training.inference_params["fitted"]["network"],
         }
         parts = []
         for batch in ensemble.batches(corpus, members, shape, training.config.data.max_windows or None):
-            group = {name: value[0] for name, value in batch.items() if name not in ("labels", "index")}
-            traced = jax.device_get(_traces(network, variables, group))
+            pack = {name: value[0] for name, value in batch.items() if name not in ("labels", "index")}
+            traced = jax.device_get(_traces(network, variables, pack))
             watched, frames, heard = (
                 {task.name: _averageable(task, one[task.name]) for task in ensemble.tasks}
                 for one in (traced.watched, traced.frames, traced.heard)
             )
             seen = {"watched": watched, "frames": frames, "faces": traced.faces.astype(np.float32)}
-            where = jax.device_get((batch["index"][0], group))
+            where = jax.device_get((batch["index"][0], pack))
             parts.append((_segments(*where, FACE, seen), _segments(*where, AUDIO, {"heard": heard})))
         made.append([_ordered(one) for one in zip(*parts, strict=True)])
     seen, heard = (
@@ -260,11 +259,11 @@ def _averageable(task: Task, output: Float[np.ndarray, "*n o"]) -> Float[np.ndar
     return made.reshape(*output.shape[:-1], *made.shape[1:])
 
 
-def _segments(index: np.ndarray, group: Mapping[str, np.ndarray], name: str, said: dict[str, Any]) -> Segments:
+def _segments(index: np.ndarray, pack: Mapping[str, np.ndarray], name: str, said: dict[str, Any]) -> Segments:
     """The slots of a batch that are used."""
-    row = group[f"{name}_row"]
+    row = pack[f"{name}_row"]
     used = np.flatnonzero(row < len(index))
-    return Segments(index[row[used]], group[f"{name}_start_s"][used], jax.tree.map(lambda x: x[used], said))
+    return Segments(index[row[used]], pack[f"{name}_start_s"][used], jax.tree.map(lambda x: x[used], said))
 
 
 def _ordered(parts: Sequence[Segments]) -> Segments:

@@ -18,12 +18,10 @@ from jaxtyping import Float
 from scipy.spatial import distance
 from scipy.stats import rankdata
 
-from mmpsy_jax.csv_rows import escape
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap
 from mmpsy_jax.evaluation.rows import BinaryRows
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, escape, write_atomically
 
 PERCENTILE = 95.0
 SEGMENTS, CLIPS, EMOTIONS, BY_LABEL = "segments.csv", "clips.csv", "emotions.csv", "emotions_by_label.csv"
@@ -56,7 +54,7 @@ class Clip:
     """What teacher and student say of a held-out clip.
 
     Attributes:
-      participant, group: ids of clip and speaker.
+      participant, cluster: ids of clip and speaker.
       split: "validation" or "test".
       fold: in which it is held out.
       emotion: index of the labelled one; NaN where there is none.
@@ -69,7 +67,7 @@ class Clip:
     """
 
     participant: str
-    group: str
+    cluster: str
     split: str
     fold: int
     emotion: float
@@ -143,7 +141,7 @@ def mismatches(
     truth = np.array([c.mismatch for c, _ in rows])
     if len(np.unique(truth)) < 2:
         return {}
-    speakers = np.array([c.group for c, _ in rows])
+    speakers = np.array([c.cluster for c, _ in rows])
     made = {}
     for name in SCORES:
         values = np.array([scores[name] for _, scores in rows])

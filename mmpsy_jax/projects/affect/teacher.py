@@ -9,7 +9,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import finished_run
 
@@ -42,7 +42,7 @@ def parameters(
     held_out = set(np.delete(np.asarray(corpus.participants), members).tolist())
     for one, training in zip(run.card["trainings"], run.trainings, strict=True):
         if set(finished_run.predictions_of(workdir, run.card, one["folder"]).participant_id.tolist()) == held_out:
-            return training.evaluated["params"]["network"]
+            return training.inference_params["params"]["network"]
     raise InputError(
         f"{workdir}: no training of this run was trained on the same {len(members)} clips as the student, so that it "
         "may know held-out ones by heart: train the teacher with the same config.seed, config.cv and split file"

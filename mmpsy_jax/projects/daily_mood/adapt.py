@@ -22,12 +22,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 import mmpsy_jax
 from mmpsy_jax.data.records import SPLITS, Corpus, open_corpus
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import bootstrap, together, wording
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.evaluation.scoring import finite
-from mmpsy_jax.files import try_folder, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.io import InputError, one_of, try_folder, write_json
 from mmpsy_jax.projects.daily_mood.models.macro_micro import PERSON
 from mmpsy_jax.training import finished_run, programs
 from mmpsy_jax.training.finished_run import FinishedRun, Training
@@ -149,8 +148,8 @@ def _people(ensemble: Ensemble, given: str | Path, split: str) -> tuple[Corpus, 
       InputError: as of `adapt`.
     """
     corpus = open_corpus(given)
-    if not corpus.card.get("group"):
-        raise InputError(f"{corpus.path}: does not say whose day a record is ('group' in corpus.json)")
+    if not corpus.card.get("cluster"):
+        raise InputError(f"{corpus.path}: does not say whose day a record is ('cluster' in corpus.json)")
     for task in ensemble.tasks:
         if task.kind != "regression":
             raise InputError(f"task {task.name!r} is {task.kind}: layers are found in closed form for scores only")
@@ -171,7 +170,7 @@ def _people(ensemble: Ensemble, given: str | Path, split: str) -> tuple[Corpus, 
 
 def _days(ensemble: Ensemble, training: Training, corpus: Corpus, members: Int[np.ndarray, " n"]) -> Days:
     start = start_times(corpus, {corpus.participants[i] for i in members})
-    person = np.unique([corpus.group[i] for i in members], return_inverse=True)[1]
+    person = np.unique([corpus.cluster[i] for i in members], return_inverse=True)[1]
     order = np.lexsort(([start[corpus.participants[i]] for i in members], person))
     member, person = members[order], person[order]
     scores = np.stack([corpus.labels[task.label][member] / task.maximum for task in ensemble.tasks], axis=1)
@@ -195,16 +194,16 @@ def look(
     def program(
         evaluated: PyTree, batch: PyTree
     ) -> tuple[Int[Array, " b"], Float[Array, "b q"], Float[Array, "b q d"]]:
-        group = {name: value[0] for name, value in batch.items() if name != "labels"}
-        if f"{PERSON}_length" in group:
-            group[f"{PERSON}_length"] = jnp.zeros_like(group[f"{PERSON}_length"])  # days of nobody who is known
+        pack = {name: value[0] for name, value in batch.items() if name != "labels"}
+        if f"{PERSON}_length" in pack:
+            pack[f"{PERSON}_length"] = jnp.zeros_like(pack[f"{PERSON}_length"])  # days of nobody who is known
         variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
-        outputs, sown = network.apply(variables, group, mutable=["intermediates"])
+        outputs, sown = network.apply(variables, pack, mutable=["intermediates"])
         shared = jnp.concatenate([outputs[task.name] for task in ensemble.tasks], axis=1)
-        return group["index"], shared, sown["intermediates"]["emotions"][0]
+        return pack["index"], shared, sown["intermediates"]["emotions"][0]
 
     batches = ensemble.batches(corpus, members, shape, training.config.data.max_windows or None)
-    parts = jax.device_get([program(training.evaluated, batch) for batch in batches])
+    parts = jax.device_get([program(training.inference_params, batch) for batch in batches])
     index, shared, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(index)[-len(members) :]  # padding rows are -1
     return shared[order].astype(np.float64), features[order].astype(np.float64)
@@ -287,7 +286,7 @@ def _tables(
     ensemble: Ensemble, corpus: Corpus, member: Int[np.ndarray, " m"], values: Sequence[Float[np.ndarray, "m q"]]
 ) -> dict[str, Predictions]:
     """Predictions by task: the mean over trainings of what is cut to the range of each score."""
-    who = {"cluster": [corpus.group[i] for i in member]}
+    who = {"cluster": [corpus.cluster[i] for i in member]}
     ids, made = [corpus.participants[i] for i in member], {}
     for q, task in enumerate(ensemble.tasks):
         said = [np.clip(value[:, q] * task.maximum, task.minimum, task.maximum) for value in values]

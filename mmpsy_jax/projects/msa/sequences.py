@@ -172,7 +172,7 @@ class SequenceModel(nn.Module):
         return Dropout()(x, rate if self.has_rng("dropout") else 0.0)
 
     def sequences(self, batch: PyTree, rates: Rates) -> dict[str, Padded]:
-        """The modalities of a group of a batch, some of them hidden in training (`rates.modality`)."""
+        """The modalities of a pack of a batch, some of them hidden in training (`rates.modality`)."""
         rows = batch["valid"].shape[0]
         made = {}
         for modality in self.modalities:

@@ -13,13 +13,13 @@ import launch
 from configs import affect_student, affect_teacher
 from data_builders.affect_video import cli
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.affect import discrepancy, teacher
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import batches, finished_run, mesh, programs, run, trainings
+from mmpsy_jax.training import batches, finished_run, mesh, plan_runs, programs, run
 from mmpsy_jax.training.config import claim_workdir
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 
 SPEAKERS, FOLDS = 4, 2
 SMALL = {
@@ -41,7 +41,7 @@ def leave(config, corpus, workdir):
     """What a run of a teacher leaves, but for training."""
     claim_workdir(config, workdir, writes=True)
     tasks = from_config(config.tasks)
-    planned, _ = trainings.plan(config, tasks, corpus, workdir)
+    planned, _ = plan_runs.plan(config, tasks, corpus, workdir)
     shape = batches.of(config, corpus, mesh.make_mesh())
     network = programs.network(config, tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds)
     slots = {"face": jnp.zeros((1, 40, 2304)), "face_length": jnp.ones(1, int), "face_row": jnp.zeros(1, int)}
@@ -84,13 +84,13 @@ def test_a_student_has_the_teacher_of_its_fold(runs):
     assert report["tasks"].keys() == {"emotion", "valence", "arousal"} and report["synthetic"]
     taught, learned = finished_run.load(folder / "teacher"), finished_run.load(folder / "student")
     for theirs, ours in zip(taught.trainings, learned.trainings, strict=True):
-        frozen = ours.evaluated["fitted"]["network"]["teacher"]
-        expected = theirs.evaluated["params"]["network"]
+        frozen = ours.inference_params["fitted"]["network"]["teacher"]
+        expected = theirs.inference_params["params"]["network"]
         jax.tree.map(np.testing.assert_array_equal, frozen, expected)
         assert theirs.fold == ours.fold
-        assert not any(name.startswith("teacher") for name in ours.evaluated["params"]["network"])
+        assert not any(name.startswith("teacher") for name in ours.inference_params["params"]["network"])
     corpus, tasks = open_corpus(built), from_config(config.tasks)
-    for fold, split in enumerate(trainings.folds(config, tasks, corpus)):
+    for fold, split in enumerate(plan_runs.folds(config, tasks, corpus)):
         made = teacher.parameters(config, tasks, corpus, split["train"])
         expected = taught.trainings[fold].evaluated["params"]["network"]
         np.testing.assert_array_equal(made["readout"]["kernel"], expected["readout"]["kernel"])
@@ -114,7 +114,7 @@ def test_a_teacher_that_does_not_fit_is_refused(runs, fields, without, message):
         fields = {"tasks": [task for task in config.tasks if task["name"] == fields["tasks"]]}
     config = overlay(config, fields)
     corpus, tasks = open_corpus(built), from_config(config.tasks)
-    members = trainings.folds(config, from_config(runs[2].tasks), corpus)[0]["train"]
+    members = plan_runs.folds(config, from_config(runs[2].tasks), corpus)[0]["train"]
     with pytest.raises(InputError, match=message):
         teacher.parameters(config, tasks, corpus, members[without:])
 

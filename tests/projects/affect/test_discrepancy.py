@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.affect import measures, page
 from mmpsy_jax.projects.affect.measures import Clip, Frames
 
@@ -21,7 +21,7 @@ def make_clip(rng, number=0, split="test", fold=0, segments=2, mismatch=0.0, apa
     frames = lambda n: Frames(np.arange(n) / 10, draw(n), rng.uniform(-1, 1, (n, 2)))  # noqa: E731
     return Clip(
         participant=f"clip_{number}",
-        group=f"speaker_{number // 2}",
+        cluster=f"speaker_{number // 2}",
         split=split,
         fold=fold,
         emotion=float(number % 3),

@@ -13,9 +13,9 @@ from sklearn.linear_model import Ridge
 import launch
 from data_builders.daily_mood import cli
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.daily_mood import adapt
 from mmpsy_jax.projects.daily_mood.adapt import Days
 from mmpsy_jax.training import finished_run
@@ -111,7 +111,7 @@ def test_new_people_are_told_better_the_more_days_are_known(finished, tmp_path, 
     # Nobody of the test people has layers of their own: without days, the network says the same of them.
     zero, ensemble = tables[0], Ensemble(finished_run.load(workdir))
     corpus = ensemble.fitting(open_corpus(built))
-    people = {corpus.group[i] for i in np.flatnonzero(np.array(corpus.split) == "test")}
+    people = {corpus.cluster[i] for i in np.flatnonzero(np.array(corpus.split) == "test")}
     assert set(zero.cluster) == people and len(zero) == len(people) * (12 - 5) * 9
     place = {name: i for i, name in enumerate(corpus.participants)}
     said, _ = ensemble.predict(corpus, np.arange(len(corpus)))

@@ -16,13 +16,13 @@ from mmpsy_jax import models
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.evaluation.report import summary
 from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import finished_run, fitted, programs, run, trainings
+from mmpsy_jax.training import finished_run, plan_runs, programs, run, train_statistics
 from tests.runs import losses
 
 STEPS = 25
@@ -76,7 +76,7 @@ def test_training_lowers_the_loss_with_every_encoder(calls, encoder, lora):
     functions = programs.build(config, tasks, modalities=shape.modalities, **lengths)
     values = []
     with make_loader(corpus, members, **shape.sizes, placement="host") as batches:
-        start = fitted.fit(config, tasks, shape.modalities, corpus, members)
+        start = train_statistics.fit(config, tasks, shape.modalities, corpus, members)
         state = jax.jit(functions.init)(0, next(batches), start)
         update = jax.jit(lambda state, batch: functions.update(state, batch, {}))
         for _ in range(STEPS):
@@ -88,7 +88,7 @@ def test_training_lowers_the_loss_with_every_encoder(calls, encoder, lora):
 def test_the_report_has_means_over_labels_and_calls_in_time(finished, calls):
     workdir, report = finished
     corpus = open_corpus(calls)
-    callers = {c for c, s in zip(corpus.group, corpus.split, strict=True) if s == "test"}
+    callers = {c for c, s in zip(corpus.cluster, corpus.split, strict=True) if s == "test"}
     table = read_csv(workdir / "predictions.csv")
     assert set(table.select(split="test").cluster) == callers
     scored = report["multilabel"]["test"]
@@ -102,7 +102,7 @@ def test_the_report_has_means_over_labels_and_calls_in_time(finished, calls):
     assert {(row["call"], row["task"]) for row in rows} == {(c, t) for c in callers for t in EMOTIONS[:2]}
     page = (workdir / "report.html").read_text()
     assert "Over the call" in page and "over clusters of participants" in page and "SYNTHETIC" in page
-    assert not any(caller in page for caller in corpus.group)
+    assert not any(caller in page for caller in corpus.cluster)
 
 
 def test_a_finished_run_predicts_built_records(finished, calls, tmp_path):
@@ -133,8 +133,8 @@ def test_folds_share_no_caller(calls):
     config = small(calls, "hubert", tasks=11)
     config.cv.folds = 3
     corpus = open_corpus(calls)
-    for fold in trainings.folds(config, from_config(config.tasks), corpus):
-        owners = [{corpus.group[i] for i in part} for part in fold.values()]
+    for fold in plan_runs.folds(config, from_config(config.tasks), corpus):
+        owners = [{corpus.cluster[i] for i in part} for part in fold.values()]
         assert all(owners) and sum(map(len, owners)) == len(set.union(*owners)) == 10
 
 
@@ -144,7 +144,7 @@ def test_the_command_line_builds_the_demo(tmp_path, capsys):
     split.write_text("participant,split\ncaller_0,train\ncaller_1,validation\ncaller_2,test\n")
     assert launch.main(["build", *arguments, f"--split_file={split}"]) == 0
     folder = capsys.readouterr().out.strip()
-    assert json.loads((tmp_path / "hotline/demo/1.0.0/corpus.json").read_text())["group"] == "caller"
+    assert json.loads((tmp_path / "hotline/demo/1.0.0/corpus.json").read_text())["cluster"] == "caller"
     assert folder.endswith("hotline/demo/1.0.0")
 
 

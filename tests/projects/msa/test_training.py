@@ -10,12 +10,11 @@ from configs import msa
 from data_builders.mmpsy import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import by_name
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.files import read_rows
+from mmpsy_jax.io import InputError, read_rows
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import fitted, loop, run
+from mmpsy_jax.training import loop, run, train_statistics
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import seeds, set_seeds
 from tests.runs import final_state
@@ -117,12 +116,12 @@ def test_features_are_scaled_by_the_training_clips_alone(clips):
     config, corpus = small(clips, "lmf"), open_corpus(clips)
     members = by_name(corpus)["train"]
     modalities = batching.of(config, corpus, meshes.make_mesh()).modalities
-    made = fitted.fit(config, from_config(config.tasks), modalities, corpus, members)
+    made = train_statistics.fit(config, from_config(config.tasks), modalities, corpus, members)
     assert "scores" not in made
     means = np.stack([r["audio"][0, : r["audio_length"][0]].mean(axis=0) for r in map(corpus.read, members.tolist())])
     np.testing.assert_allclose(made["network"]["audio_scale"]["mean"], means.mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(made["network"]["audio_scale"]["deviation"], means.std(axis=0), rtol=1e-4)
-    assert fitted.fit(small(clips), from_config(config.tasks), modalities, corpus, members)["network"] == {}
+    assert train_statistics.fit(small(clips), from_config(config.tasks), modalities, corpus, members)["network"] == {}
 
 
 def test_mag_bert_reads_tokens_and_starts_from_its_bert(clips):
@@ -130,7 +129,7 @@ def test_mag_bert_reads_tokens_and_starts_from_its_bert(clips):
     modalities = batching.of(config, corpus, meshes.make_mesh()).modalities
     assert {m.name: (m.kind, m.vocabulary) for m in modalities if m.kind == "ids"} == {"tokens": ("ids", 34)}
     assert sorted(m.name for m in modalities) == ["audio", "tokens", "vision"]
-    made = fitted.fit(config, from_config(config.tasks), modalities, corpus, by_name(corpus)["train"])
+    made = train_statistics.fit(config, from_config(config.tasks), modalities, corpus, by_name(corpus)["train"])
     assert made["bias"]["encoder"]["word_table"]["embedding"].shape == (64, 32)
     others = batching.of(small(clips, "lmf"), corpus, meshes.make_mesh()).modalities
     assert [m.name for m in others] == ["text", "audio", "vision"]

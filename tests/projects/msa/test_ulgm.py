@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.msa.objectives import ulgm
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import fitted
+from mmpsy_jax.training import train_statistics
 
 SENTIMENT = Task("sentiment", "sentiment", "regression", maximum=3.0, minimum=-3.0)
 PHQ = Task("phq_score", "phq9", "regression", maximum=27.0)
@@ -158,7 +158,7 @@ def test_fused_features_midway_between_the_centres_give_finite_labels_within_the
 
 def test_who_is_not_trained_on_has_no_label_and_no_part_in_the_centres():
     members = np.array([0, 3, 5])
-    made = fitted.training_scores({"sentiment": np.arange(8, dtype=np.float32)}, members)["sentiment"]
+    made = train_statistics.training_scores({"sentiment": np.arange(8, dtype=np.float32)}, members)["sentiment"]
     np.testing.assert_array_equal(np.flatnonzero(~np.isnan(made)), members)
     objective = ulgm.Objective(SENTIMENT, NAMES)
     memory = start(objective, made)

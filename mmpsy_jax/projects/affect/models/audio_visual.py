@@ -169,7 +169,7 @@ class Model(nn.Module):
         """Outputs per task and the embedding of each clip; of a teacher beside the student the same as `teacher_...`.
 
         Args:
-          batch: one group of a packed batch (docs/architecture.md), a piece being a segment.
+          batch: one pack of a packed batch (docs/architecture.md), a piece being a segment.
           rates: of dropout; only `dropout` is used.
 
         Returns:

@@ -5,15 +5,15 @@ import pickle
 import numpy as np
 import pytest
 
-from mmpsy_jax.data.exchange import exchange
 from mmpsy_jax.data.loader import make_loader
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.data.permute_modality import permute_modality
+from mmpsy_jax.io import InputError
 
 
 @pytest.fixture(scope="module")
 def exchanged(corpus):
     """The corpus with the audio exchanged."""
-    return exchange(corpus, "audio", seed=0)
+    return permute_modality(corpus, "audio", seed=0)
 
 
 def owner_of(corpus, record):
@@ -67,7 +67,7 @@ def test_columns_are_those_of_the_records(corpus, exchanged):
 
 
 def test_the_seed_decides(corpus, exchanged):
-    again, other = exchange(corpus, "audio", seed=0), exchange(corpus, "audio", seed=1)
+    again, other = permute_modality(corpus, "audio", seed=0), permute_modality(corpus, "audio", seed=1)
     same = [np.array_equal(exchanged.read(i)["audio"], again.read(i)["audio"]) for i in range(len(corpus))]
     differ = [not np.array_equal(exchanged.read(i)["audio"], other.read(i)["audio"]) for i in range(len(corpus))]
     assert all(same) and any(differ)
@@ -98,4 +98,4 @@ def test_workers_can_have_the_reader(exchanged):
 
 def test_an_unknown_modality(corpus):
     with pytest.raises(InputError, match=r"unknown modality .* 'video': choose one of: audio, text"):
-        exchange(corpus, "video", seed=0)
+        permute_modality(corpus, "video", seed=0)

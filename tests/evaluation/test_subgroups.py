@@ -7,9 +7,9 @@ import pytest
 from evaluation_samples import TASKS, cross_validation, one_run
 from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.evaluation import groups, report, scoring, terminal
+from mmpsy_jax.evaluation import report, scoring, subgroups, terminal
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+from mmpsy_jax.io import InputError
 
 FAST = {"n_bootstrap": 100}
 
@@ -17,17 +17,17 @@ FAST = {"n_bootstrap": 100}
 def of_sizes(**sizes):
     """Test participants of `one_run` (p80, p81, ...) in groups of these sizes."""
     names = np.repeat(list(sizes), list(sizes.values()))
-    return groups.Groups(np.array([f"p{80 + i}" for i in range(len(names))]), {"sex": names})
+    return subgroups.Groups(np.array([f"p{80 + i}" for i in range(len(names))]), {"sex": names})
 
 
 def test_metrics_are_those_of_the_rows_of_the_group():
     made, given = one_run(), of_sizes(a=70, b=50)
-    found = groups.evaluate(made, TASKS, given, **FAST)
+    found = subgroups.evaluate(made, TASKS, given, **FAST)
     assert found["n_unknown"] == 0 and list(found["columns"]) == ["sex"]
     json.dumps(found, allow_nan=False)
     for name, own in (("a", slice(0, 70)), ("b", slice(70, 120))):
         entry = {task: splits["test"] for task, splits in found["columns"]["sex"].items()}
-        screen, score = (next(e for e in entry[t] if e["group"] == name) for t in ("phq_screen", "phq_score"))
+        screen, score = (next(e for e in entry[t] if e["subgroup"] == name) for t in ("phq_screen", "phq_score"))
         rows = made.select(task="phq_screen", split="test").take(np.arange(120)[own])
         assert screen["n"] == len(rows) and screen["n_events"] == rows.y_true.sum()
         cells = screen["metrics"]
@@ -42,19 +42,19 @@ def test_metrics_are_those_of_the_rows_of_the_group():
         rows = made.select(task="phq_score", split="test").take(np.arange(120)[own])
         assert score["metrics"]["mae"]["value"] == pytest.approx(mean_absolute_error(rows.y_true, rows.y_pred))
         assert "n_events" not in score and list(score["metrics"]) == ["mae", "ccc"]
-    assert [e["group"] for e in found["columns"]["sex"]["phq_bands"]["validation"]] == ["not given"]
+    assert [e["subgroup"] for e in found["columns"]["sex"]["phq_bands"]["validation"]] == ["not given"]
 
 
 def test_one_group_of_everybody_is_the_whole_report():
     made = cross_validation()
     everybody = np.unique(made.participant_id)
-    given = groups.Groups(everybody, {"all": np.full(len(everybody), "x")})
-    found = groups.evaluate(made, TASKS, given, **FAST)["columns"]["all"]
+    given = subgroups.Groups(everybody, {"all": np.full(len(everybody), "x")})
+    found = subgroups.evaluate(made, TASKS, given, **FAST)["columns"]["all"]
     whole = scoring.evaluate(made, TASKS, **FAST)["tasks"]
     for task in TASKS:
         (entry,) = found[task.name]["test"]
         model = whole[task.name]["splits"]["test"]["model"]
-        assert entry["metrics"] == {metric: model[metric] for metric in groups.METRICS[task.kind]}
+        assert entry["metrics"] == {metric: model[metric] for metric in subgroups.METRICS[task.kind]}
 
 
 @pytest.mark.parametrize(
@@ -70,29 +70,29 @@ def test_one_group_of_everybody_is_the_whole_report():
     ],
 )
 def test_small_groups_cannot_be_found_by_subtraction(sizes, hidden):
-    assert groups.suppressed(sizes) == hidden
-    entries = groups.evaluate(one_run(), TASKS[2:], of_sizes(**sizes), **FAST)["columns"]["sex"]["phq_score"]["test"]
-    shown = {e["group"] for e in entries if "n" in e}
+    assert subgroups.suppressed(sizes) == hidden
+    entries = subgroups.evaluate(one_run(), TASKS[2:], of_sizes(**sizes), **FAST)["columns"]["sex"]["phq_score"]["test"]
+    shown = {e["subgroup"] for e in entries if "n" in e}
     # Who is not in the file is a group too.
     rest = 120 - sum(sizes.values())
     everyone = {**sizes, "not given": rest} if rest else sizes
-    assert shown == set(everyone) - groups.suppressed(everyone)
-    assert all(e == {"group": e["group"], "suppressed": True} for e in entries if "n" not in e)
+    assert shown == set(everyone) - subgroups.suppressed(everyone)
+    assert all(e == {"subgroup": e["subgroup"], "suppressed": True} for e in entries if "n" not in e)
 
 
 def test_unknown_participants_are_counted_only():
-    given = groups.Groups(np.array(["p80", "stranger", "other"]), {"sex": np.array(["a", "a", "b"])})
-    found = groups.evaluate(one_run(), TASKS[2:], given, **FAST)
+    given = subgroups.Groups(np.array(["p80", "stranger", "other"]), {"sex": np.array(["a", "a", "b"])})
+    found = subgroups.evaluate(one_run(), TASKS[2:], given, **FAST)
     assert found["n_unknown"] == 2
     assert "stranger" not in json.dumps(found)
 
 
 def test_without_a_file_nothing_is_assessed():
-    assert "not assessable" in groups.evaluate(one_run(), TASKS, None)["reason"]
+    assert "not assessable" in subgroups.evaluate(one_run(), TASKS, None)["reason"]
 
 
 def test_lines_for_a_terminal():
-    found = groups.evaluate(one_run(), TASKS, of_sizes(a=70, b=47, c=3), **FAST)
+    found = subgroups.evaluate(one_run(), TASKS, of_sizes(a=70, b=47, c=3), **FAST)
     lines = terminal.subgroups(found).splitlines()
     start = lines.index("sex, phq_screen, test:")
     entry = found["columns"]["sex"]["phq_screen"]["test"][0]
@@ -102,7 +102,7 @@ def test_lines_for_a_terminal():
     )
     assert lines[start + 2 : start + 4] == ["  b: suppressed", "  c: suppressed"]
     assert lines[-1].startswith("0 participants")
-    assert terminal.subgroups(groups.evaluate(one_run(), TASKS, None)).startswith("not assessable")
+    assert terminal.subgroups(subgroups.evaluate(one_run(), TASKS, None)).startswith("not assessable")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_lines_for_a_terminal():
     [
         ("", "no column participant_id"),
         ("id,sex\na,f\n", "no column participant_id"),
-        ("participant_id\na\n", "no column of groups"),
+        ("participant_id\na\n", "no column of subgroups"),
         ("participant_id,\na,f\n", "unknown column ''"),
         ("participant_id,sex\n", "only a header"),
         ("participant_id,sex,sex\na,f,f\n", "the header repeats sex"),
@@ -122,10 +122,10 @@ def test_lines_for_a_terminal():
     ],
 )
 def test_malformed_files(tmp_path, text, says):
-    path = tmp_path / "groups.csv"
+    path = tmp_path / "subgroups.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=r"groups\.csv: ") as caught:
-        groups.read_groups(path)
+        subgroups.read_subgroups(path)
     assert says in str(caught.value) and "feel" not in str(caught.value)
 
 
@@ -135,7 +135,7 @@ def test_a_column_of_persons_whom_splits_divide_is_flagged():
 
     def flags_of(split, **columns):
         made = Predictions.build(names, "t", np.arange(24) % 2, y_prob=0.5, split=split)
-        return groups.flags_of(made, groups.Groups(names, {name: np.array(v) for name, v in columns.items()}))
+        return subgroups.flags_of(made, subgroups.Groups(names, {name: np.array(v) for name, v in columns.items()}))
 
     apart = np.where(np.arange(24) < 16, "train", "test")
     divided = apart.copy()
@@ -145,14 +145,14 @@ def test_a_column_of_persons_whom_splits_divide_is_flagged():
     assert "groups of person are small" in found["message"] and "and 2 of them stand" in found["message"]
     assert not flags_of(apart, person=persons) and not flags_of(divided, site=["a", "b", "c"] * 8)
     assert not flags_of(divided, person=np.where(np.isin(persons, ["anna0", "anna1"]), "", persons))
-    assert groups.flags_of(Predictions.build(names, "t", np.zeros(24), y_prob=0.5), None) == []
+    assert subgroups.flags_of(Predictions.build(names, "t", np.zeros(24), y_prob=0.5), None) == []
 
 
 def test_a_file_of_groups_reaches_the_report(tmp_path):
     write_csv(tmp_path / "p.csv", one_run())
     lines = [f"p{i},{'f' if i % 2 else 'm'},{'x' if i < 83 else ''}" for i in range(80, 200)]
-    (tmp_path / "groups.csv").write_text("\n".join(["participant_id,sex,site", *lines]))
-    made = report.evaluate_file(tmp_path / "p.csv", groups=tmp_path / "groups.csv", output=tmp_path, **FAST)
+    (tmp_path / "subgroups.csv").write_text("\n".join(["participant_id,sex,site", *lines]))
+    made = report.evaluate_file(tmp_path / "p.csv", subgroups=tmp_path / "subgroups.csv", output=tmp_path, **FAST)
     assert [e["n"] for e in made["subgroups"]["columns"]["sex"]["phq_score"]["test"]] == [60, 60]
     assert all(e["suppressed"] for e in made["subgroups"]["columns"]["site"]["phq_score"]["test"])
     assert json.loads((tmp_path / "report.json").read_text())["subgroups"] == made["subgroups"]

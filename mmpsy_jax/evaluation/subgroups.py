@@ -1,11 +1,11 @@
-"""Subgroups that the user names in a `groups.csv`: how a model does in each, with sizes and intervals.
+"""Subgroups that the user names in a `subgroups.csv`: how a model does in each, with sizes and intervals.
 
 The file has a column `participant_id` and any number of columns of categories. A participant who is not in the file, or
 whose cell is empty, is in the group "not given". Nothing is fitted or chosen here: thresholds are those of the whole
 validation split.
 
-A group of fewer than five participants is suppressed. Where its size could be found by subtracting the others from the
-whole split, the next smallest groups are suppressed too, until at least two are and they hold five participants
+A subgroup of fewer than five participants is suppressed. Where its size could be found by subtracting the others from
+the whole split, the next smallest subgroups are suppressed too, until at least two are and they hold five participants
 together. Subtraction across columns, tasks or splits is not looked at.
 """
 
@@ -18,17 +18,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from mmpsy_jax.csv_rows import read_table, unescape
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, flags, scoring
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
+from mmpsy_jax.io import InputError, read_table, unescape
 from mmpsy_jax.tasks import Task
 
 PARTICIPANT = "participant_id"
 NOT_GIVEN = "not given"
 SMALLEST = 5
-# More groups than this are no categories, and a longer name may be an answer: a report shows neither.
-MOST_GROUPS = 20
+# More subgroups than this are no categories, and a longer name may be an answer: a report shows neither.
+MOST_SUBGROUPS = 20
 LONGEST_NAME = 40
 
 METRICS = {
@@ -37,11 +36,13 @@ METRICS = {
     "regression": ("mae", "ccc"),
     "nominal": ("balanced_accuracy", "f1_macro"),
 }
-NOT_ASSESSABLE = {"reason": "not assessable: no groups file was given (--groups=FILE.csv, config.evaluation.groups)"}
+NOT_ASSESSABLE = {
+    "reason": "not assessable: no subgroups file was given (--subgroups=FILE.csv, config.evaluation.subgroups)"
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Groups:
+class Subgroups:
     """Categories of participants.
 
     Attributes:
@@ -58,8 +59,8 @@ class Groups:
         return np.array([known.get(name) or NOT_GIVEN for name in participants.tolist()], np.str_)
 
 
-def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Groups:
-    """Reads a `groups.csv`.
+def read_subgroups(path: str | os.PathLike, notes: list[str] | None = None) -> Subgroups:
+    """Reads a `subgroups.csv`.
 
     Args:
       path: the table.
@@ -74,7 +75,7 @@ def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Grou
         notes += table.notes
     names = [name for name in table.header if name != PARTICIPANT]
     if not names:
-        raise InputError(f"{path}: no column of groups: give one for each way of grouping")
+        raise InputError(f"{path}: no column of subgroups: give one for each way of grouping")
     if not table.lines:
         raise InputError(f"{path}: only a header, no rows: give at least one participant")
     cells = {name: list(map(unescape, column)) for name, column in table.columns.items()}
@@ -87,10 +88,11 @@ def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Grou
         first[name] = line
     for name in names:
         different = set(cells[name])
-        if len(different) > MOST_GROUPS:
+        if len(different) > MOST_SUBGROUPS:
             raise InputError(
-                f"{path}: column {name!r} has {len(different)} different values: group them into at most {MOST_GROUPS}"
-                ", or, where they are persons or families, leave it out and call it cluster when building"
+                f"{path}: column {name!r} has {len(different)} different values: group them into at most "
+                f"{MOST_SUBGROUPS}, or, where they are persons or families, leave it out and call it cluster "
+                "when building"
             )
         longest = max(map(len, different))
         if longest > LONGEST_NAME:
@@ -99,21 +101,21 @@ def read_groups(path: str | os.PathLike, notes: list[str] | None = None) -> Grou
                 f"{LONGEST_NAME}, no texts"
             )
     columns = {name: np.array(cells[name], np.str_) for name in names}
-    return Groups(np.array(cells[PARTICIPANT], np.str_), columns)
+    return Subgroups(np.array(cells[PARTICIPANT], np.str_), columns)
 
 
-def flags_of(predictions: Predictions, groups: Groups | None) -> list[flags.Flag]:
+def flags_of(predictions: Predictions, subgroups: Subgroups | None) -> list[flags.Flag]:
     """Flags of columns that look as if they named persons, whom splits divide; see `flags.of_groups`."""
-    if groups is None:
+    if subgroups is None:
         return []
-    members = {column: groups.of(column, predictions.participant_id) for column in groups.columns}
+    members = {column: subgroups.of(column, predictions.participant_id) for column in subgroups.columns}
     return flags.of_groups(predictions, {name: np.where(m == NOT_GIVEN, "", m) for name, m in members.items()})
 
 
 def evaluate(
     predictions: Predictions,
     tasks: Sequence[Task],
-    groups: Groups | None,
+    subgroups: Subgroups | None,
     *,
     seed: int = 0,
     n_bootstrap: int = bootstrap.RESAMPLES,
@@ -124,17 +126,17 @@ def evaluate(
     Args:
       predictions: of the model, all folds and seeds.
       tasks: what to score.
-      groups: from `read_groups`, or None.
+      subgroups: from `read_subgroups`, or None.
       seed, n_bootstrap, threshold_rule: as `scoring.evaluate`.
 
     Returns:
-      {"columns": {COLUMN: {TASK: {SPLIT: [entry]}}}, "n_unknown"}: an entry has `group`, `n` participants, `n_events`
-      (binary tasks) and `metrics`, or only `group` and `suppressed`; `n_unknown` counts participants of the file whom
-      nothing is predicted for. Without groups {"reason"}.
+      {"columns": {COLUMN: {TASK: {SPLIT: [entry]}}}, "n_unknown"}: an entry has `subgroup`, `n` participants,
+      `n_events` (binary tasks) and `metrics`, or only `subgroup` and `suppressed`; `n_unknown` counts participants of
+      the file whom nothing is predicted for. Without subgroups {"reason"}.
     """
-    if groups is None:
+    if subgroups is None:
         return dict(NOT_ASSESSABLE)
-    columns: dict[str, Any] = {name: {} for name in groups.columns}
+    columns: dict[str, Any] = {name: {} for name in subgroups.columns}
     for task in tasks:
         rows = scoring.rows_of(task, predictions).over_seeds(task.kind)
         predictor = scoring.Predictor(task, rows, threshold_rule)
@@ -143,24 +145,24 @@ def evaluate(
             if not len(rows):
                 continue
             for column in columns:
-                member = groups.of(column, rows.participant_id)
+                member = subgroups.of(column, rows.participant_id)
                 entries = _entries(rows, scored, member, {"seed": seed, "resamples": n_bootstrap})
                 columns[column].setdefault(task.name, {})[split] = entries
-    unknown = int((~np.isin(groups.participant_id, predictions.participant_id)).sum())
+    unknown = int((~np.isin(subgroups.participant_id, predictions.participant_id)).sum())
     return scoring.finite({"columns": columns, "n_unknown": unknown})
 
 
 def _entries(rows: Predictions, scored, member: Shaped[np.ndarray, " n"], options: dict) -> list[dict[str, Any]]:
-    """The groups of one column, task and split, by name."""
+    """The subgroups of one column, task and split, by name."""
     sizes = {name: len(np.unique(rows.participant_id[member == name])) for name in sorted(set(member.tolist()))}
     hidden = suppressed(sizes)
     made: list[dict[str, Any]] = []
     for name, n in sizes.items():
         if name in hidden:
-            made.append({"group": name, "suppressed": True})
+            made.append({"subgroup": name, "suppressed": True})
             continue
         own, part = rows.take(member == name), scored.take(member == name)
-        entry: dict[str, Any] = {"group": name, "n": n}
+        entry: dict[str, Any] = {"subgroup": name, "n": n}
         if scored.task.kind == "binary":
             entry["n_events"] = len(np.unique(own.participant_id[own.y_true == 1]))
         interval = bootstrap.bootstrap(own.cluster, part.statistic(), **options)
@@ -171,7 +173,7 @@ def _entries(rows: Predictions, scored, member: Shaped[np.ndarray, " n"], option
 
 
 def suppressed(sizes: Mapping[str, int]) -> set[str]:
-    """Groups that must not be shown: the small ones, and those that keep them from being found by subtraction.
+    """Subgroups that must not be shown: the small ones, and those that keep them from being found by subtraction.
 
     Args:
       sizes: participants of each group; together they are the whole split, whose size is known.

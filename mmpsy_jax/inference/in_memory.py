@@ -9,7 +9,7 @@ import numpy as np
 from mmpsy_jax.data.records import Corpus, Modality
 
 
-class HeldReader:
+class InMemoryReader:
     """The random access of `data.reader.RecordReader`, over records in memory."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]]):
@@ -52,7 +52,7 @@ def corpus_of(
         modalities=dict(modalities),
         has={name: np.array([part.any() for part in parts]) for name, parts in lengths.items()},
         window_lengths={name: np.concatenate(parts).astype(np.int32) for name, parts in lengths.items()},
-        reader=HeldReader(records),
+        reader=InMemoryReader(records),
     )
 
 

@@ -18,15 +18,14 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data import splits as data_splits
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.splits import Split
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import finished_run, replica_plan, replicas, run_files, sweep
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import seeds as seeds_of
-from mmpsy_jax.training.hyper import overlay
+from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.loop import TrainJob, train
 from mmpsy_jax.training.mesh import wait_for_all
 
@@ -158,7 +157,7 @@ def _fits(one: TrainJob, path: Path) -> bool:
             truth = np.asarray(task.targets(corpus.labels[task.label][one.splits[split]]), np.float64)
             for i, value in zip(one.splits[split].tolist(), truth.tolist(), strict=True):
                 wanted[corpus.participants[i].strip(), split, task.name] = (
-                    corpus.group[i].strip(),
+                    corpus.cluster[i].strip(),
                     None if value != value else value,
                 )
     keys = zip(table.participant_id.tolist(), table.split.tolist(), table.task.tolist(), strict=True)

@@ -11,7 +11,7 @@ from mmpsy_jax.data.reader import RecordReader
 from mmpsy_jax.data.records import Corpus, choose
 
 
-def exchange(corpus: Corpus, modality: str, seed: int) -> Corpus:
+def permute_modality(corpus: Corpus, modality: str, seed: int) -> Corpus:
     """Gives everybody who has the modality that of another such participant of the same split of the corpus.
 
     Text, labels and whatever else the records hold stay; nobody keeps their own unless they are the only one. Every
@@ -26,7 +26,7 @@ def exchange(corpus: Corpus, modality: str, seed: int) -> Corpus:
     Raises:
       InputError: the corpus has no such modality.
     """
-    choose("modality to exchange between participants", [modality], corpus.modalities)
+    choose("modality to permute between participants", [modality], corpus.modalities)
     donor = _donors(corpus, modality, seed)
     own = corpus.n_windows
     n_windows = np.maximum(own, own[donor])

@@ -18,7 +18,7 @@ from mmpsy_jax.data.assemble import Batch
 from mmpsy_jax.data.pieces import cut
 from mmpsy_jax.data.plan import check_members, rows_of_slots
 from mmpsy_jax.data.records import Corpus, choose
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 Arrays = dict[str, Any]
 
@@ -103,17 +103,17 @@ class Resident:
             raise InputError("members: the windows of some are not in memory: name them when making the Resident")
 
     def plan_arrays(self, members: Int32[np.ndarray, "*n b"], slots: Mapping[str, int]) -> dict[str, Any]:
-        """What `gather` takes, for groups of members under any leading axes ([G, B], or [batches, G, B] for an epoch).
+        """What `gather` takes, for packs of members under any leading axes ([G, B], or [batches, G, B] for an epoch).
 
         Args:
-          members: positions in the corpus, -1 for padding rows (last in their group).
+          members: positions in the corpus, -1 for padding rows (last in their pack).
           slots: S_m, by modality.
 
         Returns:
           `piece` {modality: i32 [*n, S_m]}, `row` {modality: i32 [*n, S_m]}, `index` i32 [*n, B].
 
         Raises:
-          InputError: a member that is not in memory, or a group with more pieces than slots.
+          InputError: a member that is not in memory, or a pack with more pieces than slots.
         """
         valid = members >= 0
         self.check(members[valid])
@@ -121,7 +121,7 @@ class Resident:
         for name, n in slots.items():
             counts = np.where(valid, self.pieces.counts[name][members], 0)
             plan["row"][name] = row = rows_of_slots(counts, n)
-            # From slots of the group to pieces in memory; one more entry for the row B of unused slots.
+            # From slots of the pack to pieces in memory; one more entry for the row B of unused slots.
             offset = self._first[name][members] - (np.cumsum(counts, axis=-1) - counts)
             offset = np.append(offset, np.zeros((*offset.shape[:-1], 1), offset.dtype), axis=-1)
             piece = np.take_along_axis(offset, row, axis=-1) + np.arange(n)

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from mmpsy_jax.data.in_memory import Resident, gather, select
 from mmpsy_jax.data.plan import epoch_plan
-from mmpsy_jax.data.resident import Resident, gather, select
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 SLOTS = {"audio": 11, "text": 13}
 MEMBERS = np.arange(3, 25)
@@ -21,7 +21,7 @@ def resident(corpus):
 @pytest.fixture(scope="module")
 def plans(resident):
     """The plans of an epoch, [batches, G, ...]."""
-    plan = epoch_plan(resident.pieces.counts, MEMBERS, batch_size=6, groups=2, slots=SLOTS)
+    plan = epoch_plan(resident.pieces.counts, MEMBERS, batch_size=6, packs=2, slots=SLOTS)
     return resident.plan_arrays(np.stack([batch.members for batch in plan]), SLOTS)
 
 
