@@ -14,13 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 import mmpsy_jax
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference import explain_page, inputs
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
+from mmpsy_jax.io import InputError, escape, one_of, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run
 from mmpsy_jax.training.finished_run import FinishedRun

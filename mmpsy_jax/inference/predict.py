@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import COLUMNS, SYNTHETIC
-from mmpsy_jax.files import try_file, write_atomically
 from mmpsy_jax.inference import abstention, confidence, inputs
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.interviews import Failure
+from mmpsy_jax.io import InputError, escape, try_file, write_atomically
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training.finished_run import FinishedRun

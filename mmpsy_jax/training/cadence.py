@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 UNITS = ("steps", "epochs", "examples", "percent")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mmpsy_jax import models, registry
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import sweep
 from mmpsy_jax.training.config import fields_of, jsonable, seeds

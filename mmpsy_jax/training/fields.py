@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training.cadence import to_steps
 
 LARGEST_SEED = 2**31 - 1  # a random key is made of an int32

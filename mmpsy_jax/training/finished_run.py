@@ -23,8 +23,7 @@ from mmpsy_jax import registry
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus, Modality
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import flatten, with_places
+from mmpsy_jax.io import InputError, flatten, with_places
 from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config

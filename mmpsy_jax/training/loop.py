@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Int, PyTree
 
 from mmpsy_jax.data.loader import Loader, make_loader
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import interruption, run_files
 from mmpsy_jax.training import mesh as meshes

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import out_of_distribution
-from mmpsy_jax.files import file_sha256, public
+from mmpsy_jax.io import file_sha256, public
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches, run_files
 from mmpsy_jax.training.config import fields_of

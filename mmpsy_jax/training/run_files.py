@@ -25,9 +25,8 @@ import safetensors.numpy
 from flax import traverse_util
 from jaxtyping import PyTree
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
-from mmpsy_jax.files import file_sha256, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_json
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"

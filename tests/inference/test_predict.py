@@ -12,13 +12,13 @@ import scipy.special
 import soundfile
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.text import NGrams
 from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.inputs import corpus_of, record_of
 from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run, run_files
 from tests.features.test_mel import speech_like
 from tests.inference.conftest import CHINESE

@@ -7,9 +7,8 @@ import pytest
 
 from mmpsy_jax import registry
 from mmpsy_jax.data.loader import PLACEMENTS
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.objectives.multitask import CLASS_WEIGHTS
 from mmpsy_jax.objectives.weighting import WEIGHTINGS
 from mmpsy_jax.training import config_rules, fields

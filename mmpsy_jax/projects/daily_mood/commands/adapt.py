@@ -1,7 +1,7 @@
 """`launch.py adapt`: layers of new people from a few rated days."""
 
 from mmpsy_jax.commands import parser_of, print_end
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.daily_mood.adapt import adapt, summary
 
 
