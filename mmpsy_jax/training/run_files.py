@@ -144,6 +144,8 @@ def read_card(workdir: Path) -> dict[str, Any]:
     if digest is not None and digest != _digest(card):
         raise InputError(f"{path}: is not as the run left it (its digest differs): {AGAIN}")
     card.setdefault("files", {})
+    if "group" in card:  # as it was called before
+        card["cluster"] = card.pop("group")
     wrong = [name for name, kind in _KINDS.items() if not isinstance(card.get(name), kind)]
     for name in ("modalities", "usual", "files"):
         if isinstance(card.get(name), dict) and not all(isinstance(one, dict) for one in card[name].values()):
