@@ -126,7 +126,7 @@ def _help(ablate: bool) -> str:
     return (
         f"usage: launch.py {verb}--config=FILE[:ARGUMENT] [options]\n\n"
         "  --config.FIELD=VALUE     any field of the config, for example --config.cv.folds=5 --config.seeds=3;\n"
-        "                           all of them: mmpsy_jax/training/config.py, and the attributes of the model\n"
+        "                           all of them: mmpsy_jax/training/fields.py, and the attributes of the model\n"
         "  --workdir=DIR            where everything of this run goes; default runs/<config.name>; the same command\n"
         "                           again goes on where it stopped\n"
         "  --seeds=1111,1112        seeds of the trainings, one each\n"
