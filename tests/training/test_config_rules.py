@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mmpsy_jax import registry
+from mmpsy_jax import models, objectives, registry
 from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
 from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.training import config_rules
@@ -29,10 +29,28 @@ def with_value(field, value):
 
 def test_every_field_has_a_rule():
     fields = set(flatten(jsonable(default()))) | {"objective.weights", "tasks"}
-    for name in registry.names("objectives"):
-        fields |= {f"objective.{field}" for field in registry.declared_fields("objectives", name)}
+    fields -= {f"model.{field}" for field in registry.declared_fields("models", "mental_perceiver")}
+    fields -= {f"objective.{field}" for field in registry.declared_fields("objectives", "multitask")}
     assert fields == set(config_rules.RULES)
     assert set(config_rules.THRESHOLDS) == {"argmax", *THRESHOLDS}
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_the_defaults_of_every_model_keep_the_rules_of_their_annotations(name):
+    values = registry.declared_fields("models", name)
+    models.check_fields(name, values)
+    for field, value in values.items():
+        with pytest.raises(InputError, match=rf"^config\.model\.{field} = .*: must "):
+            models.check_fields(name, {field: -1 if isinstance(value, int) else float("nan")})
+
+
+@pytest.mark.parametrize("name", registry.names("objectives"))
+def test_the_defaults_of_every_objective_keep_the_rules_of_their_annotations(name):
+    values = registry.declared_fields("objectives", name)
+    objectives.check_fields(name, values)
+    for field in values:
+        with pytest.raises(InputError, match=rf"^config\.objective\.{field} = nan: must "):
+            objectives.check_fields(name, {field: float("nan")})
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -109,6 +127,9 @@ def test_a_value_that_cannot_be_is_one_line_that_names_the_field(field, value):
         ("demo,lmf", "model.rank", 0),
         ("demo,self_mm", "model.audio_hidden", -1),
         ("demo,bert_mag", "model.beta_shift", float("nan")),
+        ("demo,misa", "model.width", 33),
+        ("demo,misa", "objective.similarity", -1.0),
+        ("demo,self_mm", "objective.scale", 0.0),
     ],
 )
 def test_fields_of_other_networks_have_rules_too(model, field, value):
