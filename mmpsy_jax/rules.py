@@ -1,7 +1,7 @@
 """What the value of a config field may be: a test, and the same in words.
 
 A field of a model or of an objective has its rule in its annotation (`width: Count = 64`); plain types have one too.
-`training/config_rules.py` has those of all other fields.
+`training/fields.py` has those of all other fields.
 """
 
 import math
@@ -15,10 +15,11 @@ _INFINITY = float("inf")
 
 
 class Rule(NamedTuple):
-    """What a value must be: a test, and the same in words that follow "must be"."""
+    """What a value must be: a test, the same in words that follow "must be", and the choices where there are few."""
 
     test: Callable[[Any], bool]
     text: str
+    choices: tuple[Any, ...] = ()
 
 
 class Divides(NamedTuple):
@@ -55,8 +56,8 @@ def whole(low: int, high: int | None = None, *, or_zero: bool = False, multiple_
 
 
 def among(options: Collection[Any]) -> Rule:
-    """One of several values."""
-    return Rule(lambda value: value in options, f"one of: {', '.join(map(str, options))}")
+    """One of a few values."""
+    return Rule(lambda value: value in options, f"one of: {', '.join(map(str, options))}", tuple(options))
 
 
 def each(rule: Rule, text: str) -> Rule:

@@ -1,124 +1,22 @@
-"""What the value of each field of a config may be (`config.py` declares them), checked before anything is built or run.
+"""Whether the values of a config are possible, each by its rule and together, before anything runs.
 
-`RULES` has an entry for every field but those that a model or an objective declares, which are annotated with theirs
-(`mmpsy_jax/rules.py`). What depends on the corpus, such as the names of modalities, is checked when it is open.
+What depends on the corpus, such as the names of modalities, is checked when it is open.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmpsy_jax import models, objectives, registry
-from mmpsy_jax.data.loader import PLACEMENTS
-from mmpsy_jax.io import InputError, flatten, one_of
-from mmpsy_jax.objectives.multitask import CLASS_WEIGHTS
-from mmpsy_jax.objectives.weighting import WEIGHTINGS
-from mmpsy_jax.rules import FLAG, NAME, NAMES, PATTERN, SHARE, TEXT, Rule, among, each, number, whole
+from mmpsy_jax import models, objectives
+from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import sweep
-from mmpsy_jax.training.cadence import to_steps
-from mmpsy_jax.training.config import jsonable, seeds
+from mmpsy_jax.training.config import fields_of, jsonable, seeds
+from mmpsy_jax.training.fields import LARGEST_SEED, rule_of
 from mmpsy_jax.training.hparams import overlay
-from mmpsy_jax.training.optimizer import SCHEDULES
 from mmpsy_jax.training.selection import metric_names
-
-LAYOUTS = ("auto", "vmap", "map", "sequence", "off")
-THRESHOLDS = ("argmax", "f1", "sensitivity_80", "sensitivity_90", "youden")
-LARGEST_SEED = 2**31 - 1  # a random key is made of an int32
-MOST_SEEDS = 100_000
-
-
-def _cadence(*, total: bool = False, zero: bool = True) -> Rule:
-    """A length of training (cadence.py); `total`: of the whole, of which there are no percents."""
-
-    def test(value: Any) -> bool:
-        try:
-            steps = to_steps(value, steps_per_epoch=1, batch_size=1, total=None if total else 1)
-        except InputError:
-            return False
-        return zero or steps > 0
-
-    units = "steps, epochs or examples" if total else "steps, epochs, examples or percent"
-    return Rule(test, f"{'an' if zero else 'a positive'} amount and a unit ({units}), such as '2 epochs'")
-
-
-WEIGHTS = Rule(
-    lambda value: isinstance(value, Mapping | ConfigDict) and all(map(number(0).test, value.values())),
-    "a finite number of at least 0 for each name",
-)
-
-RULES: dict[str, Rule] = {
-    "name": NAME,
-    "seed": whole(0, LARGEST_SEED),
-    "seeds": whole(1, MOST_SEEDS),
-    "seed_list": each(whole(0, LARGEST_SEED), f"whole numbers from 0 to {LARGEST_SEED}"),
-    "total": _cadence(total=True, zero=False),
-    "tasks": Rule(lambda value: isinstance(value, list | tuple), "a list of tasks"),
-    "init_from": TEXT,
-    "compile_cache": TEXT,
-    "distributed": FLAG,
-    "heartbeat_seconds": whole(1, 86_400),
-    "data.dataset": NAME,
-    "data.data_dir": TEXT,
-    "data.folder": TEXT,
-    "data.source": TEXT,
-    "data.split_file": TEXT,
-    "data.skip_bad": FLAG,
-    "data.participants": whole(0),
-    "data.workers": whole(0),
-    "data.batch_size": whole(1, LARGEST_SEED),
-    "data.modalities": NAMES,
-    "data.max_windows": whole(0),
-    "data.permute_modality": TEXT,
-    "data.parts": whole(0),
-    "data.packs": whole(0),
-    "data.memory_gb": number(0),
-    "data.placement": among(PLACEMENTS),
-    "model.name": among(registry.names("models")),
-    "objective.name": among(registry.names("objectives")),
-    "objective.weighting": among(WEIGHTINGS),
-    "objective.weights": WEIGHTS,
-    "objective.class_weights": among(CLASS_WEIGHTS),
-    "objective.dwa_temperature": number(0, above=True),
-    "objective.gradnorm_alpha": number(),
-    "objective.gradnorm_layer": PATTERN,
-    "optimizer.learning_rate": number(0),
-    "optimizer.schedule": among(SCHEDULES),
-    "optimizer.warmup": _cadence(),
-    "optimizer.final_fraction": number(0),
-    "optimizer.weight_decay": number(0),
-    "optimizer.decay_exclude": PATTERN,
-    "optimizer.b1": SHARE,
-    "optimizer.b2": SHARE,
-    "optimizer.eps": number(0),
-    "optimizer.clip": number(0),
-    "optimizer.ema": SHARE,
-    "optimizer.accumulate": whole(1),
-    "selection.metric": NAME,
-    "selection.every": _cadence(),
-    "selection.patience": whole(0),
-    "checkpoint.keep": whole(0),
-    "mesh.replica": whole(1),
-    "mesh.fsdp": FLAG,
-    "replicas.layout": among(LAYOUTS),
-    "replicas.memory_gb": number(0),
-    "log.every": _cadence(),
-    "log.tensorboard": FLAG,
-    "cv.folds": whole(2, or_zero=True),
-    "cv.repeats": whole(1),
-    "cv.inner": whole(2, or_zero=True),
-    "cv.validation_fraction": SHARE,
-    "sweep": TEXT,
-    "evaluation.bootstrap": whole(1),
-    "evaluation.threshold": among(THRESHOLDS),
-    "evaluation.multilabel": FLAG,
-    "evaluation.baselines": FLAG,
-    "evaluation.near_duplicates": FLAG,
-    "evaluation.subgroups": TEXT,
-}
 
 
 def check(config: ConfigDict) -> None:
@@ -165,12 +63,12 @@ def check(config: ConfigDict) -> None:
 
 
 def _check_values(config: ConfigDict) -> None:
-    values = flatten(jsonable(config))
-    values = {field: value for field, value in values.items() if not field.startswith("objective.weights.")}
-    values["objective.weights"] = jsonable(config.objective.weights)
-    values["tasks"] = config.tasks
-    for field, rule in RULES.items():
-        if field in values and not rule.test(values[field]):
-            raise InputError(f"config.{field} = {values[field]!r:.80}: must be {rule.text}")
+    """Every value by its rule; those of the model and of the objective by their annotations."""
+    values = {k: v for k, v in fields_of(config).items() if not k.startswith("objective.weights.")}
+    values |= {"objective.weights": jsonable(config.objective.weights), "tasks": config.tasks}
+    for field, value in values.items():
+        rule = rule_of(field)
+        if rule is not None and not rule.test(value):
+            raise InputError(f"config.{field} = {value!r:.80}: must be {rule.text}")
     models.check_fields(config.model.name, config.model.to_dict())
     objectives.check_fields(config.objective.name, config.objective.to_dict())
