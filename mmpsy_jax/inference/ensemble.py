@@ -15,7 +15,6 @@ from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.models.base import EMBEDDING
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import embedding, programs
@@ -76,7 +75,7 @@ class Ensemble:
 
         Returns:
           Per task the probability, expected band or score [t m], of a nominal task the probabilities of the classes
-          [t m c] (`multitask.averageable`); and how far the member's embedding lies from those of the
+          [t m c] (`Task.averageable`); and how far the member's embedding lies from those of the
           training participants, as a fraction of the training's limit, by each of the k trainings that know
           (`training/embedding.py`).
         """
@@ -96,7 +95,7 @@ class Ensemble:
             order = order[np.argsort(index[order])]
             outputs = {k: np.concatenate([part["outputs"][k] for part in made])[order] for k in made[0]["outputs"]}
             for task in self.tasks:
-                said[task.name].append(multitask.averageable(task, outputs[task.name]))
+                said[task.name].append(task.averageable(outputs[task.name]))
             if training.embedding is not None:
                 far = embedding.distance(training.embedding, outputs[EMBEDDING])
                 distances.append(far / training.embedding["limit"])

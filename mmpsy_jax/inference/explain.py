@@ -74,7 +74,7 @@ def explain(
     chosen = {one.name: one for one in ensemble.tasks}.get(task) if task else ensemble.tasks[0]
     if chosen is None:
         raise one_of("task", task, [one.name for one in ensemble.tasks])
-    if chosen.kind == "nominal":
+    if chosen.votes:
         raise InputError(f"task {chosen.name!r} is nominal, which cannot be explained: name another task")
     corpus, answers = read_one(ensemble, Path(given), participant, modalities, encoders)
     if show_text and not answers:

@@ -26,7 +26,6 @@ from mmpsy_jax.files import public, try_folder, write_atomically, write_json
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.in_memory import corpus_of, empty_record
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training import finished_run, programs
 from mmpsy_jax.training.batches import Batching
@@ -92,7 +91,7 @@ def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree
     def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, "b ..."]]:
         variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
         outputs = network.apply(variables, batch)
-        return {task.name: multitask.averageable(task, outputs[task.name], jnp) for task in tasks}
+        return {task.name: task.averageable(outputs[task.name], jnp) for task in tasks}
 
     return values
 

@@ -243,11 +243,8 @@ def record_of(
 
 def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
     """Per participant, the cells that hold numbers."""
-    column = "y_prob" if task.kind == "binary" else "y_pred"
-    means = said.mean(axis=0)
-    if task.kind == "nominal":
-        means = means.argmax(axis=1).astype(float)
-    return [{column: repr(mean), **more} for mean, more in zip(means.tolist(), sure.cells(task, said), strict=True)]
+    means = task.average(said).tolist()
+    return [{task.column: repr(mean), **more} for mean, more in zip(means, sure.cells(task, said), strict=True)]
 
 
 def _row(participant: str, task: str, reason: str, learned: bool) -> dict[str, str]:

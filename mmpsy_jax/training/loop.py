@@ -16,7 +16,6 @@ from mmpsy_jax.data.loader import Loader, make_loader
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import finished_run, nonfinite
@@ -258,10 +257,10 @@ def table_of(
     ids = [run.corpus.participants[i] for i in index]
     parts = []
     for task in tasks:
-        value = multitask.probabilities(task, outputs[task.name])[order]
+        value = task.predictions(outputs[task.name])[order]
         if not np.isfinite(value).all():
             look_at(run, index[~np.isfinite(value)])
-        column = {"y_prob" if task.kind == "binary" else "y_pred": value}
+        column = {task.column: value}
         truth = task.targets(run.corpus.labels[task.label][index])
         parts.append(Predictions.build(ids, task.name, truth, **who, **column))
     return Predictions.concatenate(parts)

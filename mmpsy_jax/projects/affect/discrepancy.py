@@ -22,7 +22,6 @@ from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.projects.affect import measures, page
 from mmpsy_jax.projects.affect.measures import Clip, Frames
 from mmpsy_jax.projects.affect.models import audio_visual
@@ -63,10 +62,10 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
             )
     ensemble = Ensemble(model)
     corpus = ensemble.fitting(open_corpus(given))
-    emotion = next((task for task in ensemble.tasks if task.kind == "nominal"), None)
+    emotion = next((task for task in ensemble.tasks if task.named), None)
     if emotion is None:
         raise InputError(f"{workdir}: no task of kind 'nominal', whose classes are the emotions: train with one")
-    ratings = [task for task in ensemble.tasks if task.kind == "regression"]
+    ratings = [task for task in ensemble.tasks if task.scaled]
     parts = held_out(Path(workdir), model, corpus)
     clips = [clip for part in parts for clip in clips_of(part, ensemble, corpus, emotion, ratings)]
     limits = measures.limits(clips)
@@ -256,7 +255,7 @@ def said(ensemble: Ensemble, trainings: Sequence[Training], corpus: Corpus, memb
 
 
 def _averageable(task: Task, output: Float[np.ndarray, "*n o"]) -> Float[np.ndarray, "..."]:
-    made = multitask.averageable(task, output.reshape(-1, output.shape[-1]))
+    made = task.averageable(output.reshape(-1, output.shape[-1]))
     return made.reshape(*output.shape[:-1], *made.shape[1:])
 
 

@@ -139,7 +139,7 @@ def build(
       InputError: not exactly one regression task, or a negative weight.
     """
     del model
-    if len(tasks) != 1 or tasks[0].kind != "regression":
+    if len(tasks) != 1 or not tasks[0].scaled:
         raise InputError("config.objective.name = 'misa' trains one score: give one task of kind 'regression'")
     weights = {"difference": difference, "similarity": similarity, "reconstruction": reconstruction}
     for name, weight in weights.items():
