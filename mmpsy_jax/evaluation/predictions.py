@@ -135,7 +135,7 @@ class Predictions:
         counts = np.bincount(group)
         for name in ("y_prob", "y_pred"):
             columns[name] = np.bincount(group, weights=getattr(self, name)) / counts
-        if kind == "nominal":
+        if kind_of(kind).votes:
             votes, _ = number_groups(group, self.y_pred)
             of_row = np.bincount(votes)[votes]
             most = np.zeros(len(first), np.int64)
