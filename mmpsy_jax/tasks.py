@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmpsy_jax import registry
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 EVERY = "*"  # instead of the name of a label: all of them
 MOST_CLASSES = 100  # more classes or bands than this are scores

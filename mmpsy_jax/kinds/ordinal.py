@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, between, whole
 
 FAR = 40.0  # a logit whose sigmoid is 1 in float32, and differences of two such logits stay finite

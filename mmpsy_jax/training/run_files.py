@@ -12,8 +12,7 @@ from typing import Any
 
 import safetensors
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import file_sha256, write_json
+from mmpsy_jax.io import InputError, file_sha256, write_json
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"
@@ -61,6 +60,8 @@ def read_card(workdir: Path) -> dict[str, Any]:
     own = card.pop("sha256", None)
     if own is not None and own != _digest(card):
         raise InputError(f"{path}: is not as the run left it (its digest differs): {AGAIN}")
+    if "group" in card:  # as it was called before
+        card["cluster"] = card.pop("group")
     wrong = [name for name, kind in _KINDS.items() if not isinstance(card.get(name), kind)]
     wrong += [name for name in ("modalities", "usual") if not _maps_to_mappings(card.get(name))]
     wrong += [
