@@ -14,7 +14,7 @@ class Kind(Task):
 
     named, logits, votes, conformal = True, True, True, False
     option = "its values are classes without an order, from 0"
-    output, entries = "most probable class", ("per_class",)
+    output, entries = "most probable class", ("per_class", "conformal")
     subgroup_metrics, tuned_by = ("balanced_accuracy", "f1_macro"), "balanced_accuracy"
 
     def targets(self, scores: Float[Any, " n"], xp: Any = np) -> Float[Any, " n"]:
