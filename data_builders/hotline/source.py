@@ -37,7 +37,7 @@ EMOTIONS = (
 )
 NEGATIVE = "negative"
 LABELS = (NEGATIVE, *EMOTIONS)
-GROUP = "caller"
+CLUSTER_FEATURE = "caller"
 OPTIONAL = (NEGATIVE, "start_s", "text")
 _LABEL = "label:"
 _NAME = re.compile(r"[^\W\d_]\w{0,39}")
