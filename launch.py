@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
       interrupted by hand, 143 by SIGTERM.
     """
     from mmpsy_jax import registry
-    from mmpsy_jax.errors import InputError, report_fault
+    from mmpsy_jax.io import InputError, report_fault
 
     named = bool(arguments) and not arguments[0].startswith("-")
     verb, rest = (arguments[0], arguments[1:]) if named else ("train", arguments)

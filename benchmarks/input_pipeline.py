@@ -33,7 +33,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.pieces import default_parts
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 REFERENCE = "tfds.as_data_source, padded and stacked by hand"
 PACKAGES = ("jax", "grain", "array_record", "tensorflow-datasets", "numpy")

@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 PLAIN = (
     "Yesterday I walked to the market and bought some apples.",

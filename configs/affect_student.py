@@ -13,7 +13,7 @@ paper gives no result of a student; all numbers here are our choice.
 """
 
 from configs import presets
-from mmpsy_jax.errors import one_of
+from mmpsy_jax.io import one_of
 from mmpsy_jax.training.config import choose_objective
 
 KINDS = ("frozen", "joint", "alone")

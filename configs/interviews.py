@@ -12,7 +12,7 @@ The argument lists tasks, with commas between them; quote it, since `>` means so
 import re
 
 from configs import presets
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task
 
 _TASK = re.compile(r"([a-z][a-z0-9_]*)(?:(>=|<=)(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)*))?")

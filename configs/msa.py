@@ -16,7 +16,7 @@ one.
 import re
 from typing import Any
 
-from mmpsy_jax.errors import one_of
+from mmpsy_jax.io import one_of
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import choose_model, choose_objective, default
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mmpsy_jax.errors import one_of
+from mmpsy_jax.io import one_of
 
 ROOT = Path(__file__).parent
 # Files of a room that hold blocks rather than something with a name.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 EVERY = "*"  # instead of the name of a label: all of them
 Kind = Literal["binary", "ordinal", "regression", "nominal"]

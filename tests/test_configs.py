@@ -11,8 +11,7 @@ import pytest
 from configs import presets
 from data_builders.daily_mood.source import LABELS
 from mmpsy_jax import models, registry
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.models.base import EMBEDDING, Modality
 from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
 from mmpsy_jax.training import mesh, programs, step, train_statistics

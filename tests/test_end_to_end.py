@@ -9,11 +9,11 @@ import pytest
 
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.evaluation.report import evaluate_file
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run, loop, run, step
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows

@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from mmpsy_jax import registry
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training.programs import RATES
 
 OF_EVERY_MODEL = ("modalities", "heads", "window_seconds", "parent", "name")

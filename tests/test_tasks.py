@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 def test_targets_follow_the_cut_offs_and_keep_missing_scores():

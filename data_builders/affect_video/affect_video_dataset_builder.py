@@ -22,7 +22,7 @@ from data_builders.affect_video.records import DTYPE, modalities, outcome, read_
 from data_builders.affect_video.source import EMOTIONS, LABELS, Clip
 from data_builders.common import about, card, local, shards, splits
 from data_builders.common.local import FORMAT, write_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 _ABOUT = (
     "clip of a speaker",

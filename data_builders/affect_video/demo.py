@@ -16,8 +16,8 @@ from data_builders.affect_video import demo_truth, drawing, voice
 from data_builders.affect_video.records import DTYPE, FRAMES_PER_SECOND, Content, log_mel
 from data_builders.affect_video.source import RATINGS, Clip
 from data_builders.common import splits
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import faces
+from mmpsy_jax.io import InputError
 
 SPEAKERS, CLIPS = 24, 10
 SECONDS = (4.0, 8.0)

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_builders.affect_video.source import Clip
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import faces, video
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.recording import Level
 from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.io import InputError
 
 FRAMES_PER_SECOND = 10
 # Sound seldom ends with the picture, and log-mel frames are centred: up to so many frames begin no window (our choice).

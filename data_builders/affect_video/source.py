@@ -12,9 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import read_table, whole
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.recording_folder import recordings_by_stem
+from mmpsy_jax.io import InputError, one_of, read_table, whole
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 RATINGS = ("valence", "arousal")

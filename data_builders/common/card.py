@@ -12,7 +12,7 @@ from typing import Any
 
 from data_builders.common import croissant, datasheet
 from data_builders.common.croissant import Feature
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.io import write_atomically, write_json
 
 
 def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any], said: Mapping[str, Any]) -> None:

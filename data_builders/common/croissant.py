@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 # The card is not data, and this file cannot hold its own digest.
 _OWN = ("README.md", "DATASHEET.md", "croissant.json")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Int32, Shaped
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 MODALITIES = ("audio", "text")  # whose windows are compared
 # Shorter transcripts are alike by chance ("no", "nothing").

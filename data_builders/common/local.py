@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common import place, writer
-from mmpsy_jax import files, tasks
+from mmpsy_jax import io, tasks
 from mmpsy_jax.features import interview
 
 CORPUS_FILE = "corpus.json"  # the card of a dataset, for our readers
@@ -27,9 +27,9 @@ def write_corpus(folder: str | os.PathLike, corpus: Mapping[str, Any]) -> dict[s
     Returns:
       what was written.
     """
-    files.write_places(Path(folder), corpus["version"], corpus)
-    files.write_json(Path(folder) / CORPUS_FILE, files.public(corpus))
-    return files.public(corpus)
+    io.write_places(Path(folder), corpus["version"], corpus)
+    io.write_json(Path(folder) / CORPUS_FILE, io.public(corpus))
+    return io.public(corpus)
 
 
 class LocalInfo(tfds.core.DatasetInfo):

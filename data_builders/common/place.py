@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import public
+from mmpsy_jax.io import InputError, public
 
 # TFDS builds into `incomplete.<random>_<version>` and renames at the end; a killed build leaves that folder for good.
 _UNFINISHED = "incomplete."

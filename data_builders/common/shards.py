@@ -24,8 +24,7 @@ import numpy as np
 import threadpoolctl
 
 from data_builders.common.examine import Record, Spec, read_participant
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 
 # A shard is held in memory once while it is written (TFDS counts it by a tee), so its size bounds the builder's memory:
 # 64 participants of three windows are about 110 MB in float16.

@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import read_table
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError, read_table
 
 SPLITS = ("train", "validation", "test")
 

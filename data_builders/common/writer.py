@@ -14,7 +14,7 @@ from tensorflow_datasets.core.features.feature import FeatureConnector
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_builders.common.examine import require_finite
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 # One record per chunk, so that random access reads one participant and not a group. TFDS itself offers no such options.
 _OPTIONS = "group_size:1,uncompressed"

@@ -21,7 +21,7 @@ from data_builders.common.local import FORMAT, write_corpus
 from data_builders.daily_mood import demo, divide, source
 from data_builders.daily_mood.source import CLUSTER_FEATURE, LABELS, PERSON, Day, Layout
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 SECONDS_PER_DAY = 86_400.0
 DAYS_PER_SHARD = 4096

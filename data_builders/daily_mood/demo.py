@@ -18,8 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data_builders.daily_mood.source import COLUMNS, COUNTS, LABELS, RATINGS
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, write_atomically
 
 PEOPLE, DAYS = 60, 30
 SIZES = {"zcm": 24, "pim": 24, "speech": 32}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from data_builders.common import splits
 from data_builders.daily_mood.source import Day
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 RULES = {
     "by_time": "by time within each person: the first days train, the last ones test; every person is in every split",

@@ -24,11 +24,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from mmpsy_jax.csv_rows import Table as Cells
-from mmpsy_jax.csv_rows import number, read_table, whole_or_none
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
-from mmpsy_jax.files import file_sha256
+from mmpsy_jax.io import InputError, file_sha256, number, read_table, whole_or_none
+from mmpsy_jax.io import Table as Cells
 
 # Modality -> beginning of the names of its columns.
 COLUMNS = {"zcm": "zcm", "pim": "pim", "speech": "Neuron"}
@@ -143,7 +141,7 @@ def read(path: Path, layout: Layout | None = None) -> Table:
     """Reads a table.
 
     Raises:
-      InputError: as `csv_rows.read_table`, a column that is missing, a cell that is not what its column holds, a day of
+      InputError: as `io.read_table`, a column that is missing, a cell that is not what its column holds, a day of
         a person that is there twice, a table without days.
     """
     layout = layout or Layout()

@@ -15,8 +15,7 @@ import soundfile
 from jaxtyping import Float32
 
 from data_builders.hotline.source import AUDIO_FOLDER, CALLER_ROLE, EMOTIONS, NEGATIVE
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, write_atomically
 
 CALLERS, SEGMENTS = 24, 12
 SAMPLE_RATE = 16_000

@@ -21,11 +21,11 @@ from data_builders.hotline import demo
 from data_builders.hotline import source as source_lib
 from data_builders.hotline.source import CLUSTER_FEATURE, LABELS, Segment
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
+from mmpsy_jax.io import InputError
 
 _ABOUT = (
     "turn of a caller",

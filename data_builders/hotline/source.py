@@ -14,10 +14,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import Table, number, read_table, whole, whole_or_none
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.recording_folder import list_unread, recordings_by_stem, visible
 from mmpsy_jax.features.table import natural_key
+from mmpsy_jax.io import InputError, Table, number, read_table, whole, whole_or_none
 
 AUDIO_FOLDER = "original_audio_data"
 CALLER_ROLE = 1

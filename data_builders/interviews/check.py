@@ -7,10 +7,10 @@ from pathlib import Path
 from data_builders.common import shards, splits
 from data_builders.interviews import source as source_lib
 from data_builders.mmpsy.check import Report, list_problems, spread, summary
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.recording import measure
+from mmpsy_jax.io import InputError
 
 
 def check(path: Path, *, deep: bool = False, strict: bool = False, ignore: Sequence[str] = ()) -> Report:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from data_builders.mmpsy import mmpsy_dataset_builder as shared
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 

@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 
 from data_builders.common.examine import Record, content_digests
-from mmpsy_jax.csv_rows import repeats_ids
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
@@ -31,7 +29,7 @@ from mmpsy_jax.features.recording_folder import name_unread
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.files import file_sha256, parse_json, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, one_of, parse_json, repeats_ids, write_atomically
 
 # Another number whenever the same recording would give other windows.
 _EXTRACTION = 2

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from data_builders.mmpsy import volumes as volumes_lib
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 FOLDERS = {"audio": "mel-spectrogram", "text": "sentence_embeddings"}
 _MODALITY = {folder: modality for modality, folder in FOLDERS.items()}

@@ -31,7 +31,7 @@ from data_builders.common import shards
 from data_builders.common.writer import UncompressedWriter
 from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
 from data_builders.mmpsy import source
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 
 def _import_beam():

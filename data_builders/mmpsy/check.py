@@ -13,8 +13,8 @@ import numpy as np
 from data_builders.common import shards, splits
 from data_builders.mmpsy import arrays as arrays_lib
 from data_builders.mmpsy import source as source_lib
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table as table_lib
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import BANDS
 
 # Severity names that the README of the release gives its bands; in the file, "Normal" stands for "Minimal".

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_builders.common import place
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, one_of, write_atomically
 from mmpsy_jax.tasks import read_ranges
 
 DATASET = "mmpsy"
@@ -176,7 +175,7 @@ def _settings(path: str | os.PathLike | None) -> str:
     if path is None:
         return "{}"
     from data_builders.interviews.source import read_settings
-    from mmpsy_jax.files import read_text
+    from mmpsy_jax.io import read_text
 
     try:
         return json.dumps(read_settings(read_text(Path(path))), sort_keys=True)

@@ -25,8 +25,7 @@ from jaxtyping import Float, Float32, Int
 
 from data_builders.common import shards
 from data_builders.mmpsy import demo_truth
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 
 # Structure that all demo corpora share (embedding table, cue directions); `seed` only changes the people.
 _WORLD = 20_240_822

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtr, ndtri
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 # Participants per score in the 1,020 released rows that this project was developed on (aggregate counts only).
 # Nobody in the release scores 0 or 1 on the PHQ-9.

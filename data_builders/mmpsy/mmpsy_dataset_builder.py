@@ -28,11 +28,10 @@ from data_builders.interviews.source import open_source as open_interviews
 from data_builders.mmpsy import about, demo, demo_truth
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, write_atomically
 
 SUBGROUPS_FILE = "subgroups.csv"
 KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings

@@ -18,10 +18,10 @@ from jaxtyping import Float
 
 from data_builders.common.examine import Record, content_digests
 from data_builders.mmpsy import arrays as arrays_lib
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview as interview_lib
 from mmpsy_jax.features import table, text
 from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.io import InputError
 
 # How the release cut its recordings: 60 s windows that overlap by 10 s.
 WINDOW_SECONDS = 60.0

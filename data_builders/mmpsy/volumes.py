@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 # One window is about a megabyte; a member beyond this is no window, whatever its header claims.
 MAX_MEMBER_BYTES = 256 * 2**20

@@ -19,8 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data_builders.mmsa.unpickle import SPLITS
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 
 SHARES = {"text": 0.35, "audio": 0.25, "vision": 0.20}
 SCALE, HIGHEST = 1.5, 3.0

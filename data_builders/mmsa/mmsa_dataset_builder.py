@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.mmpsy import mmpsy_dataset_builder as shared
 from data_builders.mmsa import about, demo, source
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 DEMO, CLIPS = "demo", 800
 # Corpora that MMSA publishes, and the end of the scale of their ratings; any other name is a corpus of one's own.

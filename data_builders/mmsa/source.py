@@ -31,8 +31,7 @@ from jaxtyping import Int32, Shaped
 
 from data_builders.common.examine import Record, content_digests
 from data_builders.mmsa.unpickle import ALIASES, LENGTHS, SPLITS
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import parse_json, read_text, require_file
+from mmpsy_jax.io import InputError, parse_json, read_text, require_file
 
 MODALITIES = ("text", "audio", "vision")
 TOKENS = "tokens"

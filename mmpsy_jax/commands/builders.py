@@ -7,7 +7,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 # Command line of the builder, by the first part of a dataset's name.
 BUILDERS = {

@@ -2,10 +2,10 @@
 
 import argparse
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import persons
 from mmpsy_jax.evaluation.report import summary
 from mmpsy_jax.evaluation.run_comparison import compare_runs
+from mmpsy_jax.io import InputError
 
 
 def main(arguments: list[str]) -> int:

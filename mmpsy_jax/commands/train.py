@@ -14,8 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 import configs
 from mmpsy_jax.commands.builders import dataset_folder
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten, one_of
 from mmpsy_jax.training.config import RENAMED, choose_model, choose_objective, jsonable, set_seeds
 
 # What absl and ml_collections raise on a bad command line.

@@ -18,7 +18,7 @@ from mmpsy_jax.data.assemble import Batch
 from mmpsy_jax.data.pieces import cut
 from mmpsy_jax.data.plan import check_members, rows_of_slots
 from mmpsy_jax.data.records import Corpus, choose
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 Arrays = dict[str, Any]
 

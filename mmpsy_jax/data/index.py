@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from mmpsy_jax.data.reader import REBUILD, RecordReader
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, write_atomically
 
 FILE = "index.npz"
 COUNTS = {"n_answers": np.int32, "n_characters": np.int32, "duration_s": np.float32, "n_windows": np.int32}

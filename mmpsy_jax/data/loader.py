@@ -28,7 +28,7 @@ from mmpsy_jax.data.in_memory import Arrays, Resident, gather, put, select
 from mmpsy_jax.data.pieces import Pieces, cut
 from mmpsy_jax.data.plan import check_members, packs_of_process, padding_report, window_slots
 from mmpsy_jax.data.records import Corpus, choose
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 Placement = Literal["auto", "host", "device", "stream"]
 PLACEMENTS: tuple[Placement, ...] = ("auto", "host", "device", "stream")

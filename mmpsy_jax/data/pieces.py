@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int, Int32, Int64, Shaped
 
 from mmpsy_jax.data.plan import limited
 from mmpsy_jax.data.records import Corpus, Modality, choose
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

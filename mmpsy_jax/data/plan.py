@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 # Tried in turn until the pieces fit; without noise they do, by the choice of the number of batches.
 JITTERS = (0.3, 0.15, 0.07, 0.0)

@@ -15,7 +15,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from mmpsy_jax.data import wire
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 REBUILD = "build the corpus again (python launch.py build)"
 

@@ -13,8 +13,7 @@ from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import with_places
+from mmpsy_jax.io import InputError, one_of, with_places
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from mmpsy_jax.data.records import SPLITS, Corpus
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 Split = dict[str, Int32[np.ndarray, " m"]]
 

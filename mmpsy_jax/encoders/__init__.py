@@ -44,7 +44,7 @@ from mmpsy_jax.encoders.convert import our_parameters
 from mmpsy_jax.encoders.layers import Dtype
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 __all__ = ["Bert", "Encoder", "Wav2Vec2", "Whisper", "load", "make"]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, layer_norm, maybe_remat
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 class Bert(nn.Module):

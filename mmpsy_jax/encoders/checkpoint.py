@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import parse_json, read_text, require_file
+from mmpsy_jax.io import InputError, parse_json, read_text, require_file
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Types of tensors that numpy reads; whole numbers are those of buffers.

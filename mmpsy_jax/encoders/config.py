@@ -9,7 +9,7 @@ import flax.linen as nn
 from mmpsy_jax.encoders.bert import Bert
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 # What a field may hold: kind -> (rule, test).
 _whole = lambda x: isinstance(x, int) and not isinstance(x, bool)  # noqa: E731

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 PREFIXES = {
     "bert": "bert.",

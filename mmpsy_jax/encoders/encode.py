@@ -19,7 +19,7 @@ from mmpsy_jax.encoders import Encoder
 from mmpsy_jax.encoders.bert import Bert
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 STEPS = {Bert: 64, Wav2Vec2: 32_000}  # tokens; samples, 2 s
 Layers = int | Sequence[int] | None

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 Params = dict[str, Any]
 

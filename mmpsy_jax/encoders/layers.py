@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmpsy_jax.errors import one_of
+from mmpsy_jax.io import one_of
 
 Dtype = jax.typing.DTypeLike
 Implementation = Literal["xla", "cudnn", "blocked"]

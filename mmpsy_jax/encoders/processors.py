@@ -8,7 +8,7 @@ import numpy as np
 
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 SAMPLE_RATE = 16_000
 EXTRACTOR = "preprocessor_config.json"

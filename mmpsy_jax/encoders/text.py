@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from mmpsy_jax.encoders import Encoder
 from mmpsy_jax.encoders.encode import Layers, encode
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 OVERLAP = 128  # tokens that two windows share, so that every token is seen with 64 tokens on either side
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, activate, layer_norm, maybe_remat
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 FRONT_EPSILON = 1e-5  # of the norms between the convolutions, whatever config.json says of the others
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, activate, layer_norm, maybe_remat
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 EPSILON = 1e-5  # of all layer norms; config.json does not name it
 

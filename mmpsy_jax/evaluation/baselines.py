@@ -29,8 +29,8 @@ from jaxtyping import Float, Int, Shaped
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import LOGITS, Task
 
 NGRAMS = (1, 3)

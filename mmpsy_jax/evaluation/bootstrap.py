@@ -18,9 +18,9 @@ import scipy.stats
 import threadpoolctl
 from jaxtyping import Float, Shaped
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.metrics import Scores
 from mmpsy_jax.evaluation.rows import Statistic
+from mmpsy_jax.io import InputError, one_of
 
 Method = Literal["bca", "percentile"]
 METHODS: tuple[Method, ...] = ("bca", "percentile")

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.evaluation import plots
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import escape, write_atomically
 
 FILE = "calls.csv"
 COLUMNS = (

@@ -9,7 +9,7 @@ import jinja2
 
 from mmpsy_jax.evaluation import page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import write_atomically
 
 
 def write_card(workdir: str | os.PathLike, report: Mapping[str, Any]) -> None:

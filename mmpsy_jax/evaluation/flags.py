@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from mmpsy_jax.csv_rows import repeats_ids
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.predictions import Predictions, number_groups
+from mmpsy_jax.io import repeats_ids
 from mmpsy_jax.tasks import Task
 
 FEW_EVENTS = 10

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.tasks import Task
 
 # More classes or bands than this are scores.

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, metrics, wording
 from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows, Statistic, of_labels
 from mmpsy_jax.evaluation.split_page import section
+from mmpsy_jax.io import InputError
 
 
 def entry(

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.metrics import roc_curve
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import Intervals, with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows
+from mmpsy_jax.io import InputError, one_of
 
 DEFAULT_THRESHOLD = 0.5
 ARGMAX = "argmax"  # the rule that chooses nothing: the likelier class

@@ -9,13 +9,12 @@ import jinja2
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import page, wording
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report
 from mmpsy_jax.evaluation.split_page import Section, section
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, write_atomically
 
 FILE = "persons.html"
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from mmpsy_jax.csv_rows import OTHER, escape, number, read_table, unescape
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import OTHER, InputError, escape, number, read_table, unescape, write_atomically
 
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
 NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": np.float64, "y_pred": np.float64}

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, flags, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import subgroups as subgroup_tables
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.files import public, try_folder, write_atomically, write_json
+from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]

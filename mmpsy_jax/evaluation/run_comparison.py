@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_content
 from mmpsy_jax.evaluation.scoring import evaluate
-from mmpsy_jax.files import flatten, read_rows, try_folder
+from mmpsy_jax.io import InputError, flatten, read_rows, try_folder
 from mmpsy_jax.tasks import Task, from_config
 
 

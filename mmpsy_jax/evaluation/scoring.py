@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import (
     bootstrap,
     breakdown,
@@ -33,6 +32,7 @@ from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.operating_points import choose_thresholds, decide
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, Rows, Statistic, where_drawn
+from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.tasks import Task, to_config
 
 FORMAT = 1

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from mmpsy_jax.csv_rows import read_table, unescape
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, flags, scoring
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
+from mmpsy_jax.io import InputError, read_table, unescape
 from mmpsy_jax.tasks import Task
 
 PARTICIPANT = "participant_id"

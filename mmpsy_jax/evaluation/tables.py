@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.evaluation import wording
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import escape, write_atomically
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.text import TextExtractor, TextSettings, windows
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows, cast
-from mmpsy_jax.files import file_sha256, parse_json, read_text, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, parse_json, read_text, write_atomically, write_json
 
 INFO = "embeddings.json"
 FORMAT = 1

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.embeddings import EmbeddingSettings, SpeechEmbeddings, SpeechSettings, TokenEmbeddings
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.features.windows import Windows, cast
+from mmpsy_jax.io import InputError, one_of
 
 Extractor = LogMel | Waveform | SpeechEmbeddings | NGrams | TokenEmbeddings
 # By modality, extractors and their settings by name; the first is the default.

@@ -1,6 +1,6 @@
 """A manifest of any corpus: for each participant where recording and transcript lie, and what was scored.
 
-A table as `csv_rows` reads them, or a JSONL file with an object a line, in UTF-8:
+A table as `io.read_table` reads them, or a JSONL file with an object a line, in UTF-8:
 
 | column | holds |
 |---|---|
@@ -24,12 +24,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import has_column, read_table, whole_or_none
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
-from mmpsy_jax.files import require_file
+from mmpsy_jax.io import InputError, has_column, read_table, require_file, whole_or_none
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")

@@ -23,9 +23,9 @@ import librosa
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.recording import BLOCK_SECONDS, Level, require_channel, samples
 from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.io import InputError
 
 # Samples of the release are 16-bit numbers; this matters only beside the floor of dB values, `AMIN`.
 SCALE = 32768.0

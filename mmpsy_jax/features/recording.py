@@ -18,9 +18,8 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import recording_header
-from mmpsy_jax.files import require_file
+from mmpsy_jax.io import InputError, require_file
 
 BLOCK_SECONDS = 30
 # Our choice, all of these. A sample counts as clipped at the largest value that 16 bits hold, or beyond it.

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.table import natural_key
+from mmpsy_jax.io import InputError
 
 # Compared in lower case. Of videos the first track of sound is read.
 SOUND = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".aiff", ".aif", ".aifc")

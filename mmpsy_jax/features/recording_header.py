@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 _UNKNOWN_32 = (0x7FFFF000, 0x80000000, 0xFFFFFFFF)  # what recorders and pipes write for a length that they do not know
 _TABLE_BYTES = 8192  # an mp3 file names its length in its first frame

@@ -7,7 +7,7 @@ import dataclasses
 import html
 import re
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})(?:[,.](\d{1,3}))?"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(\s.*)?", re.ASCII)

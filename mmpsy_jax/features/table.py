@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import parse_json, read_text
+from mmpsy_jax.io import InputError, parse_json, read_text
 from mmpsy_jax.tasks import SCORE_MAXIMUM
 
 TABLE_NAME = "wav_select.json"

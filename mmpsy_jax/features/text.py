@@ -30,9 +30,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Shaped
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.transcript import Transcript, evenly
 from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.io import InputError, one_of
 
 VOCABULARY = 65536
 IDS_PER_POSITION = 4

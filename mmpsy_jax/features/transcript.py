@@ -23,11 +23,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.csv_rows import number, read_table, whole_or_none
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import subtitles
 from mmpsy_jax.features.table import natural_key
-from mmpsy_jax.files import read_text
+from mmpsy_jax.io import InputError, number, read_table, read_text, whole_or_none
 
 PARTICIPANT = "participant"  # whose rows are read where speakers are named
 TEXTS, TABLES = (".txt", ".srt", ".vtt"), (".csv", ".tsv")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.recording import HOLD_LENGTH, Level, decoded, open_av, promised, resampled, sound_stream
+from mmpsy_jax.io import InputError
 
 _MOST_ROWS = 720
 _WIDEST = 4  # pixels may be so much wider than high, or higher than wide; beyond it the file is wrong

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import mel, text
 from mmpsy_jax.features.recording import Level, require_channel, samples
 from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.io import InputError
 
 LONGEST_SECONDS = 30
 

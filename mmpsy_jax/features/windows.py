@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float32, Int32, Shaped
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

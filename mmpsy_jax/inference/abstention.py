@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import out_of_distribution
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training.finished_run import FinishedRun, known_ids
 from mmpsy_jax.training.run_files import AGAIN, CARD
 

@@ -19,12 +19,11 @@ from mmpsy_jax import encoders
 from mmpsy_jax.encoders import Bert, Encoder, Whisper, processors
 from mmpsy_jax.encoders.encode import check, encode
 from mmpsy_jax.encoders.text import token_embeddings
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features import embeddings, recording
 from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
-from mmpsy_jax.files import file_sha256, try_folder
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
+from mmpsy_jax.io import InputError, file_sha256, one_of, try_folder
 
 # Transcripts that are in memory together.
 CHUNK = 128

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config

@@ -15,17 +15,15 @@ import numpy as np
 from jaxtyping import Float
 
 import mmpsy_jax
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference import explain_page, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
 from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.predict import extractors_for, is_records, record_of
+from mmpsy_jax.io import InputError, escape, one_of, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, programs
 

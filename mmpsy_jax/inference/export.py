@@ -21,11 +21,10 @@ from jax import export as jax_export
 from jaxtyping import Array, Float, PyTree
 
 import mmpsy_jax
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import public, try_folder, write_atomically, write_json
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.in_memory import corpus_of, empty_record
+from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training import finished_run, programs

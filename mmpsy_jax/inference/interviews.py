@@ -18,12 +18,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mmpsy_jax.csv_rows import read_table
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
 from mmpsy_jax.features.transcript import Transcript, question_number
+from mmpsy_jax.io import InputError, read_table
 
 TABLES = (".json", ".csv", ".tsv", ".jsonl")
 KINDS = (*transcript_lib.TEXTS, *TABLES, *SOUND)

@@ -12,20 +12,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.csv_rows import escape
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
 from mmpsy_jax.data.records import Corpus, Modality, open_corpus
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import COLUMNS, SYNTHETIC
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.interview import Extractor
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import try_file, write_atomically
 from mmpsy_jax.inference import abstention, confidence, embed, interviews
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
+from mmpsy_jax.io import InputError, escape, one_of, try_file, write_atomically
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, run_files
 

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 
 WEIGHTINGS = ("fixed", "uncertainty", "revised", "restrained", "dwa", "druw", "gradnorm", "pcgrad")
 # Which of them have a sigma per task, look back at losses, restrain the sum of sigma, need the gradient of each task.

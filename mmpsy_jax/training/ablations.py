@@ -13,10 +13,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches, run
 from mmpsy_jax.training.covariates import AUDIO

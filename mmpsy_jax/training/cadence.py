@@ -1,6 +1,6 @@
 """Lengths of training in words: "300 steps", "20 epochs", "5000 examples", "10 percent"."""
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 UNITS = ("steps", "epochs", "examples", "percent")
 

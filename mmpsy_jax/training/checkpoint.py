@@ -21,8 +21,7 @@ from absl import logging
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_atomically, write_json
+from mmpsy_jax.io import InputError, write_atomically, write_json
 from mmpsy_jax.training.mesh import all_or_none
 
 MANIFEST, METRICS = "sha256.json", "metrics/metrics"

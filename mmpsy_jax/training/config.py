@@ -13,8 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import flatten, write_json
+from mmpsy_jax.io import InputError, flatten, one_of, write_json
 from mmpsy_jax.training import lock
 
 FILE = "config.json"

@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import models, registry
 from mmpsy_jax.data.loader import PLACEMENTS
-from mmpsy_jax.errors import InputError, one_of
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten, one_of
 from mmpsy_jax.objectives.multitask import CLASS_WEIGHTS
 from mmpsy_jax.objectives.weighting import WEIGHTINGS
 from mmpsy_jax.tasks import from_config

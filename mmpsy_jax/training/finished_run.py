@@ -29,10 +29,9 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
 from mmpsy_jax.data.records import Corpus, Modality
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.features import out_of_distribution
-from mmpsy_jax.files import file_sha256, flatten, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, flatten, write_atomically
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes

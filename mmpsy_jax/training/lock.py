@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import logging
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 FILE = ".training.lock"
 

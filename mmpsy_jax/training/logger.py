@@ -12,8 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import read_rows, write_atomically
+from mmpsy_jax.io import InputError, read_rows, write_atomically
 
 
 def say(text: str) -> None:

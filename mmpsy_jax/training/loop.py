@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.loader import Loader, make_loader
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching

@@ -8,7 +8,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 FSDP_ELEMENTS = 4096
 

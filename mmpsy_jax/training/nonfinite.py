@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 _SHOWN = 5
 

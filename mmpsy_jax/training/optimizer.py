@@ -7,7 +7,7 @@ import optax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.models.perceiver import off
 from mmpsy_jax.training.cadence import to_steps
 

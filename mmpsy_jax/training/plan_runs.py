@@ -18,9 +18,8 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data import splits as data_splits
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.splits import Split
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import finished_run, replica_plan, replicas, run_files, sweep

@@ -7,7 +7,7 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 
 from mmpsy_jax import models, objectives
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING, Modality, Rates
 from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.base import Objective

@@ -20,8 +20,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.checkpoint import Checkpoints

@@ -22,7 +22,7 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import baselines, calls, cards, flags, report, subgroups
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.files import public, read_rows
+from mmpsy_jax.io import public, read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable

@@ -12,9 +12,8 @@ from ml_collections import ConfigDict
 from mmpsy_jax import tasks as tasks_lib
 from mmpsy_jax.data.permute_modality import permute_modality
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
-from mmpsy_jax.files import try_folder
+from mmpsy_jax.io import InputError, one_of, try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
 from mmpsy_jax.training import batches, config_rules, embedding, finished_run, lock, nonfinite, plan_runs
 from mmpsy_jax.training import mesh as meshes

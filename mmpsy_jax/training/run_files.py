@@ -12,8 +12,7 @@ from typing import Any
 
 import safetensors
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import file_sha256, write_json
+from mmpsy_jax.io import InputError, file_sha256, write_json
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import one_of
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.io import one_of
 from mmpsy_jax.tasks import Task
 
 # Metrics of which less is better; of all others more is.

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.files import flatten, parse_json, read_text
+from mmpsy_jax.io import InputError, flatten, one_of, parse_json, read_text
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training.config import jsonable
 from mmpsy_jax.training.hparams import is_dynamic

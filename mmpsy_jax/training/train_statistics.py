@@ -11,7 +11,7 @@ from mmpsy_jax import models, objectives
 from mmpsy_jax.data.frequencies import inverse_document_frequency
 from mmpsy_jax.data.moments import moments
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Head, Modality
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import LOGITS, Task

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from benchmarks import spoken_interviews
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
+from mmpsy_jax.io import InputError
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")

@@ -6,7 +6,7 @@ import pytest
 
 from mmpsy_jax.data.in_memory import Resident, gather, select
 from mmpsy_jax.data.plan import epoch_plan
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 SLOTS = {"audio": 11, "text": 13}
 MEMBERS = np.arange(3, 25)

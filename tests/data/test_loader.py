@@ -13,7 +13,7 @@ from mmpsy_jax.data import splits
 from mmpsy_jax.data.in_memory import Resident
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 MEMORY_AND_DISK = ("host", "device", "stream")
 

@@ -7,7 +7,7 @@ import pytest
 
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.permute_modality import permute_modality
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from mmpsy_jax.data.in_memory import Resident
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.pieces import cut, default_parts, piece_counts
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 PARTS = 5
 STEPS = {"audio": 20, "text": 5}

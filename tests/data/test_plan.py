@@ -15,7 +15,7 @@ from mmpsy_jax.data.plan import (
     rows_of_slots,
     window_slots,
 )
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 def _interviews(n, seed=0):

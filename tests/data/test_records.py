@@ -12,7 +12,7 @@ import small_corpus
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Range
 
 

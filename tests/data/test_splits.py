@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.data import splits
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 import launch
 from data_builders.affect_video import cli, records, source
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import faces, video
+from mmpsy_jax.io import InputError
 from tests import drawn_clips
 
 WINDOW = 1.0  # seconds

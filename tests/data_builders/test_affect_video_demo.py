@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from data_builders.affect_video import cli, demo, demo_truth, source, voice
 from data_builders.common import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 OPTIONS = {"participants": 6, "seconds": (1.0, 2.4), "window_seconds": 2.0}
 

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from data_builders.common import shards
 from data_builders.mmpsy import beam, cli, demo, source
 from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
 needs_beam = pytest.mark.skipif(not HAS_BEAM, reason="apache_beam is not installed: it needs its own environment")

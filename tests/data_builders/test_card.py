@@ -15,7 +15,7 @@ from data_builders.common import card
 from data_builders.daily_mood import cli as daily_mood
 from data_builders.hotline import cli as hotline
 from data_builders.mmpsy import about, cli
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 # mlcroissant 1.1.1 still uses a class that rdflib 7 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")

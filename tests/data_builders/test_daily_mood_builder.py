@@ -10,7 +10,7 @@ from sklearn.linear_model import RidgeCV
 from data_builders.daily_mood import cli, demo, divide, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import folds
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Range
 from mmpsy_jax.training import run
 

@@ -16,7 +16,7 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from data_builders.common import splits
 from data_builders.mmpsy import demo, demo_truth
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 SMALL = {"mel_shape": (16, 120), "text_shape": (24, 32)}
 REAL_TABLE = Path(__file__).parents[3] / "shared/data/mmpsy/wav_select.json"

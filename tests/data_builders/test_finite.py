@@ -12,7 +12,7 @@ from data_builders.daily_mood import cli as daily_mood
 from data_builders.mmpsy import cli
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 @pytest.mark.parametrize(

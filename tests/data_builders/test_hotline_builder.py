@@ -10,7 +10,7 @@ import soundfile
 
 from data_builders.hotline import cli, demo, source
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 HEADER = ["index", "role", *source.EMOTIONS]
 NONE = [0] * len(source.EMOTIONS)

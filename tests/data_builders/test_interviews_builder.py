@@ -20,12 +20,12 @@ from data_builders.interviews import source as source_lib
 from data_builders.mmpsy import cli
 from mmpsy_jax.commands.builders import dataset_folder
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.subgroups import read_subgroups
 from mmpsy_jax.features.interview import extractor_of
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.predict import record_of
+from mmpsy_jax.io import InputError
 from tests.data_builders.small_source import entry, write_table
 from tests.features.test_mel import speech_like
 

@@ -17,9 +17,8 @@ from data_builders.common import shards, splits
 from data_builders.common.outcome import print_outcome
 from data_builders.mmpsy import cli, mmpsy_dataset_builder
 from data_builders.mmpsy import source as source_lib
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
-from mmpsy_jax.files import with_places
+from mmpsy_jax.io import InputError, with_places
 
 
 def read_all(folder: Path) -> dict[str, list[dict]]:

@@ -10,7 +10,7 @@ from small_source import entry, windows_file, write_source, write_table
 
 from data_builders.common import card
 from data_builders.mmpsy import check, cli
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mmpsy"
 

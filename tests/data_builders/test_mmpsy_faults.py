@@ -14,7 +14,7 @@ from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 
 from data_builders.common import place
 from data_builders.mmpsy import cli
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 ROOT = Path(__file__).parents[2]
 

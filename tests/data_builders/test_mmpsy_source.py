@@ -12,7 +12,7 @@ from data_builders.common.outcome import print_outcome
 from data_builders.mmpsy import cli
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from data_builders.common import splits
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 PEOPLE = [f"user_{number}" for number in range(1, 1276)]
 

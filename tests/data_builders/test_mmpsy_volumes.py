@@ -10,7 +10,7 @@ from small_source import write_source
 
 from data_builders.mmpsy import source as source_lib
 from data_builders.mmpsy import volumes
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 
 def archive_of(folder: Path, prefix: str = "np_data/", compression: int = zipfile.ZIP_STORED) -> bytes:

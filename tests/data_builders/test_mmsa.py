@@ -9,7 +9,7 @@ import pytest
 from data_builders.mmpsy import cli
 from data_builders.mmsa import demo, source
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Range
 
 SIZES = {"train": 5, "valid": 3, "test": 4}

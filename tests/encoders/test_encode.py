@@ -11,7 +11,7 @@ import transformers
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import processors, text
 from mmpsy_jax.encoders.encode import encode
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from tests.hugging_face import GOLDEN, write_bert
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import finetune
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 
 GOLDEN = Path(__file__).parent / "golden"
 IDS = jax.random.randint(jax.random.key(1), (2, 9), 4, 30)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import convert
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from tests.hugging_face import edit, rewrite
 
 GOLDEN = Path(__file__).parent / "golden"

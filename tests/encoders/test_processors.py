@@ -9,7 +9,7 @@ import transformers
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders import processors, text
 from mmpsy_jax.encoders.encode import encode
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from tests.hugging_face import GOLDEN, edit, rewrite, write_bert, write_hubert, write_whisper
 
 EXTRACTOR = "preprocessor_config.json"

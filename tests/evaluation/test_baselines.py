@@ -9,9 +9,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import baselines
 from mmpsy_jax.evaluation.baselines import Covariates, fit_predict
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, questionnaire
 
 TASKS = questionnaire("phq9", "phq")

@@ -7,11 +7,11 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap, with_intervals
 from mmpsy_jax.evaluation.metrics import Scores
 from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, ScoreRows
+from mmpsy_jax.io import InputError
 
 
 def screening(n, seed=0):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import COLUMNS, Predictions, read_csv, write_csv
 from mmpsy_jax.evaluation.subgroups import read_subgroups
+from mmpsy_jax.io import InputError
 
 # The same examples in every run; the folder is shared by the examples of a test, which each write their own file anew.
 FUZZ = settings(

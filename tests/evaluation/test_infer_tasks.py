@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import launch
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.infer_tasks import infer_tasks, read_kinds
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task
 
 N = 60

@@ -5,10 +5,10 @@ import pytest
 from reference_metrics import reference
 from sklearn import metrics as sk
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import breakdown, metrics, multilabel, operating_points
 from mmpsy_jax.evaluation.calibration import calibration_bins
 from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, ScoreRows
+from mmpsy_jax.io import InputError
 
 
 def sample(kind, n=150, seed=0, decimals=2):

@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import bootstrap, calls, flags, multilabel
 from mmpsy_jax.evaluation.operating_points import choose_thresholds
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
+from mmpsy_jax.io import InputError
 
 LABELS = ("fear", "pain", "guilt")
 HALF = {name: [{"fold": 0, "value": 0.5}] for name in LABELS}

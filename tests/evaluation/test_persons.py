@@ -7,10 +7,10 @@ import pytest
 from evaluation_samples import EMOTION, TASKS, cross_validation, emotions
 
 import launch
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import persons
 from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation.predictions import write_csv
+from mmpsy_jax.io import InputError
 
 
 @pytest.fixture(scope="module")

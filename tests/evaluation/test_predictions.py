@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import COLUMNS, Predictions, read_csv, write_csv
+from mmpsy_jax.io import InputError
 
 
 def table(n=4, **columns):

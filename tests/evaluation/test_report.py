@@ -9,10 +9,10 @@ import pytest
 from evaluation_samples import CURVES, EMOTION, TASKS, cross_validation, emotions, one_run
 
 import mmpsy_jax
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation import wording
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+from mmpsy_jax.io import InputError
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 OPTIMUM = {

@@ -8,11 +8,10 @@ from evaluation_samples import CURVES, TASKS, one_run
 from sklearn.metrics import mean_absolute_error
 
 import launch
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.evaluation.run_comparison import compare_runs
-from mmpsy_jax.files import write_json
+from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.tasks import questionnaire
 
 

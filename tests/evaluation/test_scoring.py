@@ -9,11 +9,11 @@ from evaluation_samples import EMOTION, TASKS, cross_validation, emotions, one_r
 from reference_metrics import decision
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import comparison, flags, metrics, operating_points, wording
 from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.scoring import evaluate
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import questionnaire
 
 FAST = {"n_bootstrap": 200}

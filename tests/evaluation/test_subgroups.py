@@ -7,9 +7,9 @@ import pytest
 from evaluation_samples import TASKS, cross_validation, one_run
 from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report, scoring, subgroups, terminal
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+from mmpsy_jax.io import InputError
 
 FAST = {"n_bootstrap": 100}
 

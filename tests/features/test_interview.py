@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview, text
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.io import InputError
 from tests.features.test_mel import speech_like
 
 SMALL = MelSettings(8000, 256, 80, 8, window_seconds=1.0, overlap_seconds=0.25)

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import manifest
+from mmpsy_jax.io import InputError
 
 CSV = """participant,recording,text,label:phq9,label:hamd,group:sex,split
 p10,a.wav,,3,,f,train

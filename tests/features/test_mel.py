@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import mel, recording
+from mmpsy_jax.io import InputError
 
 
 def speech_like(seconds, rate, seed=0):

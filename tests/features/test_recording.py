@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import mel, recording, recording_folder, waveform
+from mmpsy_jax.io import InputError
 from tests.features import recordings
 from tests.features.recordings import RATE, tone
 

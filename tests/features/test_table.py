@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import table
+from mmpsy_jax.io import InputError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mmpsy"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import transcript
+from mmpsy_jax.io import InputError
 
 
 def test_lines_are_answers(tmp_path):

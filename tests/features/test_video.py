@@ -9,8 +9,8 @@ import soundfile
 import soxr
 
 from data_builders.affect_video.demo_video import write_video
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import video
+from mmpsy_jax.io import InputError
 
 
 def flat(greys):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
+from mmpsy_jax.io import InputError
 
 
 def test_samples_come_back_in_windows_of_the_record_contract(tmp_path):

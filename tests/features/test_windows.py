@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.features.windows import cast
+from mmpsy_jax.io import InputError
 
 
 def test_numbers_that_fit_are_rounded_and_no_others():

@@ -12,12 +12,12 @@ from scipy.integrate import trapezoid
 
 import launch
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.inference import explain_methods as methods
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain import explain, report_of, views
 from mmpsy_jax.inference.explain_page import spectrum
 from mmpsy_jax.inference.in_memory import corpus_of, empty_record
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run
 from tests.browser import PHONE, needs_browser, visit
 

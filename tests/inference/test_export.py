@@ -10,10 +10,10 @@ import pytest
 import safetensors.numpy
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.export import export
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run
 from tests.runs import environment, launch
 

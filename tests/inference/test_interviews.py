@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.inference import interviews
+from mmpsy_jax.io import InputError
 
 
 def test_layouts(tmp_path):

@@ -12,7 +12,6 @@ import scipy.special
 import soundfile
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.text import NGrams
@@ -20,6 +19,7 @@ from mmpsy_jax.inference import confidence, interviews
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.predict import predict, record_of
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run
 from tests.features.test_mel import speech_like
 from tests.inference.conftest import CHINESE

@@ -13,7 +13,7 @@ import pytest
 
 import launch as command_line
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.files import with_places
+from mmpsy_jax.io import with_places
 from tests.runs import environment, launch
 
 CANARY = "一二三四五六七八九十"

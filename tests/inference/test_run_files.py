@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv, write_csv
 from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import finished_run, plan_runs, run, run_files
 from tests.inference.conftest import config_of

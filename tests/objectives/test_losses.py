@@ -8,7 +8,7 @@ import scipy.special
 import scipy.stats
 
 from mmpsy_jax import tasks
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import losses, multitask
 from mmpsy_jax.training import train_statistics
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.weighting import EPSILON, SMALLEST, WEIGHTINGS
 

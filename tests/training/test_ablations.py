@@ -7,10 +7,9 @@ import pytest
 
 from mmpsy_jax.data.permute_modality import permute_modality
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import report, terminal
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import ablations, run
 from mmpsy_jax.training.config import jsonable

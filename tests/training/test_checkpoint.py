@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import checkpoint, mesh
 from mmpsy_jax.training.checkpoint import MANIFEST, Checkpoints
 

@@ -6,9 +6,8 @@ import json
 import pytest
 
 from mmpsy_jax import registry
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
-from mmpsy_jax.files import flatten
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.training import config_rules
 from mmpsy_jax.training.config import default, jsonable
 from mmpsy_jax.training.hparams import overlay

@@ -5,7 +5,7 @@ import pytest
 from ml_collections import ConfigDict
 from sklearn.covariance import LedoitWolf
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import embedding, programs
 

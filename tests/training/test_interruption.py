@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import interruption, lock
 from tests.runs import ROOT
 

@@ -7,7 +7,7 @@ import pytest
 
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import loop, nonfinite, plan_runs, replicas, run
 from mmpsy_jax.training.logger import read_rows

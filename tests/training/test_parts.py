@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import cadence, config, mesh, optimizer, selection
 from mmpsy_jax.training.logger import RunLogger, read_rows
 

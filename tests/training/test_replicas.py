@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import loop, memory, plan_runs, replica_plan, replicas
 from mmpsy_jax.training.logger import read_rows

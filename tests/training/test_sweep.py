@@ -7,8 +7,8 @@ import pytest
 
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import finished_run, plan_runs, run, sweep
 from mmpsy_jax.training.config import default

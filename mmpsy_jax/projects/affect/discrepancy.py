@@ -17,11 +17,10 @@ from jaxtyping import Float, Int
 import mmpsy_jax
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import try_folder, write_atomically, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
+from mmpsy_jax.io import InputError, try_folder, write_atomically, write_json
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.projects.affect import measures, page
 from mmpsy_jax.projects.affect.measures import Clip, Frames

@@ -18,12 +18,10 @@ from jaxtyping import Float
 from scipy.spatial import distance
 from scipy.stats import rankdata
 
-from mmpsy_jax.csv_rows import escape
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap
 from mmpsy_jax.evaluation.rows import BinaryRows
-from mmpsy_jax.files import write_atomically
+from mmpsy_jax.io import InputError, escape, write_atomically
 
 PERCENTILE = 95.0
 SEGMENTS, CLIPS, EMOTIONS, BY_LABEL = "segments.csv", "clips.csv", "emotions.csv", "emotions_by_label.csv"

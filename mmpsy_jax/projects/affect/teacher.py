@@ -9,7 +9,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import finished_run
 

@@ -22,12 +22,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 import mmpsy_jax
 from mmpsy_jax.data.records import SPLITS, Corpus, open_corpus
-from mmpsy_jax.errors import InputError, one_of
 from mmpsy_jax.evaluation import bootstrap, together, wording
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.evaluation.scoring import finite
-from mmpsy_jax.files import try_folder, write_json
 from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.io import InputError, one_of, try_folder, write_json
 from mmpsy_jax.projects.daily_mood.models.macro_micro import PERSON
 from mmpsy_jax.training import finished_run, programs
 from mmpsy_jax.training.finished_run import FinishedRun, Training

@@ -13,8 +13,8 @@ import launch
 from configs import affect_student, affect_teacher
 from data_builders.affect_video import cli
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.affect import discrepancy, teacher
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches, finished_run, mesh, plan_runs, programs, run

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import weighting
 from mmpsy_jax.projects.affect.objectives import distillation
 from mmpsy_jax.tasks import Task

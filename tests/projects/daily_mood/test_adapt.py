@@ -13,9 +13,9 @@ from sklearn.linear_model import Ridge
 import launch
 from data_builders.daily_mood import cli
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.inference.ensemble import Ensemble
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.daily_mood import adapt
 from mmpsy_jax.projects.daily_mood.adapt import Days
 from mmpsy_jax.training import finished_run

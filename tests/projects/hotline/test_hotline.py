@@ -16,10 +16,10 @@ from mmpsy_jax import models
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.evaluation.report import summary
 from mmpsy_jax.inference.predict import predict
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import finished_run, plan_runs, programs, run, train_statistics

@@ -12,7 +12,7 @@ from mmpsy_jax import encoders, models
 from mmpsy_jax.encoders import processors
 from mmpsy_jax.encoders.config import build as build_encoder
 from mmpsy_jax.encoders.encode import encode
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Head, Modality, Rates
 from mmpsy_jax.projects.hotline.models import speech_emotion
 from tests.hugging_face import edit, write_hubert, write_whisper

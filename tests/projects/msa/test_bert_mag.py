@@ -15,7 +15,7 @@ from data_builders.mmsa import demo
 from mmpsy_jax import encoders, models
 from mmpsy_jax.encoders.config import build as build_encoder
 from mmpsy_jax.encoders.convert import our_parameters
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Modality, Rates
 from mmpsy_jax.projects.msa.models import bert_mag
 from tests.hugging_face import edit

@@ -10,9 +10,8 @@ from configs import msa
 from data_builders.mmpsy import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import by_name
-from mmpsy_jax.errors import InputError
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.files import read_rows
+from mmpsy_jax.io import InputError, read_rows
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import loop, run, train_statistics

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.msa.objectives import ulgm
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import train_statistics

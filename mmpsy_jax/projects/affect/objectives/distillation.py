@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import losses, multitask
 from mmpsy_jax.objectives.base import Sums
 from mmpsy_jax.tasks import LOGITS, Task

@@ -4,7 +4,7 @@ import argparse
 
 import mmpsy_jax
 from mmpsy_jax.commands import print_end
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.daily_mood.adapt import adapt, summary
 
 

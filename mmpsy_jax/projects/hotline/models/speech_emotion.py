@@ -21,7 +21,7 @@ from mmpsy_jax import encoders
 from mmpsy_jax.encoders import Whisper, finetune, processors
 from mmpsy_jax.encoders.checkpoint import read_json
 from mmpsy_jax.encoders.config import build
-from mmpsy_jax.errors import InputError, one_of
+from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates
 from mmpsy_jax.tasks import LOGITS

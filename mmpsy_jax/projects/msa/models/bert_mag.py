@@ -18,7 +18,7 @@ from mmpsy_jax import encoders
 from mmpsy_jax.encoders.checkpoint import read_json
 from mmpsy_jax.encoders.config import build
 from mmpsy_jax.encoders.layers import INIT
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON
 from mmpsy_jax.projects.msa.sequences import SequenceModel, align

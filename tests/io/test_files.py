@@ -7,8 +7,16 @@ import stat
 
 import pytest
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import public, try_file, try_folder, with_places, write_atomically, write_json, write_places
+from mmpsy_jax.io import (
+    InputError,
+    public,
+    try_file,
+    try_folder,
+    with_places,
+    write_atomically,
+    write_json,
+    write_places,
+)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from mmpsy_jax.csv_rows import has_column, number, read_table, whole
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io import InputError, has_column, number, read_table, whole
 
 WANTED = [(2, {"participant": "p1", "text": "a, b; c", "label:phq9": "3.0"})]
 

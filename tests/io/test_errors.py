@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from mmpsy_jax.errors import report_fault
+from mmpsy_jax.io import report_fault
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import logging
 
-from mmpsy_jax.errors import InputError
+from mmpsy_jax.io.errors import InputError
 
 # Written when a place is tried: more than what a full disk still has in its last block.
 _TRIAL_BYTES = 1 << 16

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mmpsy_jax.errors import InputError
-from mmpsy_jax.files import parse_json, read_text
+from mmpsy_jax.io.errors import InputError
+from mmpsy_jax.io.files import parse_json, read_text
 
 # A spreadsheet runs a cell that begins with one of the first six as a formula; the quote itself is escaped too, so that
 # reading undoes exactly what writing did.
