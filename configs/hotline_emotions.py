@@ -18,7 +18,7 @@ trained on.
 """
 
 from configs import presets
-from data_builders.hotline.source import EMOTIONS
+from data_builders.hotline.columns import EMOTIONS
 from mmpsy_jax.tasks import Task
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
-from data_builders.affect_video.source import EMOTIONS
+from data_builders.affect_video.clips import EMOTIONS
 from mmpsy_jax.io import one_of
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import choose_model, default
