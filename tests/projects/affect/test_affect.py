@@ -17,7 +17,7 @@ from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.affect import discrepancy, teacher
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import batches, finished_run, mesh, plan_runs, programs, run
+from mmpsy_jax.training import batches, finished_run, mesh, plan_runs, programs, run, run_card, run_files
 from mmpsy_jax.training.config import claim_workdir
 from mmpsy_jax.training.hparams import overlay
 
@@ -50,13 +50,13 @@ def leave(config, corpus, workdir):
     for one in planned:
         params = jax.device_get(init(jax.random.key(one.fold)))
         weights = {"params": {"network": params, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
-        finished_run.save_weights(one.workdir, weights)
-        finished_run.save_weights(one.workdir, {"limit": np.ones(1)}, finished_run.EMBEDDING)
+        run_files.save_weights(one.workdir, weights)
+        run_files.save_weights(one.workdir, {"limit": np.ones(1)}, run_files.EMBEDDING)
         for split in ("validation", "test"):
             ids = [corpus.participants[i] for i in one.splits[split]]
             parts.append(Predictions.build(ids, "valence", np.nan, split=split, fold=one.fold, y_pred=0.0))
         write_csv(one.workdir / "predictions.csv", Predictions.concatenate(parts[-2:]))
-    finished_run.describe(config, corpus, planned, workdir, Predictions.concatenate(parts))
+    run_card.write(config, corpus, planned, workdir, Predictions.concatenate(parts))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_student_has_the_teacher_of_its_fold(runs):
     corpus, tasks = open_corpus(built), from_config(config.tasks)
     for fold, split in enumerate(plan_runs.folds(config, tasks, corpus)):
         made = teacher.parameters(config, tasks, corpus, split["train"])
-        expected = taught.trainings[fold].evaluated["params"]["network"]
+        expected = taught.trainings[fold].inference_params["params"]["network"]
         np.testing.assert_array_equal(made["readout"]["kernel"], expected["readout"]["kernel"])
 
 
@@ -119,7 +119,7 @@ def test_a_teacher_that_does_not_fit_is_refused(runs, fields, without, message):
         teacher.parameters(config, tasks, corpus, members[without:])
 
 
-def test_every_held_out_clip_is_judged_by_its_fold(runs):
+def test_every_held_out_clip_is_judged_by_its_fold(runs, capsys):
     folder, built, *_ = runs
     output = folder / "discrepancy"
     arguments = [f"--workdir={folder / 'student'}", f"--input={built}", f"--output={output}"]
@@ -135,6 +135,10 @@ def test_every_held_out_clip_is_judged_by_its_fold(runs):
     assert {row["participant_id"]: int(row["fold"]) for row in rows}.items() <= tested.items()
     page = (output / discrepancy.PAGE).read_text()
     assert "SYNTHETIC" in page and "speaker_" not in page
+    # Nobody is named on the terminal, and no place of this machine in a file.
+    shown = "".join(capsys.readouterr())
+    assert "speaker_" not in shown and not any(name in shown for name in tested)
+    assert not any(str(folder).encode() in path.read_bytes() for path in output.iterdir())
 
 
 def test_clips_of_another_corpus_are_judged_by_all_trainings(runs):
