@@ -37,7 +37,7 @@ def measure(
     if corpus is None or corpus.card.get("cluster") in (None, CLUSTER) or not binary:
         return
     tested = predictions.take(np.isin(predictions.task, list(binary))).select(split="test").over_seeds("binary")
-    times = start_times(corpus, set(tested.participant_id.tolist()))
+    times = corpus.start_times(set(tested.participant_id.tolist()))
     write_csv(workdir / FILE, tested, times, binary)
     report["calls"] = longest(tested, times)
 
@@ -46,15 +46,6 @@ def sections(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The section of the page with the pictures."""
     drawn = {f"call {number}": _picture(number, call) for number, call in enumerate(report.get("calls") or (), 1)}
     return [{"title": "Over the call", "text": TEXT, "pictures": drawn}]
-
-
-def start_times(corpus: Any, participants: set[str]) -> dict[str, float]:
-    """Where some participants begin in seconds: segments in their call."""
-    return {
-        name: float(corpus.reader.read(i, ["window_start_s"])["window_start_s"][0])
-        for i, name in enumerate(corpus.participants)
-        if name in participants
-    }
 
 
 def write_csv(
