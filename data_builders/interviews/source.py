@@ -12,8 +12,6 @@ import json
 import os
 import secrets
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from mmpsy_jax.features.recording_folder import name_unread
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.io import InputError, file_sha256, one_of, parse_json, repeats_ids, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, one_of, open_npz, parse_json, repeats_ids, write_npz
 
 # Another number whenever the same recording would give other windows.
 _EXTRACTION = 2
@@ -198,7 +196,7 @@ class InterviewSource:
 
     def table_sha256(self) -> str:
         """Digest of the manifest's bytes."""
-        return hashlib.sha256(self.table.read_bytes()).hexdigest()
+        return file_sha256(self.table)
 
     def files_sha256(self) -> str:
         """Digest of the names, sizes and times of change of the files that the manifest names."""
@@ -261,14 +259,14 @@ class InterviewSource:
         key = {"extraction": _EXTRACTION, "dtype": str(dtype), **audio.card()["extractor"]}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
         for path in recordings:
-            digest.update(file_sha256(path))
+            digest.update(bytes.fromhex(file_sha256(path)))
         source = digest.hexdigest()
         file = Path(self.spec.kept) / f"{source}.npz"
         sound = _load(file, source)
         if sound is None:
             sound = audio.extract(recordings, dtype)
             arrays = {"source": np.array(source), **{name: np.asarray(value) for name, value in vars(sound).items()}}
-            write_atomically(file, lambda stream: np.savez(stream, **arrays))
+            write_npz(file, **arrays)
         return sound
 
 
@@ -332,9 +330,8 @@ def _seconds(entry: Entry) -> float:
 def _load(file: Path, source: str) -> Windows | None:
     """What was kept of some recordings; None where nothing was, where it is damaged, or is of other recordings."""
     try:
-        # Opened here, because np.load leaves its own handle open when the file is no zip.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
+        with open_npz(file) as stored:
+            arrays = dict(stored)
         if str(arrays["source"]) != source:  # the file was renamed, or put here under the name of another
             print(f"warning: {file}: is of other recordings: they are read again", file=sys.stderr)
             return None
@@ -345,5 +342,5 @@ def _load(file: Path, source: str) -> Windows | None:
             parts_s=tuple(scalars["parts_s"]),
             notes=tuple(scalars["notes"]),
         )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (InputError, KeyError):
         return None

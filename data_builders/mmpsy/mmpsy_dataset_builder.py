@@ -4,10 +4,8 @@ Built without TensorFlow by `python launch.py build` (`data_builders/mmpsy/cli.p
 `tfds build data_builders/mmpsy --config released --manual_dir DIR` where a user has it (`docs/mmpsy.md`).
 """
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -31,7 +29,7 @@ from mmpsy_jax import tasks
 from mmpsy_jax.features import interview
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.io import InputError, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, write_table
 
 SUBGROUPS_FILE = "subgroups.csv"
 KEPT = ".features"  # beside the versions of a dataset: what was extracted from recordings
@@ -116,7 +114,7 @@ class MmpsyConfig(tfds.core.BuilderConfig):
             "hash_ids": self.hash_ids,
             "skip_bad": self.skip_bad,
             "fractions": None if self.split_file else list(self.fractions),
-            "split_file_sha256": _sha256(self.split_file) if self.split_file else None,
+            "split_file_sha256": file_sha256(self.split_file) if self.split_file else None,
         }
         if self.kind == "demo":
             shapes = {"audio_shape": list(self.audio_shape), "text_shape": list(self.text_shape)}
@@ -129,13 +127,6 @@ class MmpsyConfig(tfds.core.BuilderConfig):
             kept |= {"settings": self.settings, "synthetic": self.synthetic}
             kept |= {"strict": True} if self.strict else {}
         return kept
-
-
-def _sha256(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 # More test people than usual, so that the interval of a test AUROC is narrow enough to compare with the optimum.
@@ -305,9 +296,8 @@ class Builder(local.LocalBuilder):
 
     def _write_groups(self, folder: Path) -> None:
         """The categories of the participants, as `evaluate --subgroups` reads them."""
-        buffer = io.StringIO(newline="")
-        csv.writer(buffer, lineterminator="\n").writerows(self._source.group_rows(self._written))
-        write_atomically(folder / SUBGROUPS_FILE, buffer.getvalue())
+        header, *rows = self._source.group_rows(self._written)
+        write_table(folder / SUBGROUPS_FILE, header, rows)
 
     def _open(self, dl_manager) -> source_lib.Source | InterviewSource:
         config = self.builder_config

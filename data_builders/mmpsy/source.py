@@ -6,7 +6,6 @@ participant's files is found here and raised as an `InputError` that names the f
 
 import collections
 import dataclasses
-import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -21,7 +20,7 @@ from data_builders.mmpsy import arrays as arrays_lib
 from mmpsy_jax.features import interview as interview_lib
 from mmpsy_jax.features import table, text
 from mmpsy_jax.features.transcript import Transcript
-from mmpsy_jax.io import InputError
+from mmpsy_jax.io import InputError, file_sha256
 
 # How the release cut its recordings: 60 s windows that overlap by 10 s.
 WINDOW_SECONDS = 60.0
@@ -155,7 +154,7 @@ class Source:
 
     def table_sha256(self) -> str:
         """Digest of the table's bytes."""
-        return hashlib.sha256(self.table.read_bytes()).hexdigest()
+        return file_sha256(self.table)
 
     def files_sha256(self) -> str:
         """Digest of the names and sizes (in an archive also the checksums) of the windows; "" without windows."""

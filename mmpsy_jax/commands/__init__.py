@@ -20,9 +20,10 @@ def print_end(workdir: str, place: str) -> None:
       place: of the results.
     """
     from mmpsy_jax.evaluation.wording import disclaimer_of
+    from mmpsy_jax.io import read_json
     from mmpsy_jax.training import finished_run, run_files
 
-    tasks = run_files.read_object(Path(workdir, run_files.CONFIG), run_files.RESTORE)["tasks"]
+    tasks = read_json(Path(workdir, run_files.CONFIG), run_files.RESTORE)["tasks"]
     if run_files.read_card(Path(workdir))["synthetic"]:
         print(finished_run.SYNTHETIC, file=sys.stderr)
     print(f"{place}\n{disclaimer_of([task['label'] for task in tasks])}")

@@ -183,7 +183,7 @@ def embed_recordings(
     for number, (path, name) in enumerate(paths.items(), 1):
         level = recording.Level()
         try:
-            key = file_sha256(path).hex()
+            key = file_sha256(path)
             wanted = _is_wanted(store, key, name)
             blocks = list(recording.samples(path, processors.SAMPLE_RATE, level, channel)) if wanted else []
             note = level.note(path) if wanted else ""
@@ -252,5 +252,5 @@ def digest(folder: Path) -> str:
     made = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".txt") and path.is_file():
-            made.update(path.name.encode() + file_sha256(path))
+            made.update(path.name.encode() + bytes.fromhex(file_sha256(path)))
     return made.hexdigest()

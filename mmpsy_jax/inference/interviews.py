@@ -21,8 +21,8 @@ from pathlib import Path
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
-from mmpsy_jax.features.transcript import Transcript, question_number
-from mmpsy_jax.io import InputError, read_table
+from mmpsy_jax.features.transcript import LAST_QUESTION, Transcript
+from mmpsy_jax.io import InputError, read_table, whole
 
 TABLES = (".json", ".csv", ".tsv", ".jsonl")
 KINDS = (*transcript_lib.TEXTS, *TABLES, *SOUND)
@@ -193,7 +193,7 @@ def _read_csv(file: Path) -> Iterator[Interview]:
         if row.get("audio"):
             one.recordings.append(file.parent / row["audio"])
         if row.get("text"):
-            question = question_number(where, row.get("question", ""))
+            question = whole(where, "question", row.get("question", ""), LAST_QUESTION, empty=None)
             one.answers.append(row["text"])
             one.questions.append(len(one.answers) if question is None else question)
         empty += not row.get("audio") and not row.get("text")

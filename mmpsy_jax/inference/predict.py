@@ -1,7 +1,5 @@
 """`launch.py predict`: a finished run and new interviews (or built records) to a csv of predictions."""
 
-import csv
-import io
 import sys
 import tempfile
 import time
@@ -23,7 +21,7 @@ from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.in_memory import corpus_of
 from mmpsy_jax.inference.interviews import Failure, Interview
-from mmpsy_jax.io import InputError, escape, one_of, try_file, write_atomically
+from mmpsy_jax.io import InputError, one_of, try_file, write_table
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, run_files
 
@@ -77,7 +75,7 @@ def predict(
         chunks = _record_chunks(ensemble.fitting(open_corpus(given)), modalities)
     else:
         chunks = _interview_chunks(model, Path(given), modalities, encoders, failures)
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     against: dict[str, str] = {}
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
@@ -111,7 +109,7 @@ def predict(
 def _remarks(
     model: finished_run.FinishedRun,
     workdir: Path,
-    rows: Sequence[Mapping[str, str]],
+    rows: Sequence[Mapping[str, Any]],
     against: Mapping[str, str],
     abstain: bool,
 ) -> Iterator[str]:
@@ -239,30 +237,27 @@ def record_of(
     return record
 
 
-def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
+def _cells(sure: confidence.Confidence, task: Task, said: Float[np.ndarray, "t m ..."]) -> list[dict[str, Any]]:
     """Per participant, the cells that hold numbers."""
     column = "y_prob" if task.kind == "binary" else "y_pred"
     means = said.mean(axis=0)
     if task.kind == "nominal":
         means = means.argmax(axis=1).astype(float)
-    return [{column: repr(mean), **more} for mean, more in zip(means.tolist(), sure.cells(task, said), strict=True)]
+    return [{column: mean, **more} for mean, more in zip(means.tolist(), sure.cells(task, said), strict=True)]
 
 
-def _row(participant: str, task: str, reason: str, learned: bool) -> dict[str, str]:
+def _row(participant: str, task: str, reason: str, learned: bool) -> dict[str, Any]:
     """The cells of a row but for its numbers; `learned`: the run was trained on the participant."""
     return {
-        "participant_id": escape(participant),
+        "participant_id": participant,
         "split": "train" if learned else "test",
-        "fold": "-1",  # as seed: the mean over all of them
-        "seed": "-1",
-        "task": escape(task),
+        "fold": -1,  # as seed: the mean over all of them
+        "seed": -1,
+        "task": task,
         "abstained": reason,
     }
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, str]], synthetic: bool) -> None:
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, (*HEADER, SYNTHETIC) if synthetic else HEADER, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, SYNTHETIC: TRAINED_ON} if synthetic else row for row in rows)
-    write_atomically(path, buffer.getvalue())
+def _write(path: Path, rows: Sequence[Mapping[str, Any]], synthetic: bool) -> None:
+    names = (*HEADER, SYNTHETIC) if synthetic else HEADER
+    write_table(path, names, ([({SYNTHETIC: TRAINED_ON} | row).get(name) for name in names] for row in rows))

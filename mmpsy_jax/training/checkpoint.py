@@ -8,7 +8,6 @@ digest of each file, the shape and dtype of each array, and the metrics. This is
 
 import concurrent.futures
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator
 from logging import LogRecord
@@ -21,7 +20,7 @@ from absl import logging
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from mmpsy_jax.io import InputError, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, read_json, write_atomically, write_json
 from mmpsy_jax.training.mesh import all_or_none
 
 MANIFEST, METRICS = "sha256.json", "metrics/metrics"
@@ -46,8 +45,8 @@ def leaf_table(tree: PyTree) -> dict[str, list]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except InputError:
         return None
 
 
@@ -59,12 +58,6 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     found = _read_json(path)
     whole = isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("leaves", "files"))
     return found if whole else None
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Checkpoints:
@@ -137,7 +130,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             folder = self.folder / str(step)
             files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-            digests = {str(p.relative_to(folder)): digest(p) for p in files}
+            digests = {str(p.relative_to(folder)): file_sha256(p) for p in files}
             write_json(folder / MANIFEST, {"leaves": table, "files": digests, "metrics": metrics})
 
     def wait(self) -> None:
@@ -224,10 +217,9 @@ class Checkpoints:
                 )
         for name, expected in manifest["files"].items():
             path = folder / name
-            try:
-                wrong = "" if digest(path) == expected else "damaged (its checksum differs)"
-            except FileNotFoundError:
-                wrong = "missing"
+            wrong = "missing" if not path.exists() else ""
+            if not wrong and file_sha256(path) != expected:
+                wrong = "damaged (its checksum differs)"
             if wrong:
                 raise InputError(f"{path}: {wrong}: {self._without(step)}")
         return True

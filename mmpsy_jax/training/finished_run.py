@@ -31,7 +31,7 @@ from mmpsy_jax import registry
 from mmpsy_jax.data.records import Corpus, Modality
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.features import out_of_distribution
-from mmpsy_jax.io import InputError, file_sha256, flatten, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, flatten, read_json, write_atomically
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
@@ -140,7 +140,7 @@ def _salt(folders: Sequence[Path]) -> str:
     """The same whenever `model.json` is written anew; another for every run."""
     digest = hashlib.sha256()
     for folder in folders:
-        digest.update(file_sha256(folder / WEIGHTS))
+        digest.update(bytes.fromhex(file_sha256(folder / WEIGHTS)))
     return digest.hexdigest()[:32]
 
 
@@ -272,7 +272,7 @@ def load(workdir: str | Path) -> FinishedRun:
 
 def _config(workdir: Path) -> ConfigDict:
     path = workdir / CONFIG
-    saved = run_files.read_object(path, RESTORE)
+    saved = read_json(path, RESTORE)
     try:
         config, name = default(), saved["model"]["name"]
         config.model = ConfigDict({"name": name, **registry.declared_fields("models", name)})

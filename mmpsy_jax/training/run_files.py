@@ -12,7 +12,7 @@ from typing import Any
 
 import safetensors
 
-from mmpsy_jax.io import InputError, file_sha256, write_json
+from mmpsy_jax.io import InputError, file_sha256, read_json, write_json
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"
@@ -54,7 +54,7 @@ def read_card(workdir: Path) -> dict[str, Any]:
       InputError: not there, cut, damaged or changed.
     """
     path = workdir / CARD
-    card = read_object(path, AGAIN)
+    card = read_json(path, AGAIN)
     if card.get("format") != FORMAT:
         raise InputError(f"{path}: format {card.get('format')!r:.40}, this version reads {FORMAT}: train again")
     own = card.pop("sha256", None)
@@ -77,24 +77,6 @@ def read_card(workdir: Path) -> dict[str, Any]:
     return card
 
 
-def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-      InputError: unreadable, not UTF-8, not JSON or no object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
-    except (ValueError, RecursionError) as error:
-        what = "UTF-8 text" if isinstance(error, UnicodeDecodeError) else "JSON"
-        raise InputError(f"{path}: is cut or damaged, it is not {what}: {remedy}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: is damaged, it holds no JSON object: {remedy}")
-    return value
-
-
 def check(workdir: Path, card: Mapping[str, Any], name: str) -> None:
     """Compares a file of a run with what `model.json` says of it; a run of an earlier version says nothing.
 
@@ -105,7 +87,7 @@ def check(workdir: Path, card: Mapping[str, Any], name: str) -> None:
     if known is None:
         return
     path = workdir / name
-    if file_sha256(path).hex() == known.get("sha256"):
+    if file_sha256(path) == known.get("sha256"):
         return
     how = "its sha256 differs"
     if "arrays" in known:
@@ -155,7 +137,7 @@ def arrays(path: Path) -> dict[str, list]:
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = {"sha256": file_sha256(path).hex()}
+    entry: dict[str, Any] = {"sha256": file_sha256(path)}
     return entry | {"arrays": arrays(path)} if path.suffix == ".safetensors" else entry
 
 

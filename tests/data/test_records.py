@@ -145,7 +145,7 @@ def _edit(path, **changes):
         (lambda f: _edit(f / "dataset_info.json", splits=3), "TFDS cannot open"),
         (lambda f: _rename_template(f / "dataset_info.json"), "TFDS cannot open"),
         (lambda f: (f / "corpus.json").unlink(), r"corpus\.json: missing"),
-        (lambda f: (f / "corpus.json").write_text("{"), r"corpus\.json: cannot be read as JSON"),
+        (lambda f: (f / "corpus.json").write_text("{"), r"corpus\.json: not JSON"),
         (lambda f: _edit(f / "corpus.json", format=2), "format 2, this version reads 1"),
         (lambda f: _edit(f / "corpus.json", labels=[]), "labels missing or empty"),
         (lambda f: _edit(f / "corpus.json", labels=["pcl5"]), "records lack pcl5"),
