@@ -18,10 +18,9 @@ from sklearn.metrics import roc_auc_score
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain import views
 from mmpsy_jax.inference.explain_methods import METHODS, Explained, deletion
-from mmpsy_jax.inference.in_memory import corpus_of
+from mmpsy_jax.inference.inputs import corpus_of
 from mmpsy_jax.training import finished_run
 
 LOW, HIGH = 5, 15
@@ -35,9 +34,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=30)
     options = parser.parse_args()
     model, rng = finished_run.load(options.workdir), np.random.default_rng(0)
-    ensemble = Ensemble(model, rows=1)
-    corpus = ensemble.fitting(open_corpus(options.records))
-    (task,) = (one for one in ensemble.tasks if one.kind == "regression" and one.label == "phq9")
+    corpus = model.select_modalities(open_corpus(options.records))
+    (task,) = (one for one in model.tasks if one.kind == "regression" and one.label == "phq9")
     # Whole first windows: one shape, one compilation.
     first = np.cumsum(corpus.n_windows) - corpus.n_windows
     full = [corpus.window_lengths[name][first] == modality.steps for name, modality in corpus.modalities.items()]
@@ -59,7 +57,7 @@ def main() -> None:
         host["audio"][..., at["audio"]] = donor["audio"][..., at["audio"]]
         host["text"][:, at["text"]] = donor["text"][:, at["text"]]
         one = corpus_of(["spliced"], [host], model.modalities, model.card)
-        explained = Explained(views(ensemble, one), task)
+        explained = Explained(views(model, one), task)
         made = explained.attributions()
         curve = deletion(explained, made)
         for method, values in made.items():

@@ -110,7 +110,7 @@ def record(dataset_dir: str, folder: Path) -> Donation:
         return programs._replace(update=update)
 
     corpus = open_corpus(dataset_dir)
-    config = run.with_groups(config, folder)
+    config = run.with_packs(config, folder)
     planned, _ = plan_runs.plan(config, from_config(config.tasks), corpus, folder / "run")
     original: Callable[..., steps.Programs] = loop.compile_for
     loop.compile_for = compile_for

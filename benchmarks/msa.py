@@ -34,6 +34,7 @@ import numpy as np
 from configs import msa
 from mmpsy_jax import models
 from mmpsy_jax.models.base import Modality
+from mmpsy_jax.projects.msa import published
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training import train_statistics
@@ -49,7 +50,7 @@ BATCHES = 8  # of a block: a multiple of those that any model accumulates
 
 def corpus_of(name: str) -> str:
     """The corpus whose published settings are taken."""
-    return "sims" if name in msa.ON_OWN_LABELS else "mosi"
+    return "sims" if name in published.UNIMODAL_LABELS else "mosi"
 
 
 def clips(name: str, batch: int) -> list[dict[str, np.ndarray]]:
@@ -191,7 +192,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     # Without MAG-BERT, which is hardly more than its BERT.
-    parser.add_argument("--models", default=",".join(name for name in msa.MODELS if name != "bert_mag"))
+    parser.add_argument("--models", default=",".join(name for name in published.MODELS if name != "bert_mag"))
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("jax", "flax", "torch", "MMSA"))

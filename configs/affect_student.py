@@ -12,8 +12,9 @@ python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/a
 paper gives no result of a student; all numbers here are our choice.
 """
 
-from configs import presets
+from data_builders.affect_video.source import EMOTIONS
 from mmpsy_jax.io import one_of
+from mmpsy_jax.projects.affect import presets
 from mmpsy_jax.training.config import choose_objective
 
 KINDS = ("frozen", "joint", "alone")
@@ -29,7 +30,7 @@ def get_config(argument: str = "frozen"):
     if kind not in KINDS:
         raise one_of("argument of the config", kind, KINDS)
     part, modalities = "joint" if kind == "joint" else "student", ("audio",) if kind == "alone" else ("audio", "face")
-    config = presets.affect(f"affect_student_{kind}", part, modalities, labels)
+    config = presets.experiment(f"affect_student_{kind}", part, modalities, EMOTIONS, labels)
     if kind != "alone":
         weights = WEIGHTS | (OF_TEACHER if kind == "joint" else {})
         weights = {k: v for k, v in weights.items() if not labels or k not in OF_RATINGS}

@@ -10,9 +10,10 @@ python launch.py --config=configs/affect_teacher.py:emotion --config.data.datase
 The paper gives no result of a teacher.
 """
 
-from configs import presets
+from data_builders.affect_video.source import EMOTIONS
+from mmpsy_jax.projects.affect import presets
 
 
 def get_config(labels: str = ""):
     """Faces alone; `labels` is "emotion" for clips without valence and arousal."""
-    return presets.affect("affect_teacher", "teacher", ("face",), labels).lock()
+    return presets.experiment("affect_teacher", "teacher", ("face",), EMOTIONS, labels).lock()

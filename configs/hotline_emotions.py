@@ -17,8 +17,8 @@ blocks of rows, and one model goes through all of them, so that from the second 
 trained on.
 """
 
-from configs import presets
 from data_builders.hotline.source import EMOTIONS
+from mmpsy_jax.projects.hotline import presets
 from mmpsy_jax.tasks import Task
 
 
@@ -26,7 +26,7 @@ def get_config(argument: str = "hubert"):
     """`argument` is "hubert", "wav2vec2" or "whisper", and names of labels of one's own behind it, with commas."""
     encoder, *own = (part.strip() for part in argument.split(","))
     names = own or EMOTIONS
-    config = presets.hotline("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in names])
+    config = presets.experiment("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in names])
     if own:
         config.data.dataset = "hotline/calls"
     if encoder == "hubert":

@@ -12,10 +12,10 @@ published F1: 76.96 % (private data).
 Splits and folds are by caller. The published code divides segments at random, so that a caller may be in both parts.
 """
 
-from configs import presets
+from mmpsy_jax.projects.hotline import presets
 from mmpsy_jax.tasks import Task
 
 
 def get_config(encoder: str = "hubert"):
     """`encoder` is "hubert", "wav2vec2" or "whisper"."""
-    return presets.hotline("hotline_negative", encoder, [Task("negative", "negative", "binary", (1,))]).lock()
+    return presets.experiment("hotline_negative", encoder, [Task("negative", "negative", "binary", (1,))]).lock()

@@ -1,6 +1,7 @@
 """Every shipped config: it loads, its network has the size in the table, one step of it has the right shapes."""
 
 import importlib
+import json
 from pathlib import Path
 
 import jax
@@ -8,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import presets
 from data_builders.daily_mood.source import LABELS
 from mmpsy_jax import models, registry
 from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.models.base import EMBEDDING, Modality
+from mmpsy_jax.projects.hotline import presets
 from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
 from mmpsy_jax.training import mesh, programs, step, train_statistics
 from mmpsy_jax.training.config import WEIGHING, default, jsonable
@@ -38,50 +39,37 @@ DAYS = (
     Modality("person", "ids", (1, 2), vocabulary=61),
 )
 
-# Parameters of the network per config and argument; docs/mental_perceiver.md and docs/hotline.md show the same tables.
+# Of every shipped config: the size of its network, and its fields that differ from `default()`, which comes first. To
+# write it anew after a change that is meant: .venv/bin/python -m tests.test_configs
+GOLDEN = Path(__file__).parent / "golden_configs.txt"
+SECTIONS = {
+    title: dict(line.strip().split(" = ", 1) for line in lines)
+    for title, *lines in (section.splitlines() for section in GOLDEN.read_text().strip().split("\n\n"))
+}
 PARAMETERS = {
-    ("phq", "demo"): 359_559,
-    ("phq", "released"): 359_559,
-    ("phq", "transcripts"): 4_345_735,
-    ("gad", "demo"): 359_558,
-    ("gad", "released"): 359_558,
-    ("gad", "transcripts"): 4_345_734,
-    ("multitask", "demo"): 360_589,
-    ("multitask", "released"): 360_589,
-    ("multitask", "transcripts"): 4_346_509,
-    ("smoke", None): 102_189,
-    ("hotline_negative", "hubert"): 21_474,
-    ("hotline_negative", "wav2vec2"): 21_474,
-    ("hotline_negative", "whisper"): 27_106,
-    ("hotline_emotions", "hubert"): 32_694,
-    ("hotline_emotions", "wav2vec2"): 32_694,
-    ("hotline_emotions", "whisper"): 38_326,
-    ("daily_mood", "by_time"): 34_542,
-    ("daily_mood", "by_person"): 34_542,
-    ("interviews", "phq9>=10,phq9<=27"): 4_502_851,
-    ("msa", "demo,bert_mag"): 26_241,
-    ("msa", "mosi,ef_lstm"): 885_043,
-    ("msa", "mosi,misa"): 1_134_045,
-    ("msa", "mosi,mult"): 2_571_551,
-    ("msa", "mosi,tetfn"): 1_253_904,
-    ("msa", "sims,mlf_dnn"): 283_132,
-    ("msa", "sims,mlmf"): 1_412_368,
-    ("msa", "sims,mtfn"): 140_956_164,
-    ("msa", "mosi,lf_dnn"): 596_659,
-    ("msa", "mosi,lmf"): 504_559,
-    ("msa", "mosi,mfn"): 2_170_481,
-    ("msa", "mosi,self_mm"): 159_140,
-    ("msa", "mosi,tfn"): 9_496_531,
-    ("affect_teacher", None): 37_593,
-    ("affect_student", "frozen"): 75_593,
-    ("affect_student", "joint"): 113_186,
-    ("affect_student", "alone"): 75_593,
+    (name, argument or None): int(fields["parameters"])
+    for (name, _, argument), fields in ((title.partition(":"), fields) for title, fields in SECTIONS.items())
+    if name != "default"
 }
 
 
 def load(name, argument):
     module = importlib.import_module(f"configs.{name}")
     return module.get_config() if argument is None else module.get_config(argument)
+
+
+def golden(fields, parameters=None):
+    """The lines of a section: fields of a config by name."""
+    parts = {"parameters": parameters} if parameters else {}
+    tasks = {f"tasks.{task['name']}": {k: v for k, v in task.items() if v} for task in fields["tasks"]}
+    parts |= {field: value for field, value in fields.items() if field != "tasks"} | tasks
+    return {field: json.dumps(value, ensure_ascii=False) for field, value in parts.items()}
+
+
+def differing(config):
+    """Fields of a config that differ from the defaults."""
+    fields, usual = flatten(jsonable(config)), flatten(jsonable(default()))
+    return {field: value for field, value in fields.items() if field not in usual or usual[field] != value}
 
 
 def batch(name, argument, labels, groups=8, b=1, slots=4):
@@ -147,8 +135,26 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument):
     assert {t.name: outputs[t.name].shape for t in tasks} == {
         t.name: (8, width.get(t.kind, t.n_classes - 1)) for t in tasks
     }
-    count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state["params"]["network"]))
-    assert count == PARAMETERS[name, argument]
+
+
+def section(name, argument):
+    """What `SECTIONS` should say of a config."""
+    config = load(name, argument)
+    tasks = with_ranges(from_config(config.tasks), dict.fromkeys(LABELS, Range(0, 100, "given")))
+    inputs, modalities = batch(name, argument, ())
+    network = programs.network(config, tasks, modalities=modalities, window_seconds=60.0)
+    pack = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in inputs.items() if name != "labels"}
+    parameters = jax.eval_shape(network.init, jax.random.key(0), pack)["params"]
+    return golden(differing(config), sum(x.size for x in jax.tree.leaves(parameters)))
+
+
+@pytest.mark.parametrize(("name", "argument"), sorted(PARAMETERS, key=str))
+def test_fields_and_sizes_are_the_golden_ones(name, argument):
+    assert section(name, argument) == SECTIONS[f"{name}:{argument}" if argument else name]
+
+
+def test_defaults_are_the_golden_ones():
+    assert golden(flatten(jsonable(default()))) == SECTIONS["default"]
 
 
 @pytest.mark.parametrize(
@@ -168,3 +174,10 @@ def test_tasks_of_the_interviews_config(text, task):
 def test_texts_that_are_no_task(text):
     with pytest.raises(InputError, match="write LABEL, LABEL>=CUTOFF"):
         importlib.import_module("configs.interviews").task_of(text)
+
+
+if __name__ == "__main__":
+    sections = {"default": golden(flatten(jsonable(default())))}
+    sections |= {f"{name}:{argument}" if argument else name: section(name, argument) for name, argument in PARAMETERS}
+    texts = ("\n".join([title, *(f"  {k} = {v}" for k, v in fields.items())]) for title, fields in sections.items())
+    GOLDEN.write_text("\n\n".join(texts) + "\n")

@@ -11,7 +11,6 @@ from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.evaluation.report import evaluate_file
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run, loop, run, step
@@ -88,8 +87,8 @@ def test_a_nominal_task_goes_all_the_way(dataset, tmp_path):
     assert again["tasks"]["which"]["splits"]["test"]["model"] == entry["model"]
     predict(tmp_path / "run", dataset, tmp_path / "out.csv", abstain=False)
     made = read_csv(tmp_path / "out.csv")
-    ensemble = Ensemble(finished_run.load(tmp_path / "run"))
-    said, _ = ensemble.predict(ensemble.fitting(open_corpus(dataset)), np.arange(len(made)))
+    finished = finished_run.load(tmp_path / "run")
+    said, _ = finished.predict(finished.select_modalities(open_corpus(dataset)), np.arange(len(made)))
     assert said["which"].shape == (2, len(made), 22)
     np.testing.assert_allclose(said["which"].sum(axis=2), 1)
     np.testing.assert_array_equal(made.y_pred, said["which"].mean(axis=0).argmax(axis=1))

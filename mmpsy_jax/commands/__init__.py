@@ -1,9 +1,43 @@
 """The verbs of the command line, one file each: its options, and what it prints."""
 
+import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import mmpsy_jax
+
+
+def parser_of(verb: str, *, output: str, workdir: str = "", source: str | None = "") -> argparse.ArgumentParser:
+    """A parser of a verb that uses a finished run.
+
+    Args:
+      verb: its name.
+      output: help of `--output`.
+      workdir: help of `--workdir`, where it must be a run of some kind.
+      source: help of `--input`, where it is not what `predict` takes; None for no such option.
+    """
+    parser = argparse.ArgumentParser(prog=f"launch.py {verb}", description=mmpsy_jax.DISCLAIMER)
+    whole = "of a finished run; all its folds and seeds are averaged"
+    parser.add_argument("--workdir", required=True, help=workdir or whole)
+    if source is not None:
+        either = "folder or file of interviews, or a folder of built records"
+        parser.add_argument("--input", required=True, help=source or either)
+    parser.add_argument("--output", required=True, help=output)
+    return parser
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how interviews become inputs of a run."""
+    parser.add_argument("--modalities", type=names, help="names with commas: read these only, the rest is absent")
+    parser.add_argument("--encoder", nargs="+", default=(), help="folders of the networks that embed, if moved")
+    parser.add_argument("--ignore", type=names, default=(), help="manifest: columns that are not read, a,b,...")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas."""
+    return tuple(text.split(","))
 
 
 def print_left_out(failures: Iterable[Any]) -> None:
@@ -21,9 +55,9 @@ def print_end(workdir: str, place: str) -> None:
     """
     from mmpsy_jax.evaluation.wording import disclaimer_of
     from mmpsy_jax.io import read_json
-    from mmpsy_jax.training import finished_run, run_files
+    from mmpsy_jax.training import run_files
 
     tasks = read_json(Path(workdir, run_files.CONFIG), run_files.RESTORE)["tasks"]
     if run_files.read_card(Path(workdir))["synthetic"]:
-        print(finished_run.SYNTHETIC, file=sys.stderr)
+        print(run_files.SYNTHETIC, file=sys.stderr)
     print(f"{place}\n{disclaimer_of([task['label'] for task in tasks])}")

@@ -201,10 +201,10 @@ def _subgroups(report) -> dict[str, Any] | None:
     made = []
     for column, tasks in subgroups.get("columns", {}).items():
         for task, splits in tasks.items():
-            for split, subgroups in splits.items():
+            for split, entries in splits.items():
                 kind = report["tasks"][task]["kind"]
                 opened = split == wording.headline_split(report)
-                made.append(_subgroups_table(f"{column}: {task}, {split}", kind, subgroups, opened))
+                made.append(_subgroups_table(f"{column}: {task}, {split}", kind, entries, opened))
     return {"reason": subgroups.get("reason", ""), "sections": made}
 
 

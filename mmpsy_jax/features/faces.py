@@ -1,25 +1,29 @@
 """Faces of the person whom a clip shows most: found in every frame, grouped by person, the largest group kept.
 
-Frontal faces are found by OpenCV's bundled cascade, cropped, made grey, equalised and shrunk to 48 x 48. Crops are
-grouped by k-means on their principal components, with k by the silhouette, and the group that is in most frames is
-taken for the speaker, as the paper does (docs/affect_video.md), which leaves everything else open. So k from 2 to 5,
-one person unless the silhouette is above `_ONE_PERSON`, the number of components and the sizes are our choice. Who is
-seen most need not be who speaks, and a group may mix persons who look alike.
+Frontal faces are found by OpenCV's bundled cascade; a box that most of the frames around do not show is taken for no
+face. Faces are cropped, made grey, equalised and shrunk to 48 x 48. Crops are grouped by k-means on their principal
+components, with k by the silhouette, and the group that is in most frames is taken for the speaker, as the paper does
+(docs/affect_video.md), which leaves everything else open. So the frames around, k from 2 to 5, one person unless the
+silhouette is above `_ONE_PERSON`, the number of components and the sizes are our choice. Who is seen most need not be
+who speaks, and a group may mix persons who look alike.
 """
 
 import dataclasses
 import functools
+import itertools
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import threadpoolctl
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 _CASCADE = "haarcascade_frontalface_default.xml"
 SIZE = 48  # pixels of a crop, each way
 _SMALLEST = 0.1  # a face, as share of the height of the frame
+_AROUND = 5  # frames before and after: more than half of them show a face again, while false boxes come and go
+_MOVE = 0.3  # by which the box of a face moves and grows within them at most, as share of its width
 _COMPONENTS = 16
 _MOST_PERSONS = 5
 _ONE_PERSON = 0.47
@@ -50,6 +54,8 @@ def card() -> dict[str, Any]:
         "cascade": _CASCADE,
         "size": SIZE,
         "smallest": _SMALLEST,
+        "frames_around": _AROUND,
+        "move_below": _MOVE,
         "components": _COMPONENTS,
         "most_persons": _MOST_PERSONS,
         "one_person_below": _ONE_PERSON,
@@ -70,6 +76,16 @@ def find(frame: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "n 4"]:
     smallest = max(24, round(_SMALLEST * frame.shape[0]))
     found = _cascade().detectMultiScale(frame, scaleFactor=1.1, minNeighbors=5, minSize=(smallest, smallest))
     return np.asarray(found, np.int64).reshape(-1, 4)
+
+
+def steady(boxes: Sequence[Int[np.ndarray, "_ 4"]]) -> list[Bool[np.ndarray, " _"]]:
+    """For each frame, which of its boxes are in more than half of the frames around, its own included."""
+    kept = []
+    for number, own in enumerate(boxes):
+        around, limit = boxes[max(0, number - _AROUND) : number + _AROUND + 1], _MOVE * own[:, None, 2:3]
+        seen = sum((np.abs(own[:, None] - other) < limit).all(axis=2).any(axis=1).astype(int) for other in around)
+        kept.append(2 * seen > len(around))
+    return kept
 
 
 def crop(frame: UInt8[np.ndarray, "h w"], box: Int[np.ndarray, " 4"]) -> UInt8[np.ndarray, "48 48"]:
@@ -116,29 +132,38 @@ def divide(crops: UInt8[np.ndarray, "n 48 48"]) -> tuple[float, Int[np.ndarray, 
     return best, persons
 
 
+def collect(
+    frames: Iterable[UInt8[np.ndarray, "h w"]],
+) -> tuple[list[Int[np.ndarray, "_ 4"]], UInt8[np.ndarray, "n 48 48"]]:
+    """The steady boxes of each frame of a clip, and the crops of all of them in turn."""
+    boxes, crops = [], []
+    for frame in frames:
+        boxes.append(find(frame))
+        crops += [crop(frame, box) for box in boxes[-1]]
+    kept = steady(boxes)
+    shown = np.array([face for face, yes in zip(crops, itertools.chain(*kept), strict=True) if yes], np.uint8)
+    return [own[yes] for own, yes in zip(boxes, kept, strict=True)], shown
+
+
 def track(frames: Iterable[UInt8[np.ndarray, "h w"]]) -> Faces:
     """Faces of a clip.
 
     Args:
       frames: grey, in the order of time.
     """
-    count, crops, where, areas = 0, [], [], []
-    for frame in frames:
-        for box in find(frame):
-            crops.append(crop(frame, box))
-            where.append(count)
-            areas.append(int(box[2] * box[3]))
-        count += 1
+    boxes, crops = collect(frames)
+    count = len(boxes)
     none = np.zeros((count, SIZE * SIZE), np.uint8)
-    if not crops:
+    if not len(crops):
         return Faces(none, none, (0, 0), 0)
-    stacked, index, area = np.stack(crops), np.array(where), np.array(areas)
-    person = group(stacked)
+    index = np.repeat(np.arange(count), [len(own) for own in boxes])
+    area = np.concatenate(boxes)[:, 2:].prod(axis=1)
+    person = group(crops)
     seen = [len(np.unique(index[person == number])) for number in range(person.max() + 1)]
     speaker = person == int(np.argmax(seen))
     return Faces(
-        face=_largest(stacked[speaker], index[speaker], area[speaker], count),
-        any_face=_largest(stacked, index, area, count),
+        face=_largest(crops[speaker], index[speaker], area[speaker], count),
+        any_face=_largest(crops, index, area, count),
         frames=(max(seen), len(np.unique(index))),
         persons=len(seen),
     )

@@ -13,12 +13,11 @@ import numpy as np
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.features import out_of_distribution
 from mmpsy_jax.io import InputError
-from mmpsy_jax.training.finished_run import FinishedRun, known_ids
+from mmpsy_jax.training.finished_run import FinishedRun
+from mmpsy_jax.training.run_card import known_ids
 from mmpsy_jax.training.run_files import AGAIN, CARD
 
 FACTOR = 1.5
-
-
 # What the reasons mean, by the measure that they name.
 _PLAIN = {
     " length ": "much longer or shorter than the interviews of training",
@@ -32,8 +31,8 @@ _PLAIN = {
 def in_plain_words(reasons: Sequence[str]) -> str:
     """How often each kind of reason occurs among some of `Usual.reason`, the most frequent first; "" without any."""
     counts = {words: sum(measure in f" {reason}" for reason in reasons) for measure, words in _PLAIN.items()}
-    found = sorted((item for item in counts.items() if item[1]), key=lambda item: -item[1])
-    return ", ".join(f"{words}: {count}" for words, count in found)
+    frequent = sorted((item for item in counts.items() if item[1]), key=lambda item: -item[1])
+    return ", ".join(f"{words}: {count}" for words, count in frequent)
 
 
 class Usual:
@@ -43,13 +42,13 @@ class Usual:
       InputError: the run does not say what is usual.
     """
 
-    def __init__(self, trained: FinishedRun, names: Sequence[str]):
+    def __init__(self, run: FinishedRun, names: Sequence[str]):
         self.names = names
-        self._entries = {name: trained.card["modalities"][name] for name in names}
+        self._entries = {name: run.card["modalities"][name] for name in names}
         try:
-            self._quantiles = {name: dict(trained.card["usual"][name]["quantiles"]) for name in names}
+            self._quantiles = {name: dict(run.card["usual"][name]["quantiles"]) for name in names}
             self._known: dict[str, np.ndarray | None] = {
-                name: known_ids(trained.card["usual"][name]["known"], entry["vocabulary"])
+                name: known_ids(run.card["usual"][name]["known"], entry["vocabulary"])
                 if entry["kind"] == "ids"
                 else None
                 for name, entry in self._entries.items()
@@ -63,16 +62,16 @@ class Usual:
         Args:
           distance: of its embedding, a fraction of the limit, the mean over the trainings.
         """
-        found = []
+        reasons = []
         for name in self.names:
             if not corpus.has[name][i]:
                 continue
             record = corpus.reader.read(i, [name, f"{name}_length"])
             entry = self._entries[name]
-            made = out_of_distribution.measures(record[name], record[f"{name}_length"], entry, self._known[name])
+            values = out_of_distribution.measures(record[name], record[f"{name}_length"], entry, self._known[name])
             for measure, (low, high) in self._quantiles[name].items():
-                if not low / FACTOR <= made[measure] <= high * FACTOR:
-                    found.append(f"{name} {measure} {made[measure]:.4g} (training: {low:.4g} to {high:.4g})")
+                if not low / FACTOR <= values[measure] <= high * FACTOR:
+                    reasons.append(f"{name} {measure} {values[measure]:.4g} (training: {low:.4g} to {high:.4g})")
         if distance > FACTOR:
-            found.append(f"embedding distance {distance:.4g} times the limit of training")
-        return "; ".join(found) or ("" if any(corpus.has[name][i] for name in self.names) else "nothing to read")
+            reasons.append(f"embedding distance {distance:.4g} times the limit of training")
+        return "; ".join(reasons) or ("" if any(corpus.has[name][i] for name in self.names) else "nothing to read")

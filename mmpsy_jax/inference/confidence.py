@@ -16,9 +16,9 @@ COLUMNS = ("y_prob_calibrated", "y_low", "y_high", "y_set")
 class Confidence:
     """What a run has fitted on its validation participants (`evaluation/calibration.py`, `of_run`)."""
 
-    def __init__(self, trained: FinishedRun):
-        self._card: dict[str, Any] = trained.card.get("calibration") or {"tasks": {}}
-        self._folds = np.array([one.fold for one in trained.trainings])
+    def __init__(self, run: FinishedRun):
+        self._card: dict[str, Any] = run.card.get("calibration") or {"tasks": {}}
+        self._folds = np.array([one.fold for one in run.trainings])
 
     def statements(self, tasks: tuple[Task, ...]) -> Iterator[str]:
         """One line per task: what its columns promise and what was measured, or why there are none."""
@@ -33,18 +33,18 @@ class Confidence:
                 what = "y_set" if task.n_classes else "y_low to y_high"
                 yield f"{task.name}: {what} has the nominal coverage {self._card['level']:.0%}, {measured}"
 
-    def cells(self, task: Task, said: Float[np.ndarray, "t m ..."]) -> list[dict[str, Any]]:
+    def cells(self, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, Any]]:
         """The columns of `COLUMNS` that the task fills, per participant; none where nothing was fitted.
 
         Args:
-          said: by each training, as of `ensemble.Ensemble.predict`.
+          values: of each training, as of `FinishedRun.predict`.
         """
-        entry, mean = self._of(task), said.mean(axis=0)
+        entry, mean = self._of(task), values.mean(axis=0)
         if "reason" in entry:
             return [{} for _ in mean]
         if task.kind == "binary":
-            made = calibration.calibrated(said, self._folds, entry["temperatures"])
-            return [{"y_prob_calibrated": value} for value in made.tolist()]
+            probabilities = calibration.calibrated(values, self._folds, entry["temperatures"])
+            return [{"y_prob_calibrated": value} for value in probabilities.tolist()]
         if task.kind == "ordinal":
             sets = calibration.band_set(mean, entry["radius"], task.n_classes)
             return [{"y_set": " ".join(map(str, np.flatnonzero(row)))} for row in sets]

@@ -8,22 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 import mmpsy_jax
-from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.inference import explain_page, interviews
+from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.inference import explain_page, inputs
 from mmpsy_jax.inference.abstention import Usual
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
-from mmpsy_jax.inference.in_memory import corpus_of
-from mmpsy_jax.inference.predict import extractors_for, is_records, record_of
 from mmpsy_jax.io import InputError, one_of, try_folder, write_atomically, write_json, write_table
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import finished_run, programs
+from mmpsy_jax.training import finished_run
+from mmpsy_jax.training.finished_run import FinishedRun
 
 PAGE, TABLE, REPORT = "explanation.html", "attributions.csv", "explanation.json"
 COLUMNS = ("participant_id", "modality", "start_s", "end_s", "start_token", "end_token", "method", "value")
@@ -34,25 +30,26 @@ MODEL = "mental_perceiver"
 
 def explain(
     workdir: str | Path,
-    given: str | Path,
+    source: str | Path,
     output: str | Path,
     *,
     participant: str | None = None,
     task: str | None = None,
     modalities: Sequence[str] | None = None,
     encoders: Sequence[str | Path] = (),
+    ignore: Sequence[str] = (),
     show_text: bool = False,
 ) -> None:
     """Explains what a run says about one interview, in the mean over its folds and seeds.
 
     Args:
       workdir: of a finished run.
-      given: a folder or file of interviews, or a folder of built records, as `predict` reads them.
+      source: a folder or file of interviews, or a folder of built records, as `predict` reads them.
       output: folder for the page, the table and the JSON file.
       participant: id; None where there is one only.
       task: name; None for the first of the run.
       modalities: those that are read; None for all of the run.
-      encoders: as of `predict`.
+      encoders, ignore: as of `predict`.
       show_text: the page shows the transcript; without it, numbers of characters alone.
 
     Raises:
@@ -60,23 +57,20 @@ def explain(
         several participants to choose from; an interview that cannot be read; words asked for where there are none.
     """
     try_folder(output)
-    model, folder = finished_run.load(workdir), Path(output)
-    for name in modalities or ():
-        if name not in model.modalities:
-            raise one_of("modality", name, model.modalities)
-    for one in model.trainings:
+    run, folder, source = finished_run.load(workdir), Path(output), Path(source)
+    inputs.refuse_modalities(run, source, modalities)
+    for one in run.trainings:
         if one.config.model.name != MODEL:
             raise InputError(f"{workdir}: a run of {one.config.model.name!r}: only {MODEL!r} can be explained")
-    ensemble = Ensemble(model, rows=1)
-    chosen = {one.name: one for one in ensemble.tasks}.get(task) if task else ensemble.tasks[0]
+    chosen = {one.name: one for one in run.tasks}.get(task) if task else run.tasks[0]
     if chosen is None:
-        raise one_of("task", task, [one.name for one in ensemble.tasks])
+        raise one_of("task", task, [one.name for one in run.tasks])
     if chosen.kind == "nominal":
         raise InputError(f"task {chosen.name!r} is nominal, which cannot be explained: name another task")
-    corpus, answers = read_one(ensemble, Path(given), participant, modalities, encoders)
+    corpus, answers = read_one(run, source, participant, modalities, encoders, ignore)
     if show_text and not answers:
-        raise InputError(f"{given}: no transcript is read from it: leave --show_text out, or give a transcript")
-    report, units, attributions = report_of(ensemble, corpus, chosen, modalities or tuple(model.modalities))
+        raise InputError(f"{source}: no transcript is read from it: leave --show_text out, or give a transcript")
+    report, units, attributions = report_of(run, corpus, chosen, modalities or tuple(run.modalities))
     spectra = {
         name: explain_page.spectrum(corpus.reader.read(0), name, modality.steps / corpus.card["window_seconds"])
         for name, modality in corpus.modalities.items()
@@ -90,69 +84,64 @@ def explain(
 
 
 def read_one(
-    ensemble: Ensemble,
-    given: Path,
+    run: FinishedRun,
+    source: Path,
     participant: str | None,
     modalities: Sequence[str] | None,
     encoders: Sequence[str | Path] = (),
+    ignore: Sequence[str] = (),
 ) -> tuple[Corpus, list[str]]:
     """One interview as a corpus of its own, and the answers of its transcript where that is what is read.
 
     Raises:
       InputError: as of `explain`.
     """
-    model = ensemble.trained
-    if is_records(given):
-        if modalities is not None:
-            raise InputError("--modalities is for recordings and transcripts; of built records all modalities are read")
-        corpus = ensemble.fitting(open_corpus(given))
-        i = choose(given, participant, corpus.participants)
-        return corpus_of([corpus.participants[i]], [corpus.read(i)], model.modalities, model.card), []
-    wanted = tuple(modalities or model.modalities)
-    found, failures = interviews.find(given, apart=model.card.get("cluster") not in (None, CLUSTER))
-    if not found:
-        raise InputError(f"{given}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
-    one = found[choose(given, participant, [one.participant for one in found])]
+    if inputs.is_records(source):
+        corpus = inputs.open_records(run, source)
+        i = choose(source, participant, corpus.participants)
+        return inputs.corpus_of([corpus.participants[i]], [corpus.read(i)], run.modalities, run.card), []
+    people, failures = inputs.find_interviews(run, source, ignore)
+    if not people:
+        raise InputError(f"{source}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
+    one = people[choose(source, participant, [one.participant for one in people])]
     with tempfile.TemporaryDirectory() as workplace:
-        extractors = extractors_for(model, wanted, [one], given, encoders, Path(workplace))
-        record = record_of(one, model.modalities, extractors)
-    return corpus_of([one.participant], [record], model.modalities, model.card), one.answers if "text" in record else []
+        extractors = inputs.extractors_for(run, modalities, [one], source, encoders, Path(workplace))
+        record = inputs.record_of(one, run.modalities, extractors)
+    corpus = inputs.corpus_of([one.participant], [record], run.modalities, run.card)
+    return corpus, one.answers if "text" in record else []
 
 
-def choose(given: Path, wanted: str | None, participants: Sequence[str]) -> int:
+def choose(source: Path, participant: str | None, participants: Sequence[str]) -> int:
     """The position of a participant.
 
     Raises:
       InputError: not there, or nobody is named and there are several.
     """
     few = f": choose one of: {', '.join(participants)}" if len(participants) <= LISTED else ""
-    if wanted is None and len(participants) > 1:
+    if participant is None and len(participants) > 1:
         raise InputError(
-            f"{given} holds {len(participants)} participants, one is explained: give --participant=ID{few}"
+            f"{source} holds {len(participants)} participants, one is explained: give --participant=ID{few}"
         )
-    if wanted is not None and wanted not in participants:
-        raise InputError(f"{given}: no participant {wanted!r} among the {len(participants)} that can be read{few}")
-    return 0 if wanted is None else list(participants).index(wanted)
+    if participant is not None and participant not in participants:
+        raise InputError(
+            f"{source}: no participant {participant!r} among the {len(participants)} that can be read{few}"
+        )
+    return 0 if participant is None else list(participants).index(participant)
 
 
-def views(ensemble: Ensemble, corpus: Corpus) -> list[View]:
+def views(run: FinishedRun, corpus: Corpus) -> list[View]:
     """How each training of a run sees the only participant of a corpus."""
-    made = []
-    for one in ensemble.trained.trainings:
-        shape = ensemble.shape(one.config, corpus)
+    views = []
+    for one in run.trainings:
+        shape = one.batching(corpus, rows=1)
         slots = {name: max(1, int(counts[0])) for name, counts in shape.pieces.counts.items()}  # no unused ones
-        shape = shape._replace(sizes={**shape.sizes, "slots": slots})
-        (batch,) = ensemble.batches(corpus, np.arange(1), shape, one.config.data.max_windows or None)
-        pack = jax.tree.map(lambda x: x[0], {k: v for k, v in batch.items() if k not in ("labels", "index")})
-        network = programs.network(
-            one.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
-        )
-        made.append(View(network, one.inference_params, pack))
-    return made
+        (pack,) = one.packs(corpus, np.arange(1), shape._replace(sizes={**shape.sizes, "slots": slots}))
+        views.append(View(one.network(shape), one.variables, {k: v for k, v in pack.items() if k != "index"}))
+    return views
 
 
 def report_of(
-    ensemble: Ensemble, corpus: Corpus, task: Task, modalities: Sequence[str]
+    run: FinishedRun, corpus: Corpus, task: Task, modalities: Sequence[str]
 ) -> tuple[dict[str, Any], list[Unit], dict[str, Float[np.ndarray, " u"]]]:
     """What `explanation.json` says, the units of the interview, and what each method gives them.
 
@@ -161,25 +150,26 @@ def report_of(
     """
     if not any(has[0] for has in corpus.has.values()):
         raise InputError(f"the interview holds nothing of what the run reads ({', '.join(modalities)}): give another")
-    interview = Explained(views(ensemble, corpus), task)
+    interview = Explained(views(run, corpus), task)
     attributions = interview.attributions()
     curve = deletion(interview, attributions)
     of = {name: np.array([unit.modality == name for unit in interview.units]) for name in corpus.modalities}
-    _, distances = ensemble.predict(corpus, np.arange(1))
+    _, distances = run.predict(corpus, np.arange(1))
     report = {
         "what": mmpsy_jax.DISCLAIMER,
         "mmpsy_jax": mmpsy_jax.__version__,
-        "synthetic": ensemble.trained.card["synthetic"],
+        "synthetic": run.card["synthetic"],
         "participant": corpus.participants[0],
         "task": task.name,
         "explained": explain_page.meaning(task),
-        "trainings": len(ensemble.trained.trainings),
+        "trainings": len(run.trainings),
         "value": interview.whole,
         "value_of_nothing": interview.nothing,
-        "abstained": Usual(ensemble.trained, modalities).reason(corpus, 0, float(distances.mean())),
-        "units": {name: int(own.sum()) for name, own in of.items()},
+        "abstained": Usual(run, modalities).reason(corpus, 0, float(distances.mean())),
+        "units": {name: int(units.sum()) for name, units in of.items()},
         "sums": {
-            method: {name: float(made[own].sum()) for name, own in of.items()} for method, made in attributions.items()
+            method: {name: float(values[units].sum()) for name, units in of.items()}
+            for method, values in attributions.items()
         },
         "completeness": {
             "sum": float(attributions["integrated_gradients"].sum()),
@@ -200,7 +190,7 @@ def table(
     participant: str, units: Sequence[Unit], attributions: Mapping[str, Float[np.ndarray, " u"]]
 ) -> Iterator[tuple]:
     """Rows of `attributions.csv`, one per method and unit; a unit has seconds or tokens, `end` excluded."""
-    for method, made in attributions.items():
-        for unit, value in zip(units, made.tolist(), strict=True):
+    for method, values in attributions.items():
+        for unit, value in zip(units, values.tolist(), strict=True):
             place = (unit.start, unit.end, "", "") if unit.in_seconds else ("", "", int(unit.start), int(unit.end))
             yield participant, unit.modality, *place, method, value

@@ -1,6 +1,6 @@
 """What a network attended to and what mattered in one interview, by unit: seconds of a recording, tokens of a text.
 
-- Attention: weight of a unit in the encoder's cross-attention, mean over latents and heads (our choice); adds up to 1.
+- Attention: weight of a unit in the encoder's cross-attention, mean over latents and heads; adds up to 1.
 - Occlusion (Zeiler and Fergus 2014): how much lower the value is when a unit is hidden. Hidden tokens are masked, like
   what a participant lacks and like `token_dropout` in training; n-grams of a hidden character leave its bag too.
 - Integrated gradients (Sundararajan, Taly and Yan 2017) from zero input: the mean of a z-normalised recording, no
@@ -8,6 +8,8 @@
 - A deletion curve (Petsiuk, Das and Saenko 2018) checks each: hiding what matters most must change the value fastest.
 
 All explain the same number (`explained`), in the mean over the trainings of a run.
+
+Departures from the papers: the mean over heads and latents in attention, and the uneven nodes of integrated gradients.
 """
 
 import functools
@@ -50,12 +52,12 @@ class View(NamedTuple):
 
     Attributes:
       network: its network.
-      evaluated: its parameters, and what was fitted.
+      variables: its parameters, and what was fitted.
       batch: the interview, the only row of one pack of a batch.
     """
 
     network: nn.Module
-    evaluated: PyTree
+    variables: PyTree
     batch: dict[str, Any]
 
 
@@ -107,8 +109,7 @@ def explained(task: Task, output: Float[Array, "b o"]) -> Float[Array, " b"]:
     return multitask.probabilities(task, output, jnp)
 
 
-def _apply(network: nn.Module, task: Task, evaluated: PyTree, batch: PyTree, **more: PyTree) -> Float[Array, ""]:
-    variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"], **more}
+def _apply(network: nn.Module, task: Task, variables: PyTree, batch: PyTree) -> Float[Array, ""]:
     return explained(task, network.apply(variables, batch)[task.name])[0]
 
 
@@ -118,7 +119,7 @@ def _per_token(values: Shaped[Array, " u"], unit: Int[Array, "s n"], otherwise: 
 
 @functools.partial(jax.jit, static_argnames=("network", "task"))
 def _kept(
-    network: nn.Module, task: Task, evaluated: PyTree, batch: PyTree, units: PyTree, keep: Bool[Array, "k u"]
+    network: nn.Module, task: Task, variables: PyTree, batch: PyTree, units: PyTree, keep: Bool[Array, "k u"]
 ) -> Float[Array, " k"]:
     """The value with some units kept and the others hidden."""
 
@@ -129,14 +130,14 @@ def _kept(
             changed[f"{modality.name}_keep"] = kept
             if modality.kind == "ids":
                 changed[modality.name] = jnp.where(kept[..., None], batch[modality.name], 0)
-        return _apply(network, task, evaluated, changed)
+        return _apply(network, task, variables, changed)
 
     return jax.vmap(value)(keep)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "task"))
 def _scaled(
-    network: nn.Module, task: Task, evaluated: PyTree, batch: PyTree, units: PyTree, factors: Float[Array, "k u"]
+    network: nn.Module, task: Task, variables: PyTree, batch: PyTree, units: PyTree, factors: Float[Array, "k u"]
 ) -> tuple[Float[Array, " k"], Float[Array, "k u"]]:
     """The value with the inputs of each unit (of ids: their embeddings) times its factor, and its derivatives."""
 
@@ -151,15 +152,14 @@ def _scaled(
             frames = inputs.shape[1]
             factor = jnp.repeat(factor, -(-frames // factor.shape[1]), axis=1)[:, :frames]
             changed[name] = inputs.astype(jnp.float32) * factor[..., None]
-        return _apply(network, task, evaluated, changed, perturbations=perturbations)
+        return _apply(network, task, {**variables, "perturbations": perturbations}, changed)
 
     return jax.vmap(jax.value_and_grad(value))(factors)
 
 
 @functools.partial(jax.jit, static_argnames=("network",))
-def token_attention(network: nn.Module, evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, "_ _"]]:
+def token_attention(network: nn.Module, variables: PyTree, batch: PyTree) -> dict[str, Float[Array, "_ _"]]:
     """The encoder's attention weights of each modality's tokens [s n], mean over latents and heads."""
-    variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
     _, sown = network.apply(variables, batch, mutable=["intermediates"])
     weights = sown["intermediates"]["encoder"]["attention"]["attention"]
     return {modality.name: x.mean(axis=(2, 3)) for modality, x in zip(network.modalities, weights, strict=True)}
@@ -185,11 +185,11 @@ class Explained:
         for start in range(0, len(vectors), TOGETHER):
             rows = vectors[start : start + TOGETHER]
             padded = np.pad(rows, ((0, TOGETHER - len(rows)), (0, 0)))
-            made = [
-                jax.device_get(program(view.network, self._task, view.inference_params, view.batch, units, padded))
+            values = [
+                jax.device_get(program(view.network, self._task, view.variables, view.batch, units, padded))
                 for view, units in zip(self._views, self._maps, strict=True)
             ]
-            mean = jax.tree.map(lambda *x: np.mean(x, axis=0, dtype=np.float64), *made)
+            mean = jax.tree.map(lambda *x: np.mean(x, axis=0, dtype=np.float64), *values)
             parts.append(jax.tree.map(operator.itemgetter(slice(len(rows))), mean))
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
@@ -205,7 +205,7 @@ class Explained:
         """The input times the integral of its gradient on the straight path from zero input.
 
         Tokens are layer-normalised, so that nearly all of the way the value does not change: it does where inputs are
-        about a thousandth of themselves. Nodes are therefore u^4 of evenly spaced u (our choice).
+        about a thousandth of themselves. Nodes are therefore u^4 of evenly spaced u.
         """
         u = (np.arange(NODES) + 0.5) / NODES
         _, gradients = self._mean(_scaled, np.repeat(u[:, None] ** 4, len(self.units), axis=1))
@@ -218,12 +218,12 @@ class Explained:
 
     def attention(self) -> Float[np.ndarray, " u"]:
         """The encoder's attention to each unit."""
-        made = np.zeros(len(self.units))
+        total = np.zeros(len(self.units))
         for view, units in zip(self._views, self._maps, strict=True):
-            weights = jax.device_get(token_attention(view.network, view.inference_params, view.batch))
+            weights = jax.device_get(token_attention(view.network, view.variables, view.batch))
             for name, unit in units.items():
-                np.add.at(made, unit[unit != NOWHERE], weights[name][unit != NOWHERE])
-        return made / len(self._views)
+                np.add.at(total, unit[unit != NOWHERE], weights[name][unit != NOWHERE])
+        return total / len(self._views)
 
     def attributions(self) -> dict[str, Float[np.ndarray, " u"]]:
         """What each of `METHODS` gives the units."""
@@ -256,7 +256,7 @@ def deletion(interview: Explained, attributions: Mapping[str, Float[np.ndarray, 
     """
     n, rng = len(interview.units), np.random.default_rng(seed)
     sign = 1.0 if interview.whole >= interview.nothing else -1.0
-    signed = {name: made if name == "attention" else sign * made for name, made in attributions.items()}
+    signed = {name: x if name == "attention" else sign * x for name, x in attributions.items()}
     orders = [np.argsort(-values, kind="stable") for values in signed.values()]
     orders += [rng.permutation(n) for _ in range(RANDOM_ORDERS)]
     fractions = np.linspace(0, 1, STEPS + 1)

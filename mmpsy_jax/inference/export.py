@@ -10,11 +10,11 @@
 Numbers of participants and of the slots of each modality are symbolic: one program serves every batch.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
@@ -22,13 +22,14 @@ from jaxtyping import Array, Float, PyTree
 
 import mmpsy_jax
 from mmpsy_jax.inference import load_model
-from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.in_memory import corpus_of, empty_record
+from mmpsy_jax.inference.inputs import corpus_of, empty_record
 from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, to_config
-from mmpsy_jax.training import finished_run, programs
+from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training.batches import Batching
+from mmpsy_jax.training.config import identity
+from mmpsy_jax.training.step import variables_of
 
 PLATFORMS = ("cpu", "cuda")
 
@@ -40,28 +41,23 @@ def export(workdir: str | Path, output: str | Path) -> None:
       InputError: no finished run, or a folder that is not empty.
     """
     try_folder(output)
-    model, output = finished_run.load(workdir), Path(output)
+    run, output = finished_run.load(workdir), Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} is there and not an empty folder: give another --output, or empty it")
-    ensemble = Ensemble(model)
     # Shapes of pieces follow from the modalities; an empty interview has them too.
-    corpus = corpus_of(["nobody"], [empty_record()], model.modalities, model.card)
-    made: dict[str, int] = {}
+    corpus = corpus_of(["nobody"], [empty_record()], run.modalities, run.card)
+    programs: dict[str, str] = {}
     trainings = []
-    for i, one in enumerate(model.trainings):
-        shape = ensemble.shape(one.config, corpus)
-        key = json.dumps(one.config.to_dict(), sort_keys=True, default=str)
-        if key not in made:
-            made[key] = len(made)
-            network = programs.network(
-                one.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
-            )
-            program = lower(values_of(network, ensemble.tasks), one.inference_params, shape)
-            write_atomically(output / f"program_{made[key]}.stablehlo", bytes(program.serialize()))
-        finished_run.save_weights(output, one.inference_params, f"weights_{i}.safetensors")
+    for i, one in enumerate(run.trainings):
+        shape, key = one.batching(corpus), identity(one.config)
+        if key not in programs:
+            programs[key] = f"program_{len(programs)}.stablehlo"
+            program = lower(values_of(one.network(shape), run.tasks), one.inference_params, shape)
+            write_atomically(output / programs[key], bytes(program.serialize()))
+        run_files.save_weights(output, one.inference_params, f"weights_{i}.safetensors")
         trainings.append(
             {
-                "program": f"program_{made[key]}.stablehlo",
+                "program": programs[key],
                 "weights": f"weights_{i}.safetensors",
                 "fold": one.fold,
                 "seed": one.seed,
@@ -78,27 +74,26 @@ def export(workdir: str | Path, output: str | Path) -> None:
             "mmpsy_jax": mmpsy_jax.__version__,
             "jax": jax.__version__,
             "platforms": list(PLATFORMS),
-            **{name: public(model.card[name]) for name in ("synthetic", "window_seconds", "modalities")},
-            "tasks": to_config(ensemble.tasks),
+            **{name: public(run.card[name]) for name in ("synthetic", "window_seconds", "modalities")},
+            "tasks": to_config(run.tasks),
             "trainings": trainings,
         },
     )
 
 
-def values_of(network: Any, tasks: tuple[Task, ...]) -> Callable[[PyTree, PyTree], dict[str, Float[Array, "b ..."]]]:
+def values_of(
+    network: nn.Module, tasks: tuple[Task, ...]
+) -> Callable[[PyTree, PyTree], dict[str, Float[Array, "b ..."]]]:
     """From parameters and one pack of a batch to what trainings are averaged in, in float32."""
 
     def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, "b ..."]]:
-        variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
-        outputs = network.apply(variables, batch)
+        outputs = network.apply(variables_of(evaluated), batch)
         return {task.name: multitask.averageable(task, outputs[task.name], jnp) for task in tasks}
 
     return values
 
 
-def lower(
-    values: Callable[[PyTree, PyTree], PyTree], evaluated: Mapping[str, Any], shape: Batching
-) -> jax_export.Exported:
+def lower(values: Callable[[PyTree, PyTree], PyTree], evaluated: PyTree, shape: Batching) -> jax_export.Exported:
     """The program for any number of participants b, and of slots s_0, s_1 ... of the modalities."""
     symbols = ["b", *(f"s_{i}" for i in range(len(shape.modalities)))]
     rows, *slots = jax_export.symbolic_shape(", ".join(symbols))

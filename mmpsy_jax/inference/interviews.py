@@ -15,7 +15,7 @@ natural order (`wav_10` after `wav_9`).
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mmpsy_jax.features import manifest, table
@@ -61,7 +61,7 @@ class Failure:
     reason: str
 
 
-def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], list[Failure]]:
+def find(path: str | Path, *, apart: bool = False, ignore: Sequence[str] = ()) -> tuple[list[Interview], list[Failure]]:
     """All interviews of a folder, or of one file, in natural order of their ids.
 
     Recordings are only listed here; transcripts are read.
@@ -69,9 +69,10 @@ def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], lis
     Args:
       path: see above.
       apart: recordings in a folder in the folder are not joined: each is a participant of its own, `folder/name`.
+      ignore: columns of a manifest that are not read.
 
     Raises:
-      InputError: nothing there, or not one file of a kind that is known.
+      InputError: nothing there, not one file of a kind that is known, or columns to ignore of what is no manifest.
     """
     path = Path(path)
     if not path.exists():
@@ -81,10 +82,12 @@ def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], lis
     files = [file for file in files if file in seen and file.suffix.lower() in KINDS]
     if not files:
         raise InputError(f"{path}: holds no file that can be read: give {', '.join(KINDS)}")
-    found: dict[str, Interview] = {}
+    people: dict[str, Interview] = {}
     failures = _unread(file for file in seen if file.suffix.lower() not in KINDS)
     if path.is_file() and manifest.is_manifest(path):
-        return _read_manifest(path)
+        return _read_manifest(path, ignore)
+    if ignore:
+        raise InputError(f"{path}: --ignore is about the columns of a manifest: leave it out")
     for file in files:
         try:
             parts = list(_read(file, path, apart))
@@ -92,28 +95,30 @@ def find(path: str | Path, *, apart: bool = False) -> tuple[list[Interview], lis
             failures.append(Failure(str(file), _reason(file, error)))
             continue
         for part in parts:
-            _merge(found.setdefault(part.participant, Interview(part.participant)), part, file, failures)
-    for one in found.values():
-        if not one.recordings and not "".join(one.answers).strip():
+            _merge(people.setdefault(part.participant, Interview(part.participant)), part, file, failures)
+    readable = []
+    for one in people.values():
+        if one.recordings or "".join(one.answers).strip():
+            readable.append(one)
+        else:
             failures.append(Failure(one.participant, "the transcript is empty: it must hold at least one character"))
-    kept = [one for one in found.values() if one.recordings or "".join(one.answers).strip()]
-    return sorted(kept, key=lambda one: table.natural_key(one.participant)), failures
+    return sorted(readable, key=lambda one: table.natural_key(one.participant)), failures
 
 
 def _unread(files: Iterable[Path]) -> list[Failure]:
     """One failure for all files of a suffix that is not known."""
-    found: dict[str, list[Path]] = {}
+    kinds: dict[str, list[Path]] = {}
     for file in files:
-        found.setdefault(file.suffix.lower(), []).append(file)
+        kinds.setdefault(file.suffix.lower(), []).append(file)
     return [
         Failure(f"{first}{f' and {len(more)} more' if more else ''}", "not read: no kind of file that is known")
-        for first, *more in found.values()
+        for first, *more in kinds.values()
     ]
 
 
-def _read_manifest(path: Path) -> tuple[list[Interview], list[Failure]]:
-    found, failures = [], []
-    people = manifest.read(path, scored=False)
+def _read_manifest(path: Path, ignore: Sequence[str]) -> tuple[list[Interview], list[Failure]]:
+    people, failures = manifest.read(path, scored=False, ignore=ignore), []
+    readable = []
     _print_notes(people.notes)
     for entry in people.entries:
         try:
@@ -126,8 +131,8 @@ def _read_manifest(path: Path) -> tuple[list[Interview], list[Failure]]:
             continue
         if unread:
             failures.append(Failure(entry.participant, name_unread(unread)))
-        found.append(_of_transcript(entry.participant, words, recordings))
-    return found, failures
+        readable.append(_of_transcript(entry.participant, words, recordings))
+    return readable, failures
 
 
 def _of_transcript(participant: str, words: Transcript, recordings: Iterable[Path] = ()) -> Interview:
@@ -182,14 +187,14 @@ def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:
-    found: dict[str, Interview] = {}
+    people: dict[str, Interview] = {}
     rows = read_table(file, ("participant_id", ("text", "audio")), ("question",))
     empty = 0
     for line, row in rows.rows:
         where, name = f"{file}: line {line}", row["participant_id"]
         if not name:
             raise InputError(f"{where}: participant_id is empty: every line needs one")
-        one = found.setdefault(name, Interview(name))
+        one = people.setdefault(name, Interview(name))
         if row.get("audio"):
             one.recordings.append(file.parent / row["audio"])
         if row.get("text"):
@@ -198,4 +203,4 @@ def _read_csv(file: Path) -> Iterator[Interview]:
             one.questions.append(len(one.answers) if question is None else question)
         empty += not row.get("audio") and not row.get("text")
     _print_notes([*rows.notes, *[f"{file}: rows without words or audio: {empty}"] * bool(empty)])
-    yield from found.values()
+    yield from people.values()

@@ -1,6 +1,6 @@
 """How a config divides a corpus into batches: the numbers that all its trainings share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,13 @@ class Batching(NamedTuple):
     def most(self, parts: Sequence[Int[np.ndarray, " _"]]) -> int:
         """Batches of the part that needs most: all of them take as many steps, whatever trains beside them."""
         return max(self.needed(part) for part in parts)
+
+
+def real_rows(parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, np.ndarray], Int[np.ndarray, " n"]]:
+    """Outputs by name and corpus index of each row of some batches (`step.predict`), without rows that pad."""
+    index = np.concatenate([part["index"] for part in parts])
+    real = index >= 0
+    return {k: np.concatenate([part["outputs"][k] for part in parts])[real] for k in parts[0]["outputs"]}, index[real]
 
 
 def names_of(config: ConfigDict, corpus: Corpus) -> tuple[str, ...]:

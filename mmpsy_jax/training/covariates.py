@@ -15,7 +15,7 @@ from mmpsy_jax.evaluation import flags, near_duplicates
 from mmpsy_jax.features import functionals, manifest, table
 from mmpsy_jax.features.mel import SCALE
 from mmpsy_jax.features.waveform import Waveform
-from mmpsy_jax.training.loop import TrainJob
+from mmpsy_jax.training.job import TrainJob
 
 AUDIO = "audio"
 

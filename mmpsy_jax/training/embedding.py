@@ -2,11 +2,12 @@
 
 The first training of each fold leaves `embedding.safetensors` beside its model: mean and covariance of the embeddings
 of its training participants, and the distance within which nearly all of them and of its validation participants lie.
-One Gaussian is fitted, not one per class as in the paper: a score has no classes (our choice).
+
+Departures from the paper: one Gaussian is fitted, not one per class, since a score has no classes.
 """
 
 import dataclasses
-import json
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -16,12 +17,12 @@ import scipy.linalg
 from jaxtyping import Float
 
 from mmpsy_jax.models.base import EMBEDDING
-from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training.loop import Evaluator, TrainJob
-from mmpsy_jax.training.programs import build
+from mmpsy_jax.training import programs, run_files, step
+from mmpsy_jax.training.config import identity
+from mmpsy_jax.training.job import TrainJob
+from mmpsy_jax.training.loop import Evaluator
 
 # Participants, of those that nobody is tested on in all trainings, whose embeddings are computed.
 SAMPLE = 2000
@@ -41,9 +42,9 @@ def fit(train: Float[np.ndarray, "n d"], held_out: Float[np.ndarray, "m d"]) -> 
     """
     from sklearn.covariance import LedoitWolf  # takes seconds, and is needed when all training is over
 
-    made = LedoitWolf().fit(train.astype(np.float64))
-    factor = np.linalg.cholesky(made.covariance_ + LEAST_VARIANCE * np.eye(train.shape[1]))
-    fitted = {"mean": made.location_, "factor": factor}
+    gaussian = LedoitWolf().fit(train.astype(np.float64))
+    factor = np.linalg.cholesky(gaussian.covariance_ + LEAST_VARIANCE * np.eye(train.shape[1]))
+    fitted = {"mean": gaussian.location_, "factor": factor}
     limits = [np.quantile(distance(fitted, part), QUANTILE) for part in (train, held_out) if len(part)]
     return fitted | {"limit": np.max(limits)}
 
@@ -54,42 +55,44 @@ def distance(fitted: Fitted, embedding: Float[np.ndarray, "n d"]) -> Float[np.nd
     return np.linalg.norm(scipy.linalg.solve_triangular(fitted["factor"], centred, lower=True), axis=0)
 
 
-def write(runs: Sequence[TrainJob], workdir: Path) -> None:
+def write(jobs: Sequence[TrainJob], workdir: Path) -> None:
     """Writes the file of the first training of every fold; all processes must call it, when the models are there.
 
     Args:
+      jobs: all trainings.
       workdir: of the whole run, whose `model.json` tells a damaged file.
     """
-    first, card = {run.fold: run for run in reversed(runs)}.values(), run_files.card_or_none(workdir)
-    name = lambda run: str((run.workdir / finished_run.EMBEDDING).relative_to(workdir))  # noqa: E731
-    missing = {run.workdir for run in first if not run_files.intact(workdir, card, name(run))}
+    first, card = {job.fold: job for job in reversed(jobs)}.values(), run_files.card_or_none(workdir)
+    name = lambda job: str((job.workdir / run_files.EMBEDDING).relative_to(workdir))  # noqa: E731
+    missing = {job.workdir for job in first if not run_files.intact(workdir, card, name(job))}
     alike: dict[str, list[TrainJob]] = {}
-    for run in first:
-        alike.setdefault(json.dumps(run.config.to_dict(), sort_keys=True, default=str), []).append(run)
+    for job in first:
+        alike.setdefault(identity(job.config), []).append(job)
     for group in alike.values():
-        if any(run.workdir in missing for run in group):
+        if any(job.workdir in missing for job in group):
             _write_alike(group, missing)
 
 
-def _write_alike(runs: Sequence[TrainJob], missing: Collection[Path]) -> None:
+def _write_alike(jobs: Sequence[TrainJob], missing: Collection[Path]) -> None:
     """Of trainings with one config: their windows are read once, and one program serves all.
 
     Args:
-      runs: all of them, whose participants make the batches: others would give other bits.
+      jobs: all of them, whose participants make the batches: others would give other bits.
       missing: workdirs whose file is written.
     """
-    config, corpus = runs[0].config, runs[0].corpus
-    tasks, mesh = from_config(config.tasks), meshes.make_mesh(config.mesh.replica)
+    config, corpus = jobs[0].config, jobs[0].corpus
+    mesh = meshes.make_mesh(config.mesh.replica)
     shape = batching.of(config, corpus, mesh)
-    lengths = {"total": 1, "steps_per_epoch": 1}  # of a training, which is over
-    functions = build(config, tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds, **lengths)
-    predict = jax.jit(functions.predict, out_shardings=meshes.replicated(mesh))
-    members = np.unique(np.concatenate([run.splits[name] for run in runs for name in ("train", "validation")]))
+    inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
+    network = programs.network(config, jobs[0].tasks, **inputs)
+    predict = jax.jit(functools.partial(step.predict, network), out_shardings=meshes.replicated(mesh))
+    members = np.unique(np.concatenate([job.splits[name] for job in jobs for name in ("train", "validation")]))
     sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
-    evaluator = Evaluator(dataclasses.replace(runs[0], splits={"train": sample}), tasks, shape, mesh, predict)
-    for run in (run for run in runs if run.workdir in missing):
-        outputs, index, _ = evaluator.outputs(finished_run.load_weights(run.workdir / finished_run.WEIGHTS), "train")
-        parts = {name: outputs[EMBEDDING][np.isin(index, run.splits[name])] for name in ("train", "validation")}
+    evaluator = Evaluator(dataclasses.replace(jobs[0], splits={"train": sample}), shape, mesh, predict)
+    for job in (job for job in jobs if job.workdir in missing):
+        weights = run_files.load_weights(job.workdir / run_files.WEIGHTS)
+        outputs, index, _ = evaluator.outputs(step.variables_of(weights), "train")
+        parts = {name: outputs[EMBEDDING][np.isin(index, job.splits[name])] for name in ("train", "validation")}
         if jax.process_index() == 0:
-            finished_run.save_weights(run.workdir, fit(parts["train"], parts["validation"]), finished_run.EMBEDDING)
+            run_files.save_weights(job.workdir, fit(parts["train"], parts["validation"]), run_files.EMBEDDING)
     evaluator.close()

@@ -1,187 +1,49 @@
-"""What a finished run leaves for whoever uses its model: enough to predict without the corpus.
+"""A finished run, loaded without its corpus, and what all of its trainings say of anybody: enough to predict.
 
-| file | holds |
-|---|---|
-| `model.safetensors`, one per training | the best parameters and what was fitted, by path (`params/network/...`) |
-| `embedding.safetensors`, one per fold | where its participants lie in the network (`embedding.py`) |
-| `model.json`, one per run | the inputs, the trainings with their config fields, what is usual in training, and what |
-| | calibrates its numbers (`evaluation/calibration.py`, `of_run`) |
-| `config.json`, one per run | the config (written when the run began) |
+    run = finished_run.load("runs/phq")
+    values, distances = run.predict(corpus, members)
 
-`model.json` also holds the digests of all these files (`run_files.py`).
+Of each training: `network(shape)`, `variables` and `batches(corpus, members, shape)`, for whoever looks inside. No
+optimizer and no losses are built, and labels are not read.
 """
 
-import base64
 import dataclasses
-import hashlib
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
-import safetensors
-import safetensors.numpy
-from flax import traverse_util
-from jax.sharding import Mesh
-from jaxtyping import Bool, PyTree
+from jaxtyping import Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
+from mmpsy_jax.data.assemble import Plans
+from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus, Modality
-from mmpsy_jax.evaluation.predictions import Predictions, read_csv
-from mmpsy_jax.features import out_of_distribution
-from mmpsy_jax.io import InputError, file_sha256, flatten, read_json, write_atomically
-from mmpsy_jax.tasks import from_config
+from mmpsy_jax.io import InputError, flatten, read_json, with_places
+from mmpsy_jax.models.base import EMBEDDING
+from mmpsy_jax.objectives import multitask
+from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import embedding, programs, run_card, run_files, step
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import run_files
-from mmpsy_jax.training.config import default, jsonable
+from mmpsy_jax.training.batches import Batching
+from mmpsy_jax.training.config import RENAMED, default
 from mmpsy_jax.training.hparams import overlay
-from mmpsy_jax.training.run_files import CARD, CONFIG, EMBEDDING, FORMAT, PREDICTIONS, RESTORE, WEIGHTS
 
-SYNTHETIC = "SYNTHETIC: the run was trained on people whom a generator made; its numbers say nothing about anybody real"
-# Participants whose inputs are read again to see what is usual.
-SAMPLE = 1000
-QUANTILES = (0.001, 0.999)
-# Of the card of the corpus; `cluster` is None where everybody stands alone.
-KEPT = ("dataset", "config", "version", "synthetic", "window_seconds", "cluster")
-_EMPTY: dict[str, Any] = {"params": {"network": {}, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
+# Slots of a modality are this or a power of two above it, so that few programs are compiled whatever the lengths of the
+# interviews.
+FEWEST_SLOTS = 64
+ROWS = 32
+
+_predict = jax.jit(step.predict, static_argnums=0)
 
 
-def to_host(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Numpy arrays of a tree that may be divided over the devices of all processes; every process must call it."""
-    return jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(mesh))(tree))
-
-
-def save_weights(folder: Path, inference_params: PyTree, name: str = WEIGHTS) -> None:
-    """Writes a safetensors file atomically.
-
-    Args:
-      inference_params: numpy arrays, such as those of `step.inference_params`.
-    """
-    flat = traverse_util.flatten_dict(inference_params, sep="/")
-    write_atomically(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}))
-
-
-def load_weights(path: Path) -> PyTree:
-    """The tree of a model that `save_weights` wrote.
-
-    Raises:
-      InputError: not there, or damaged.
-    """
-    flat = load_arrays(path)
-    if not any(name.startswith("params/") for name in flat):
-        raise InputError(f"{path}: holds no parameters of a network: {run_files.AGAIN}")
-    made = traverse_util.flatten_dict(_EMPTY, keep_empty_nodes=True, sep="/")
-    # Whatever has no array (an objective without parameters) is an empty dictionary.
-    kept = {name: value for name, value in made.items() if not any(key.startswith(f"{name}/") for key in flat)}
-    return traverse_util.unflatten_dict({**kept, **flat}, sep="/")
-
-
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file by name.
-
-    Raises:
-      InputError: not there, or damaged.
-    """
-    try:
-        return safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}): {run_files.AGAIN}") from error
-
-
-def describe(config: ConfigDict, corpus: Corpus, runs: Sequence[Any], workdir: Path, predictions: Predictions) -> None:
-    """Writes `model.json`.
-
-    Args:
-      config: of the whole run.
-      corpus: that it was trained on.
-      runs: its trainings (`loop.TrainJob`).
-      workdir: of the whole run.
-      predictions: of all trainings.
-    """
-    from mmpsy_jax.evaluation import calibration  # scikit-learn takes seconds, and all training is over by now
-
-    ours = flatten(jsonable(config))
-    members = np.unique(np.concatenate([one.splits["train"] for one in runs]))
-    kept = digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in runs]))
-    names = batching.names_of(config, corpus)
-    card = {
-        "format": FORMAT,
-        **{name: corpus.card.get(name) for name in KEPT},
-        "modalities": {
-            name: {**corpus.card["modalities"][name], "dtype": str(corpus.modalities[name].dtype)} for name in names
-        },
-        "trainings": [
-            {
-                "folder": str(one.workdir.relative_to(workdir)),
-                "fold": one.fold,
-                "seed": one.seed,
-                "fields": {k: v for k, v in flatten(jsonable(one.config)).items() if ours.get(k) != v},
-            }
-            for one in runs
-        ],
-        "usual": usual(corpus, names, members),
-        "members": {**kept, "digests": sorted(kept["digests"])},  # their order would tell more
-        "calibration": calibration.of_run(predictions, from_config(config.tasks)),
-    }
-    names = [f"{one['folder']}/{name}" for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)]
-    run_files.write_card(workdir, card, [CONFIG, PREDICTIONS, *(str(Path(name)) for name in names)])
-
-
-def digests_of(participants: Sequence[str], salt: str) -> dict[str, Any]:
-    """What tells whether an id is among some, without the ids: `salt`, and the first 32 bits of a digest of each."""
-    made = [hashlib.sha256(f"{salt}\x00{one}".encode()).hexdigest()[:8] for one in participants]
-    return {"salt": salt, "digests": made}
-
-
-def _salt(folders: Sequence[Path]) -> str:
-    """The same whenever `model.json` is written anew; another for every run."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        digest.update(bytes.fromhex(file_sha256(folder / WEIGHTS)))
-    return digest.hexdigest()[:32]
-
-
-def usual(corpus: Corpus, names: Sequence[str], members: np.ndarray) -> dict[str, Any]:
-    """Per modality, `quantiles` {measure: [low, high]} over training participants, and of ids the `known` bits.
-
-    Of a cross-validation these are all who were trained on in any fold: nothing is inference_params with them.
-    """
-    sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
-    made = {}
-    for name in names:
-        modality = corpus.modalities[name]
-        known = _known(corpus, name, members) if modality.kind == "ids" else None
-        rows = []
-        for i in sample[corpus.has[name][sample]].tolist():
-            record = corpus.reader.read(i, [name, f"{name}_length"])
-            rows.append(
-                out_of_distribution.measures(
-                    record[name], record[f"{name}_length"], dataclasses.asdict(modality), known
-                )
-            )
-        rows = [row for row in rows if row]
-        columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
-        made[name] = {"quantiles": {k: np.quantile(v, QUANTILES).tolist() for k, v in columns.items()}}
-        if known is not None:
-            made[name]["known"] = base64.b64encode(np.packbits(known)).decode()
-    return made
-
-
-def _known(corpus: Corpus, name: str, members: np.ndarray) -> Bool[np.ndarray, "2 v"]:
-    """Which ids of characters and of pairs at least two of the members use."""
-    users = np.zeros((2, corpus.modalities[name].vocabulary), np.int32)
-    for i in members[corpus.has[name][members]].tolist():
-        windows = corpus.reader.read(i, [name])[name]
-        for column in range(2):
-            users[column, np.unique(windows[..., column])] += 1
-    return users >= 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
+@dataclasses.dataclass(frozen=True, eq=False)
+class FinishedTraining:
     """One training of a finished run.
 
     Attributes:
@@ -197,10 +59,41 @@ class Training:
     seed: int
     embedding: Mapping[str, np.ndarray] | None
 
+    @functools.cached_property
+    def variables(self) -> PyTree:
+        """What its network is applied to, on the device."""
+        return jax.device_put(step.variables_of(self.inference_params))
 
-@dataclasses.dataclass(frozen=True)
+    def batching(self, corpus: Corpus, rows: int = ROWS) -> Batching:
+        """How windows are cut, as when it was trained; batches of one pack of at most `rows` participants."""
+        rows = min(rows, self.config.data.batch_size)
+        fields = {"data.modalities": (), "data.packs": 1, "data.batch_size": rows}
+        shape = batching.of(overlay(self.config, fields), corpus, meshes.one_device())
+        slots = {name: 1 << (max(FEWEST_SLOTS, n) - 1).bit_length() for name, n in shape.sizes["slots"].items()}
+        return shape._replace(sizes={**shape.sizes, "slots": slots})
+
+    def network(self, shape: Batching) -> nn.Module:
+        """Its network; takes one pack of a batch."""
+        inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
+        return programs.network(self.config, from_config(self.config.tasks), **inputs)
+
+    def batches(self, corpus: Corpus, members: Int[np.ndarray, " m"], shape: Batching) -> list[PyTree]:
+        """All batches of the members, on the device, without labels."""
+        limit = self.config.data.max_windows or None
+        resident = Resident(corpus, members, labels=(), max_windows=limit, parts=shape.pieces.parts)
+        plans = Plans(resident.pieces.counts, members=members, shuffle=False, seed=0, **shape.sizes)
+        arrays = [resident.plan_arrays(planned.members, shape.sizes["slots"]) for planned in plans.epoch(0)]
+        return [jax.device_put(gather(resident.arrays, plan, np)) for plan in arrays]
+
+    def packs(self, corpus: Corpus, members: Int[np.ndarray, " m"], shape: Batching) -> list[PyTree]:
+        """The only pack of each of `batches`, and the `index` of its rows."""
+        parts = self.batches(corpus, members, shape)
+        return [{name: value[0] for name, value in batch.items() if name != "labels"} for batch in parts]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A finished run, loaded without its corpus.
+    """All trainings of a run as one predictor: every fold and seed says its number, the mean of them counts.
 
     Attributes:
       card: `model.json`.
@@ -210,19 +103,72 @@ class FinishedRun:
 
     card: Mapping[str, Any]
     modalities: dict[str, Modality]
-    trainings: tuple[Training, ...]
-
-    def trained_on(self, participants: Sequence[str]) -> Bool[np.ndarray, " n"] | None:
-        """Which of these ids any training of the run was trained on; None for a run that does not say."""
-        kept = self.card.get("members")
-        if not kept:
-            return None
-        return np.isin(digests_of(participants, kept["salt"])["digests"], kept["digests"])
+    trainings: tuple[FinishedTraining, ...]
 
     @property
     def config(self) -> ConfigDict:
         """What all trainings share in the way of tasks and data."""
         return self.trainings[0].config
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What is predicted."""
+        return from_config(self.config.tasks)
+
+    def trained_on(self, participants: Sequence[str]) -> Bool[np.ndarray, " n"] | None:
+        """Which of these ids any training of the run was trained on; None for a run that does not say."""
+        members = self.card.get("members")
+        if not members:
+            return None
+        return np.isin(run_card.digests_of(participants, members["salt"])["digests"], members["digests"])
+
+    def select_modalities(self, corpus: Corpus) -> Corpus:
+        """The corpus with the modalities of the run alone, in its order.
+
+        Raises:
+          InputError: it lacks one, or has it in another shape.
+        """
+        for name, ours in self.modalities.items():
+            if corpus.modalities.get(name) != ours:
+                raise InputError(
+                    f"{corpus.path}: modality {name!r} is {corpus.modalities.get(name, 'absent')}, but the run was "
+                    f"trained on {ours}: give records that were built with the same settings"
+                )
+        return dataclasses.replace(corpus, modalities=self.modalities)
+
+    def predict(
+        self, corpus: Corpus, members: Int[np.ndarray, " m"]
+    ) -> tuple[dict[str, Float[np.ndarray, "t m ..."]], Float[np.ndarray, "k m"]]:
+        """What each training says about each member.
+
+        Args:
+          corpus: from `select_modalities`; its labels are not looked at.
+          members: positions in the corpus, ascending.
+
+        Returns:
+          Per task the probability, expected band or score [t m], of a nominal task the probabilities of the classes
+          [t m c] (`multitask.averageable`); and how far the member's embedding lies from those of the
+          training participants, as a fraction of the training's limit, by each of the k trainings that know
+          (`training/embedding.py`).
+        """
+        batches: dict[tuple, list[PyTree]] = {}
+        values: dict[str, list[np.ndarray]] = {task.name: [] for task in self.tasks}
+        distances = []
+        for training in self.trainings:
+            shape = training.batching(corpus)
+            key = (shape.pieces.parts, training.config.data.max_windows)
+            if key not in batches:  # trainings that cut windows alike read the same batches
+                batches[key] = training.batches(corpus, members, shape)
+            network, variables = training.network(shape), training.variables
+            parts = jax.device_get([_predict(network, variables, batch) for batch in batches[key]])
+            outputs, index = batching.real_rows(parts)
+            outputs = {name: rows[np.argsort(index)] for name, rows in outputs.items()}
+            for task in self.tasks:
+                values[task.name].append(multitask.averageable(task, outputs[task.name]))
+            if training.embedding is not None:
+                far = embedding.distance(training.embedding, outputs[EMBEDDING])
+                distances.append(far / training.embedding["limit"])
+        return {name: np.stack(parts) for name, parts in values.items()}, np.stack(distances)
 
 
 def load(workdir: str | Path) -> FinishedRun:
@@ -232,81 +178,65 @@ def load(workdir: str | Path) -> FinishedRun:
       InputError: the workdir holds no finished run, or a file of it is damaged or not the one that the run left.
     """
     workdir = Path(workdir)
-    if (workdir / CARD).is_file() and not (workdir / CONFIG).is_file():
-        raise InputError(f"{workdir / CONFIG}: is gone: {RESTORE}")
-    for name in (CONFIG, CARD):
-        if not (workdir / name).is_file():
+    config_file, card_file = workdir / run_files.CONFIG, workdir / run_files.CARD
+    if card_file.is_file() and not config_file.is_file():
+        raise InputError(f"{config_file}: is gone: {run_files.RESTORE}")
+    for file in (config_file, card_file):
+        if not file.is_file():
             raise InputError(
-                f"{workdir}: no {name}, so no finished run with a best checkpoint lies here: give the workdir of one, "
-                "or run its command again, which goes on where it stopped"
+                f"{workdir}: no {file.name}, so no finished run with a best checkpoint lies here: give the workdir of "
+                "one, or run its command again, which goes on where it stopped"
             )
     card = run_files.read_card(workdir)
-    run_files.check(workdir, card, CONFIG)
-    config = _config(workdir)
+    run_files.check(workdir, card, run_files.CONFIG)
+    config = _load_config(config_file)
     try:
         modalities = {
             name: Modality(e["kind"], tuple(e["shape"]), e["time_axis"], e.get("vocabulary"), np.dtype(e["dtype"]))
             for name, e in card["modalities"].items()
         }
-        configs = [overlay(config, one["fields"]) for one in card["trainings"]]
+        configs = [overlay(config, _renamed(one["fields"])) for one in card["trainings"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{workdir / CARD}: modalities or fields are damaged: {run_files.AGAIN}") from error
+        raise InputError(f"{card_file}: modalities or fields are damaged: {run_files.AGAIN}") from error
+    # Where the corpus was built on this machine, it knows the places of encoders, whose names alone the card has.
+    named = [card[name] or "" for name in ("dataset", "config", "version")]
+    built = Path(config.data.folder or Path(config.data.data_dir, *named))
+    card["modalities"] = with_places(built, {"modalities": card["modalities"]})["modalities"]
     first = {one["fold"]: one for one in reversed(card["trainings"])}
     trainings = []
-    for one, own in zip(card["trainings"], configs, strict=True):
-        names = [str(Path(one["folder"], name)) for name in (WEIGHTS, EMBEDDING)][: 1 + (one is first[one["fold"]])]
+    for one, its_config in zip(card["trainings"], configs, strict=True):
+        names = [str(Path(one["folder"], name)) for name in (run_files.WEIGHTS, run_files.EMBEDDING)]
+        names = names[: 1 + (one is first[one["fold"]])]
         for name in names:
             run_files.check(workdir, card, name)
-        weights, *embedding = (workdir / name for name in names)
+        weights, *rest = (workdir / name for name in names)
+        of_people = _load_embedding(rest[0]) if rest else None
         trainings.append(
-            Training(
-                own,
-                load_weights(weights),
-                one["fold"],
-                one["seed"],
-                _embedding(embedding[0]) if embedding else None,
-            )
+            FinishedTraining(its_config, run_files.load_weights(weights), one["fold"], one["seed"], of_people)
         )
     return FinishedRun(card, modalities, tuple(trainings))
 
 
-def _config(workdir: Path) -> ConfigDict:
-    path = workdir / CONFIG
-    saved = read_json(path, RESTORE)
+def _load_config(path: Path) -> ConfigDict:
+    saved = read_json(path, run_files.RESTORE)
     try:
         config, name = default(), saved["model"]["name"]
         config.model = ConfigDict({"name": name, **registry.declared_fields("models", name)})
         # Earlier runs kept the fields of the default network beside those of its own.
         foreign = {f"model.{field}" for field in default().model} - {f"model.{field}" for field in config.model}
-        return overlay(config, {field: value for field, value in flatten(saved).items() if field not in foreign})
+        fields = _renamed(flatten(saved))
+        return overlay(config, {field: value for field, value in fields.items() if field not in foreign})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = str(error) if isinstance(error, InputError) else type(error).__name__
-        raise InputError(f"{path}: is damaged, or of another version ({reason}): {RESTORE}") from error
+        raise InputError(f"{path}: is damaged, or of another version ({reason}): {run_files.RESTORE}") from error
 
 
-def predictions_of(workdir: str | Path, card: Mapping[str, Any], folder: str = "") -> Predictions:
-    """The predictions that a run left: of one of its trainings, or of all of them.
-
-    Args:
-      card: `model.json`.
-      folder: of the training; "" for the whole run.
-
-    Raises:
-      InputError: not there, damaged, or not as the run left it.
-    """
-    name = str(Path(folder, PREDICTIONS))
-    run_files.check(Path(workdir), card, name)
-    return read_csv(Path(workdir) / name)
+def _renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(name, name): value for name, value in fields.items()}
 
 
-def _embedding(path: Path) -> dict[str, np.ndarray]:
-    arrays = load_arrays(path)
+def _load_embedding(path: Path) -> dict[str, np.ndarray]:
+    arrays = run_files.load_arrays(path)
     if "limit" not in arrays:
         raise InputError(f"{path}: holds no limit of distances: {run_files.AGAIN}")
     return arrays
-
-
-def known_ids(packed: str, vocabulary: int) -> Bool[np.ndarray, "2 v"]:
-    """The bits that `usual` packed: which characters and pairs of characters are known."""
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8))
-    return bits[: 2 * vocabulary].reshape(2, vocabulary).astype(bool)

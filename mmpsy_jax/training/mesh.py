@@ -1,6 +1,7 @@
 """Devices and processes: one mesh of `replica` x `data`, and where batches and states lie on it."""
 
 import math
+import os
 
 import jax
 import numpy as np
@@ -19,14 +20,12 @@ def start_distributed(heartbeat_seconds: int) -> None:
     Without a cluster that JAX recognises, the environment names the run: `JAX_COORDINATOR_ADDRESS`,
     `JAX_NUM_PROCESSES`, `JAX_PROCESS_ID`. A dead peer makes the others abort after `heartbeat_seconds`.
     """
-    import os
-
     if jax.distributed.is_initialized():
         return
     known = {"num_processes": os.environ.get("JAX_NUM_PROCESSES"), "process_id": os.environ.get("JAX_PROCESS_ID")}
-    given = {key: int(value) for key, value in known.items() if value is not None}
+    numbers = {key: int(value) for key, value in known.items() if value is not None}
     try:
-        jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_seconds, **given)
+        jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_seconds, **numbers)
     except ValueError as error:
         raise InputError(
             f"config.distributed=True, but this process cannot find the others ({error}): start it on a TPU pod or "
@@ -51,6 +50,11 @@ def make_mesh(replica: int = 1) -> Mesh:
     return jax.make_mesh((replica, devices // replica), ("replica", "data"), axis_types=(AxisType.Auto,) * 2)
 
 
+def one_device() -> Mesh:
+    """A mesh of the first device alone."""
+    return jax.make_mesh((1, 1), ("replica", "data"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:1])
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, PartitionSpec())
@@ -59,6 +63,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def over_data(mesh: Mesh) -> NamedSharding:
     """The leading axis (packs of a batch) divided along `data`."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def to_host(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Numpy arrays of a tree that may be divided over the devices of all processes; every process must call it."""
+    return jax.device_get(jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree))
 
 
 def state_shardings(state: PyTree, mesh: Mesh, *, fsdp: bool) -> PyTree:

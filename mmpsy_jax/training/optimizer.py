@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.models.perceiver import off
 from mmpsy_jax.training.cadence import to_steps
-
-SCHEDULES = ("cosine", "constant", "linear")
+from mmpsy_jax.training.fields import SCHEDULES
 
 
 def schedule(config: ConfigDict, total: int, steps_per_epoch: int, batch_size: int) -> optax.Schedule:

@@ -20,13 +20,15 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.splits import Split
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.io import InputError, write_json
-from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import finished_run, replica_plan, replicas, run_files, sweep
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import replica_plan, replicas, run_files, sweep
+from mmpsy_jax.training.config import identity
 from mmpsy_jax.training.config import seeds as seeds_of
 from mmpsy_jax.training.hparams import overlay
-from mmpsy_jax.training.loop import TrainJob, train
+from mmpsy_jax.training.job import HELD_OUT, TrainJob
+from mmpsy_jax.training.loop import train
 from mmpsy_jax.training.mesh import wait_for_all
 
 
@@ -49,17 +51,14 @@ def plan(
         table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks), shape)
         chosen = table["chosen"]
     batches = shape.most([fold["train"] for fold in outer])
-    seeds = seeds_of(config)
-    single = len(outer) * len(seeds) == 1
-    made = [
-        _run(
-            config, corpus, split, workdir if single else workdir / f"fold_{fold}" / f"seed_{seed}",
-            points[chosen[fold]], points, seed=seed, fold=fold, batches=batches,
-        )
-        for fold, split in enumerate(outer)
-        for seed in seeds
-    ]  # fmt: skip
-    return made, table
+    single = len(outer) * len(seeds_of(config)) == 1
+    jobs = []
+    for fold, split in enumerate(outer):
+        for seed in seeds_of(config):
+            folder = workdir if single else workdir / f"fold_{fold}" / f"seed_{seed}"
+            ours, values = _at_point(config, points[chosen[fold]], points)
+            jobs.append(TrainJob(ours, corpus, split, folder, seed=seed, fold=fold, batches=batches, values=values))
+    return jobs, table
 
 
 def folds(config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> list[Split]:
@@ -68,24 +67,18 @@ def folds(config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> list[Spl
     Raises:
       InputError: a part that is needed has nobody.
     """
-    if config.cv.folds:
-        made = [
-            fold
-            for repeat in range(config.cv.repeats)
-            for fold in data_splits.folds(
-                corpus, config.cv.folds, config.seed + repeat, strata(tasks), config.cv.validation_fraction
-            )
-        ]
-    else:
-        made = [data_splits.by_name(corpus)]
+    cv = config.cv
+    outer = [] if cv.folds else [data_splits.by_name(corpus)]
+    for repeat in range(cv.repeats if cv.folds else 0):
+        outer += data_splits.folds(corpus, cv.folds, config.seed + repeat, strata(tasks), cv.validation_fraction)
     needed = ("train", "test") if config.selection.metric == "step" else ("train", "validation", "test")
     for name in needed:
-        if any(len(fold.get(name, ())) == 0 for fold in made):
+        if any(len(fold.get(name, ())) == 0 for fold in outer):
             raise InputError(
                 f"the {name} split of {corpus.path} has no participant: give another split file, or "
                 "--config.cv.folds=5; without validation, only --config.selection.metric=step"
             )
-    return made
+    return outer
 
 
 def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
@@ -99,80 +92,78 @@ def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
     return named or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
 
 
-def train_all(runs: Sequence[TrainJob], folder: Path) -> list[Predictions | None]:
-    """Predictions of each run, made now or by an earlier start; None for a point of a sweep that diverged.
+def train_all(jobs: Sequence[TrainJob], folder: Path) -> list[Predictions | None]:
+    """Predictions of each training, made now or by an earlier start; None for a point of a sweep that diverged.
 
-    A run whose predictions or model are not there, or not as it left them, is taken up again at its last step.
-
-    Runs of one config train as replicas of one program where that is possible, otherwise one after another.
+    A training whose predictions or model are not there, or not as it left them, is taken up again at its last step.
+    Those of one config train as replicas of one program where that is possible, otherwise one after another.
 
     Args:
-      folder: of the replicas, in the workdir of all runs.
+      jobs: all trainings.
+      folder: of the replicas, in the workdir of all trainings.
     """
-    file = lambda one: one.workdir / finished_run.PREDICTIONS  # noqa: E731
+    file = lambda job: job.workdir / run_files.PREDICTIONS  # noqa: E731
     card = run_files.card_or_none(folder.parent)
-    grouped: dict[str, list[TrainJob]] = {}
-    for one in runs:
-        shape = {name: len(one.splits[name]) > 0 for name in one.splits}
-        grouped.setdefault(json.dumps([one.config.to_dict(), sorted(one.values), shape], default=str), []).append(one)
-    for number, group in enumerate(grouped.values()):
-        missing = [one for one in group if not is_finished(one, folder.parent, card)]
+    alike: dict[tuple, list[TrainJob]] = {}
+    for job in jobs:
+        key = (identity(job.config), *sorted(job.values), *job.held_out)
+        alike.setdefault(key, []).append(job)
+    for number, group in enumerate(alike.values()):
+        missing = [job for job in group if not is_finished(job, folder.parent, card)]
         program = folder / f"program_{number}"
         if missing and len(group) > 1 and replica_plan.together(program, group):
-            trained_now = zip(group, replicas.train(group, program), strict=True)
+            trained = zip(group, replicas.train(group, program), strict=True)
         else:
-            trained_now = ((one, train(one)) for one in missing)
-        for one, predictions in trained_now:
+            trained = ((job, train(job)) for job in missing)
+        for job, predictions in trained:
             if jax.process_index() == 0 and predictions is not None:
-                write_csv(file(one), predictions)
+                write_csv(file(job), predictions)
         wait_for_all(f"predictions of group {number}")
-    return [read_csv(file(one)) if file(one).exists() else None for one in runs]
+    return [read_csv(file(job)) if file(job).exists() else None for job in jobs]
 
 
-def is_finished(one: TrainJob, workdir: Path, card: Mapping[str, Any] | None) -> bool:
+def is_finished(job: TrainJob, workdir: Path, card: Mapping[str, Any] | None) -> bool:
     """Whether predictions and model of a training are there, and those that it left; says what is not.
 
     Args:
-      workdir, card: of all runs, and its `model.json` where there is one.
+      job: the training.
+      workdir, card: of all trainings, and its `model.json` where there is one.
     """
-    names = [finished_run.PREDICTIONS, *([finished_run.WEIGHTS] if one.keeps_model else [])]
-    for path in (one.workdir / name for name in names):
+    names = [run_files.PREDICTIONS, *([run_files.WEIGHTS] if job.keeps_model else [])]
+    for path in (job.workdir / name for name in names):
         whole = run_files.intact(workdir, card, str(path.relative_to(workdir)))
-        if not whole or (path.name == finished_run.PREDICTIONS and not _fits(one, path)):
+        if not whole or (path.name == run_files.PREDICTIONS and not _fits(job, path)):
             if path.exists() and jax.process_index() == 0:
                 logging.warning("%s: not what this training left, or of other people: predicting again", path)
             return False
     return True
 
 
-def _fits(one: TrainJob, path: Path) -> bool:
+def _fits(job: TrainJob, path: Path) -> bool:
     """Whether a table has one row for each planned participant and task, with the labels of the corpus."""
     try:
         table = read_csv(path)
     except InputError:
         return False
-    corpus, wanted = one.corpus, {}
-    for split in data_splits.SPLITS[1:]:
-        for task in from_config(one.config.tasks):
-            truth = np.asarray(task.targets(corpus.labels[task.label][one.splits[split]]), np.float64)
-            for i, value in zip(one.splits[split].tolist(), truth.tolist(), strict=True):
-                wanted[corpus.participants[i].strip(), split, task.name] = (
-                    corpus.cluster[i].strip(),
-                    None if value != value else value,
-                )
+    none_if_nan = lambda values: [None if value != value else value for value in values.tolist()]  # noqa: E731
+    corpus, planned = job.corpus, {}
+    for split in HELD_OUT:
+        for task in job.tasks:
+            truth = none_if_nan(np.asarray(task.targets(corpus.labels[task.label][job.splits[split]]), np.float64))
+            for i, value in zip(job.splits[split].tolist(), truth, strict=True):
+                planned[corpus.participants[i].strip(), split, task.name] = (corpus.cluster[i].strip(), value)
     keys = zip(table.participant_id.tolist(), table.split.tolist(), table.task.tolist(), strict=True)
-    truths = [None if value != value else value for value in table.y_true.tolist()]
-    found = dict(zip(keys, zip(table.cluster.tolist(), truths, strict=True), strict=True))
-    of_this = set(table.fold.tolist()) == {one.fold} and set(table.seed.tolist()) == {one.seed}
-    return of_this and len(found) == len(table) and found == wanted
+    rows = dict(zip(keys, zip(table.cluster.tolist(), none_if_nan(table.y_true), strict=True), strict=True))
+    of_this = set(table.fold.tolist()) == {job.fold} and set(table.seed.tolist()) == {job.seed}
+    return of_this and len(rows) == len(table) and rows == planned
 
 
-def _run(
-    config: ConfigDict, corpus: Corpus, split: Split, folder: Path, point: Mapping[str, Any],
-    points: Sequence[Mapping[str, Any]], **more: Any,
-) -> TrainJob:  # fmt: skip
+def _at_point(
+    config: ConfigDict, point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]
+) -> tuple[ConfigDict, dict[str, float]]:
+    """The config and the `values` of a training at a point of a sweep."""
     static, dynamic = sweep.parts(point, points)
-    return TrainJob(overlay(config, static) if static else config, corpus, split, folder, values=dynamic, **more)
+    return (overlay(config, static) if static else config), dynamic
 
 
 def _try(
@@ -189,20 +180,28 @@ def _try(
     named, deciding, metric = decides
     tried = [(fold, *part) for fold, split in enumerate(outer) for part in _parts_to_try(config, tasks, corpus, split)]
     batches = shape.most([split["train"] for *_, split in tried])
-    runs = [
-        _run(
-            config, corpus, split, folder / f"fold_{fold}" / f"point_{p}" / f"part_{part}_seed_{seed}", point, points,
-            seed=seed, fold=fold * 1000 + part, batches=batches, keeps_model=False,
-        )
-        for fold, part, seed, split in tried
-        for p, point in enumerate(points)
-    ]  # fmt: skip
-    scores = [sweep.score(made, deciding, metric) for made in train_all(runs, folder / "replicas")]
-    table = np.full((len(outer), len(points)), np.nan)
+    jobs = []
+    for fold, part, seed, split in tried:
+        for number, point in enumerate(points):
+            ours, values = _at_point(config, point, points)
+            jobs.append(
+                TrainJob(
+                    ours,
+                    corpus,
+                    split,
+                    folder / f"fold_{fold}" / f"point_{number}" / f"part_{part}_seed_{seed}",
+                    seed=seed,
+                    fold=fold * 1000 + part,
+                    batches=batches,
+                    values=values,
+                    keeps_model=False,
+                )
+            )
+    scores = [sweep.score(predictions, deciding, metric) for predictions in train_all(jobs, folder / "replicas")]
     grid = np.reshape(scores, (len(tried), len(points)))
-    for fold in range(len(outer)):
-        table[fold] = grid[[i for i, one in enumerate(tried) if one[0] == fold]].mean(axis=0)
-    made = {
+    of_fold = np.array([fold for fold, *_ in tried])
+    table = np.array([grid[of_fold == fold].mean(axis=0) for fold in range(len(outer))])
+    content = {
         "metric": named,
         "inner_folds": config.cv.inner,
         "points": [dict(point) for point in points],
@@ -210,8 +209,8 @@ def _try(
         "chosen": [sweep.choose(row) for row in table],
     }
     if jax.process_index() == 0:
-        write_json(folder / "sweep.json", made)
-    return made
+        write_json(folder / "sweep.json", content)
+    return content
 
 
 def _parts_to_try(

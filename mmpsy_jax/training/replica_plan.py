@@ -24,8 +24,8 @@ from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.checkpoint import Checkpoints
+from mmpsy_jax.training.job import TrainJob
 from mmpsy_jax.training.logger import say
-from mmpsy_jax.training.loop import TrainJob
 
 FILE, FORMAT = "plan.json", 1
 

@@ -27,21 +27,24 @@ class ReplicaPrograms:
     executables: dict[tuple, Callable] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        over = NamedSharding(self.mesh, PartitionSpec("replica"))
-        one = self._chunk
-        many = {
-            "vmap": jax.vmap(one, in_axes=(None, 0, 0, 0, 0)),
-            "map": lambda arrays, *stacked: jax.lax.map(lambda x: self._if_active(arrays, *x), stacked),
-        }
-        both = (over, meshes.replicated(self.mesh))  # every process reads the metrics of all replicas
+        over, whole = NamedSharding(self.mesh, PartitionSpec("replica")), meshes.replicated(self.mesh)
         jit = functools.partial(jax.jit, compiler_options=compiler_options())
-        self.layouts = {name: jit(run, donate_argnums=1, out_shardings=both) for name, run in many.items()}
-        self._at = jit(self._chunk_at)
+        # Every process reads the metrics and the outputs of all replicas.
+        self._chunk_all = jit(
+            jax.vmap(self._chunk, in_axes=(None, 0, 0, 0, 0)), donate_argnums=1, out_shardings=(over, whole)
+        )
+        self._chunk_at = jit(
+            lambda arrays, states, plan, values, at: self._chunk(
+                arrays, *_slice(at, states, plan, values), jnp.bool_(True)
+            )
+        )
         self._put_back = jax.jit(
             lambda states, new, at: jax.tree.map(lambda x, y: x.at[at].set(y), states, new),
             donate_argnums=0,
             out_shardings=over,
         )
+        self._predict_all = jit(jax.vmap(self._predict_one, in_axes=(None, 0, 0)), out_shardings=whole)
+        self._predict_at = jit(lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan)))
         self.init = jax.jit(
             lambda arrays, plan, seeds, fitted: jax.vmap(self.functions.init, in_axes=(0, None, 0))(
                 seeds, gather(arrays, plan), fitted
@@ -57,15 +60,19 @@ class ReplicaPrograms:
             donate_argnums=0,
             out_shardings=over,
         )
-        self.histograms = jax.jit(jax.vmap(self.functions.histograms), out_shardings=meshes.replicated(self.mesh))
+        self.histograms = jax.jit(jax.vmap(self.functions.histograms), out_shardings=whole)
         self.best_of = jax.jit(lambda states: jax.tree.map(jnp.copy, inference_params(states)), out_shardings=over)
-        self._predict_at = jit(lambda arrays, stacked, plan, at: self._predict_one(arrays, *_slice(at, stacked, plan)))
-        all_of = {
-            "vmap": jax.vmap(self._predict_one, in_axes=(None, 0, 0)),
-            "map": lambda arrays, *stacked: jax.lax.map(lambda x: self._predict_one(arrays, *x), stacked),
-        }
-        whole = meshes.replicated(self.mesh)
-        self._predict_all = {name: jit(run, out_shardings=whole) for name, run in all_of.items()}
+
+    def put(self, tree: PyTree) -> PyTree:
+        """Stacked host arrays onto the mesh: replicas along `replica`, packs of a plan [R, T, G, ...] along `data`."""
+
+        def place(x: np.ndarray) -> jax.Array:
+            spec = PartitionSpec("replica") if x.ndim else PartitionSpec()
+            if x.ndim == 4:
+                spec = PartitionSpec("replica", None, "data")
+            return jax.make_array_from_callback(x.shape, NamedSharding(self.mesh, spec), lambda index: x[index])
+
+        return jax.tree.map(place, tree)
 
     def _chunk(self, arrays: PyTree, state: PyTree, plan: PyTree, values: PyTree, active: jax.Array) -> PyTree:
         """Steps of one replica; one that has stopped keeps its state."""
@@ -76,40 +83,23 @@ class ReplicaPrograms:
         new, metrics = jax.lax.scan(step, state, plan)
         return jax.tree.map(lambda a, b: jnp.where(active, a, b), new, state), metrics
 
-    def _if_active(self, arrays: PyTree, state: PyTree, plan: PyTree, values: PyTree, active: jax.Array) -> PyTree:
-        run = lambda: self._chunk(arrays, state, plan, values, active)  # noqa: E731
-        _, metrics = jax.eval_shape(run)
-        idle = lambda: (state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics))  # noqa: E731
-        return jax.lax.cond(active, run, idle)
-
-    def _chunk_at(self, arrays: PyTree, states: PyTree, plan: PyTree, values: PyTree, at: jax.Array) -> PyTree:
-        """New state and metrics of the replica at one place."""
-        return self._chunk(arrays, *_slice(at, states, plan, values), jnp.bool_(True))
-
     def chunk(
-        self,
-        layout: str,
-        arrays: PyTree,
-        states: PyTree,
-        plan: PyTree,
-        values: PyTree,
-        active: Bool[np.ndarray, " r"],
-        put: Callable[[PyTree], PyTree],
+        self, layout: str, arrays: PyTree, states: PyTree, plan: PyTree, values: PyTree, active: Bool[np.ndarray, " r"]
     ) -> Callable[[], tuple[PyTree, PyTree]]:
         """Compiles where need be; what it returns does the steps of `plan`: new states, and metrics [R, T]."""
         if layout != "sequence":
-            arguments = (arrays, states, plan, values, put(active))
-            return functools.partial(self._compiled(layout, self.layouts[layout], *arguments), *arguments)
-        places = [put(np.int32(i)) for i in np.flatnonzero(active)]
-        run = self._compiled(layout, self._at, arrays, states, plan, values, places[0])
+            arguments = (arrays, states, plan, values, self.put(active))
+            return functools.partial(self._compiled(layout, self._chunk_all, *arguments), *arguments)
+        places = [self.put(np.int32(i)) for i in np.flatnonzero(active)]
+        run = self._compiled(layout, self._chunk_at, arrays, states, plan, values, places[0])
 
         def one_after_another() -> tuple[PyTree, PyTree]:
             now, parts = states, {}
-            made = side_by_side(lambda at: run(arrays, states, plan, values, at), places)
-            for i, at, (new, metrics) in zip(np.flatnonzero(active), places, made, strict=True):
+            results = side_by_side(lambda at: run(arrays, states, plan, values, at), places)
+            for i, at, (new, metrics) in zip(np.flatnonzero(active), places, results, strict=True):
                 now, parts[i] = self._put_back(now, new, at), jax.device_get(metrics)
             idle = jax.tree.map(np.zeros_like, next(iter(parts.values())))
-            return now, jax.tree.map(lambda *x: np.stack(x), *(parts.get(i, idle) for i in range(len(active))))
+            return now, stack([parts.get(i, idle) for i in range(len(active))])
 
         return one_after_another
 
@@ -117,26 +107,27 @@ class ReplicaPrograms:
         """The executable, made before it is timed; says what XLA will need beside the arguments."""
         key = (layout, *(x.shape for x in jax.tree.leaves(arguments[2])))
         if key not in self.executables:
-            made = program.lower(*arguments).compile()
-            needed = made.memory_analysis()
-            self.executables[key] = made
+            self.executables[key] = program.lower(*arguments).compile()
+            needed = self.executables[key].memory_analysis()
             if needed is not None:
                 say(f"{layout}: XLA needs {needed.temp_size_in_bytes / 2**30:.2f} GB beside its arguments")
         return self.executables[key]
 
-    def predict(
-        self, layout: str, arrays: PyTree, stacked: PyTree, plan: PyTree, put: Callable[[PyTree], PyTree]
-    ) -> PyTree:
+    def predict(self, layout: str, arrays: PyTree, stacked: PyTree, plan: PyTree) -> PyTree:
         """Outputs and sums of loss of every replica as numpy arrays, [R, T, ...]; one batch at a time."""
         if layout != "sequence":
-            return jax.device_get(self._predict_all[layout](arrays, stacked, plan))
-        places = [put(i) for i in np.arange(len(jax.tree.leaves(plan)[0]), dtype=np.int32)]
-        made = side_by_side(lambda at: self._predict_at(arrays, stacked, plan, at), places)
-        return jax.tree.map(lambda *x: np.stack(x), *jax.device_get(made))
+            return jax.device_get(self._predict_all(arrays, stacked, plan))
+        places = [self.put(i) for i in np.arange(len(jax.tree.leaves(plan)[0]), dtype=np.int32)]
+        return stack(jax.device_get(side_by_side(lambda at: self._predict_at(arrays, stacked, plan, at), places)))
 
-    def _predict_one(self, arrays: PyTree, seen: PyTree, plan: PyTree) -> PyTree:
-        made = jax.lax.map(lambda p: self.functions.predict(seen, gather(arrays, p)), plan)
-        return {name: made[name] for name in ("outputs", "sums")}
+    def _predict_one(self, arrays: PyTree, evaluated: PyTree, plan: PyTree) -> PyTree:
+        results = jax.lax.map(lambda p: self.functions.predict(evaluated, gather(arrays, p)), plan)
+        return {name: results[name] for name in ("outputs", "sums")}
+
+
+def stack(trees: Sequence[PyTree]) -> PyTree:
+    """Trees of numpy arrays as one, along a new first axis."""
+    return jax.tree.map(lambda *x: np.stack(x), *trees)
 
 
 def _slice(at: jax.Array, *stacked: PyTree) -> PyTree:

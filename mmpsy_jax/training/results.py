@@ -26,7 +26,7 @@ from mmpsy_jax.io import public, read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable
-from mmpsy_jax.training.loop import TrainJob
+from mmpsy_jax.training.job import TrainJob
 
 PACKAGES = (
     "jax",

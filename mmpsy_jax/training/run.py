@@ -15,7 +15,7 @@ from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.io import InputError, one_of, try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
-from mmpsy_jax.training import batches, config_rules, embedding, finished_run, lock, nonfinite, plan_runs
+from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, plan_runs, run_card, run_files
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
 from mmpsy_jax.training.mesh import all_or_none, wait_for_all
@@ -42,8 +42,8 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     check(config, from_config(config.tasks), corpus)
     if config.data.permute_modality:
         corpus = permute_modality(corpus, config.data.permute_modality, config.seed)
-    with _held(workdir):
-        config = with_groups(config, workdir)
+    with _locked(workdir):
+        config = with_packs(config, workdir)
         claim_workdir(config, workdir, writes=jax.process_index() == 0)
         wait_for_all("workdir")
         return _run(config, corpus, workdir)
@@ -60,11 +60,11 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
     if jax.process_index() == 0:
         refuse_foreign(workdir)
         try_folder(workdir, "--workdir")
-    claim_workdir(with_groups(_with_saved_ranges(config, workdir), workdir), workdir, writes=False)
+    claim_workdir(with_packs(config, workdir), workdir, writes=False)
 
 
 @contextlib.contextmanager
-def _held(workdir: Path) -> Iterator[None]:
+def _locked(workdir: Path) -> Iterator[None]:
     """The lock on the workdir, which the main process takes for all of them."""
     with contextlib.ExitStack() as stack:
         refused = None
@@ -79,27 +79,27 @@ def _held(workdir: Path) -> Iterator[None]:
 
 def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     tasks, main = from_config(config.tasks), jax.process_index() == 0
-    planned, chosen = plan_runs.plan(config, tasks, corpus, workdir)
+    jobs, sweep = plan_runs.plan(config, tasks, corpus, workdir)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         # Under a GPU or TPU the host has time for the baselines; on CPUs they would hold up the training.
         early = jax.default_backend() != "cpu" and main
-        known = pool.submit(_beside, config, tasks, corpus, planned) if early else None
-        parts = plan_runs.train_all(planned, workdir / "replicas")
-        embedding.write(planned, workdir)
+        baselines = pool.submit(_baselines, config, tasks, corpus, jobs) if early else None
+        parts = plan_runs.train_all(jobs, workdir / "replicas")
+        embedding.write(jobs, workdir)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
-        write_csv(workdir / "predictions.csv", predictions)
-    finished_run.describe(config, corpus, planned, workdir, predictions)
+        write_csv(workdir / run_files.PREDICTIONS, predictions)
+    run_card.write(config, corpus, jobs, workdir, predictions)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
-    beside = known.result() if known else _beside(config, tasks, corpus, planned)
-    return results.evaluate(config, tasks, corpus, workdir, planned, predictions, chosen, beside)
+    known = baselines.result() if baselines else _baselines(config, tasks, corpus, jobs)
+    return results.evaluate(config, tasks, corpus, workdir, jobs, predictions, sweep, known)
 
 
-def _beside(*arguments: Any) -> Any:
-    from mmpsy_jax.training import results  # see `run`
+def _baselines(*arguments: Any) -> Any:
+    from mmpsy_jax.training import results  # see `_run`
 
     return results.beside(*arguments)
 
@@ -113,19 +113,7 @@ def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:
     return config
 
 
-def _with_saved_ranges(config: ConfigDict, workdir: Path) -> ConfigDict:
-    """The config with the ends of scales that the run in the workdir took from its corpus, which is not open yet."""
-    saved = {task["name"]: task for task in saved_fields(workdir).get("tasks") or ()}
-    config = config.copy_and_resolve_references()
-    tasks = []
-    for task in to_config(from_config(config.tasks)):
-        ends = {end: saved.get(task["name"], {}).get(end) for end in ("minimum", "maximum") if task[end] is None}
-        tasks.append({**task, **ends})
-    config.tasks = tasks
-    return config
-
-
-def with_groups(config: ConfigDict, workdir: Path) -> ConfigDict:
+def with_packs(config: ConfigDict, workdir: Path) -> ConfigDict:
     """The config with `data.packs` decided: those of the run that is gone on with, or one per device.
 
     Batches, dropout and so the losses depend on the packs, which therefore stay when a run moves to other devices.
@@ -142,14 +130,10 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
     """Raises InputError where the config asks for what the corpus has not, or records cannot be trained on."""
     _require_labels(tasks, corpus)
     for task in tasks:
-        task.targets(corpus.labels[task.label])  # a wrong class is said now, not after the training
+        task.targets(corpus.labels[task.label])  # a wrong class is told now, not after the training
     for name in config.data.modalities:
         if name not in corpus.modalities:
             raise one_of("modality in config.data.modalities", name, corpus.modalities)
-    if config.evaluation.subgroups:
-        from mmpsy_jax.evaluation import subgroups
-
-        subgroups.read_subgroups(config.evaluation.subgroups)  # a fault is said now, not after the training
     nonfinite.refuse(corpus, batches.names_of(config, corpus))
 
 

@@ -51,6 +51,27 @@ class Functions(NamedTuple):
     predict: Callable[[PyTree, PyTree], PyTree]
 
 
+def variables_of(evaluated: PyTree) -> PyTree:
+    """What a network is applied to, of `inference_params`."""
+    return {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
+
+
+def forward(
+    model: nn.Module, variables: PyTree, batch: PyTree, rates: Rates = NO_DROPOUT, key: jax.Array | None = None
+) -> PyTree:
+    """Outputs [G * B, o] of all packs of a batch, each pack by itself; labels are not looked at."""
+    run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
+    keys = None if key is None else jax.random.split(key, batch["valid"].shape[0])
+    inputs = {name: value for name, value in batch.items() if name not in ("labels", "index")}
+    outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
+    return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
+
+
+def predict(model: nn.Module, variables: PyTree, batch: PyTree) -> PyTree:
+    """Outputs of a network and the index of each row; needs no objective, and no labels."""
+    return {"outputs": forward(model, variables, batch), "index": batch["index"].reshape(-1)}
+
+
 def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay: float = 0.0) -> Functions:
     """Builds the functions.
 
@@ -76,36 +97,21 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         if ema_decay:
             state["ema"] = network
         if "scores" in fitted:
-            outputs = jax.eval_shape(lambda: apply(network, fitted, batch, NO_DROPOUT, None))
+            variables = {"params": network, "fitted": fitted["network"]}
+            outputs = jax.eval_shape(lambda: forward(model, variables, batch))
             state["memory"] = chosen.objective.memory(fitted["scores"], outputs)
         if chosen.weighting.memory():
             state["weighting"] = chosen.weighting.memory()
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
 
-    def apply(network: PyTree, fitted: PyTree, batch: PyTree, rates: Rates, key: jax.Array | None) -> PyTree:
-        """Outputs [G * B, o] of all packs of a batch, each pack by itself."""
-        variables = {"params": network, "fitted": fitted["network"]}
-        run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
-        packs = batch["valid"].shape[0]
-        keys = None if key is None else jax.random.split(key, packs)
-        inputs = {name: value for name, value in batch.items() if name not in ("labels", "index")}
-        outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
-        return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
-
     def losses_of(
-        network: PyTree,
-        fitted: PyTree,
-        batch: PyTree,
-        labels: PyTree,
-        chosen: Parts,
-        rates: Rates,
-        key: jax.Array | None,
+        network: PyTree, fitted: PyTree, batch: PyTree, labels: PyTree, chosen: Parts, rates: Rates, key: Any
     ) -> tuple[jax.Array, PyTree]:
         """Losses of the tasks, and (which have labels, (outputs, sums))."""
-        outputs = apply(network, fitted, batch, rates, key)
-        weights = fitted["class_weights"]
-        losses, (present, sums) = chosen.objective(outputs, labels, batch["valid"].reshape(-1), weights)
+        outputs = forward(model, {"params": network, "fitted": fitted["network"]}, batch, rates, key)
+        valid = batch["valid"].reshape(-1)
+        losses, (present, sums) = chosen.objective(outputs, labels, valid, fitted["class_weights"])
         return losses, (present, (outputs, sums))
 
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
@@ -133,7 +139,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
         return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
 
-    def predict(evaluated: PyTree, batch: PyTree) -> PyTree:
+    def predict_with_sums(evaluated: PyTree, batch: PyTree) -> PyTree:
         network, fitted = evaluated["params"]["network"], evaluated["fitted"]
         _, (_, (outputs, sums)) = losses_of(network, fitted, batch, labels_of(batch), parts({}), NO_DROPOUT, None)
         return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
@@ -141,7 +147,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
     def histograms(state: PyTree) -> PyTree:
         return parts({}).objective.histograms(state["memory"]) if "memory" in state else {}
 
-    return Functions(init, update, histograms, predict)
+    return Functions(init, update, histograms, predict_with_sums)
 
 
 def labels_of(batch: PyTree) -> dict[str, jax.Array]:

@@ -24,7 +24,7 @@ from mmpsy_jax.evaluation.subgroups import read_subgroups
 from mmpsy_jax.features.interview import extractor_of
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.inference import interviews
-from mmpsy_jax.inference.predict import record_of
+from mmpsy_jax.inference.inputs import record_of
 from mmpsy_jax.io import InputError
 from tests.data_builders.small_source import entry, write_table
 from tests.features.test_mel import speech_like

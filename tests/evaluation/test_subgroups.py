@@ -17,7 +17,7 @@ FAST = {"n_bootstrap": 100}
 def of_sizes(**sizes):
     """Test participants of `one_run` (p80, p81, ...) in groups of these sizes."""
     names = np.repeat(list(sizes), list(sizes.values()))
-    return subgroups.Groups(np.array([f"p{80 + i}" for i in range(len(names))]), {"sex": names})
+    return subgroups.Subgroups(np.array([f"p{80 + i}" for i in range(len(names))]), {"sex": names})
 
 
 def test_metrics_are_those_of_the_rows_of_the_group():
@@ -48,7 +48,7 @@ def test_metrics_are_those_of_the_rows_of_the_group():
 def test_one_group_of_everybody_is_the_whole_report():
     made = cross_validation()
     everybody = np.unique(made.participant_id)
-    given = subgroups.Groups(everybody, {"all": np.full(len(everybody), "x")})
+    given = subgroups.Subgroups(everybody, {"all": np.full(len(everybody), "x")})
     found = subgroups.evaluate(made, TASKS, given, **FAST)["columns"]["all"]
     whole = scoring.evaluate(made, TASKS, **FAST)["tasks"]
     for task in TASKS:
@@ -81,7 +81,7 @@ def test_small_groups_cannot_be_found_by_subtraction(sizes, hidden):
 
 
 def test_unknown_participants_are_counted_only():
-    given = subgroups.Groups(np.array(["p80", "stranger", "other"]), {"sex": np.array(["a", "a", "b"])})
+    given = subgroups.Subgroups(np.array(["p80", "stranger", "other"]), {"sex": np.array(["a", "a", "b"])})
     found = subgroups.evaluate(one_run(), TASKS[2:], given, **FAST)
     assert found["n_unknown"] == 2
     assert "stranger" not in json.dumps(found)
@@ -135,7 +135,7 @@ def test_a_column_of_persons_whom_splits_divide_is_flagged():
 
     def flags_of(split, **columns):
         made = Predictions.build(names, "t", np.arange(24) % 2, y_prob=0.5, split=split)
-        return subgroups.flags_of(made, subgroups.Groups(names, {name: np.array(v) for name, v in columns.items()}))
+        return subgroups.flags_of(made, subgroups.Subgroups(names, {name: np.array(v) for name, v in columns.items()}))
 
     apart = np.where(np.arange(24) < 16, "train", "test")
     divided = apart.copy()

@@ -86,3 +86,42 @@ def test_nobody_is_all_zeros():
     made = faces.track(np.full((3, 120, 160), 128, np.uint8))
     assert made.persons == 0 and made.frames == (0, 0)
     assert made.face.shape == (3, 48 * 48) and not made.face.any() and not made.any_face.any()
+
+
+def boxes_of(*lists):
+    return [np.array(own, int).reshape(-1, 4) for own in lists]
+
+
+def test_a_box_that_most_frames_around_do_not_show_is_no_face():
+    """A false one comes and goes; a face moves, is missed now and then, and keeps its first and last frames."""
+    face = [[[50 + 2 * t, 40, 60, 60]] * (t not in (4, 9)) for t in range(20)]
+    false = [[[55, 110, 50, 50]] * (t in (1, 2, 6, 12)) for t in range(20)]
+    kept = faces.steady(boxes_of(*(one + other for one, other in zip(face, false, strict=True))))
+    assert [own.tolist() for own in kept] == [
+        [True] * len(one) + [False] * len(other) for one, other in zip(face, false, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("count, kept", [(6, 6), (5, 0)])
+def test_a_face_has_to_be_there_for_six_frames(count, kept):
+    seen = boxes_of(*([[0, 0, 40, 40]] * (8 <= t < 8 + count) for t in range(30)))
+    assert sum(own.sum() for own in faces.steady(seen)) == kept
+
+
+def test_false_boxes_are_nobody_and_two_persons_stay_two(frames, monkeypatch):
+    """A pattern in the background that is taken for a face in every fifth frame."""
+    pictures, present = frames
+    rng, find, calls = np.random.default_rng(0), faces.find, iter(range(COUNT))
+    pattern = np.kron(rng.integers(0, 256, (6, 6)), np.ones((10, 10))).astype(np.uint8)
+    noisy = [picture.copy() for picture in pictures]
+    for picture in noisy:
+        picture[-60:, :60] = pattern
+
+    def find_more(frame):
+        false = [[0, len(frame) - 60, 60, 60]] * (next(calls) % 5 == 0)
+        return np.concatenate([find(frame), *boxes_of(false)])
+
+    monkeypatch.setattr(faces, "find", find_more)
+    made = faces.track(noisy)
+    assert made.persons == 2 and made.frames == (18, 22)
+    assert not made.any_face[~present.any(axis=0)].any()

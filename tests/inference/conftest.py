@@ -6,11 +6,11 @@ import pytest
 import scipy.special
 
 from data_builders.mmpsy import cli
+from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import embedding, finished_run, plan_runs, run
+from mmpsy_jax.training import batches, embedding, mesh, plan_runs, programs, run, run_card, run_files
 from mmpsy_jax.training.config import claim_workdir
 from mmpsy_jax.training.step import inference_params
 from mmpsy_jax.training.train_statistics import fit
@@ -82,12 +82,15 @@ def leave_untrained(config, corpus, workdir):
     config = run.with_ranges(config, corpus)
     claim_workdir(config, workdir, writes=True)
     (one,), _ = plan_runs.plan(config, from_config(config.tasks), corpus, workdir)
-    ensemble = Ensemble(finished_run.FinishedRun({}, corpus.modalities, (finished_run.Training(config, {}, 0, 0, {}),)))
-    functions = ensemble.functions(config, ensemble.shape(config, corpus))
-    members = one.splits["test"][:8]
-    batch, *_ = ensemble.batches(corpus, members, ensemble.shape(config, corpus), None)
-    fitted = fit(config, ensemble.tasks, ensemble.shape(config, corpus).modalities, corpus, one.splits["train"])
+    shape = batches.of(config, corpus, mesh.one_device())
+    lengths = {"total": 1, "steps_per_epoch": 1}
+    inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
+    functions = programs.build(config, one.tasks, **inputs, **lengths)
+    resident = Resident(corpus, one.splits["test"][:8], parts=shape.pieces.parts)
+    members = np.pad(one.splits["test"][:8], (0, shape.sizes["batch_size"] - 8), constant_values=-1)[None]
+    batch = gather(resident.arrays, resident.plan_arrays(members.astype(np.int32), shape.sizes["slots"]), np)
+    fitted = fit(config, one.tasks, shape.modalities, corpus, one.splits["train"])
     state = jax.jit(functions.init)(np.int32(0), batch, fitted)
-    finished_run.save_weights(workdir, jax.device_get(inference_params(state)))
+    run_files.save_weights(workdir, jax.device_get(inference_params(state)))
     embedding.write([one], workdir)
-    finished_run.describe(config, corpus, [one], workdir, made_up(ensemble.tasks, corpus))
+    run_card.write(config, corpus, [one], workdir, made_up(one.tasks, corpus))

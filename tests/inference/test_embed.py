@@ -19,7 +19,7 @@ from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.features import embeddings, interview
 from mmpsy_jax.inference import embed, interviews
-from mmpsy_jax.inference.predict import extractors_for, record_of
+from mmpsy_jax.inference.inputs import extractors_for, record_of
 from mmpsy_jax.io import InputError
 from tests.features.test_mel import speech_like
 from tests.hugging_face import GOLDEN, rewrite, write_bert, write_hubert

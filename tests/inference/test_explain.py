@@ -13,10 +13,9 @@ from scipy.integrate import trapezoid
 import launch
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.inference import explain_methods as methods
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.explain import explain, report_of, views
 from mmpsy_jax.inference.explain_page import spectrum
-from mmpsy_jax.inference.in_memory import corpus_of, empty_record
+from mmpsy_jax.inference.inputs import corpus_of, empty_record
 from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run
 from tests.browser import PHONE, needs_browser, visit
@@ -33,19 +32,19 @@ def randomised(model, fixed=()):
     def renewed(one):
         network = jax.tree_util.tree_map_with_path(draw, one.inference_params["params"]["network"])
         params = {**one.inference_params["params"], "network": network}
-        return dataclasses.replace(one, evaluated={**one.inference_params, "params": params})
+        return dataclasses.replace(one, inference_params={**one.inference_params, "params": params})
 
     return dataclasses.replace(model, trainings=tuple(map(renewed, model.trainings)))
 
 
-def made_of(run, task, i=0, fixed=()):
-    """The ensemble, the record of participant `i`, and its explanation."""
-    built, workdir = run
-    ensemble, corpus = Ensemble(randomised(finished_run.load(workdir), fixed), rows=1), open_corpus(built)
+def made_of(of, task, i=0, fixed=()):
+    """The run, the record of participant `i`, and its explanation."""
+    built, workdir = of
+    run, corpus = randomised(finished_run.load(workdir), fixed), open_corpus(built)
     record = corpus.read(i)
-    alone = corpus_of(["p"], [record], ensemble.trained.modalities, ensemble.trained.card)
-    chosen = next(one for one in ensemble.tasks if one.name == task)
-    return ensemble, record, methods.Explained(views(ensemble, alone), chosen)
+    alone = corpus_of(["p"], [record], run.modalities, run.card)
+    chosen = next(one for one in run.tasks if one.name == task)
+    return run, record, methods.Explained(views(run, alone), chosen)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +80,14 @@ def test_attention_adds_up_to_one(spoken, written):
         np.testing.assert_allclose(weights.sum(), 1.0, atol=1e-5)
 
 
-def said(ensemble, record, task):
-    corpus = corpus_of(["p"], [record], ensemble.trained.modalities, ensemble.trained.card)
-    return ensemble.predict(corpus, np.arange(1))[0][task].mean()
+def said(run, record, task):
+    corpus = corpus_of(["p"], [record], run.modalities, run.card)
+    return run.predict(corpus, np.arange(1))[0][task].mean()
 
 
 @pytest.mark.parametrize("name", ["audio", "text"])
 def test_hiding_the_end_is_a_shorter_interview(spoken, name):
-    ensemble, record, explained = spoken
+    run, record, explained = spoken
     # Only the last window of text and the last seconds of audio are in one place each.
     last = int(np.flatnonzero(record[f"{name}_length"])[-1])
     own = [i for i, unit in enumerate(explained.units) if unit.modality == name]
@@ -103,7 +102,7 @@ def test_hiding_the_end_is_a_shorter_interview(spoken, name):
     keep = np.ones((1, len(explained.units)), bool)
     keep[0, [i for i in own if explained.units[i].start >= start]] = False
     shorter = {key: value.astype(np.int32) for key, value in shorter.items()}
-    expected = said(ensemble, {**record, **shorter}, "phq_screen")
+    expected = said(run, {**record, **shorter}, "phq_screen")
     np.testing.assert_allclose(explained.values(keep)[0], expected, atol=1e-6)
     assert abs(expected - explained.whole) > 1e-5
 
@@ -127,10 +126,10 @@ def bag(ids, idf):
 
 def test_integrated_gradients_of_a_linear_path_are_its_terms(texts):
     # Without the readout of the latents a band's logit is linear in the bag; a score is that logit times its maximum.
-    ensemble, record, explained = made_of(texts[1:], "phq_score", 3, fixed=("readout",))
+    run, record, explained = made_of(texts[1:], "phq_score", 3, fixed=("readout",))
     ids = record["text"].reshape(-1, 4)
     expected = np.zeros(len(ids))
-    for one in ensemble.trained.trainings:
+    for one in run.trainings:
         params, fitted = one.inference_params["params"]["network"], one.inference_params["fitted"]["network"]
         weights = bag(ids, fitted["text_adapter"]["idf"])
         read = params["text_adapter"]["embedding"] @ params["pooled_readout"][0, -1]  # scores come last
@@ -263,7 +262,7 @@ def test_bad_input(texts, tmp_path, options, message):
 
 
 def test_an_interview_in_which_nothing_is(texts):
-    ensemble = Ensemble(finished_run.load(texts[2]), rows=1)
-    nobody = corpus_of(["p"], [empty_record()], ensemble.trained.modalities, ensemble.trained.card)
+    run = finished_run.load(texts[2])
+    nobody = corpus_of(["p"], [empty_record()], run.modalities, run.card)
     with pytest.raises(InputError, match=r"holds nothing of what the run reads \(text\)"):
-        report_of(ensemble, nobody, ensemble.tasks[0], ("text",))
+        report_of(run, nobody, run.tasks[0], ("text",))

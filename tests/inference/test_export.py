@@ -11,7 +11,6 @@ import safetensors.numpy
 
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.inference import load_model
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.inference.export import export
 from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run
@@ -71,10 +70,9 @@ def test_the_loader_gives_the_predictions_without_the_package(which, request, tm
     result = launch(sys.executable, "launch.py", *arguments, env=environment())
     assert result.returncode == 0, result.stderr
     model = finished_run.load(workdir)
-    ensemble = Ensemble(model)
-    corpus = ensemble.fitting(open_corpus(built))
+    corpus = model.select_modalities(open_corpus(built))
     members = np.arange(0, len(corpus), 5)
-    wanted = {name: said.mean(axis=0) for name, said in ensemble.predict(corpus, members)[0].items()}
+    wanted = {name: said.mean(axis=0) for name, said in model.predict(corpus, members)[0].items()}
     arrays = {}
     for i in members.tolist():
         record = corpus.read(i)

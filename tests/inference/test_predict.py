@@ -16,11 +16,10 @@ from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.text import NGrams
 from mmpsy_jax.inference import confidence, interviews
-from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.in_memory import corpus_of
-from mmpsy_jax.inference.predict import predict, record_of
+from mmpsy_jax.inference.inputs import corpus_of, record_of
+from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.io import InputError
-from mmpsy_jax.training import finished_run
+from mmpsy_jax.training import finished_run, run_files
 from tests.features.test_mel import speech_like
 from tests.inference.conftest import CHINESE
 from tests.runs import bind_again, environment, launch
@@ -61,7 +60,7 @@ def test_folds_and_seeds_are_averaged(texts, tmp_path):
         alone = tmp_path / f"alone_{number}"
         (alone / card["trainings"][0]["folder"]).mkdir(parents=True)
         folder = card["trainings"][0]["folder"]
-        for file in ("config.json", f"{folder}/{finished_run.WEIGHTS}", f"{folder}/{finished_run.EMBEDDING}"):
+        for file in ("config.json", f"{folder}/{run_files.WEIGHTS}", f"{folder}/{run_files.EMBEDDING}"):
             (alone / file).write_bytes((workdir / file).read_bytes())
         (alone / "model.json").write_text(json.dumps(card))
         bind_again(alone)
@@ -99,9 +98,9 @@ def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
 def with_limits(workdir, folder, factor):
     """A copy of a run whose limits of the embedding distance are multiplied."""
     shutil.copytree(workdir, folder, ignore=shutil.ignore_patterns("checkpoints", "replicas"))
-    for file in folder.rglob(finished_run.EMBEDDING):
-        fitted = finished_run.load_arrays(file)
-        finished_run.save_weights(file.parent, {**fitted, "limit": fitted["limit"] * factor}, file.name)
+    for file in folder.rglob(run_files.EMBEDDING):
+        fitted = run_files.load_arrays(file)
+        run_files.save_weights(file.parent, {**fitted, "limit": fitted["limit"] * factor}, file.name)
     bind_again(folder)
     return folder
 
@@ -121,8 +120,8 @@ def test_the_model_abstains_with_a_reason_unless_told_not_to(texts, mixed, tmp_p
 
 def test_limits_of_the_embedding_are_those_of_who_is_not_tested_in_the_fold(texts):
     _, built, workdir = texts
-    ensemble, corpus = Ensemble(finished_run.load(workdir)), open_corpus(built)
-    _, distances = ensemble.predict(ensemble.fitting(corpus), np.arange(len(corpus)))
+    run, corpus = finished_run.load(workdir), open_corpus(built)
+    _, distances = run.predict(run.select_modalities(corpus), np.arange(len(corpus)))
     for fold in range(2):
         names = read_csv(workdir / "predictions.csv").select(split="validation", fold=fold).participant_id
         ours = distances[fold][np.isin(corpus.participants, names)]
@@ -166,7 +165,7 @@ def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
     model = finished_run.load(heard[1])
     record = record_of(found["a"], model.modalities, {"audio": LogMel()})
     corpus = corpus_of(["a"], [record], model.modalities, model.card)
-    said, _ = Ensemble(model).predict(corpus, np.arange(1))
+    said, _ = model.predict(corpus, np.arange(1))
     np.testing.assert_allclose(said["phq_score"].mean(), made.y_pred[made.participant_id == "a"], atol=1e-6)
     assert not corpus.has["text"][0] and corpus.has["audio"][0]
 

@@ -36,8 +36,8 @@ def edit(path, before, after):
     path.write_text(text.replace(before, after, 1))
 
 
-FOLD = f"fold_1/seed_0/{finished_run.WEIGHTS}"
-FIRST = f"fold_0/seed_0/{finished_run.EMBEDDING}"
+FOLD = f"fold_1/seed_0/{run_files.WEIGHTS}"
+FIRST = f"fold_0/seed_0/{run_files.EMBEDDING}"
 AGAIN = ": run the training command again, which writes it anew$"
 DAMAGES = {
     "no run": (lambda run: shutil.rmtree(run), "no config.json, so no finished run"),
@@ -48,7 +48,7 @@ DAMAGES = {
     "cut weights": (lambda run: cut(run / FOLD), rf"{FOLD}: is not the file .* \(it is cut or damaged\){AGAIN}"),
     "flipped bit": (lambda run: flip(run / FOLD), rf"{FOLD}: is not the file .* \(its sha256 differs\){AGAIN}"),
     "weights of another fold": (
-        lambda run: shutil.copy(run / "fold_0/seed_0" / finished_run.WEIGHTS, run / FOLD),
+        lambda run: shutil.copy(run / "fold_0/seed_0" / run_files.WEIGHTS, run / FOLD),
         rf"{FOLD}: is not the file .* \(its sha256 differs\){AGAIN}",
     ),
     "weights are the embedding": (
@@ -62,7 +62,10 @@ DAMAGES = {
         "config.json: is not the file that the run left .*: bring the file back",
     ),
     "config is cut": (lambda run: cut(run / "config.json", 300), "config.json: is not the file .*: bring the file"),
-    "card is cut": (lambda run: cut(run / "model.json", 200), f"model.json: not JSON .* is it cut short\\? {AGAIN[2:]}"),
+    "card is cut": (
+        lambda run: cut(run / "model.json", 200),
+        f"model.json: not JSON .* is it cut short\\? {AGAIN[2:]}",
+    ),
     "card is empty": (lambda run: cut(run / "model.json", 0), "model.json: not JSON"),
     "card is no text": (
         lambda run: (run / "model.json").write_bytes(b"\xff\xfe\x00"),
@@ -149,11 +152,11 @@ def test_the_same_command_writes_anew_what_is_damaged(texts, tmp_path, caplog):
     copy = shutil.copytree(workdir, tmp_path / "run")
     for damage in ("empty weights", "embedding has a flipped bit"):
         DAMAGES[damage][0](copy)
-    flip(copy / "fold_0/seed_0" / finished_run.WEIGHTS)
+    flip(copy / "fold_0/seed_0" / run_files.WEIGHTS)
     edit(copy / "fold_0/seed_0/predictions.csv", "user_", "someone_")
     cut(copy / "predictions.csv", 500)
     run.run(config_of(built), built, copy)
-    names = [f"fold_{k}/seed_0/{name}" for k in range(2) for name in (finished_run.WEIGHTS, "predictions.csv")]
+    names = [f"fold_{k}/seed_0/{name}" for k in range(2) for name in (run_files.WEIGHTS, "predictions.csv")]
     for name in (*names, FIRST, "predictions.csv"):
         assert (copy / name).read_bytes() == (workdir / name).read_bytes(), name
     finished_run.load(copy)
@@ -211,7 +214,7 @@ def test_rows_are_the_planned_participants_and_tasks_with_the_labels_of_the_corp
     _, built, workdir = texts
     copy = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("replicas", "tables"))
     config, corpus = config_of(built), open_corpus(built)
-    planned, _ = plan_runs.plan(run.with_groups(config, copy), from_config(config.tasks), corpus, copy)
+    planned, _ = plan_runs.plan(run.with_packs(config, copy), from_config(config.tasks), corpus, copy)
     card = run_files.read_card(copy)
     assert all(plan_runs.is_finished(one, copy, known) for one in planned for known in (card, None))
     change(copy / "fold_1/seed_0/predictions.csv")
@@ -222,7 +225,7 @@ def test_rows_are_the_planned_participants_and_tasks_with_the_labels_of_the_corp
 
 def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp_path):
     _, built, workdir = texts
-    weights = sorted([*workdir.rglob(finished_run.WEIGHTS), *workdir.rglob(finished_run.EMBEDDING)])
+    weights = sorted([*workdir.rglob(run_files.WEIGHTS), *workdir.rglob(run_files.EMBEDDING)])
     assert len(weights) == 4
     before = [file.read_bytes() for file in weights]
     predictions = (workdir / "predictions.csv").read_bytes()

@@ -78,7 +78,7 @@ def test_one_person_before_a_moving_camera_is_one(photographs):
     print(
         f"of {len(photographs) * CLIPS} clips of one person {len(split)} are split: {split}; {more} have a false face"
     )
-    assert not split
+    assert not split and more <= 2
 
 
 def test_two_people_are_two(photographs):

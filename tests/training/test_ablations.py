@@ -98,7 +98,7 @@ def test_a_run_trains_on_the_exchanged_corpus(dataset, tmp_path, monkeypatch):
     def stop(config, tasks, corpus, workdir):
         raise Planned(corpus)
 
-    monkeypatch.setattr(run.trainings, "plan", stop)
+    monkeypatch.setattr(run.plan_runs, "plan", stop)
     config = small(dataset)
     config.data.permute_modality = "audio"
     with pytest.raises(Planned) as caught:

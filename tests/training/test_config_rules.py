@@ -6,9 +6,12 @@ import json
 import pytest
 
 from mmpsy_jax import registry
+from mmpsy_jax.data.loader import PLACEMENTS
 from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
 from mmpsy_jax.io import InputError, flatten
-from mmpsy_jax.training import config_rules
+from mmpsy_jax.objectives.multitask import CLASS_WEIGHTS
+from mmpsy_jax.objectives.weighting import WEIGHTINGS
+from mmpsy_jax.training import config_rules, fields
 from mmpsy_jax.training.config import default, jsonable
 from mmpsy_jax.training.hparams import overlay
 
@@ -27,12 +30,20 @@ def with_value(field, value):
     return overlay(shipped(), {field: value})
 
 
-def test_every_field_has_a_rule():
-    fields = set(flatten(jsonable(default()))) | {"objective.weights", "tasks"}
+def test_every_field_is_declared_once_with_a_rule_that_its_default_keeps():
+    values = {**flatten(jsonable(default())), "objective.weights": {}, "tasks": []}
+    names = {name for name in values if not name.startswith("model.")}
     for name in registry.names("objectives"):
-        fields |= {f"objective.{field}" for field in registry.declared_fields("objectives", name)}
-    assert fields == set(config_rules.RULES)
-    assert set(config_rules.THRESHOLDS) == {"argmax", *THRESHOLDS}
+        names |= {f"objective.{field}" for field in registry.declared_fields("objectives", name)}
+    assert all(fields.rule_of(name) for name in names) and all(field.meaning for field in fields.FIELDS.values())
+    assert all(fields.rule_of(name).test(value) for name, value in values.items())
+    assert default().tasks is not default().tasks
+
+
+def test_choices_are_those_of_who_reads_them():
+    assert set(fields.THRESHOLDS) == {"argmax", *THRESHOLDS} and fields.PLACEMENTS == PLACEMENTS
+    assert fields.WEIGHTINGS == WEIGHTINGS and fields.CLASS_WEIGHTS == CLASS_WEIGHTS
+    assert fields.FIELDS["optimizer.schedule"].rule.choices == ("cosine", "constant", "linear")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -9,7 +9,7 @@ from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, nonfinite, plan_runs, replicas, run
+from mmpsy_jax.training import interruption, loop, nonfinite, plan_runs, replicas, run
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean
 
@@ -35,7 +35,7 @@ def rows(workdir):
 def stop_at(monkeypatch, *steps):
     """Signals at these calls of `must_stop`."""
     calls = []
-    monkeypatch.setattr(loop, "must_stop", lambda _: calls.append(1) or len(calls) in steps)
+    monkeypatch.setattr(interruption, "must_stop", lambda _: calls.append(1) or len(calls) in steps)
 
 
 def test_metrics_after_interruptions_read_as_those_of_the_uninterrupted(dataset, corpus, tmp_path, monkeypatch):
@@ -44,11 +44,11 @@ def test_metrics_after_interruptions_read_as_those_of_the_uninterrupted(dataset,
     for step in (3, 2):  # stopped at step 3, then at step 5
         with monkeypatch.context() as patch:
             stop_at(patch, step)
-            with pytest.raises(loop.Interrupted):
+            with pytest.raises(interruption.Interrupted):
                 loop.train(one)
     # Killed after step 6, which has logged the steps before: they are logged again, and must not stand there twice.
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "must_stop", lambda _: (_ for _ in ()).throw(RuntimeError) if killed() else False)
+        patch.setattr(interruption, "must_stop", lambda _: (_ for _ in ()).throw(RuntimeError) if killed() else False)
         calls = []
         killed = lambda: calls.append(1) or len(calls) > 2  # noqa: E731
         with pytest.raises(RuntimeError):
@@ -63,7 +63,7 @@ def test_a_signal_at_or_after_the_last_step_is_not_swallowed(dataset, corpus, tm
     for call in (4, 1):  # at the last step; when all steps are done
         with monkeypatch.context() as patch:
             stop_at(patch, call)
-            with pytest.raises(loop.Interrupted, match="saved step 4 of 4; run the same command again"):
+            with pytest.raises(interruption.Interrupted, match="saved step 4 of 4; run the same command again"):
                 loop.train(one)
         assert not (tmp_path / "model.safetensors").exists()
     assert len(loop.train(one))

@@ -9,7 +9,7 @@ import pytest
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import loop, memory, plan_runs, replica_plan, replicas
+from mmpsy_jax.training import interruption, job, loop, memory, plan_runs, replica_plan, replicas
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean, small
 
@@ -68,13 +68,12 @@ def test_a_replica_gives_the_numbers_of_the_training_alone(whole, tmp_path):
     ],
 )
 def test_auto_tries_a_second_layout_only_where_it_may_win_and_keeps_the_faster(timings, of_a_step, layout):
-    assert replicas.settled(timings, ("sequence", "vmap"), of_a_step) == layout
+    assert replicas.choose_layout(timings, ("sequence", "vmap"), of_a_step) == layout
 
 
-@pytest.mark.parametrize("layout", ["vmap", "map"])
-def test_layouts_agree(whole, config, corpus, tmp_path, layout):
+def test_layouts_agree(whole, config, corpus, tmp_path):
     changed = config.copy_and_resolve_references()
-    changed.replicas.layout = layout
+    changed.replicas.layout = "vmap"
     made = replicas.train(planned(changed, corpus, tmp_path), tmp_path / "replicas")
     for one, other in zip(made, whole[1], strict=True):
         assert_close(one, other)
@@ -84,8 +83,8 @@ def test_interrupted_it_goes_on_to_the_same_bits_in_waves(whole, config, corpus,
     runs = planned(config, corpus, tmp_path)[:3]
     monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: 2)  # waves of two: the second has a place to spare
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "must_stop", lambda _: True)
-        with pytest.raises(loop.Interrupted, match="same command"):
+        patch.setattr(interruption, "must_stop", lambda _: True)
+        with pytest.raises(interruption.Interrupted, match="same command"):
             replicas.train(runs, tmp_path / "replicas")
     made = replicas.train(runs, tmp_path / "replicas")
     assert sorted(p.name for p in (tmp_path / "replicas").iterdir()) == ["plan.json", "wave_0", "wave_1"]
@@ -125,7 +124,7 @@ def test_early_stopping_is_per_replica_and_each_may_have_its_own_settings(config
 def test_without_values_of_its_own_a_diverged_replica_stops_the_run(config, corpus, tmp_path):
     changed = config.copy_and_resolve_references()
     changed.optimizer.learning_rate, changed.optimizer.clip = 1e30, 0.0
-    with pytest.raises(loop.TrainingDiverged, match=r"fold 0, seed 0"):
+    with pytest.raises(job.TrainingDiverged, match=r"fold 0, seed 0"):
         replicas.train(planned(changed, corpus, tmp_path)[:2], tmp_path / "replicas")
 
 
@@ -164,9 +163,9 @@ def together(quick, corpus, tmp_path_factory):
 @pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 1), (2, 3)])
 def test_resumed_with_other_memory_the_waves_stay(together, quick, corpus, tmp_path, monkeypatch, first, then):
     runs, folder = planned(quick, corpus, tmp_path), tmp_path / "replicas"
-    monkeypatch.setattr(loop, "must_stop", lambda _: True)
+    monkeypatch.setattr(interruption, "must_stop", lambda _: True)
     monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: first)
-    with pytest.raises(loop.Interrupted):
+    with pytest.raises(interruption.Interrupted):
         replicas.train(runs, folder)
     monkeypatch.undo()
     monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: then)
@@ -212,7 +211,9 @@ def test_a_signal_at_the_last_step_is_not_swallowed(quick, corpus, tmp_path, mon
     runs = planned(changed, corpus, tmp_path)
     asked = []
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "must_stop", lambda _: asked.append(1) or len(asked) > 1)  # none comes, then one does
-        with pytest.raises(loop.Interrupted, match=r"saved step (\d+) of \1;"):
+        patch.setattr(
+            interruption, "must_stop", lambda _: asked.append(1) or len(asked) > 1
+        )  # none comes, then one does
+        with pytest.raises(interruption.Interrupted, match=r"saved step (\d+) of \1;"):
             replicas.train(runs, tmp_path / "replicas")
     assert replicas.train(runs, tmp_path / "replicas")[0] is not None

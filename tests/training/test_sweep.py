@@ -10,7 +10,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import finished_run, plan_runs, run, sweep
+from mmpsy_jax.training import finished_run, plan_runs, run, run_files, sweep
 from mmpsy_jax.training.config import default
 from tests.runs import small
 
@@ -139,7 +139,7 @@ def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, t
     for file in (tmp_path / "run" / "sweep").rglob("predictions.csv"):
         assert set(read_csv(file).split) == {"validation"}
     # Models are kept of what is evaluated alone, each with the settings that were chosen for its fold.
-    assert not list((tmp_path / "run" / "sweep").rglob(finished_run.WEIGHTS))
+    assert not list((tmp_path / "run" / "sweep").rglob(run_files.WEIGHTS))
     kept = finished_run.load(tmp_path / "run").trainings
     points = [table["points"][chosen] for chosen in table["chosen"]]
     assert [one.fold for one in kept] == [0, 1]

@@ -14,7 +14,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.models.base import NO_DROPOUT
 from mmpsy_jax.objectives import multitask, weighting
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import loop, step
+from mmpsy_jax.training import interruption, loop, step
 from tests.runs import final_state, small
 
 NAMES = ["a", "b", "c"]
@@ -43,8 +43,8 @@ def test_a_resumed_training_ends_with_the_same_bits(whole, corpus, tmp_path, mon
     broken = make_run(corpus, tmp_path)
     with monkeypatch.context() as patch:
         asked = itertools.count(1)
-        patch.setattr(loop, "must_stop", lambda _: next(asked) == 3)
-        with pytest.raises(loop.Interrupted):
+        patch.setattr(interruption, "must_stop", lambda _: next(asked) == 3)
+        with pytest.raises(interruption.Interrupted):
             loop.train(broken)
     between, state = final_state(tmp_path)
     assert np.all(state["['weighting']['previous']"] > 0)

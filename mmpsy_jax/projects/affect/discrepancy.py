@@ -17,8 +17,7 @@ from jaxtyping import Float, Int
 import mmpsy_jax
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import Corpus, open_corpus
-from mmpsy_jax.inference.ensemble import Ensemble
-from mmpsy_jax.inference.in_memory import corpus_of
+from mmpsy_jax.inference.inputs import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
 from mmpsy_jax.io import InputError, try_folder, write_atomically, write_json
 from mmpsy_jax.objectives import multitask
@@ -27,8 +26,8 @@ from mmpsy_jax.projects.affect.measures import Clip, Frames
 from mmpsy_jax.projects.affect.models import audio_visual
 from mmpsy_jax.projects.affect.models.audio_visual import AUDIO, FACE
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import finished_run, programs
-from mmpsy_jax.training.finished_run import FinishedRun, Training
+from mmpsy_jax.training import finished_run, run_files
+from mmpsy_jax.training.finished_run import FinishedRun, FinishedTraining
 
 PAGE, REPORT = "discrepancy.html", "discrepancy.json"
 SPLITS = ("validation", "test")
@@ -36,12 +35,12 @@ SPLITS = ("validation", "test")
 ANY_FACE, MISMATCH = "any_face", "mismatch"
 
 
-def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> dict[str, Any]:
+def discrepancy(workdir: str | Path, source: str | Path, output: str | Path) -> dict[str, Any]:
     """Compares teacher and student on held-out clips.
 
     Args:
       workdir: of a finished run of `audio_visual` with a teacher beside the student.
-      given: folder of built records.
+      source: folder of built records.
       output: folder for `PAGE`, `REPORT` and the tables of `measures.py`.
 
     Returns:
@@ -51,8 +50,8 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
       InputError: no such run, other records than it reads, or no held-out clips.
     """
     try_folder(output)
-    model, folder = finished_run.load(workdir), Path(output)
-    for one in model.trainings:
+    run, folder = finished_run.load(workdir), Path(output)
+    for one in run.trainings:
         if one.config.model.name != "audio_visual" or not (
             one.config.model.teacher or one.config.model.part == "joint"
         ):
@@ -60,22 +59,21 @@ def discrepancy(workdir: str | Path, given: str | Path, output: str | Path) -> d
                 f"{workdir}: a run without a teacher beside the student: give one of configs/affect_student.py:frozen "
                 "or :joint"
             )
-    ensemble = Ensemble(model)
-    corpus = ensemble.fitting(open_corpus(given))
-    emotion = next((task for task in ensemble.tasks if task.kind == "nominal"), None)
+    corpus = run.select_modalities(open_corpus(source))
+    emotion = next((task for task in run.tasks if task.kind == "nominal"), None)
     if emotion is None:
         raise InputError(f"{workdir}: no task of kind 'nominal', whose classes are the emotions: train with one")
-    ratings = [task for task in ensemble.tasks if task.kind == "regression"]
-    parts = held_out(Path(workdir), model, corpus)
-    clips = [clip for part in parts for clip in clips_of(part, ensemble, corpus, emotion, ratings)]
+    ratings = [task for task in run.tasks if task.kind == "regression"]
+    parts = held_out(Path(workdir), run, corpus)
+    clips = [clip for part in parts for clip in clips_of(part, run, corpus, emotion, ratings)]
     limits = measures.limits(clips)
     tested = [clip for clip in clips if clip.split == "test"]
     report = {
         "what": mmpsy_jax.DISCLAIMER,
         "mmpsy_jax": mmpsy_jax.__version__,
-        "synthetic": bool(corpus.card["synthetic"] or model.card["synthetic"]),
-        "trainings": len(model.trainings),
-        **measures.summary(tested, limits, resamples=model.config.evaluation.bootstrap),
+        "synthetic": bool(corpus.card["synthetic"] or run.card["synthetic"]),
+        "trainings": len(run.trainings),
+        **measures.summary(tested, limits, resamples=run.config.evaluation.bootstrap),
         "optimum": optimum(corpus.card, whole_test=len(limits) == 1),
     }
     measures.write_tables(folder, tested, limits, emotion.classes)
@@ -107,12 +105,12 @@ class HeldOut:
       members: positions in the corpus by split, validation and test, ascending.
     """
 
-    trainings: tuple[Training, ...]
+    trainings: tuple[FinishedTraining, ...]
     fold: int
     members: Mapping[str, Int[np.ndarray, " m"]]
 
 
-def held_out(workdir: Path, model: FinishedRun, corpus: Corpus) -> list[HeldOut]:
+def held_out(workdir: Path, run: FinishedRun, corpus: Corpus) -> list[HeldOut]:
     """Who is judged by whom.
 
     The corpus is the run's own where it has the same name and version, and holds a clip that the run held out.
@@ -122,36 +120,35 @@ def held_out(workdir: Path, model: FinishedRun, corpus: Corpus) -> list[HeldOut]
     """
     at = {name: i for i, name in enumerate(corpus.participants)}
     parts = []
-    for one in {one["fold"]: one for one in reversed(model.card["trainings"])}.values():
-        rows = finished_run.predictions_of(workdir, model.card, one["folder"])
+    for one in {one["fold"]: one for one in reversed(run.card["trainings"])}.values():
+        rows = run_files.load_predictions(workdir, run.card, one["folder"])
         found = {
             split: {at[name] for name in rows.select(split=split).participant_id if name in at} for split in SPLITS
         }
-        trainings = tuple(training for training in model.trainings if training.fold == one["fold"])
+        trainings = tuple(training for training in run.trainings if training.fold == one["fold"])
         members = {split: np.array(sorted(own), int) for split, own in found.items()}
         parts.append(HeldOut(trainings, one["fold"], members))
-    named = all(model.card[name] == corpus.card.get(name) for name in ("dataset", "config", "version"))
+    named = all(run.card[name] == corpus.card.get(name) for name in ("dataset", "config", "version"))
     if not named or not any(len(own) for part in parts for own in part.members.values()):
-        parts = [HeldOut(model.trainings, 0, splits.by_name(corpus))]
+        parts = [HeldOut(run.trainings, 0, splits.by_name(corpus))]
     for split in SPLITS:
         if not all(len(part.members[split]) for part in parts):
             raise InputError(f"{corpus.path}: no {split} clip that the run has not seen: give records that have some")
     return sorted(parts, key=lambda part: part.fold)
 
 
-def clips_of(
-    part: HeldOut, ensemble: Ensemble, corpus: Corpus, emotion: Task, ratings: Sequence[Task]
-) -> Iterator[Clip]:
+def clips_of(part: HeldOut, run: FinishedRun, corpus: Corpus, emotion: Task, ratings: Sequence[Task]) -> Iterator[Clip]:
     """What teacher and student say of the held-out clips, in the mean over the trainings."""
     label = lambda name, i: float(corpus.labels[name][i]) if name in corpus.labels else float("nan")  # noqa: E731
     for split in SPLITS:
         for start in range(0, len(part.members[split]), CHUNK):
             members = part.members[split][start : start + CHUNK]
-            chosen = said(ensemble, part.trainings, corpus, members)
+            chosen = judge(run.tasks, part.trainings, corpus, members)
             largest = None
             if split == "test" and ANY_FACE in corpus.card["modalities"]:
                 everyone = np.arange(len(members))
-                largest = said(ensemble, part.trainings, of_largest_faces(corpus, members, ensemble.trained), everyone)
+                faces = of_largest_faces(corpus, members, run)
+                largest = judge(run.tasks, part.trainings, faces, everyone)
             for at, i in enumerate(members.tolist()):
                 face, speech = chosen.in_both(i)
                 yield Clip(
@@ -223,45 +220,40 @@ def side_by_side(values: Mapping[str, Float[np.ndarray, "..."]], tasks: Sequence
 _traces = jax.jit(audio_visual.traces, static_argnums=0)
 
 
-def said(ensemble: Ensemble, trainings: Sequence[Training], corpus: Corpus, members: Int[np.ndarray, " m"]) -> Said:
+def judge(
+    tasks: Sequence[Task], trainings: Sequence[FinishedTraining], corpus: Corpus, members: Int[np.ndarray, " m"]
+) -> Said:
     """What trainings say of the members of a corpus, in the mean over them."""
-    made = []
+    by_training = []
     for training in trainings:
-        shape = ensemble.shape(training.config, corpus)
-        network = programs.network(
-            training.config, ensemble.tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds
-        )
-        variables = {
-            "params": training.inference_params["params"]["network"],
-            "fitted": training.inference_params["fitted"]["network"],
-        }
-        parts = []
-        for batch in ensemble.batches(corpus, members, shape, training.config.data.max_windows or None):
-            pack = {name: value[0] for name, value in batch.items() if name not in ("labels", "index")}
-            traced = jax.device_get(_traces(network, variables, pack))
+        shape = training.batching(corpus)
+        network, parts = training.network(shape), []
+        for pack in training.packs(corpus, members, shape):
+            inputs = {name: value for name, value in pack.items() if name != "index"}
+            traced = jax.device_get(_traces(network, training.variables, inputs))
             watched, frames, heard = (
-                {task.name: _averageable(task, one[task.name]) for task in ensemble.tasks}
+                {task.name: _averageable(task, one[task.name]) for task in tasks}
                 for one in (traced.watched, traced.frames, traced.heard)
             )
             seen = {"watched": watched, "frames": frames, "faces": traced.faces.astype(np.float32)}
-            where = jax.device_get((batch["index"][0], pack))
-            parts.append((_segments(*where, FACE, seen), _segments(*where, AUDIO, {"heard": heard})))
-        made.append([_ordered(one) for one in zip(*parts, strict=True)])
+            pack = jax.device_get(pack)
+            parts.append((_segments(pack, FACE, seen), _segments(pack, AUDIO, {"heard": heard})))
+        by_training.append([_ordered(one) for one in zip(*parts, strict=True)])
     seen, heard = (
         same[0]._replace(said=jax.tree.map(lambda *x: np.mean(x, axis=0), *(one.said for one in same)))
-        for same in zip(*made, strict=True)
+        for same in zip(*by_training, strict=True)
     )
     return Said(seen, heard, shape.pieces.seconds)
 
 
 def _averageable(task: Task, output: Float[np.ndarray, "*n o"]) -> Float[np.ndarray, "..."]:
-    made = multitask.averageable(task, output.reshape(-1, output.shape[-1]))
-    return made.reshape(*output.shape[:-1], *made.shape[1:])
+    values = multitask.averageable(task, output.reshape(-1, output.shape[-1]))
+    return values.reshape(*output.shape[:-1], *values.shape[1:])
 
 
-def _segments(index: np.ndarray, pack: Mapping[str, np.ndarray], name: str, said: dict[str, Any]) -> Segments:
-    """The slots of a batch that are used."""
-    row = pack[f"{name}_row"]
+def _segments(pack: Mapping[str, np.ndarray], name: str, said: dict[str, Any]) -> Segments:
+    """The slots of a pack that are used."""
+    index, row = pack["index"], pack[f"{name}_row"]
     used = np.flatnonzero(row < len(index))
     return Segments(index[row[used]], pack[f"{name}_start_s"][used], jax.tree.map(lambda x: x[used], said))
 
@@ -272,7 +264,7 @@ def _ordered(parts: Sequence[Segments]) -> Segments:
     return jax.tree.map(lambda x: x[order], whole)
 
 
-def of_largest_faces(corpus: Corpus, members: Int[np.ndarray, " m"], model: FinishedRun) -> Corpus:
+def of_largest_faces(corpus: Corpus, members: Int[np.ndarray, " m"], run: FinishedRun) -> Corpus:
     """The members as a corpus whose faces are the largest of each frame, whoever they are."""
     records = []
     for i in members.tolist():
@@ -280,4 +272,4 @@ def of_largest_faces(corpus: Corpus, members: Int[np.ndarray, " m"], model: Fini
         faces = {FACE: record[ANY_FACE], f"{FACE}_length": record[f"{ANY_FACE}_length"]}
         records.append({**record, **faces})
     ids = [corpus.participants[i] for i in members.tolist()]
-    return corpus_of(ids, records, model.modalities, model.card)
+    return corpus_of(ids, records, run.modalities, run.card)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, from_config
-from mmpsy_jax.training import finished_run
+from mmpsy_jax.training import finished_run, run_files
 
 # What shapes the network of a teacher.
 SHAPING = ("width", "face_channels")
@@ -41,7 +41,7 @@ def parameters(
     _check(workdir, run, config, tasks, corpus)
     held_out = set(np.delete(np.asarray(corpus.participants), members).tolist())
     for one, training in zip(run.card["trainings"], run.trainings, strict=True):
-        if set(finished_run.predictions_of(workdir, run.card, one["folder"]).participant_id.tolist()) == held_out:
+        if set(run_files.load_predictions(workdir, run.card, one["folder"]).participant_id.tolist()) == held_out:
             return training.inference_params["params"]["network"]
     raise InputError(
         f"{workdir}: no training of this run was trained on the same {len(members)} clips as the student, so that it "

@@ -25,11 +25,11 @@ from mmpsy_jax.data.records import SPLITS, Corpus, open_corpus
 from mmpsy_jax.evaluation import bootstrap, together, wording
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.evaluation.scoring import finite
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.io import InputError, one_of, try_folder, write_json
 from mmpsy_jax.projects.daily_mood.models.macro_micro import PERSON
-from mmpsy_jax.training import finished_run, programs
-from mmpsy_jax.training.finished_run import FinishedRun, Training
+from mmpsy_jax.tasks import Task
+from mmpsy_jax.training import finished_run
+from mmpsy_jax.training.finished_run import FinishedRun, FinishedTraining
 from mmpsy_jax.training.results import start_times
 
 MODEL = "macro_micro"
@@ -63,7 +63,7 @@ class Days:
 
 def adapt(
     workdir: str | Path,
-    given: str | Path,
+    source: str | Path,
     output: str | Path,
     *,
     days: Sequence[int],
@@ -74,7 +74,7 @@ def adapt(
 
     Args:
       workdir: of a finished run without folds.
-      given: folder of built records that name the person of each day.
+      source: folder of built records that name the person of each day.
       output: folder for `predictions_<days>_days.csv`, one per number of days, and `adaptation.json`.
       days: numbers of rated days of each person to adapt to; 0 is added. All are predicted on the same days: those that
         the largest number leaves.
@@ -97,24 +97,23 @@ def adapt(
             f"--days={shown}: give numbers of 2 or more: one day does not tell a person's level from chance"
         )
     try_folder(output)
-    model = finished_run.load(workdir)
-    _check(model, workdir)
-    ensemble = Ensemble(model)
-    corpus, members = _people(ensemble, given, split)
-    known = [_days(ensemble, one, corpus, members) for one in model.trainings]
+    run = finished_run.load(workdir)
+    _check(run, workdir)
+    corpus, members = _people(run, source, split)
+    known = [_days(run.tasks, one, corpus, members) for one in run.trainings]
     rated, member = known[0].rated, known[0].member
     asked = (rated == 0) | (rated > numbers[-1])
     if not asked.any():
-        raise InputError(f"{given}: nobody has a day beside the first {numbers[-1]} rated ones: give fewer --days")
+        raise InputError(f"{source}: nobody has a day beside the first {numbers[-1]} rated ones: give fewer --days")
     made: dict[str, Any] = {
         "format": 1,
         "what": mmpsy_jax.DISCLAIMER,
-        "synthetic": bool(corpus.card["synthetic"] or model.card["synthetic"]),
+        "synthetic": bool(corpus.card["synthetic"] or run.card["synthetic"]),
         "days": {},
     }
     for number in numbers:
         fitted, values = zip(*[predict(one, number) for one in known], strict=True)
-        rows = _tables(ensemble, corpus, member[asked], [value[asked] for value in values])
+        rows = _tables(run.tasks, corpus, member[asked], [value[asked] for value in values])
         write_csv(Path(output) / f"predictions_{number}_days.csv", Predictions.concatenate(rows.values()))
         made["days"][str(number)] = {"variances": fitted, **together.entry(rows, {"resamples": n_bootstrap})}
     made = finite(made)
@@ -133,24 +132,24 @@ def summary(made: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"means over {entry['n_tasks']} tasks, all on the same {where}"])
 
 
-def _check(model: FinishedRun, workdir: str | Path) -> None:
-    for one in model.trainings:
+def _check(run: FinishedRun, workdir: str | Path) -> None:
+    for one in run.trainings:
         if one.config.model.name != MODEL:
             raise InputError(f"{workdir}: a run of {one.config.model.name!r}: only {MODEL!r} has layers of people")
-    if len({one.fold for one in model.trainings}) > 1:
+    if len({one.fold for one in run.trainings}) > 1:
         raise InputError(f"{workdir}: a run with folds has seen everybody in its records: train one without folds")
 
 
-def _people(ensemble: Ensemble, given: str | Path, split: str) -> tuple[Corpus, Int[np.ndarray, " n"]]:
+def _people(run: FinishedRun, source: str | Path, split: str) -> tuple[Corpus, Int[np.ndarray, " n"]]:
     """Records that the run can read, and which of them are asked about.
 
     Raises:
       InputError: as of `adapt`.
     """
-    corpus = open_corpus(given)
+    corpus = open_corpus(source)
     if not corpus.card.get("cluster"):
         raise InputError(f"{corpus.path}: does not say whose day a record is ('cluster' in corpus.json)")
-    for task in ensemble.tasks:
+    for task in run.tasks:
         if task.kind != "regression":
             raise InputError(f"task {task.name!r} is {task.kind}: layers are found in closed form for scores only")
         if task.label not in corpus.labels:
@@ -158,52 +157,45 @@ def _people(ensemble: Ensemble, given: str | Path, split: str) -> tuple[Corpus, 
     if split not in (*SPLITS, ALL):
         raise one_of("split", split, (*SPLITS, ALL))
     # Numbers of persons mean nothing in another corpus, and are not read here whatever they are.
-    if PERSON in corpus.modalities and PERSON in ensemble.trained.modalities:
-        run_has = ensemble.trained.modalities[PERSON]
-        corpus = dataclasses.replace(corpus, modalities={**corpus.modalities, PERSON: run_has})
-    corpus = ensemble.fitting(corpus)
+    if PERSON in corpus.modalities and PERSON in run.modalities:
+        corpus = dataclasses.replace(corpus, modalities={**corpus.modalities, PERSON: run.modalities[PERSON]})
+    corpus = run.select_modalities(corpus)
     members = np.flatnonzero([split in (name, ALL) for name in corpus.split])
     if not len(members):
         raise InputError(f"{corpus.path}: split {split!r} has no record: give another --split")
     return corpus, members
 
 
-def _days(ensemble: Ensemble, training: Training, corpus: Corpus, members: Int[np.ndarray, " n"]) -> Days:
+def _days(tasks: Sequence[Task], training: FinishedTraining, corpus: Corpus, members: Int[np.ndarray, " n"]) -> Days:
     start = start_times(corpus, {corpus.participants[i] for i in members})
     person = np.unique([corpus.cluster[i] for i in members], return_inverse=True)[1]
     order = np.lexsort(([start[corpus.participants[i]] for i in members], person))
     member, person = members[order], person[order]
-    scores = np.stack([corpus.labels[task.label][member] / task.maximum for task in ensemble.tasks], axis=1)
+    scores = np.stack([corpus.labels[task.label][member] / task.maximum for task in tasks], axis=1)
     has = ~np.isnan(scores).all(axis=1)
     reached = np.cumsum(has)
     first = np.searchsorted(person, person)  # day of each person
     rated = np.where(has, reached - (reached - has)[first], 0)
-    shared, features = (seen[order] for seen in look(ensemble, training, corpus, members))
+    shared, features = (seen[order] for seen in look(tasks, training, corpus, members))
     return Days(member, person, rated, shared, features, scores - shared)
 
 
 def look(
-    ensemble: Ensemble, training: Training, corpus: Corpus, members: Int[np.ndarray, " n"]
+    tasks: Sequence[Task], training: FinishedTraining, corpus: Corpus, members: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "n q"], Float[np.ndarray, "n q d"]]:
     """What the shared layers of a training say of the members, as shares of the maxima, and the features."""
-    shape = ensemble.shape(training.config, corpus)
-    inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
-    network = programs.network(training.config, ensemble.tasks, **inputs)
+    shape = training.batching(corpus)
+    network = training.network(shape)
 
     @jax.jit
-    def program(
-        evaluated: PyTree, batch: PyTree
-    ) -> tuple[Int[Array, " b"], Float[Array, "b q"], Float[Array, "b q d"]]:
-        pack = {name: value[0] for name, value in batch.items() if name != "labels"}
-        if f"{PERSON}_length" in pack:
-            pack[f"{PERSON}_length"] = jnp.zeros_like(pack[f"{PERSON}_length"])  # days of nobody who is known
-        variables = {"params": evaluated["params"]["network"], "fitted": evaluated["fitted"]["network"]}
+    def program(variables: PyTree, pack: PyTree) -> tuple[Float[Array, "b q"], Float[Array, "b q d"]]:
+        if f"{PERSON}_length" in pack:  # days of nobody who is known
+            pack = {**pack, f"{PERSON}_length": jnp.zeros_like(pack[f"{PERSON}_length"])}
         outputs, sown = network.apply(variables, pack, mutable=["intermediates"])
-        shared = jnp.concatenate([outputs[task.name] for task in ensemble.tasks], axis=1)
-        return pack["index"], shared, sown["intermediates"]["emotions"][0]
+        return jnp.concatenate([outputs[task.name] for task in tasks], axis=1), sown["intermediates"]["emotions"][0]
 
-    batches = ensemble.batches(corpus, members, shape, training.config.data.max_windows or None)
-    parts = jax.device_get([program(training.inference_params, batch) for batch in batches])
+    packs = training.packs(corpus, members, shape)
+    parts = jax.device_get([(pack["index"], *program(training.variables, pack)) for pack in packs])
     index, shared, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(index)[-len(members) :]  # padding rows are -1
     return shared[order].astype(np.float64), features[order].astype(np.float64)
@@ -283,12 +275,12 @@ def _covariance(
 
 
 def _tables(
-    ensemble: Ensemble, corpus: Corpus, member: Int[np.ndarray, " m"], values: Sequence[Float[np.ndarray, "m q"]]
+    tasks: Sequence[Task], corpus: Corpus, member: Int[np.ndarray, " m"], values: Sequence[Float[np.ndarray, "m q"]]
 ) -> dict[str, Predictions]:
     """Predictions by task: the mean over trainings of what is cut to the range of each score."""
     who = {"cluster": [corpus.cluster[i] for i in member]}
     ids, made = [corpus.participants[i] for i in member], {}
-    for q, task in enumerate(ensemble.tasks):
+    for q, task in enumerate(tasks):
         said = [np.clip(value[:, q] * task.maximum, task.minimum, task.maximum) for value in values]
         truth = corpus.labels[task.label][member]
         made[task.name] = Predictions.build(ids, task.name, truth, y_pred=np.mean(said, axis=0), **who)

@@ -17,7 +17,7 @@ from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.affect import discrepancy, teacher
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import batches, finished_run, mesh, plan_runs, programs, run
+from mmpsy_jax.training import batches, finished_run, mesh, plan_runs, programs, run, run_card, run_files
 from mmpsy_jax.training.config import claim_workdir
 from mmpsy_jax.training.hparams import overlay
 
@@ -50,13 +50,13 @@ def leave(config, corpus, workdir):
     for one in planned:
         params = jax.device_get(init(jax.random.key(one.fold)))
         weights = {"params": {"network": params, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
-        finished_run.save_weights(one.workdir, weights)
-        finished_run.save_weights(one.workdir, {"limit": np.ones(1)}, finished_run.EMBEDDING)
+        run_files.save_weights(one.workdir, weights)
+        run_files.save_weights(one.workdir, {"limit": np.ones(1)}, run_files.EMBEDDING)
         for split in ("validation", "test"):
             ids = [corpus.participants[i] for i in one.splits[split]]
             parts.append(Predictions.build(ids, "valence", np.nan, split=split, fold=one.fold, y_pred=0.0))
         write_csv(one.workdir / "predictions.csv", Predictions.concatenate(parts[-2:]))
-    finished_run.describe(config, corpus, planned, workdir, Predictions.concatenate(parts))
+    run_card.write(config, corpus, planned, workdir, Predictions.concatenate(parts))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_student_has_the_teacher_of_its_fold(runs):
     corpus, tasks = open_corpus(built), from_config(config.tasks)
     for fold, split in enumerate(plan_runs.folds(config, tasks, corpus)):
         made = teacher.parameters(config, tasks, corpus, split["train"])
-        expected = taught.trainings[fold].evaluated["params"]["network"]
+        expected = taught.trainings[fold].inference_params["params"]["network"]
         np.testing.assert_array_equal(made["readout"]["kernel"], expected["readout"]["kernel"])
 
 

@@ -14,7 +14,6 @@ import launch
 from data_builders.daily_mood import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import read_csv
-from mmpsy_jax.inference.ensemble import Ensemble
 from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.daily_mood import adapt
 from mmpsy_jax.projects.daily_mood.adapt import Days
@@ -109,12 +108,12 @@ def test_new_people_are_told_better_the_more_days_are_known(finished, tmp_path, 
     assert values == sorted(values) and values[2] > values[0] + 0.1 and f"CCC {values[2]:.3f}" in shown
     tables = [read_csv(tmp_path / f"predictions_{number}_days.csv") for number in (0, 2, 5)]
     # Nobody of the test people has layers of their own: without days, the network says the same of them.
-    zero, ensemble = tables[0], Ensemble(finished_run.load(workdir))
-    corpus = ensemble.fitting(open_corpus(built))
+    zero, run = tables[0], finished_run.load(workdir)
+    corpus = run.select_modalities(open_corpus(built))
     people = {corpus.cluster[i] for i in np.flatnonzero(np.array(corpus.split) == "test")}
     assert set(zero.cluster) == people and len(zero) == len(people) * (12 - 5) * 9
     place = {name: i for i, name in enumerate(corpus.participants)}
-    said, _ = ensemble.predict(corpus, np.arange(len(corpus)))
+    said, _ = run.predict(corpus, np.arange(len(corpus)))
     ours = [said[task][0, place[name]] for name, task in zip(zero.participant_id, zero.task, strict=True)]
     np.testing.assert_allclose(zero.y_pred, ours, atol=1e-3)
     assert all(np.array_equal(one.participant_id, zero.participant_id) for one in tables)

@@ -22,7 +22,7 @@ from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import finished_run, plan_runs, programs, run, train_statistics
+from mmpsy_jax.training import plan_runs, programs, run, run_files, train_statistics
 from tests.runs import losses
 
 STEPS = 25
@@ -57,7 +57,7 @@ def test_training_lowers_the_loss_and_leaves_what_is_frozen(finished, calls):
     assert values[-1] < 0.95 * values[0]
     config = small(calls, "hubert")
     start, frozen = models.pretrained("speech_emotion", config.model.to_dict())
-    made = finished_run.load_weights(workdir / "model.safetensors")
+    made = run_files.load_weights(workdir / "model.safetensors")
     assert jax.tree.all(jax.tree.map(np.array_equal, made["fitted"]["network"], frozen))
     same = jax.tree.map(np.array_equal, made["params"]["network"]["encoder"], start["encoder"])
     assert not any(jax.tree.leaves(same["layer_0"]["attention"]["query"]["kernel"]))

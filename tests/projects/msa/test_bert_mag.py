@@ -17,6 +17,7 @@ from mmpsy_jax.encoders.config import build as build_encoder
 from mmpsy_jax.encoders.convert import our_parameters
 from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Modality, Rates
+from mmpsy_jax.projects.msa import published
 from mmpsy_jax.projects.msa.models import bert_mag
 from tests.hugging_face import edit
 from tests.projects.msa.test_mmsa_parity import GOLDEN, of
@@ -61,14 +62,13 @@ def test_outputs_are_those_of_mmsa():
 
 @pytest.mark.parametrize("corpus", SIZES)
 def test_as_many_parameters_as_published(corpus):
-    at = msa.CORPORA.index(corpus)
     audio, vision = SIZES[corpus]
     width = 768
-    gate = bert_mag.Gate(msa.SIZES["bert_mag"]["beta_shift"][at])
+    gate = bert_mag.Gate(published.settings("bert_mag", corpus)["model.beta_shift"])
     frames = {name: (jnp.zeros((1, 2, size)), jnp.ones((1, 1))) for name, size in (("a", audio), ("v", vision))}
     made = jax.eval_shape(gate.init, jax.random.key(0), jnp.zeros((1, 2, width)), frames)
-    published = json.loads((GOLDEN / "parameters.json").read_text())["bert_mag"][corpus]
-    assert sum(int(np.prod(x.shape)) for x in jax.tree.leaves(made)) + width + 1 == published
+    expected = json.loads((GOLDEN / "parameters.json").read_text())["bert_mag"][corpus]
+    assert sum(int(np.prod(x.shape)) for x in jax.tree.leaves(made)) + width + 1 == expected
 
 
 def test_the_gate_moves_no_further_than_its_share():

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import msa
 from mmpsy_jax import models
 from mmpsy_jax.models.base import Head, Modality, Rates
-from mmpsy_jax.projects.msa import crossmodal
+from mmpsy_jax.projects.msa import crossmodal, published
 from mmpsy_jax.projects.msa.models import mult, tetfn
 from mmpsy_jax.projects.msa.sequences import Lstm, Padded, padded
 
@@ -123,16 +122,17 @@ def count(model, shapes):
 PUBLISHED = json.loads((Path(__file__).parent / "golden" / "parameters.json").read_text())
 # Not in that release: counted by the class of MMSA's repository at 80995e4.
 PUBLISHED["tetfn"] = {"mosi": 1_254_224, "mosei": 1_257_360, "sims": 1_529_968}
-READ_FEATURES = [name for name in msa.MODELS if name != "bert_mag"]  # that one: test_bert_mag.py
+READ_FEATURES = [name for name in published.MODELS if name != "bert_mag"]  # that one: test_bert_mag.py
 SIZED = [(name, corpus) for name in READ_FEATURES for corpus in PUBLISHED[name]]
 
 
 @pytest.mark.parametrize(("name", "corpus"), SIZED)
 def test_as_many_parameters_as_published(name, corpus):
-    shapes, at = {"mosi": MOSI, "mosei": MOSEI, "sims": SIMS}[corpus], msa.CORPORA.index(corpus)
-    sizes = {field: values[at] for field, values in msa.SIZES[name].items() if field != "dropout"}
-    heads = OWN_SCORES if name in msa.ON_OWN_LABELS else SCORE
-    model = make(name, shapes, heads, **sizes, **(OWN if name in msa.ON_OWN_LABELS else {}))
+    shapes = {"mosi": MOSI, "mosei": MOSEI, "sims": SIMS}[corpus]
+    settings = published.settings(name, corpus).items()
+    sizes = {field[6:]: value for field, value in settings if field.startswith("model.") and field != "model.dropout"}
+    heads = OWN_SCORES if name in published.UNIMODAL_LABELS else SCORE
+    model = make(name, shapes, heads, **sizes, **(OWN if name in published.UNIMODAL_LABELS else {}))
     assert count(model, shapes) == PUBLISHED[name][corpus] - more(name, shapes, sizes)
 
 
@@ -145,7 +145,7 @@ def few_layers(monkeypatch):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_participants_do_not_depend_on_each_other_and_may_lack_modalities(name, few_layers):
-    assert set(SIZES) == set(READ_FEATURES) - set(msa.ON_OWN_LABELS)  # these are made of others
+    assert set(SIZES) == set(READ_FEATURES) - set(published.UNIMODAL_LABELS)  # these are made of others
     heads = (*SCORE, Head("screen", "binary", 2), Head("bands", "ordinal", 4))
     model = make(name, heads=heads, **SIZES[name])
     lacks = {("audio", 1), ("text", 2), *((modality, 3) for modality in SMALL)}

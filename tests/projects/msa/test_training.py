@@ -14,7 +14,7 @@ from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.io import InputError, read_rows
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import loop, run, train_statistics
+from mmpsy_jax.training import interruption, loop, run, train_statistics
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import seeds, set_seeds
 from tests.runs import final_state
@@ -48,7 +48,7 @@ def histograms(workdir):
 
 
 def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
-    config = run.with_groups(small(clips), tmp_path)
+    config = run.with_packs(small(clips), tmp_path)
     whole = one(config, clips, tmp_path / "whole")
     expected = loop.train(whole)
     step, state = final_state(whole.workdir)
@@ -59,14 +59,14 @@ def test_a_run_taken_up_again_ends_with_the_same_memory(clips, tmp_path):
     assert state["['memory']['seen']['fusion']"][train].tolist() == [3] * len(train)
 
     half = dataclasses.replace(whole, workdir=tmp_path / "half")
-    stopped = loop.must_stop
+    stopped = interruption.must_stop
     asked = iter([False] * (step // 2 - 1) + [True] + [False] * step)
     try:
-        loop.must_stop = lambda event: next(asked)
-        with pytest.raises(loop.Interrupted):
+        interruption.must_stop = lambda event: next(asked)
+        with pytest.raises(interruption.Interrupted):
             loop.train(half)
     finally:
-        loop.must_stop = stopped
+        interruption.must_stop = stopped
     again = loop.train(half)
     np.testing.assert_array_equal(again.y_pred, expected.y_pred)
     assert histograms(half.workdir) == histograms(whole.workdir)
@@ -88,7 +88,7 @@ def test_seeds_train_as_replicas_and_the_report_has_the_metrics_of_mmsa(clips, t
     assert "Non0_acc_2" in page and "Generated labels: vision" in page
     counted = [sum(row["changes/text"]) for row in histograms(tmp_path / "run" / "fold_0" / "seed_1120")]
     assert counted == [len(by_name(open_corpus(clips))["train"])] * 3
-    alone = loop.train(one(run.with_groups(config, tmp_path / "run"), clips, tmp_path / "alone", seed=1120))
+    alone = loop.train(one(run.with_packs(config, tmp_path / "run"), clips, tmp_path / "alone", seed=1120))
     together = read_csv(tmp_path / "run" / "predictions.csv").select(split="test")
     mine = together.y_pred[together.seed == 1120]
     np.testing.assert_allclose(mine, alone.select(split="test").y_pred, rtol=2e-3, atol=2e-3)

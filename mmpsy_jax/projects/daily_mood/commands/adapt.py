@@ -1,19 +1,18 @@
 """`launch.py adapt`: layers of new people from a few rated days."""
 
-import argparse
-
-import mmpsy_jax
-from mmpsy_jax.commands import print_end
+from mmpsy_jax.commands import parser_of, print_end
 from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.daily_mood.adapt import adapt, summary
 
 
 def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="launch.py adapt", description=mmpsy_jax.DISCLAIMER)
-    parser.add_argument("--workdir", required=True, help="of a finished run of a macro_micro config, without folds")
-    parser.add_argument("--input", required=True, help="folder of built records of days")
-    parser.add_argument("--output", required=True, help="folder for predictions and adaptation.json")
+    parser = parser_of(
+        "adapt",
+        workdir="of a finished run of a macro_micro config, without folds",
+        source="folder of built records of days",
+        output="folder for predictions and adaptation.json",
+    )
     parser.add_argument("--days", required=True, help="rated days of each person to adapt to; several with commas")
     parser.add_argument("--split", default="test", help="of the records; all for everybody; default: test")
     options = parser.parse_args(arguments)
