@@ -208,4 +208,4 @@ def _ablations(workdir: Path) -> dict[str, Any]:
     path = workdir.resolve().parent / "ablations.json"
     if not path.exists():
         return {}
-    return {"ablations": read_json(path, "run the ablations again, or remove it")}
+    return {"ablations": read_json(path, "run the ablations again, or remove it", list)}

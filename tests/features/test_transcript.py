@@ -153,7 +153,7 @@ def test_subtitles_whatever_they_are_called(tmp_path, name, content):
         (
             "a.csv",
             b"text,question\nsecret,one\n",
-            "question is no whole number from 0 to 99999: mend the cell, or leave it empty",
+            "question is no whole number from 0 to 99999: mend the cell, or",
         ),
         ("a.csv", b'text\n"secret\n', "not CSV"),
         ("a.txt", b"secret\xff", "not UTF-8 at byte 6"),

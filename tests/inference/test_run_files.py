@@ -64,7 +64,7 @@ DAMAGES = {
     "config is cut": (lambda run: cut(run / "config.json", 300), "config.json: is not the file .*: bring the file"),
     "card is cut": (
         lambda run: cut(run / "model.json", 200),
-        f"model.json: not JSON .* is it cut short\\? {AGAIN[2:]}",
+        f"model.json: not JSON .* cut short\\? {AGAIN[2:]}",
     ),
     "card is empty": (lambda run: cut(run / "model.json", 0), "model.json: not JSON"),
     "card is no text": (
