@@ -14,10 +14,11 @@ multiplied by the number of all, and the table says so. The demo corpus is SYNTH
 """
 
 import argparse
+import copy
 import csv
+import functools
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -62,42 +63,20 @@ def run_torch(plan_file: str, workers: int, trainings: int, one_core: bool) -> N
 
 
 def _train(plan: dict, lists: dict, config: Any, fold: int, seed: int, workers: int, device: str) -> list[tuple]:
-    import copy
-
-    import numpy as np
     import torch
     import torch_peer
-    from torch.utils.data import DataLoader, Dataset
+    from torch.utils.data import DataLoader
 
     names = [m.name for m in lists["modalities"]]
 
-    class Participants(Dataset):
-        """Windows of one participant at a time, from their .npy files."""
-
-        def __init__(self, members: list[int]):
-            self.members = members
-
-        def __len__(self) -> int:
-            return len(self.members)
-
-        def __getitem__(self, i: int) -> dict[str, Any]:
-            one = plan["participants"][self.members[i]]
-            made = {
-                name: np.stack([np.load(f"{plan['folder']}/{name}_{self.members[i]}_{w}.npy") for w in range(one["n"])])
-                for name in names
-            }
-            made |= {f"{name}_length": np.asarray(one[f"{name}_length"]) for name in names}
-            made["window_start_s"] = np.asarray(one["window_start_s"], np.float32)
-            return {**made, "labels": one["labels"]}
-
     def loader(split: str) -> DataLoader:
         return DataLoader(
-            Participants(plan["folds"][fold][split]),
+            torch_peer.NpyParticipants(Path(plan["folder"]), names, plan["participants"], plan["folds"][fold][split]),
             batch_size=plan["batch_size"],
             shuffle=split == "train",
             num_workers=workers,
             persistent_workers=workers > 0,
-            collate_fn=lambda people: torch_peer.collate(people, names),
+            collate_fn=functools.partial(torch_peer.collate, names=names),
             pin_memory=device == "cuda",
         )
 
@@ -150,6 +129,7 @@ def _seconds(one_core: bool) -> float:
 def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Writes the .npy files and the plan of the PyTorch script (not counted): our folds, sizes and tasks."""
     import numpy as np
+    import torch_peer
 
     from configs import phq
     from mmpsy_jax.data.records import open_corpus
@@ -165,15 +145,9 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     participants = []
     for i in range(len(corpus)):
         record = corpus.read(i)
-        one = {"n": len(record["window_start_s"]), "window_start_s": record["window_start_s"].tolist()}
-        for name, modality in corpus.modalities.items():
-            one[f"{name}_length"] = record[f"{name}_length"].tolist()
-            for w, window in enumerate(record[name]):
-                np.save(
-                    folder / f"{name}_{i}_{w}.npy", np.ascontiguousarray(np.moveaxis(window, modality.time_axis, 0))
-                )
-        one["labels"] = {name: float(scores[i]) for name, scores in corpus.labels.items()}
-        participants.append(one)
+        record |= {name: np.moveaxis(record[name], 1 + m.time_axis, 1) for name, m in corpus.modalities.items()}
+        labels = {"labels": {name: float(scores[i]) for name, scores in corpus.labels.items()}}
+        participants.append(torch_peer.write_windows(folder, i, record, tuple(corpus.modalities)) | labels)
     shapes = {name: np.delete(m.shape, m.time_axis).tolist() for name, m in corpus.modalities.items()}
     plan = {
         "folder": str(folder),
@@ -215,6 +189,8 @@ def timed(command: list[str], one_core: bool, **environment: str) -> tuple[float
 
 def main() -> None:
     """Measures and prints."""
+    import harness
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset_dir", help="a built demo corpus")
     parser.add_argument("--folds", type=int, default=5)
@@ -229,7 +205,7 @@ def main() -> None:
     parser.add_argument("--as_torch", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one_core:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        harness.bind_to_one_core()
     if options.as_torch:
         return run_torch(options.as_torch, options.workers[0], options.torch_trainings, options.one_core)
     if not options.dataset_dir:
@@ -246,13 +222,11 @@ def main() -> None:
             f"--config.replicas.layout={options.layout}", f"--config.compile_cache={folder}/cache",
             f"--workdir={folder}/run",
         ]  # fmt: skip
-        print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {options.device}; SYNTHETIC demo corpus")
+        print(f"{harness.machine('jax', 'torch')}, {options.device}; SYNTHETIC demo corpus")
         print(" ".join(command).replace(folder, "TMP"), flush=True)
         ours, _ = timed(command, options.one_core)
         n_rows = len(Path(folder, "run", "predictions.csv").read_text().splitlines()) - 1
-        lines = [f"| script | {kind} | time / ours |", "|---|---|---|"]
-        lines.append(f"| ours, {many} trainings, report included ({n_rows} rows of predictions) | {ours:.0f} | 1.00 |")
-        best = None
+        rows = [(f"ours, {many} trainings, report included ({n_rows} rows of predictions)", ours)]
         if options.torch_trainings:
             prepare(options, Path(folder))
             count = many if options.torch_trainings < 0 else min(options.torch_trainings, many)
@@ -264,17 +238,14 @@ def main() -> None:
                 spent, printed = timed(script, options.one_core)
                 each = json.loads(printed.splitlines()[-1])["trainings"]
                 whole = spent if count == many else spent + (many - count) * sum(each) / count
-                best = whole if best is None else min(best, whole)
-                how = (
-                    "measured"
-                    if count == many
-                    else f"EXTRAPOLATED from {count} trainings, {sum(each) / count:.1f} each"
-                )
-                lines.append(
-                    f"| PyTorch, DataLoader with {workers} workers: {how} | {whole:.0f} | {whole / ours:.2f} |"
-                )
-        print("\n" + "\n".join(lines))
-        if best:
+                mean = sum(each) / count
+                how = "measured" if count == many else f"EXTRAPOLATED from {count} trainings, {mean:.1f} each"
+                rows.append((f"PyTorch, DataLoader with {workers} workers: {how}", whole))
+        print()
+        cells = [(name, f"{whole:.0f}", f"{whole / ours:.2f}") for name, whole in rows]
+        harness.print_table(["script", kind, "time / ours"], cells)
+        if len(rows) > 1:
+            best = min(whole for _, whole in rows[1:])
             print(f"\nours takes {ours / best:.2f} of the time of the PyTorch script")
 
 

@@ -5,19 +5,19 @@
 
 Weights are random (the same on both sides) and inputs are SYNTHETIC: random tokens and noise without padding, so that
 neither side needs a mask. Both sides compute in the same precision with parameters of that precision; nothing is
-trained. First the outputs are compared, then the contestants take turns. Printed are medians over the rounds and the
-median of the ratios per round. Where PyTorch is not installed, our own numbers are measured alone.
+trained. First the outputs are compared, then the contestants take turns (`harness.py`). Where PyTorch is not installed,
+our own numbers are measured alone.
 """
 
 import argparse
-import importlib.metadata
-import importlib.util
+import functools
+import importlib
+import itertools
 import os
-import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from transformers import AutoConfig
 
+from benchmarks import harness
 from mmpsy_jax import encoders
 from mmpsy_jax.encoders.config import build
 from mmpsy_jax.encoders.convert import our_parameters
@@ -51,13 +52,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {  # model_type, fields that dif
 }
 TURN = 0.5  # seconds that a turn should last at least, in as many calls as that takes
 
-Turn = Callable[[], Any]  # dispatches one forward pass
-
 
 class Contestant(NamedTuple):
     """One way to compute an encoder."""
 
-    call: Turn
+    call: Callable[[], Any]  # dispatches one forward pass
     wait: Callable[[Any], None]  # until the result of `call` is there
     fetch: Callable[[Any], np.ndarray]
 
@@ -114,40 +113,31 @@ def torch_model(config: Any, device: str, dtype: str, attention: str) -> Any:
     return model.eval().to(device, getattr(torch, dtype))
 
 
-def measure(
-    contestants: dict[str, Contestant], rounds: int, limit: float, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Seconds per forward pass by `clock`, {name: one number per round}; rounds end early when the time is up."""
+def turns_of(
+    contestants: dict[str, Contestant], clock: Callable[[], float]
+) -> tuple[dict[str, Callable[[], None]], dict[str, int]]:
+    """A turn of each, in as many calls as make it last, and how many these are."""
+
+    def turn(one: Contestant, calls: int) -> None:
+        for _ in range(calls):
+            out = one.call()
+        one.wait(out)
+
     calls = {}
     for name, one in contestants.items():
-        one.wait(one.call())  # compiles
-        began = clock()
-        one.wait(one.call())
-        calls[name] = int(np.clip(TURN / (clock() - began), 1, 100))
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    deadline = time.perf_counter() + limit
-    for number in range(rounds):
-        # Every other round goes backwards, so that nobody always follows the same neighbour.
-        for name in list(contestants)[:: 1 if number % 2 == 0 else -1]:
-            one = contestants[name]
-            began = clock()
-            for _ in range(calls[name]):
-                out = one.call()
-            one.wait(out)
-            seconds[name].append((clock() - began) / calls[name])
-        if time.perf_counter() > deadline:
-            break
-    return seconds
+        turn(one, 1)  # compiles
+        calls[name] = int(np.clip(TURN / harness.seconds(lambda one=one: turn(one, 1), clock), 1, 100))
+    return {name: functools.partial(turn, one, calls[name]) for name, one in contestants.items()}, calls
 
 
-def run(name: str, arguments: argparse.Namespace) -> None:
-    """Measures one model and prints its rows of the table."""
+def run(name: str, arguments: argparse.Namespace) -> Iterator[list[Any]]:
+    """Measures one model; yields its rows of the table."""
     kind, fields = MODELS[name]
     config = AutoConfig.for_model(kind, **fields)
     batch, amount = inputs_of(kind, config, arguments)
     device = "cuda" if arguments.device == "gpu" else "cpu"
     contestants = {}
-    if importlib.util.find_spec("torch"):
+    if harness.installed("torch"):
         model = torch_model(config, device, arguments.dtype, "sdpa")
         contestants["torch, SDPA"] = theirs(model, batch, device, arguments.dtype)
         if arguments.compile:
@@ -170,28 +160,19 @@ def run(name: str, arguments: argparse.Namespace) -> None:
         try:
             results[label] = one.fetch(one.call())
         except Exception as error:  # what a machine cannot run must not end the measurement of the others
-            print(f"| {name} | {label} | failed: {type(error).__name__} {str(error)[:80]!r} | | | | | | |", flush=True)
+            yield [name, label, f"failed: {type(error).__name__} {str(error)[:80]!r}", *[""] * 6]
             del contestants[label]
     clock = time.process_time if arguments.one_core else time.perf_counter
-    seconds = measure(contestants, arguments.rounds, arguments.limit, clock)
+    turns, calls = turns_of(contestants, clock)
+    timer = lambda turn: harness.seconds(turn, clock)  # noqa: E731
+    times = harness.take_turns(turns, arguments.rounds, timer, limit=arguments.limit)
     unit = "tokens/s" if kind == "bert" else "s of audio/s"
-    base = seconds["ours"]
-    for label, values in seconds.items():
-        ratio = statistics.median(value / own for value, own in zip(values, base, strict=True))
+    ms = {label: [1e3 * seconds / calls[label] for seconds in values] for label, values in times.items()}
+    for label, values in ms.items():
         error = np.abs(results[label] - results["ours"]).max() / results["ours"].std()
-        middle = statistics.median(values)
-        print(
-            f"| {name} | {label} | {'x'.join(map(str, batch.shape))} | {1e3 * middle:,.1f} | "
-            f"{1e3 * min(values):,.1f} to {1e3 * max(values):,.1f} | {amount / middle:,.1f} {unit} | "
-            f"{ratio:.2f} | {error:.1e} | {len(values)} |",
-            flush=True,
-        )
-
-
-def versions() -> str:
-    names = ("jax", "flax", "torch", "transformers")
-    found = [f"{name} {importlib.metadata.version(name)}" for name in names if importlib.util.find_spec(name)]
-    return f"Python {platform.python_version()}, {', '.join(found)}; {jax.devices()[0].device_kind}"
+        speed = f"{1e3 * amount / statistics.median(values):,.1f} {unit}"
+        cells = (f"{harness.ratio(values, ms['ours']):.2f}", f"{error:.1e}", len(values))
+        yield [name, label, "x".join(map(str, batch.shape)), *harness.spread(values), speed, *cells]
 
 
 def main() -> None:
@@ -210,9 +191,9 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also torch.compile")
     parser.add_argument("--eager", action="store_true", help="also transformers' attention written out")
     arguments = parser.parse_args()
-    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    torch = importlib.import_module("torch") if harness.installed("torch") else None
     if arguments.one_core:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before JAX counts the cores
+        harness.bind_to_one_core()
         if torch:
             torch.set_num_threads(1)
     # Named, so that a GPU which JAX cannot use is an error.
@@ -221,13 +202,13 @@ def main() -> None:
         jax.config.update("jax_default_matmul_precision", "highest")
         if torch:
             torch.backends.cudnn.allow_tf32 = False
-    print(f"{versions()}; {arguments.dtype}, inputs and weights SYNTHETIC\n")
-    print(
-        "| model | contestant | batch | ms per pass | lowest to highest | speed | time / ours | difference | rounds |"
+    versions = harness.machine("jax", "flax", "torch", "transformers")
+    device = jax.devices()[0].device_kind
+    print(f"{versions}; {device}; {arguments.dtype}, inputs and weights SYNTHETIC\n")
+    columns = "model,contestant,batch,ms per pass,lowest to highest,speed,time / ours,difference,rounds"
+    harness.print_table(
+        columns.split(","), itertools.chain.from_iterable(run(name, arguments) for name in arguments.models.split(","))
     )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name in arguments.models.split(","):
-        run(name, arguments)
     print("\nDifference: the largest absolute one from ours, over the standard deviation of ours.")
 
 

@@ -3,16 +3,10 @@
     python benchmarks/evaluation.py [--participants=12500,25000,50000,100000] [--resamples=2000]
 
 Predictions are SYNTHETIC: random scores, and predictions of all three kinds with noise, on a validation split of 2,000
-participants and a test split of as many as asked for. Every point is measured in a process of its own. An exponent of 1
-is linear growth: the slope of a straight line through the logarithms.
+participants and a test split of as many as asked for. Every point is measured in a process of its own.
 """
 
 import argparse
-import json
-import os
-import platform
-import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import harness
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.scoring import evaluate
 from mmpsy_jax.tasks import questionnaire
@@ -47,15 +42,11 @@ def table(participants: int, split: str, seed: int) -> Predictions:
 
 
 def point(participants: int, resamples: int) -> dict[str, float]:
-    """Seconds and peak memory of one evaluation, without building the table."""
+    """Seconds of one evaluation, without building the table."""
     predictions = Predictions.concatenate([table(VALIDATION, "validation", 0), table(participants, "test", 1)])
     before, began = time.process_time(), time.monotonic()
     evaluate(predictions, TASKS, n_bootstrap=resamples, synthetic=True)
-    return {
-        "wall s": time.monotonic() - began,
-        "CPU s": time.process_time() - before,
-        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
+    return {"wall s": time.monotonic() - began, "CPU s": time.process_time() - before}
 
 
 def main() -> None:
@@ -66,19 +57,10 @@ def main() -> None:
     parser.add_argument("--point", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.point:
-        print(json.dumps(point(options.point, options.resamples)))
-        return
-    print(f"SYNTHETIC predictions; {len(TASKS)} tasks, {options.resamples} resamples")
-    print(f"{os.cpu_count()} cores of {platform.machine()}, numpy {np.__version__}\n")
-    counts, rows = [int(n) for n in options.participants.split(",")], []
-    for count in counts:
-        command = [sys.executable, __file__, f"--point={count}", f"--resamples={options.resamples}"]
-        rows.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    print(f"| participants | {' | '.join(rows[0])} |\n|---{'|---' * len(rows[0])}|")
-    for count, row in zip(counts, rows, strict=True):
-        print(f"| {count:,} | {' | '.join(f'{value:.3g}' for value in row.values())} |")
-    slopes = [np.polyfit(np.log(counts), np.log([row[name] for row in rows]), 1)[0] for name in rows[0]]
-    print(f"| exponent | {' | '.join(f'{slope:.2f}' for slope in slopes)} |")
+        return harness.print_point(point(options.point, options.resamples))
+    print(f"SYNTHETIC predictions; {len(TASKS)} tasks, {options.resamples} resamples\n{harness.machine('numpy')}\n")
+    counts = [int(count) for count in options.participants.split(",")]
+    harness.grow("participants", counts, [__file__, "--point={count}", f"--resamples={options.resamples}"])
 
 
 if __name__ == "__main__":

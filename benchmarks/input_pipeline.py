@@ -2,26 +2,19 @@
 
     python benchmarks/input_pipeline.py --dataset_dir=DATA_DIR/mmpsy/demo/1.0.0 [--batch_size=32] [--parts=5]
 
-Every round runs each reader once over all participants, in turn, so that other load on the machine meets all of them;
-printed are the medians over the rounds, and the median of the per-round ratios to plain TFDS. What is counted is real
-windows, not padding, in however many parts our batches hold them. The rows named "to device" end with the batch as a
-jax array on the default device, ready. Where PyTorch can be imported, its DataLoader reads the same windows from a .npy
-file each, padded as `torch_peer.collate` does; where TensorFlow can, tf.data reads the records through a generator.
+Every turn is once over all participants; printed are the medians over the rounds (`harness.py`) and the ratios to plain
+TFDS. What is counted is real windows, not padding, in however many parts our batches hold them. The rows named "to
+device" end with the batch as a jax array on the default device, ready. Where PyTorch can be imported, its DataLoader
+reads the same windows from a .npy file each, padded as `torch_peer.collate` does; where TensorFlow can, tf.data reads
+the records through a generator.
 """
 
 import argparse
 import functools
-import importlib.metadata
-import importlib.util
-import os
-import platform
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -30,6 +23,7 @@ import numpy as np
 from absl import flags
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from benchmarks import harness
 from mmpsy_jax.data.loader import make_loader
 from mmpsy_jax.data.pieces import default_parts
 from mmpsy_jax.data.records import Corpus, open_corpus
@@ -93,24 +87,6 @@ def readers(corpus: Corpus, batch_size: int, parts: int, workers: int) -> dict[s
     return made
 
 
-class NpyParticipants:
-    """A map-style dataset of PyTorch's: the windows of one participant, each from a file of its own."""
-
-    def __init__(self, folder: Path, names: Sequence[str], windows: Sequence[int]):
-        self.folder, self.names, self.windows = folder, names, windows
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        made: dict[str, Any] = {
-            name: np.stack([np.load(self.folder / f"{name}_{i}_{w}.npy") for w in range(self.windows[i])])
-            for name in self.names
-        }
-        lengths = {f"{name}_length": np.load(self.folder / f"{name}_{i}_length.npy") for name in self.names}
-        return made | lengths | {"window_start_s": np.load(self.folder / f"start_{i}.npy"), "labels": {}}
-
-
 def torch_readers(corpus: Corpus, batch_size: int, folder: Path) -> dict[str, Callable[[], None]]:
     """PyTorch's DataLoader over .npy files, which are written here first, with 0 and 2 worker processes."""
     from torch.utils.data import DataLoader
@@ -118,14 +94,8 @@ def torch_readers(corpus: Corpus, batch_size: int, folder: Path) -> dict[str, Ca
     from benchmarks import torch_peer
 
     names = tuple(corpus.modalities)
-    for i in range(len(corpus)):
-        record = corpus.read(i)
-        np.save(folder / f"start_{i}.npy", record["window_start_s"])
-        for name in names:
-            np.save(folder / f"{name}_{i}_length.npy", record[f"{name}_length"])
-            for w, window in enumerate(record[name]):
-                np.save(folder / f"{name}_{i}_{w}.npy", window)
-    dataset = NpyParticipants(folder, names, corpus.n_windows.tolist())
+    people = [torch_peer.write_windows(folder, i, corpus.read(i), names) for i in range(len(corpus))]
+    dataset = torch_peer.NpyParticipants(folder, names, people)
     collate = functools.partial(torch_peer.collate, names=names)
 
     def reader(workers: int) -> Callable[[], None]:
@@ -174,27 +144,6 @@ def _pad(records: list[dict], corpus: Corpus) -> dict[str, np.ndarray]:
     return batch
 
 
-def measure(contestants: dict[str, Callable[[], None]], windows: int, rounds: int) -> dict[str, list[float]]:
-    """Windows per second by contestant and round; one unmeasured round first fills caches and compiles."""
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_ in range(rounds + 1):
-        for name, read in contestants.items():
-            began = time.perf_counter()
-            read()
-            if round_:
-                rates[name].append(windows / (time.perf_counter() - began))
-    return rates
-
-
-def table(rates: dict[str, list[float]]) -> str:
-    """A Markdown table of medians and of median ratios to `REFERENCE`."""
-    lines = ["| reader | windows/s | lowest to highest | ratio to plain TFDS |", "|---|---|---|---|"]
-    for name, own in rates.items():
-        ratio = statistics.median(a / b for a, b in zip(own, rates[REFERENCE], strict=True))
-        lines.append(f"| {name} | {statistics.median(own):,.0f} | {min(own):,.0f} to {max(own):,.0f} | {ratio:.2f} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -217,19 +166,23 @@ def main() -> None:
         slots = ", ".join(f"{n} of {name} ({padding['slots'][name]:.0%} empty)" for name, n in loader.slots.items())
     vain = ", ".join(f"{share:.0%} of {name}" for name, share in padding["tokens"].items())
     size = sum(int(corpus.n_windows[corpus.has[n]].sum()) * m.window_bytes for n, m in corpus.modalities.items())
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    print(f"{versions}, Python {platform.python_version()}; {os.cpu_count()} cores, jax on {jax.devices()[0]}")
+    print(f"{harness.machine(*PACKAGES)}; jax on {jax.devices()[0]}")
     print(
         f"{len(corpus)} participants, {windows} windows, {size / 1e6:.0f} MB; batch {arguments.batch_size} in "
         f"slots for pieces of 1/{parts} window: {slots}; padding {vain}; "
         f"{arguments.rounds} rounds\n"
     )
     with tempfile.TemporaryDirectory() as folder:
-        if importlib.util.find_spec("torch"):
+        if harness.installed("torch"):
             contestants |= torch_readers(corpus, arguments.batch_size, Path(folder))
-        if importlib.util.find_spec("tensorflow"):
+        if harness.installed("tensorflow"):
             contestants |= tensorflow_readers(corpus, arguments.batch_size)
-        print(table(measure(contestants, windows, arguments.rounds)))
+        times = harness.take_turns(contestants, arguments.rounds)
+    rows = []
+    for name, taken in times.items():
+        rates = [windows / seconds for seconds in taken]
+        rows.append([name, *harness.spread(rates, ",.0f"), f"{harness.ratio(times[REFERENCE], taken):.2f}"])
+    harness.print_table(["reader", "windows/s", "lowest to highest", "ratio to plain TFDS"], rows)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax
 
+from benchmarks import harness
 from configs import phq
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.tasks import from_config
@@ -171,8 +172,8 @@ def union(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     return made
 
 
-def table(donation: Donation, times: Times) -> str:
-    """Markdown."""
+def show(donation: Donation, times: Times) -> None:
+    """Prints the table."""
     rows = {
         "steps recorded": f"{STEPS}",
         "steps after which all arrays of the old state were deleted": f"{donation.deleted} of {FIRST + STEPS - 1}",
@@ -185,8 +186,7 @@ def table(donation: Donation, times: Times) -> str:
         "longest pause of the device, ms": f"{times.gap:.2f}",
     }
     device = jax.devices()[0]
-    lines = [f"| {device.platform}: {device.device_kind}, jax {jax.__version__} | |", "|---|---|"]
-    return "\n".join(lines + [f"| {name} | {value} |" for name, value in rows.items()])
+    harness.print_table([f"{device.platform}: {device.device_kind}, jax {jax.__version__}", ""], rows.items())
 
 
 def main() -> None:
@@ -197,7 +197,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         donation = record(options.dataset_dir, Path(folder))
         (trace,) = Path(folder).rglob("*.xplane.pb")
-        print(table(donation, read(trace)))
+        show(donation, read(trace))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,16 @@
 
     python benchmarks/mel.py [--minutes=60] [--files=10] [--rounds=5] [--rate=16000] [--matmul]
 
-The recordings are SYNTHETIC (bursts of noise over a tone, 16-bit wav). Every round runs each contestant once over all
-files, in turn, so that other load on the machine meets all of them; printed are the medians over the rounds, and the
-median of the per-round ratios to librosa in one process. Everything is counted from the file to float16 windows, except
-in the rows "in memory", which start from samples and end with dB values. Processes and programs are started, and
-programs compiled, before the first round. `--matmul` adds the Fourier transform as a matrix product.
+The recordings are SYNTHETIC (bursts of noise over a tone, 16-bit wav). Every turn is over all files; printed are the
+medians over the rounds (`harness.py`) and the ratios to librosa in one process. Everything is counted from the file to
+float16 windows, except in the rows "in memory", which start from samples and end with dB values. Processes are started,
+and programs compiled, before the first round. `--matmul` adds the Fourier transform as a matrix product.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -26,6 +22,7 @@ import librosa
 import numpy as np
 import soundfile
 
+from benchmarks import harness
 from data_builders.common.shards import make_pool
 from mmpsy_jax.features import mel
 
@@ -55,7 +52,7 @@ def by_hand(path: Path) -> np.ndarray:
 
 def contestants(paths: Sequence[Path], pool: Executor, matmul: bool) -> dict[str, Callable[[], object]]:
     """By name; calling one takes all files."""
-    from mmpsy_jax.features_jax import mel as jitted
+    from benchmarks import jitted_mel as jitted
 
     samples = [list(mel.padded([mel.samples(path)])) for path in paths]
 
@@ -81,7 +78,7 @@ def contestants(paths: Sequence[Path], pool: Executor, matmul: bool) -> dict[str
 
 def agreement(path: Path, ways: Sequence[str]) -> None:
     """Prints the largest difference from librosa in float64: of librosa in float32, and of the jitted paths."""
-    from mmpsy_jax.features_jax import mel as jitted
+    from benchmarks import jitted_mel as jitted
 
     blocks = list(mel.padded([mel.samples(path)]))
     ours = np.concatenate(list(mel.decibels(blocks)))
@@ -121,30 +118,20 @@ def main() -> None:
     given = parser.parse_args()
     import jax
 
-    versions = f"jax {jax.__version__}, librosa {librosa.__version__}, Python {platform.python_version()}"
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {jax.devices()[0].device_kind}, {versions}")
+    print(f"{harness.machine('jax', 'librosa')}; {jax.devices()[0].device_kind}")
     with tempfile.TemporaryDirectory() as folder, make_pool(2) as pool:
         paths = [Path(folder) / f"{k}.wav" for k in range(given.files)]
         for k, path in enumerate(paths):
             record(path, 60 * given.minutes / given.files, given.rate, k)
-        runs = contestants(paths, pool, given.matmul)
-        for run in runs.values():
-            run()
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(given.rounds):
-            for name, run in runs.items():
-                began = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - began)
+        times = harness.take_turns(contestants(paths, pool, given.matmul), given.rounds)
         agreement(given.speech or paths[0], ("rfft", "matmul") if given.matmul else ("rfft",))
-    first = next(iter(times.values()))
     print(f"\n{given.minutes:g} minutes in {given.files} files at {given.rate} Hz, medians of {given.rounds} rounds\n")
-    print("| way | s of audio per s | lowest to highest | s for an hour | ratio |\n|---|---|---|---|---|")
+    first, rows = next(iter(times.values())), []
     for name, taken in times.items():
-        speeds = [60 * given.minutes / t for t in taken]
-        ratio = statistics.median(a / b for a, b in zip(first, taken, strict=True))
-        middle, spread = statistics.median(speeds), f"{min(speeds):,.0f} to {max(speeds):,.0f}"
-        print(f"| {name} | {middle:,.0f} | {spread} | {3600 / middle:.1f} | {ratio:.2f} |")
+        speeds = [60 * given.minutes / seconds for seconds in taken]
+        hour = f"{3600 / statistics.median(speeds):.1f}"
+        rows.append([name, *harness.spread(speeds, ",.0f"), hour, f"{harness.ratio(first, taken):.2f}"])
+    harness.print_table(["way", "s of audio per s", "lowest to highest", "s for an hour", "ratio"], rows)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,7 @@ the ratios per round.
 
 import argparse
 import contextlib
-import importlib.metadata
 import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -31,6 +28,7 @@ if hasattr(os, "sched_setaffinity"):  # before JAX and PyTorch count the cores
 import jax
 import numpy as np
 
+from benchmarks import harness
 from configs import msa
 from mmpsy_jax import models
 from mmpsy_jax.models.base import Modality
@@ -195,16 +193,17 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(name for name in published.MODELS if name != "bert_mag"))
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("jax", "flax", "torch", "MMSA"))
-    print(f"{versions}, Python {platform.python_version()}; SYNTHETIC inputs, one core, CPU time")
-    print("| model | batch | ours, ms per step | MMSA, ms per step | MMSA / ours | lowest to highest |")
-    print("|---|---|---|---|---|---|")
-    for name in options.models.split(","):
-        batch, seconds = measure(name, options.rounds)
-        ours, theirs = (statistics.median(column) / BATCHES * 1e3 for column in zip(*seconds, strict=True))
-        ratios = sorted(b / a for a, b in seconds)
-        cells = (name, batch, f"{ours:.1f}", f"{theirs:.1f}", f"{statistics.median(ratios):.2f}")
-        print("|", *(f"{cell} |" for cell in cells), f"{ratios[0]:.2f} to {ratios[-1]:.2f} |", flush=True)
+    print(f"{harness.machine('jax', 'flax', 'torch', 'MMSA')}; SYNTHETIC inputs, one core, CPU time")
+
+    def rows() -> Iterator[list[Any]]:
+        for name in options.models.split(","):
+            batch, seconds = measure(name, options.rounds)
+            ours, theirs = ([1e3 * x / BATCHES for x in column] for column in zip(*seconds, strict=True))
+            middle, extent = harness.spread([b / a for a, b in seconds], ".2f")
+            yield [name, batch, harness.spread(ours)[0], harness.spread(theirs)[0], middle, extent]
+
+    columns = ["model", "batch", "ours, ms per step", "MMSA, ms per step", "MMSA / ours", "lowest to highest"]
+    harness.print_table(columns, rows())
 
 
 if __name__ == "__main__":

@@ -4,26 +4,20 @@
 
 Every point is measured in a process of its own, which reports its seconds and its peak memory. All data are SYNTHETIC:
 demo corpora with small windows (16 bands x 60 frames, 12 tokens of 24) for what depends on the number of participants,
-random numbers of full size for what depends on windows. An exponent of 1 is linear growth: the slope of a straight
-line through the logarithms. Devices are virtual ones that share the cores: what is shown there is the cost of dividing,
-no speed-up.
+random numbers of full size for what depends on windows. Devices are virtual ones that share the cores: what is shown
+there is the cost of dividing, no speed-up.
 """
 
 import argparse
-import json
-import os
-import platform
-import resource
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import harness
 
 SMALL = {"audio_shape": (16, 60), "text_shape": (12, 24)}
 SETTINGS = {
@@ -143,14 +137,13 @@ def _step(people: int, count: int, packs: int = 1) -> float:
     made = mesh.make_mesh()
     batch = jax.device_put(_random_batch(people, count, packs), mesh.over_data(made))
     compiled = step.compile_for(functions, made, batch, constants)
-    state = compiled.init(np.int32(0), batch, constants)
-    times = []
-    for _ in range(11):
-        began = time.monotonic()
-        state, _ = compiled.update(state, batch)
-        jax.block_until_ready(state)
-        times.append(time.monotonic() - began)
-    return float(np.median(times[1:]))
+    state = [compiled.init(np.int32(0), batch, constants)]
+
+    def turn() -> None:
+        state[0], _ = compiled.update(state[0], batch)
+        jax.block_until_ready(state[0])
+
+    return float(np.median(harness.take_turns({"step": turn}, 10)["step"]))
 
 
 def replicas(count: int, data_dir: str) -> dict[str, float]:
@@ -164,33 +157,9 @@ def replicas(count: int, data_dir: str) -> dict[str, float]:
     states = init(np.arange(count, dtype=np.int32), batch, constants)
     update = lambda state: functions.update(state, batch, {})  # noqa: E731
     layouts = {"sequence s": lambda states: jax.lax.map(update, states), "vmap s": jax.vmap(update)}
-    made = {}
-    for name, layout in layouts.items():
-        run = jax.jit(layout)
-        jax.block_until_ready(run(states))
-        times = []
-        for _ in range(7):
-            began = time.monotonic()
-            jax.block_until_ready(run(states))
-            times.append(time.monotonic() - began)
-        made[name] = float(np.median(times))
-    return made
-
-
-def point(what: str, value: int, data_dir: str) -> dict[str, float]:
-    """One measurement in a fresh process."""
-    flags = f"--xla_force_host_platform_device_count={value if what == 'devices' else 1}"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    command = [sys.executable, __file__, f"--point={what},{value}", f"--data_dir={data_dir}"]
-    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise RuntimeError(f"{what} = {value} failed:\n{made.stderr[-2000:]}")
-    return json.loads(made.stdout.strip().splitlines()[-1])
-
-
-def exponent(x: Sequence[int], y: Sequence[float]) -> float:
-    """Slope of log y over log x."""
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+    programs = {name: jax.jit(layout) for name, layout in layouts.items()}
+    turns = {name: lambda run=run: jax.block_until_ready(run(states)) for name, run in programs.items()}
+    return {name: float(np.median(times)) for name, times in harness.take_turns(turns, 7).items()}
 
 
 def main() -> None:
@@ -207,22 +176,14 @@ def main() -> None:
         from absl import flags
 
         flags.FLAGS.mark_as_parsed()  # grain reads absl flags
-        made = globals()[what](int(value), options.data_dir)
-        made["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(made))
-        return
-    import jax
-
-    print(f"SYNTHETIC data; {os.cpu_count()} cores of {platform.machine()}; jax {jax.__version__}\n")
+        return harness.print_point(globals()[what](int(value), options.data_dir))
+    print(f"SYNTHETIC data; {harness.machine('jax')}\n")
     for what in options.only.split(","):
-        values = [int(v) for v in getattr(options, what).split(",")]
-        rows = [point(what, value, options.data_dir) for value in values]
-        names = list(rows[0])
-        print(f"| {what} | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
-        for value, row in zip(values, rows, strict=True):
-            print(f"| {value} | {' | '.join(f'{row[name]:.4g}' for name in names)} |")
-        slopes = [exponent(values, [row[name] for row in rows]) for name in names]
-        print(f"| exponent | {' | '.join(f'{slope:.2f}' for slope in slopes)} |\n", flush=True)
+        arguments = [__file__, f"--point={what},{{count}}", f"--data_dir={options.data_dir}"]
+        flags = f"--xla_force_host_platform_device_count={'{count}' if what == 'devices' else 1}"
+        counts = [int(count) for count in getattr(options, what).split(",")]
+        harness.grow(what, counts, arguments, JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
+        print()
 
 
 if __name__ == "__main__":

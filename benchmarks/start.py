@@ -111,6 +111,8 @@ def main() -> None:
     """Prints the table."""
     if sys.argv[1:2] == ["--child"]:
         return child(float(sys.argv[2]), sys.argv[3:])
+    from benchmarks import harness  # which takes time to import
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", required=True, help="built records, of mmpsy/demo (SYNTHETIC)")
     parser.add_argument("--rounds", type=int, default=3, help="runs with a full compile cache")
@@ -121,12 +123,11 @@ def main() -> None:
         if not options.no_bytecode:
             start(folder, True, "--help")
         made = [measure(options.dataset_dir, folder, not options.no_bytecode) for _ in range(1 + options.rounds)]
-    print(f"| compile cache | {' | '.join(COLUMNS)} |\n|---{'|---' * len(COLUMNS)}|")
-    for state, rows in (("empty", made[:1]), (f"full, median of {options.rounds}", made[1:])):
-        medians = {name: statistics.median(row[name] for row in rows) for name in COLUMNS}
-        print(
-            f"| {state} | {' | '.join(f'{medians[name]:.1f}' for name in COLUMNS[:-1])} | {medians[COLUMNS[-1]]:.0f} |"
-        )
+    rows = []
+    for state, runs in (("empty", made[:1]), (f"full, median of {options.rounds}", made[1:])):
+        medians = [statistics.median(run[name] for run in runs) for name in COLUMNS]
+        rows.append([state, *(f"{seconds:.1f}" for seconds in medians[:-1]), f"{medians[-1]:.0f}"])
+    harness.print_table(["compile cache", *COLUMNS], rows)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ windows, l latents, d width.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -379,3 +380,35 @@ def collate(participants: Sequence[Mapping[str, Any]], names: Sequence[str]) -> 
     labels = {name: [one["labels"][name] for one in participants] for name in participants[0]["labels"]}
     batch["labels"] = {name: torch.tensor(scores, dtype=torch.float32) for name, scores in labels.items()}
     return batch
+
+
+def write_windows(folder: Path, i: int, record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Writes the windows of a participant, one .npy file each; what else `NpyParticipants` needs, as plain lists."""
+    for name in names:
+        for w, window in enumerate(record[name]):
+            np.save(folder / f"{name}_{i}_{w}.npy", np.ascontiguousarray(window))
+    return {key: record[key].tolist() for key in ("window_start_s", *(f"{name}_length" for name in names))}
+
+
+class NpyParticipants(torch.utils.data.Dataset):
+    """A map-style dataset: the windows of one participant at a time, from the files of `write_windows`."""
+
+    def __init__(self, folder: Path, names: Sequence[str], people: Sequence[Mapping[str, Any]], members: Any = None):
+        """`people` are from `write_windows`, with `labels` where there are any; `members` are all by default."""
+        self.folder, self.names, self.people = folder, names, people
+        self.members = range(len(people)) if members is None else members
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, at: int) -> dict[str, Any]:
+        i = self.members[at]
+        one = self.people[i]
+        files = {
+            name: [self.folder / f"{name}_{i}_{w}.npy" for w in range(len(one["window_start_s"]))]
+            for name in self.names
+        }
+        windows = {name: np.stack([np.load(path) for path in paths]) for name, paths in files.items()}
+        lengths = {f"{name}_length": np.asarray(one[f"{name}_length"]) for name in self.names}
+        start = np.asarray(one["window_start_s"], np.float32)
+        return {**windows, **lengths, "window_start_s": start, "labels": one.get("labels", {})}

@@ -7,16 +7,12 @@
 Inputs are SYNTHETIC: random numbers, float16 as they are stored, held in memory, for participants whose interviews
 last as long as those of the demo corpus (lognormal). Both sides train the same network on the same participants; ours
 packs their windows, PyTorch pads them to the participant with most windows, as `torch_peer.collate` does. Loss and
-gradient from equal weights are compared first. Then the contestants take turns: a turn is one step on each of a few
-batches, timed until all of it is done, and repeated where other processes disturbed it. Printed are the medians over
-the rounds, and the median of the ratios per round.
+gradient from equal weights are compared first. Then the contestants take turns (`harness.py`): a turn is one step on
+each of a few batches, timed until all of it is done, and repeated where other processes disturbed it.
 """
 
 import argparse
-import importlib.metadata
-import importlib.util
 import os
-import platform
 import statistics
 import sys
 import time
@@ -30,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import harness
 from benchmarks.synthetic import WINDOW_SECONDS, Setting, packed, setting
 from configs import gad, multitask, phq, smoke
 from mmpsy_jax.models import perceiver
@@ -206,33 +203,23 @@ def quietly(turn: Callable[[], None], cpu_time: bool = False) -> tuple[float, bo
     return seconds, False
 
 
-def measure(
-    turns: Mapping[str, Callable[[], None]], rounds: int, cpu_time: bool = False
-) -> tuple[dict[str, list[float]], int]:
-    """Milliseconds per step by contestant and round, and the number of turns that others disturbed.
+def compare(
+    turns: Mapping[str, Callable[[], None]], rounds: int, cpu_time: bool, heading: str
+) -> dict[str, list[float]]:
+    """Milliseconds per step by contestant and round; prints the table with ratios to the first one."""
+    disturbed = []
 
-    A first, unmeasured round compiles and fills caches.
-    """
-    times: dict[str, list[float]] = {name: [] for name in turns}
-    disturbed = 0
-    for round_ in range(rounds + 1):
-        for name, turn in turns.items():
-            if round_:
-                seconds, quiet = quietly(turn, cpu_time)
-                times[name].append(1e3 * seconds / BATCHES)
-                disturbed += not quiet
-            else:
-                turn()
-    return times, disturbed
+    def timer(turn: Callable[[], None]) -> float:
+        seconds, quiet = quietly(turn, cpu_time)
+        disturbed.append(not quiet)
+        return 1e3 * seconds / BATCHES
 
-
-def table(times: Mapping[str, Sequence[float]], reference: str, heading: str) -> str:
-    """A Markdown table of medians, and of the median of the per-round ratios to `reference`."""
-    lines = [f"| {heading} | ms per step | lowest to highest | time / that of {reference} |", "|---|---|---|---|"]
-    for name, own in times.items():
-        ratio = statistics.median(a / b for a, b in zip(own, times[reference], strict=True))
-        lines.append(f"| {name} | {statistics.median(own):.1f} | {min(own):.1f} to {max(own):.1f} | {ratio:.2f} |")
-    return "\n".join(lines)
+    times = harness.take_turns(turns, rounds, timer)
+    print(f"{sum(disturbed)} of {len(disturbed)} turns disturbed by other processes\n")
+    reference, *_ = times
+    rows = ([name, *harness.spread(ms), f"{harness.ratio(ms, times[reference]):.2f}"] for name, ms in times.items())
+    harness.print_table([heading, "ms per step", "lowest to highest", f"time / that of {reference}"], rows)
+    return times
 
 
 def ceilings(dtype: str, one_core: bool) -> tuple[float, float]:
@@ -297,13 +284,9 @@ def against_torch(made: Setting, rounds: int, device: str, with_compile: bool, o
     }
     if with_compile:
         turns["torch.compile"] = trainer(compiled=True)
-    times, disturbed = measure(turns, rounds, one_core)
-    print(f"{disturbed} of {rounds * len(turns)} turns disturbed by other processes\n")
-    print(table(times, "ours", "step"))
-    peers = {name: own for name, own in times.items() if name != "ours"}
-    best = min(peers, key=lambda name: statistics.median(peers[name]))
-    ratio = statistics.median(a / b for a, b in zip(times["ours"], times[best], strict=True))
-    print(f"\nours takes {ratio:.2f} of the time of {best}, PyTorch's fastest")
+    times = compare(turns, rounds, one_core, "step")
+    best = min(list(times)[1:], key=lambda name: statistics.median(times[name]))
+    print(f"\nours takes {harness.ratio(times['ours'], times[best]):.2f} of the time of {best}, PyTorch's fastest")
     print(f"compiling our step took {built.compile_s:.1f} s")
 
 
@@ -334,9 +317,7 @@ def ablations(made: Setting, rounds: int, one_core: bool) -> None:
     turns["forward only (evaluation)"] = lambda: jax.block_until_ready(
         [built.programs.predict(seen, batch) for batch in batches]
     )
-    times, disturbed = measure(turns, rounds, one_core)
-    print(f"{disturbed} of {rounds * len(turns)} turns disturbed by other processes\n")
-    print(table(times, "as configured", "our step"))
+    compare(turns, rounds, one_core, "our step")
 
 
 SHIPPED = {
@@ -353,20 +334,21 @@ SHIPPED = {
 def configs(rounds: int, dtype: str, one_core: bool) -> None:
     """Prints operations, bytes and speed of the step of every shipped config (`:released` has the sizes of `:demo`)."""
     flops_limit, bytes_limit = ceilings(dtype, one_core)
-    rows = GEMM[jax.default_backend()]
-    print(f"ceilings: {flops_limit:.0f} GFLOP/s ({rows}^3 product, {dtype}), {bytes_limit:.1f} GB/s (copy of 256 MB)\n")
-    print("| config | ms per step | GFLOP by XLA | by hand | GFLOP/s | of the ceiling | GB by XLA | GB/s | compile s |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    side = GEMM[jax.default_backend()]
+    print(f"ceilings: {flops_limit:.0f} GFLOP/s ({side}^3 product, {dtype}), {bytes_limit:.1f} GB/s (copy of 256 MB)\n")
+    rows = []
     for name, get in SHIPPED.items():
         made = setting(overlay(get(), {"model.dtype": dtype}), batches=BATCHES)
         turn, built = our_turn(made, [packed(made, members) for members in made.plan])
-        times, _ = measure({name: turn}, rounds, one_core)
-        cost, seconds, hand = built.update.cost_analysis(), statistics.median(times[name]) / 1e3, analytic(made) / 1e9
+        times = harness.take_turns({name: turn}, rounds, lambda turn: quietly(turn, one_core)[0])
+        cost, seconds = built.update.cost_analysis(), statistics.median(times[name]) / BATCHES
+        hand = analytic(made) / 1e9
         moved, rate = cost["bytes accessed"] / 1e9, hand / seconds
-        print(
-            f"| {name} | {1e3 * seconds:.1f} | {cost['flops'] / 1e9:.2f} | {hand:.2f} | {rate:.0f} "
-            f"| {rate / flops_limit:.0%} | {moved:.2f} | {moved / seconds:.1f} | {built.compile_s:.0f} |"
-        )
+        numbers = (f"{1e3 * seconds:.1f}", f"{cost['flops'] / 1e9:.2f}", f"{hand:.2f}", f"{rate:.0f}")
+        bytes_moved = (f"{moved:.2f}", f"{moved / seconds:.1f}")
+        rows.append([name, *numbers, f"{rate / flops_limit:.0%}", *bytes_moved, f"{built.compile_s:.0f}"])
+    columns = "config,ms per step,GFLOP by XLA,by hand,GFLOP/s,of the ceiling,GB by XLA,GB/s,compile s"
+    harness.print_table(columns.split(","), rows)
     print(
         "\nGFLOP/s are those by hand. XLA counts the body of a loop once (so the\n"
         "adapters on CPUs), and bytes as the operands and results of every operation, cached or not."
@@ -387,12 +369,9 @@ def main() -> None:
     parser.add_argument("--configs", action="store_true")
     arguments = parser.parse_args()
     if arguments.one_core:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before JAX counts the cores
+        harness.bind_to_one_core()
     jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[arguments.device])
-    with_torch = importlib.util.find_spec("torch") is not None and not (arguments.configs or arguments.ablations)
-    packages = ("jax", "flax", "optax", "numpy", *(("torch",) if with_torch else ()))
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    print(f"{versions}, Python {platform.python_version()}; {os.cpu_count()} cores, jax on {jax.devices()[0]}")
+    print(f"{harness.machine('jax', 'flax', 'optax', 'numpy', 'torch')}; jax on {jax.devices()[0]}")
     if arguments.configs:
         return configs(arguments.rounds, arguments.dtype, arguments.one_core)
     config = overlay(phq.get_config("demo"), {**PRESETS[arguments.preset], "model.dtype": arguments.dtype})
@@ -407,7 +386,7 @@ def main() -> None:
     )
     if arguments.ablations:
         return ablations(made, arguments.rounds, arguments.one_core)
-    if not with_torch:
+    if not harness.installed("torch"):
         sys.exit("error: no PyTorch in this environment: docs/benchmarks/train_step.md says how to make one")
     device = "cuda" if arguments.device == "gpu" else "cpu"
     against_torch(made, arguments.rounds, device, not arguments.no_compile, arguments.one_core)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".io", ".registry", ".tasks")}
+LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".io", ".registry", ".rules", ".tasks")}
 # Room -> rooms of ours that it may import besides leaves and itself.
 ROOMS = {
     "features": set(),
-    "features_jax": {"features"},
     "data": set(),
     "encoders": set(),
     "models": {"encoders"},

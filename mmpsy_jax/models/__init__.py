@@ -1,41 +1,48 @@
 """Networks, one file per architecture, each with a class `Model` (`base.py`); `build` finds one by its file name.
 
 A file may also have `pretrained(arguments)`: parameters and frozen variables that a network starts from; and
-`fit(config, tasks, corpus, members)`: frozen variables that are fitted on the training participants; and `CHOICES`:
-what an argument may be, by name, where that is one of several words.
+`fit(config, tasks, corpus, members)`: frozen variables that are fitted on the training participants.
 """
 
-from collections.abc import Collection, Mapping
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 
-from mmpsy_jax import registry
+from mmpsy_jax import registry, rules
 
 
 def build(name: str, **arguments) -> nn.Module:
     """The network of a name, built with plain arguments.
 
     Raises:
-      ValueError: there is no such model, it has no such argument, or it cannot read these modalities.
+      ValueError: there is no such model, it has no such argument or value, or it cannot read these modalities.
     """
-    known = fields(name)
-    unknown = sorted(set(arguments) - set(known))
+    known = {field.name for field in dataclasses.fields(_class(name))} - {"parent", "name"}
+    unknown = sorted(set(arguments) - known)
     if unknown:
         raise ValueError(f"model {name!r} has no argument {unknown[0]!r}: it takes {', '.join(sorted(known))}")
+    check_fields(name, arguments)
     model = _class(name)(**arguments)
     if hasattr(model, "check"):
         model.check()
     return model
 
 
-def fields(name: str) -> list[str]:
-    """Arguments of a model.
+def annotations(name: str) -> dict[str, Any]:
+    """The annotation of each config field of a model, which has its rule (`rules.py`).
 
     Raises:
       InputError: there is no such model.
     """
-    return [field for field in _class(name).__dataclass_fields__ if field not in ("parent", "name")]
+    types = {field.name: field.type for field in dataclasses.fields(_class(name))}
+    return {field: types.get(field, rules.Share) for field in registry.declared_fields("models", name)}
+
+
+def check_fields(name: str, values: Mapping[str, Any]) -> None:
+    """Raises InputError for the first value that a config field of a model cannot have; other names are passed over."""
+    rules.check_fields(values, annotations(name), "config.model")
 
 
 def scales_inputs(name: str, arguments: Mapping[str, Any]) -> bool:
@@ -60,15 +67,6 @@ def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any],
     """
     module = registry.load("models", name)
     return module.pretrained(arguments) if hasattr(module, "pretrained") else ({}, {})
-
-
-def choices(name: str) -> dict[str, Collection[str]]:
-    """What an argument of a model may be, by name, where that is one of several words.
-
-    Raises:
-      InputError: there is no such model.
-    """
-    return getattr(registry.load("models", name), "CHOICES", {})
 
 
 def fit(name: str, *of_run: Any) -> dict[str, Any]:

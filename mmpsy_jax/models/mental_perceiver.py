@@ -6,7 +6,7 @@ text. The paper's sizes, losses and definition of the prior could not be obtaine
 with the equations in `docs/mental_perceiver.md`.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Packed, Rate, merge_windows, off
+from mmpsy_jax.rules import Count, Heads, Precision, number
 
 
 class Model(nn.Module):
@@ -43,19 +44,19 @@ class Model(nn.Module):
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]
     window_seconds: float
-    width: int = 64
-    heads_attention: int = 4
-    latents: int = 16
-    layers: int = 2
-    expansion: int = 4
-    patch: int = 20
-    position: str = "fourier"
-    longest_seconds: float = 1200.0
+    width: Count = 64
+    heads_attention: Heads = 4
+    latents: Count = 16
+    layers: Count = 2
+    expansion: Count = 4
+    patch: Count = 20
+    position: Literal["fourier", "learned", "none"] = "fourier"
+    longest_seconds: Annotated[float, number(2, above=True)] = 1200.0  # above the shortest period
     pooled_prior: bool = True
-    embedding_scale: float = 0.02
+    embedding_scale: Annotated[float, number(0)] = 0.02
     absorb: bool | None = None
     remat: bool = False
-    dtype: str = "float32"
+    dtype: Precision = "float32"
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:

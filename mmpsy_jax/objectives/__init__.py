@@ -1,9 +1,10 @@
 """Objectives, one file each, with a class `Objective` (`base.py`) and a function `build`; found by their file name."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmpsy_jax import registry
+from mmpsy_jax import registry, rules
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
 
@@ -24,6 +25,18 @@ def build(
     """
     values = {field: fields[field] for field in registry.declared_fields("objectives", name)}
     return registry.load("objectives", name).build(tasks, modalities, model, **values)
+
+
+def check_fields(name: str, values: Mapping[str, Any]) -> None:
+    """Raises InputError for the first value that a config field of an objective cannot have.
+
+    Args:
+      name: as in `build`.
+      values: by field; those that the objective does not declare are passed over.
+    """
+    parameters = inspect.signature(registry.load("objectives", name).build).parameters.values()
+    fields = {one.name: one.annotation for one in parameters if one.kind == one.KEYWORD_ONLY}
+    rules.check_fields(values, fields, "config.objective")
 
 
 def has_memory(name: str) -> bool:

@@ -3,14 +3,15 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.io import one_of
 from mmpsy_jax.objectives import losses
+from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import LOGITS, Task
 
 CLASS_WEIGHTS = ("none", "balanced", "positive")
@@ -150,8 +151,8 @@ def build(
     modalities: Sequence[str] = (),
     model: Mapping[str, Any] | None = None,
     *,
-    ccc: float | Float[Array, ""] = 0.5,
-    delta: float | Float[Array, ""] = 4.0,
+    ccc: Annotated[float | Float[Array, ""], number(0, 1)] = 0.5,
+    delta: Annotated[float | Float[Array, ""], number(0, above=True)] = 4.0,
 ) -> Objective:
     """The objective of a run; plain numbers become part of the program, arrays may differ between replicas.
 
@@ -159,11 +160,6 @@ def build(
       tasks: what is predicted.
       modalities, model: of no matter here.
       ccc, delta: see `Objective`.
-
-    Raises:
-      InputError: a share outside [0, 1].
     """
     del modalities, model
-    if isinstance(ccc, float | int) and not 0 <= ccc <= 1:
-        raise InputError(f"config.objective.ccc = {ccc}: a share of the regression loss, between 0 and 1")
     return Objective(tuple(tasks), ccc=ccc, delta=delta)

@@ -1,4 +1,4 @@
-"""Whether the values of a config are possible, each by the rule in `fields.py` and together, before anything runs.
+"""Whether the values of a config are possible, each by its rule and together, before anything runs.
 
 What depends on the corpus, such as the names of modalities, is checked when it is open.
 """
@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mmpsy_jax import models, registry
+from mmpsy_jax import models, objectives
 from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import sweep
 from mmpsy_jax.training.config import fields_of, jsonable, seeds
-from mmpsy_jax.training.fields import LARGEST_SEED, among, number, rule_of
+from mmpsy_jax.training.fields import LARGEST_SEED, rule_of
 from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.selection import metric_names
 
@@ -62,18 +63,12 @@ def check(config: ConfigDict) -> None:
 
 
 def _check_values(config: ConfigDict) -> None:
-    """Every value by its rule, and fields of the network that must fit each other."""
+    """Every value by its rule; those of the model and of the objective by their annotations."""
     values = {k: v for k, v in fields_of(config).items() if not k.startswith("objective.weights.")}
     values |= {"objective.weights": jsonable(config.objective.weights), "tasks": config.tasks}
-    model = config.model
-    known = model.name in registry.names("models")  # else the rule of `model.name` says so
-    choices = {f"model.{k}": among(options) for k, options in (models.choices(model.name) if known else {}).items()}
     for field, value in values.items():
-        rule = choices.get(field) or rule_of(field)
+        rule = rule_of(field)
         if rule is not None and not rule.test(value):
             raise InputError(f"config.{field} = {value!r:.80}: must be {rule.text}")
-    both = all(name in models.fields(model.name) and model.get(name) for name in ("width", "heads_attention"))
-    if both and model.width % model.heads_attention:
-        raise InputError(
-            f"config.model.heads_attention = {model.heads_attention}: must divide config.model.width = {model.width}"
-        )
+    models.check_fields(config.model.name, config.model.to_dict())
+    objectives.check_fields(config.objective.name, config.objective.to_dict())

@@ -1,19 +1,19 @@
 """Every field of a config, declared once: its default, what a value of it must be, and what it means.
 
 `config.py` makes configs of this table, `config_rules.py` holds values against it. Fields of `config.model` and
-`config.objective` are declared by the file of the model or objective (`registry.declared_fields`); what their values
-must be stands here. No jax is imported, so that the command line knows all fields before it is loaded.
+`config.objective` are declared by the file of the model or objective (`registry.declared_fields`), whose annotations
+say what their values must be (`mmpsy_jax/rules.py`). No jax is imported, so that the command line knows all fields
+before it is loaded.
 """
 
-import math
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
 from mmpsy_jax.io import InputError
+from mmpsy_jax.rules import FLAG, NAME, NAMES, PATTERN, SHARE, TEXT, Rule, among, each, number, whole
 from mmpsy_jax.training.cadence import to_steps
 
 LARGEST_SEED = 2**31 - 1  # a random key is made of an int32
@@ -23,15 +23,6 @@ PLACEMENTS = ("auto", "host", "device", "stream")
 SCHEDULES = ("cosine", "constant", "linear")
 THRESHOLDS = ("argmax", "f1", "sensitivity_80", "sensitivity_90", "youden")
 WEIGHTINGS = ("fixed", "uncertainty", "revised", "restrained", "dwa", "druw", "gradnorm", "pcgrad")
-_INFINITY = float("inf")
-
-
-class Rule(NamedTuple):
-    """What a value must be: a test, the same in words that follow "must be", and the choices where there are few."""
-
-    test: Callable[[Any], bool]
-    text: str
-    choices: tuple[Any, ...] = ()
 
 
 class Field(NamedTuple):
@@ -40,37 +31,6 @@ class Field(NamedTuple):
     default: Any
     rule: Rule
     meaning: str
-
-
-def number(low: float = -_INFINITY, high: float = _INFINITY, *, above: bool = False, below: bool = False) -> Rule:
-    """A finite number from `low` to `high`; `above` and `below` exclude the ends."""
-    sides = [(f"above {low:g}" if above else f"at least {low:g}") if low > -_INFINITY else ""]
-    sides += [(f"below {high:g}" if below else f"at most {high:g}") if high < _INFINITY else ""]
-
-    def test(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return False
-        return (value > low if above else value >= low) and (value < high if below else value <= high)
-
-    ends = " and ".join(filter(None, sides))
-    return Rule(test, f"a finite number{', ' if ends else ''}{ends}")
-
-
-def whole(low: int, high: int | None = None, *, or_zero: bool = False) -> Rule:
-    """A whole number from `low` to `high`, or 0."""
-
-    def test(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return False
-        return (or_zero and value == 0) or (value >= low and (high is None or value <= high))
-
-    ends = f"at least {low}" if high is None else f"from {low} to {high}"
-    return Rule(test, f"a whole number, {'0 or ' if or_zero else ''}{ends}")
-
-
-def among(choices: Collection[Any]) -> Rule:
-    """One of a few values."""
-    return Rule(lambda value: value in choices, f"one of: {', '.join(map(str, choices))}", tuple(choices))
 
 
 def cadence(*, of_all: bool = False, zero: bool = True) -> Rule:
@@ -87,31 +47,10 @@ def cadence(*, of_all: bool = False, zero: bool = True) -> Rule:
     return Rule(test, f"{'an' if zero else 'a positive'} amount and a unit ({units}), such as '2 epochs'")
 
 
-def each(rule: Rule, text: str) -> Rule:
-    """A list of values that keep a rule."""
-    return Rule(lambda value: isinstance(value, list | tuple) and all(map(rule.test, value)), text)
-
-
-def _is_pattern(value: Any) -> bool:
-    try:
-        re.compile(value)
-    except (re.error, TypeError, RecursionError, OverflowError):
-        return False
-    return True
-
-
-FLAG = Rule(lambda value: isinstance(value, bool), "True or False")
-TEXT = Rule(lambda value: isinstance(value, str) and "\0" not in value, "a text")
-NAME = Rule(lambda value: TEXT.test(value) and value.strip() != "", "a name")
-PATTERN = Rule(_is_pattern, "a regular expression")
-SHARE = number(0, 1, below=True)
-NAMES = Rule(lambda value: each(NAME, "").test(value) and len(set(value)) == len(value), "different names")
-WIDTHS = Rule(lambda value: each(whole(1), "").test(value) and len(value) > 0, "whole numbers of at least 1")
 WEIGHTS = Rule(
     lambda value: isinstance(value, Mapping | ConfigDict) and all(map(number(0).test, value.values())),
     "a finite number of at least 0 for each name",
 )
-FINITE = Rule(lambda value: not isinstance(value, float) or math.isfinite(value), "finite")
 
 # Of `config.objective` whatever the objective.
 WEIGHING: dict[str, Field] = {
@@ -194,42 +133,16 @@ FIELDS: dict[str, Field] = {
     "evaluation.near_duplicates": Field(True, FLAG, "look for near-duplicate transcripts and windows in two splits"),
     "evaluation.subgroups": Field("", TEXT, "csv of participant_id and columns of categories; '' for none"),
 }
-# Rules for fields of objectives, and of models by name or by the last word of a name such as `text_hidden`.
-OF_OBJECTIVES: dict[str, Rule] = {
-    "name": among(registry.names("objectives")),
-    "ccc": number(0, 1),
-    "delta": number(0, above=True),
-    "cutoff": number(),
-    "scale": number(0, above=True),
-    "temperature": number(0, above=True),
-    "difference": number(0),
-    "similarity": number(0),
-    "reconstruction": number(0),
-}
-OF_MODELS: dict[str, Rule] = {
-    "name": among(registry.names("models")),
-    **dict.fromkeys(
-        ("heads_attention", "latents", "layers", "expansion", "patch", "stride", "rank", "memory", "pieces"), whole(1)
-    ),
-    **dict.fromkeys(("hidden", "out", "kernel", "width"), whole(1)),
-    "lora_rank": whole(0),
-    "position": among(("fourier", "learned", "none")),
-    "longest_seconds": number(2, above=True),  # the shortest period of the Fourier features
-    "dropout": SHARE,
-    **dict.fromkeys(("pooled_prior", "remat", "micro"), FLAG),
-    "embedding_scale": number(0),
-    "absorb": among((True, False, None)),
-    "dtype": among(("float32", "bfloat16", "float16")),
-    **dict.fromkeys(("train", "freeze"), PATTERN),
-    "channels": WIDTHS,
+# Of the fields that choose what the other fields of `config.model` and `config.objective` are.
+CHOICES: dict[str, Rule] = {
+    "model.name": among(registry.names("models")),
+    "objective.name": among(registry.names("objectives")),
 }
 
 
 def rule_of(field: str) -> Rule | None:
-    """What a value of a field must be; a field of a model that is not listed need only be finite."""
+    """What a value of a field must be; None of one that a model or an objective declares."""
     part, _, name = field.partition(".")
-    if part == "model":
-        return OF_MODELS.get(name) or OF_MODELS.get(name.rpartition("_")[2]) or FINITE
-    if part == "objective":
-        return WEIGHING[name].rule if name in WEIGHING else OF_OBJECTIVES.get(name)
-    return FIELDS[field].rule if field in FIELDS else None
+    if part == "objective" and name in WEIGHING:
+        return WEIGHING[name].rule
+    return FIELDS[field].rule if field in FIELDS else CHOICES.get(field)

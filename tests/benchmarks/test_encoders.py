@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 
 from benchmarks import encoders as benchmark
+from benchmarks import harness
 
 TINY = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -36,8 +37,11 @@ def test_turns_alternate_and_divide_by_their_calls(monkeypatch):
 
         return benchmark.Contestant(call, lambda _: None, np.asarray)
 
-    pair = {"slow": contestant("slow", 10.0), "fast": contestant("fast", 5.0)}
-    seconds = benchmark.measure(pair, 2, limit=1e9, clock=lambda: now[0])
-    assert seconds == {"slow": [10.0, 10.0], "fast": [5.0, 5.0]}
-    turns = [*["slow"] * 2, *["fast"] * 4]
-    assert order == ["slow", "slow", "fast", "fast", *turns, *turns[::-1]]
+    clock = lambda: now[0]  # noqa: E731
+    turns, calls = benchmark.turns_of({"slow": contestant("slow", 10.0), "fast": contestant("fast", 5.0)}, clock)
+    assert calls == {"slow": 2, "fast": 4}
+    order.clear()
+    times = harness.take_turns(turns, 2, lambda turn: harness.seconds(turn, clock))
+    assert times == {"slow": [20.0, 20.0], "fast": [20.0, 20.0]}
+    turn = [*["slow"] * 2, *["fast"] * 4]
+    assert order == [*turn, *turn, *turn[::-1]]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mmpsy_jax import registry
+from mmpsy_jax import models, objectives, registry
 from mmpsy_jax.data.loader import PLACEMENTS
 from mmpsy_jax.evaluation.operating_points import RULES as THRESHOLDS
 from mmpsy_jax.io import InputError, flatten
@@ -32,10 +32,10 @@ def with_value(field, value):
 
 def test_every_field_is_declared_once_with_a_rule_that_its_default_keeps():
     values = {**flatten(jsonable(default())), "objective.weights": {}, "tasks": []}
-    names = {name for name in values if not name.startswith("model.")}
-    for name in registry.names("objectives"):
-        names |= {f"objective.{field}" for field in registry.declared_fields("objectives", name)}
-    assert all(fields.rule_of(name) for name in names) and all(field.meaning for field in fields.FIELDS.values())
+    declared = {f"model.{name}" for name in registry.declared_fields("models", "mental_perceiver")}
+    declared |= {f"objective.{name}" for name in registry.declared_fields("objectives", "multitask")}
+    values = {name: value for name, value in values.items() if name not in declared}
+    assert all(fields.rule_of(name) for name in values) and all(field.meaning for field in fields.FIELDS.values())
     assert all(fields.rule_of(name).test(value) for name, value in values.items())
     assert default().tasks is not default().tasks
 
@@ -44,6 +44,24 @@ def test_choices_are_those_of_who_reads_them():
     assert set(fields.THRESHOLDS) == {"argmax", *THRESHOLDS} and fields.PLACEMENTS == PLACEMENTS
     assert fields.WEIGHTINGS == WEIGHTINGS and fields.CLASS_WEIGHTS == CLASS_WEIGHTS
     assert fields.FIELDS["optimizer.schedule"].rule.choices == ("cosine", "constant", "linear")
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_the_defaults_of_every_model_keep_the_rules_of_their_annotations(name):
+    values = registry.declared_fields("models", name)
+    models.check_fields(name, values)
+    for field, value in values.items():
+        with pytest.raises(InputError, match=rf"^config\.model\.{field} = .*: must "):
+            models.check_fields(name, {field: -1 if isinstance(value, int) else float("nan")})
+
+
+@pytest.mark.parametrize("name", registry.names("objectives"))
+def test_the_defaults_of_every_objective_keep_the_rules_of_their_annotations(name):
+    values = registry.declared_fields("objectives", name)
+    objectives.check_fields(name, values)
+    for field in values:
+        with pytest.raises(InputError, match=rf"^config\.objective\.{field} = nan: must "):
+            objectives.check_fields(name, {field: float("nan")})
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -120,6 +138,9 @@ def test_a_value_that_cannot_be_is_one_line_that_names_the_field(field, value):
         ("demo,lmf", "model.rank", 0),
         ("demo,self_mm", "model.audio_hidden", -1),
         ("demo,bert_mag", "model.beta_shift", float("nan")),
+        ("demo,misa", "model.width", 33),
+        ("demo,misa", "objective.similarity", -1.0),
+        ("demo,self_mm", "objective.scale", 0.0),
     ],
 )
 def test_fields_of_other_networks_have_rules_too(model, field, value):

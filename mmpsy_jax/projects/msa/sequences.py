@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from mmpsy_jax.models.base import NO_DROPOUT, Head, Modality, Rates, Scale, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Dropout, Rate, off
+from mmpsy_jax.rules import Count, Share
 
 NAMES = ("text", "audio", "vision")
 
@@ -151,7 +152,7 @@ class SequenceModel(nn.Module):
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]
     window_seconds: float
-    pieces: int = 1
+    pieces: Count = 1
     scales: ClassVar[bool] = False
 
     def check(self) -> None:
@@ -221,12 +222,12 @@ class SubnetModel(SequenceModel):
       audio_dropout, vision_dropout: before these. That of the text is not applied there, nor here.
     """
 
-    text_hidden: int = 128
-    text_out: int = 64
-    audio_hidden: int = 16
-    vision_hidden: int = 128
-    audio_dropout: float = 0.0
-    vision_dropout: float = 0.0
+    text_hidden: Count = 128
+    text_out: Count = 64
+    audio_hidden: Count = 16
+    vision_hidden: Count = 128
+    audio_dropout: Share = 0.0
+    vision_dropout: Share = 0.0
     scales: ClassVar[bool] = True
 
     @nn.compact
@@ -266,9 +267,9 @@ class WithOwnHeads(SubnetModel):
     text_head: str = ""
     audio_head: str = ""
     vision_head: str = ""
-    text_width: int = 64
-    audio_width: int = 4
-    vision_width: int = 8
+    text_width: Count = 64
+    audio_width: Count = 4
+    vision_width: Count = 8
 
     @property
     def joint_heads(self) -> tuple[Head, ...]:

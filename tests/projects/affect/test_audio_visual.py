@@ -152,7 +152,6 @@ def test_in_training_crops_are_mirrored_and_moved_and_frames_left_out(joint):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"part": "both"}, "choose one of: teacher, student, joint"),
         ({"part": "joint", "teacher": "x"}, "set teacher = ''"),
         ({"part": "teacher"}, "config.data.modalities"),
         ({"part": "joint", "stride": N + 1}, "at most the 5 frames"),

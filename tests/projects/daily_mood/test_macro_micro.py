@@ -119,15 +119,13 @@ def test_attention_among_modalities_sees_whom_it_should(kind):
     assert np.allclose(changed[0][0] - step, made[0, 0], atol=1e-5) == (kind == "cross")
 
 
-def test_dropout_and_wrong_arguments():
+def test_dropout():
     model, batch = build(), make_batch()
     params = random_params(model, batch)
     key = {"dropout": jax.random.key(2)}
     dropped = jax.jit(lambda: model.apply({"params": params}, batch, Rates(dropout=0.5, modality=0.5), rngs=key))()
     kept = jax.jit(lambda: model.apply({"params": params}, batch))()
     assert not np.allclose(dropped["happy"], kept["happy"])
-    with pytest.raises(ValueError, match="attention, concat, cross, gated, max, none, self"):
-        build(fusion="sum")
 
 
 def test_a_single_column_is_read_where_columns_are_standardised_and_only_there():

@@ -14,7 +14,7 @@ Letters of shapes: s segments, n frames of one, p pixels of a crop, b clips, d w
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -25,10 +25,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, outputs_of
 from mmpsy_jax.models.perceiver import Rate
+from mmpsy_jax.rules import Count
 
 FACE, AUDIO = "face", "audio"
-PARTS = ("teacher", "student", "joint")
-CHOICES = {"part": PARTS}
 # Pixels by which crops are moved in training.
 SHIFT = 2
 # Before the name of an output of the teacher, where the student has one of that name.
@@ -137,16 +136,14 @@ class Model(nn.Module):
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]
     window_seconds: float
-    part: str = "joint"
+    part: Literal["teacher", "student", "joint"] = "joint"
     teacher: str = ""
-    width: int = 64
+    width: Count = 64
     face_channels: tuple[int, ...] = (16, 32, 32)
-    stride: int = 4
+    stride: Count = 4
     speech_channels: tuple[int, ...] = (16, 32)
 
     def __post_init__(self):
-        if self.part not in PARTS:
-            raise ValueError(f"part {self.part!r}: choose one of: {', '.join(PARTS)}")
         if self.teacher and self.part != "student":
             raise ValueError(f"a frozen teacher stands beside part 'student', not {self.part!r}: set teacher = ''")
         sees, hears = self.part != "student" or self.teacher, self.part != "teacher"

@@ -15,7 +15,7 @@ it is never moved towards the student (our choice): the gap between them is what
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float
 from mmpsy_jax.io import InputError
 from mmpsy_jax.objectives import losses, multitask
 from mmpsy_jax.objectives.base import Sums
+from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import LOGITS, Task
 
 TEACHER = "teacher_"
@@ -124,18 +125,16 @@ def build(
     modalities: Sequence[str],
     model: Mapping[str, Any],
     *,
-    ccc: float | Float[Array, ""] = 0.5,
-    delta: float | Float[Array, ""] = 4.0,
-    temperature: float | Float[Array, ""] = 2.0,
+    ccc: Annotated[float | Float[Array, ""], number(0, 1)] = 0.5,
+    delta: Annotated[float | Float[Array, ""], number(0, above=True)] = 4.0,
+    temperature: Annotated[float | Float[Array, ""], number(0, above=True)] = 2.0,
 ) -> Objective:
     """The objective of a run; arguments as of `multitask.build` and `Objective`. `model["part"]` says what is trained.
 
     Raises:
-      InputError: a share outside [0, 1], a temperature that is not positive, or a task with the name of a loss.
+      InputError: a task with the name of a loss.
     """
     del modalities
-    if isinstance(temperature, float | int) and not temperature > 0:
-        raise InputError(f"config.objective.temperature = {temperature}: must be more than 0")
     made = Objective(multitask.build(tasks, ccc=ccc, delta=delta), model.get("part") == "joint", temperature)
     if len(set(made.names)) < len(made.names):
         raise InputError(

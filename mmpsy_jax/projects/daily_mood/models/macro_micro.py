@@ -11,7 +11,7 @@ They start at zero and only days of p in training change them, so that somebody 
 decay pulls them back to it.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -21,9 +21,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, Scale, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Rate, masked_mean, merge_windows, off
+from mmpsy_jax.rules import Count, Heads, Precision
 
-FUSIONS = ("none", "concat", "max", "attention", "gated", "self", "cross")
-CHOICES = {"fusion": FUSIONS}
+Kind = Literal["none", "concat", "max", "attention", "gated", "self", "cross"]
+FUSIONS = get_args(Kind)
 PERSON = "person"
 
 
@@ -120,18 +121,16 @@ class Model(nn.Module):
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]
     window_seconds: float
-    width: int = 32
-    heads_attention: int = 4
-    layers: int = 1
-    expansion: int = 2
-    fusion: str = "none"
+    width: Count = 32
+    heads_attention: Heads = 4
+    layers: Count = 1
+    expansion: Count = 2
+    fusion: Kind = "none"
     micro: bool = True
     standardize: bool = False
-    dtype: str = "float32"
+    dtype: Precision = "float32"
 
     def __post_init__(self):
-        if self.fusion not in FUSIONS:
-            raise ValueError(f"fusion {self.fusion!r}: choose one of: {', '.join(sorted(FUSIONS))}")
         unread = [m.name for m in self.modalities if m.kind != "features" and m.name != PERSON]
         if unread:
             raise ValueError(f"macro_micro reads features: leave {unread[0]!r} out of config.data.modalities")

@@ -7,7 +7,7 @@ whose decoder is given one start token and whose only state is what the head see
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -24,6 +24,7 @@ from mmpsy_jax.encoders.config import build
 from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates
+from mmpsy_jax.rules import Pattern, Precision
 from mmpsy_jax.tasks import LOGITS
 
 SAMPLE_RATE = 16_000
@@ -77,7 +78,6 @@ TINY: dict[str, dict[str, Any]] = {
         "activation_dropout": 0.0,
     },
 }
-CHOICES = {"encoder": tuple(TINY)}
 
 
 class Model(nn.Module):
@@ -102,13 +102,13 @@ class Model(nn.Module):
     modalities: tuple[Modality, ...]
     heads: tuple[Head, ...]
     window_seconds: float
-    encoder: str = "hubert"
+    encoder: Literal["hubert", "wav2vec2", "whisper"] = "hubert"
     folder: str = ""
-    train: str = ".*"
-    freeze: str = ""
+    train: Pattern = ".*"
+    freeze: Pattern = ""
     lora_rank: int = 0
     lora_alpha: float = 16.0
-    dtype: str = "float32"
+    dtype: Precision = "float32"
     remat: bool = False
 
     @nn.compact

@@ -6,7 +6,7 @@ than the text are aligned by position (`sequences.align`), and who lacks one of 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -22,6 +22,7 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON
 from mmpsy_jax.projects.msa.sequences import SequenceModel, align
+from mmpsy_jax.rules import number
 
 TOKENS = "tokens"
 # config.json of a random BERT for tests and the demo.
@@ -79,7 +80,7 @@ class Model(SequenceModel):
       folder: of Hugging Face, with a BERT whose tokenizer made the ids; "" is a tiny random one.
     """
 
-    beta_shift: float = 1.0
+    beta_shift: Annotated[float, number(0)] = 1.0
     folder: str = ""
 
     def check(self) -> None:

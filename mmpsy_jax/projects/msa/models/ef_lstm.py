@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates, Scale
 from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel, align
+from mmpsy_jax.rules import Count
 
 
 class Model(SequenceModel):
@@ -23,8 +24,8 @@ class Model(SequenceModel):
       layers: of the LSTM, with `rates.dropout` between them.
     """
 
-    hidden: int = 128
-    layers: int = 4
+    hidden: Count = 128
+    layers: Count = 4
     scales: ClassVar[bool] = True
 
     @nn.compact

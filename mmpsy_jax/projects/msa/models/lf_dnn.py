@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from mmpsy_jax.models.base import EMBEDDING, Rates
 from mmpsy_jax.projects.msa.sequences import SubnetModel
+from mmpsy_jax.rules import Count
 
 
 class Model(SubnetModel):
@@ -14,7 +15,7 @@ class Model(SubnetModel):
       fusion_width: of the layers after the fusion; the dropout before them is `rates.dropout`.
     """
 
-    fusion_width: int = 128
+    fusion_width: Count = 128
 
     def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
         """See `SubnetModel`."""

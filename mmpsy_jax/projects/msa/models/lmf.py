@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from mmpsy_jax.models.base import EMBEDDING, Rates
 from mmpsy_jax.projects.msa.sequences import SubnetModel, with_one
+from mmpsy_jax.rules import Count
 
 
 class Model(SubnetModel):
@@ -20,7 +21,7 @@ class Model(SubnetModel):
       rank: of the factors whose product stands for the tensor of weights.
     """
 
-    rank: int = 3
+    rank: Count = 3
 
     def fuse(self, features: dict[str, Float[Array, "b h"]], rates: Rates) -> dict[str, Float[Array, "b o"]]:
         """See `SubnetModel`; `EMBEDDING` is the features of all modalities."""

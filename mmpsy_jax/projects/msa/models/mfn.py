@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.perceiver import Dropout
 from mmpsy_jax.projects.msa.sequences import SequenceModel, align
+from mmpsy_jax.rules import Count, Share
 
 
 class _Step(nn.Module):
@@ -61,19 +62,19 @@ class Model(SequenceModel):
       out_width: of the last hidden layer; the dropout after it is `rates.dropout`.
     """
 
-    text_hidden: int = 256
-    audio_hidden: int = 32
-    vision_hidden: int = 256
-    memory: int = 400
-    attention_width: int = 32
-    candidate_width: int = 64
-    keep_width: int = 256
-    write_width: int = 32
-    out_width: int = 128
-    attention_dropout: float = 0.2
-    candidate_dropout: float = 0.0
-    keep_dropout: float = 0.7
-    write_dropout: float = 0.5
+    text_hidden: Count = 256
+    audio_hidden: Count = 32
+    vision_hidden: Count = 256
+    memory: Count = 400
+    attention_width: Count = 32
+    candidate_width: Count = 64
+    keep_width: Count = 256
+    write_width: Count = 32
+    out_width: Count = 128
+    attention_dropout: Share = 0.2
+    candidate_dropout: Share = 0.0
+    keep_dropout: Share = 0.7
+    write_dropout: Share = 0.5
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:

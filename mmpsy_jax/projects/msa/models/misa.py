@@ -5,6 +5,8 @@ the discriminator of shared and private codes, and a normalisation of the text (
 vision end where the text does; here they have lengths of their own.
 """
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
@@ -12,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON, MaskedAttention
 from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel
+from mmpsy_jax.rules import whole
 
 # Of the transformer over the six codes: PyTorch's defaults, which MMSA leaves alone.
 HIDDEN, TRANSFORMER_DROPOUT, HEADS = 2048, 0.1, 2
@@ -24,7 +27,7 @@ class Model(SequenceModel):
       width: of all codes.
     """
 
-    width: int = 128
+    width: Annotated[int, whole(HEADS, multiple_of=HEADS)] = 128
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import Convolution, Crossmodal, last_step
 from mmpsy_jax.projects.msa.sequences import Padded, SequenceModel
+from mmpsy_jax.rules import Count, Heads, Share
 
 # Layers that the transformers over what was read have at least.
 LEAST_MEMORY_LAYERS = 3
@@ -29,19 +30,19 @@ class Model(SequenceModel):
       text_dropout: of the text features; that before the last layer but one is `rates.dropout`.
     """
 
-    width: int = 50
-    heads_attention: int = 10
-    layers: int = 4
-    text_kernel: int = 5
-    audio_kernel: int = 5
-    vision_kernel: int = 5
-    text_attention_dropout: float = 0.3
-    audio_attention_dropout: float = 0.2
-    vision_attention_dropout: float = 0.0
-    relu_dropout: float = 0.0
-    residual_dropout: float = 0.0
-    input_dropout: float = 0.2
-    text_dropout: float = 0.5
+    width: Count = 50
+    heads_attention: Heads = 10
+    layers: Count = 4
+    text_kernel: Count = 5
+    audio_kernel: Count = 5
+    vision_kernel: Count = 5
+    text_attention_dropout: Share = 0.3
+    audio_attention_dropout: Share = 0.2
+    vision_attention_dropout: Share = 0.0
+    relu_dropout: Share = 0.0
+    residual_dropout: Share = 0.0
+    input_dropout: Share = 0.2
+    text_dropout: Share = 0.5
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.sequences import Lstm, SequenceModel
+from mmpsy_jax.rules import Count, Share
 
 
 class Model(SequenceModel):
@@ -23,17 +24,17 @@ class Model(SequenceModel):
         `rates.dropout`.
     """
 
-    audio_hidden: int = 16
-    vision_hidden: int = 32
-    audio_out: int = 16
-    vision_out: int = 32
-    fusion_width: int = 128
-    text_width: int = 32
-    audio_width: int = 16
-    vision_width: int = 32
-    text_dropout: float = 0.1
-    audio_dropout: float = 0.1
-    vision_dropout: float = 0.0
+    audio_hidden: Count = 16
+    vision_hidden: Count = 32
+    audio_out: Count = 16
+    vision_out: Count = 32
+    fusion_width: Count = 128
+    text_width: Count = 32
+    audio_width: Count = 16
+    vision_width: Count = 32
+    text_dropout: Share = 0.1
+    audio_dropout: Share = 0.1
+    vision_dropout: Share = 0.0
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b o"]]:

@@ -13,6 +13,7 @@ from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.models.perceiver import MASKED_SCORE
 from mmpsy_jax.projects.msa.crossmodal import Convolution, Crossmodal, last_step
 from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel
+from mmpsy_jax.rules import Count, Heads, Share
 
 LAYERS = 2  # of every transformer but the one that reads the text on the way: that has one
 
@@ -32,26 +33,26 @@ class Model(SequenceModel):
         `rates.dropout`.
     """
 
-    width: int = 50
-    heads_attention: int = 5
-    audio_hidden: int = 16
-    vision_hidden: int = 64
-    text_kernel: int = 1
-    audio_kernel: int = 1
-    vision_kernel: int = 1
-    fusion_width: int = 64
-    text_width: int = 32
-    audio_width: int = 32
-    vision_width: int = 16
-    text_attention_dropout: float = 0.1
-    audio_attention_dropout: float = 0.0
-    vision_attention_dropout: float = 0.1
-    relu_dropout: float = 0.0
-    residual_dropout: float = 0.1
-    input_dropout: float = 0.0
-    text_dropout: float = 0.0
-    audio_dropout: float = 0.0
-    vision_dropout: float = 0.0
+    width: Count = 50
+    heads_attention: Heads = 5
+    audio_hidden: Count = 16
+    vision_hidden: Count = 64
+    text_kernel: Count = 1
+    audio_kernel: Count = 1
+    vision_kernel: Count = 1
+    fusion_width: Count = 64
+    text_width: Count = 32
+    audio_width: Count = 32
+    vision_width: Count = 16
+    text_attention_dropout: Share = 0.1
+    audio_attention_dropout: Share = 0.0
+    vision_attention_dropout: Share = 0.1
+    relu_dropout: Share = 0.0
+    residual_dropout: Share = 0.1
+    input_dropout: Share = 0.0
+    text_dropout: Share = 0.0
+    audio_dropout: Share = 0.0
+    vision_dropout: Share = 0.0
 
     def check(self) -> None:
         super().check()

@@ -6,13 +6,14 @@ As MMSA's trainer of it, over the rows of a batch that have the modality (ours: 
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.io import InputError
+from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import Task
 
 MOMENTS = 5
@@ -129,20 +130,16 @@ def build(
     modalities: Sequence[str],
     model: Mapping[str, Any] | None = None,
     *,
-    difference: float = 1.0,
-    similarity: float = 1.0,
-    reconstruction: float = 1.0,
+    difference: Annotated[float, number(0)] = 1.0,
+    similarity: Annotated[float, number(0)] = 1.0,
+    reconstruction: Annotated[float, number(0)] = 1.0,
 ) -> Objective:
     """The objective of a run; `model` is of no matter, the weights are those of the three losses of codes.
 
     Raises:
-      InputError: not exactly one regression task, or a negative weight.
+      InputError: not exactly one regression task.
     """
     del model
     if len(tasks) != 1 or tasks[0].kind != "regression":
         raise InputError("config.objective.name = 'misa' trains one score: give one task of kind 'regression'")
-    weights = {"difference": difference, "similarity": similarity, "reconstruction": reconstruction}
-    for name, weight in weights.items():
-        if not weight >= 0:
-            raise InputError(f"config.objective.{name} = {weight}: a weight, at least 0")
-    return Objective(tasks[0], tuple(modalities), tuple(float(weight) for weight in weights.values()))
+    return Objective(tasks[0], tuple(modalities), tuple(map(float, (difference, similarity, reconstruction))))

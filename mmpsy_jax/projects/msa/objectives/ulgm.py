@@ -12,13 +12,14 @@ denominator of the ratio keeps a distance from zero; epochs are counted by parti
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mmpsy_jax.io import InputError
+from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import Task
 
 FUSION = "fusion"
@@ -205,20 +206,20 @@ def build(
     model: Mapping[str, Any] | None = None,
     *,
     cutoff: float = 0.0,
-    scale: float = 1.0,
+    scale: Annotated[float, number(0, above=True)] = 1.0,
 ) -> Objective:
     """The objective of a run; arguments as of `Objective`, `model` is of no matter.
 
     Raises:
-      InputError: not exactly one regression task, a cut-off at or beyond the ends of its scale, or no positive scale.
+      InputError: not exactly one regression task, or a cut-off at or beyond the ends of its scale.
     """
     del model
     if len(tasks) != 1 or tasks[0].kind != "regression":
         raise InputError("config.objective.name = 'ulgm' trains one score: give one task of kind 'regression'")
     task = tasks[0]
-    if not task.minimum < cutoff < task.maximum or not scale > 0:
+    if not task.minimum < cutoff < task.maximum:
         raise InputError(
-            f"config.objective.cutoff = {cutoff}, scale = {scale}: the cut-off must lie between {task.minimum} and "
-            f"{task.maximum}, the ends of {task.name!r}, and the scale be positive"
+            f"config.objective.cutoff = {cutoff}: must lie between {task.minimum} and {task.maximum}, the ends of "
+            f"{task.name!r}"
         )
     return Objective(task, tuple(modalities), float(cutoff), float(scale))
