@@ -21,7 +21,7 @@ from absl import logging
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, read_json, write_atomically, write_json
 from mmpsy_jax.training.mesh import all_or_none
 
 MANIFEST, METRICS = "sha256.json", "metrics/metrics"
@@ -46,9 +46,9 @@ def leaf_table(tree: PyTree) -> dict[str, list]:
 
 def _read_object(path: Path, kind: type | UnionType, *names: str) -> dict[str, Any] | None:
     """A JSON object with these entries of a kind; None for anything else."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(value, dict) and all(isinstance(value.get(name), kind) for name in names):
+    with contextlib.suppress(InputError):
+        value = read_json(path)
+        if all(isinstance(value.get(name), kind) for name in names):
             return value
     return None
 
