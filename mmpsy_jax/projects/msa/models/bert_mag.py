@@ -21,7 +21,7 @@ from mmpsy_jax.encoders.layers import INIT
 from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON
-from mmpsy_jax.projects.msa.sequences import SequenceModel, align
+from mmpsy_jax.projects.msa.sequences import Dropout, SequenceModel, align
 from mmpsy_jax.rules import number
 
 TOKENS = "tokens"
@@ -116,7 +116,7 @@ class Model(SequenceModel):
         gate = Gate(self.beta_shift, name="gate")
 
         def between(z: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-            return self.drop(gate(z, frames), rates.dropout)
+            return Dropout()(gate(z, frames), rates.dropout)
 
         options: dict[str, Any] = {"deterministic": not self.has_rng("dropout")}
         if not options["deterministic"]:
@@ -128,7 +128,7 @@ class Model(SequenceModel):
             {"params": params}, ids, mask, token_types=types, between=between if frames else None, **options
         )
         pooled = out["pooled"]
-        return {**self.read_out(self.drop(pooled, module.dropout)), EMBEDDING: pooled}
+        return {**self.read_out(Dropout()(pooled, module.dropout)), EMBEDDING: pooled}
 
 
 def config_of(folder: str) -> dict[str, Any]:

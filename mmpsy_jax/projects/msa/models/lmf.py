@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmpsy_jax.models.base import EMBEDDING, Rates
-from mmpsy_jax.projects.msa.sequences import SubnetModel, with_one
+from mmpsy_jax.projects.msa.sequences import Dropout, SubnetModel, with_one
 from mmpsy_jax.rules import Count
 
 
@@ -32,5 +32,5 @@ class Model(SubnetModel):
             factor = self.param(f"{name}_factor", nn.initializers.glorot_normal(batch_axis=0), shape)
             fused = fused * jnp.einsum("bi,rio->bro", one, factor)
         weights = self.param("fusion_weights", nn.initializers.glorot_normal(), (1, self.rank))
-        values = jnp.einsum("bro,r->bo", self.drop(fused, rates.dropout), weights[0])
+        values = jnp.einsum("bro,r->bo", Dropout()(fused, rates.dropout), weights[0])
         return {**self.outputs(values), EMBEDDING: jnp.concatenate(list(features.values()), axis=-1)}

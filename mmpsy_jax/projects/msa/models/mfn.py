@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.models.perceiver import Dropout
-from mmpsy_jax.projects.msa.sequences import SequenceModel, align
+from mmpsy_jax.projects.msa.sequences import Dropout, SequenceModel, align
 from mmpsy_jax.rules import Count, Share
 
 
@@ -22,7 +21,7 @@ class _Step(nn.Module):
     Attributes:
       hidden: of each LSTM.
       widths: of the hidden layers of attention, candidate, and the gates of keeping and writing.
-      dropouts: after these layers, 0 outside of training.
+      dropouts: after these layers.
     """
 
     hidden: tuple[int, ...]
@@ -88,7 +87,7 @@ class Model(SequenceModel):
         )(
             hidden=tuple(self.of("hidden", name) for name in sequences),
             widths=tuple(self.of("width", name) for name in parts),
-            dropouts=tuple(self.of("dropout", name) if self.has_rng("dropout") else 0.0 for name in parts),
+            dropouts=tuple(self.of("dropout", name) for name in parts),
             name="step",
         )
         zeros = lambda size: jnp.zeros((rows, size))  # noqa: E731
@@ -97,4 +96,4 @@ class Model(SequenceModel):
         (states, memory), _ = step((states, zeros(self.memory)), (features, valid))
         last = jnp.concatenate([state for _, state in states] + [memory], axis=-1)
         hidden = self.feed_forward(last, [self.out_width], "out")
-        return {**self.read_out(self.drop(hidden, rates.dropout)), EMBEDDING: hidden}
+        return {**self.read_out(Dropout()(hidden, rates.dropout)), EMBEDDING: hidden}

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON, MaskedAttention
-from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel
+from mmpsy_jax.projects.msa.sequences import Dropout, Lstm, Padded, SequenceModel
 from mmpsy_jax.rules import whole
 
 # Of the transformer over the six codes: PyTorch's defaults, which MMSA leaves alone.
@@ -53,7 +53,7 @@ class Model(SequenceModel):
         present = jnp.concatenate([sequence.present for _ in kinds for sequence in sequences.values()], axis=1)
         fused = (self.transformer(codes, present > 0) * present[..., None]).reshape(codes.shape[0], -1)
         hidden = nn.Dense(self.width * 3, name="fusion")(fused)
-        hidden = nn.relu(self.drop(hidden, rates.dropout))
+        hidden = nn.relu(Dropout()(hidden, rates.dropout))
         return {**self.read_out(hidden), **made, EMBEDDING: hidden}
 
     def recurrent(self, name: str, sequence: Padded) -> Float[Array, "b _"]:
@@ -73,8 +73,8 @@ class Model(SequenceModel):
         """One layer over the codes, normalised after each addition."""
         rate = TRANSFORMER_DROPOUT
         mask = jnp.broadcast_to(valid[:, None], (*x.shape[:2], x.shape[1]))
-        attended = MaskedAttention(HEADS, rate if self.has_rng("dropout") else 0.0, name="attention")(x, x, mask)
-        x = nn.LayerNorm(epsilon=EPSILON, name="norm_attention")(x + self.drop(attended, rate))
-        hidden = self.drop(nn.relu(nn.Dense(HIDDEN, name="up")(x)), rate)
-        hidden = self.drop(nn.Dense(self.width, name="down")(hidden), rate)
+        attended = MaskedAttention(HEADS, rate, name="attention")(x, x, mask)
+        x = nn.LayerNorm(epsilon=EPSILON, name="norm_attention")(x + Dropout()(attended, rate))
+        hidden = Dropout()(nn.relu(nn.Dense(HIDDEN, name="up")(x)), rate)
+        hidden = Dropout()(nn.Dense(self.width, name="down")(hidden), rate)
         return nn.LayerNorm(epsilon=EPSILON, name="norm_network")(x + hidden)

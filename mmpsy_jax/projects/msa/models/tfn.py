@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmpsy_jax.models.base import EMBEDDING, Rates
-from mmpsy_jax.projects.msa.sequences import SubnetModel, with_one
+from mmpsy_jax.projects.msa.sequences import Dropout, SubnetModel, with_one
 from mmpsy_jax.rules import Count
 
 
@@ -28,7 +28,7 @@ class Model(SubnetModel):
             one = with_one(feature)
             product = one if product is None else jnp.einsum("bi,bj->bij", product, one).reshape(one.shape[0], -1)
         widths = [self.fusion_width, self.fusion_width]
-        fused = self.feed_forward(self.drop(product, rates.dropout), widths, "fusion")
+        fused = self.feed_forward(Dropout()(product, rates.dropout), widths, "fusion")
         outputs = self.read_out(fused)
         bounded = {head.name for head in self.joint_heads if head.kind == "regression"}
         outputs = {name: jnp.tanh(value / 2) if name in bounded else value for name, value in outputs.items()}
