@@ -20,8 +20,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the computation")
     parser.add_argument("--batch_size", type=int, default=16)
     options = vars(parser.parse_args(arguments))
-    given, encoder, output = (options.pop(name) for name in ("input", "encoder", "output"))
-    failures = embed(given, encoder, output, **options)
+    source, encoder, output = (options.pop(name) for name in ("input", "encoder", "output"))
+    failures = embed(source, encoder, output, **options)
     print_left_out(failures)
     print(output)
     return 3 if failures else 0

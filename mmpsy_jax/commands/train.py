@@ -111,9 +111,9 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
         first = [float(text) for text in minutes]
     except ValueError as error:
         raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
-    made = ablations.ablate(config, dataset_dir, workdir, first)
-    if made:
-        print(terminal.ablations(made, {task["name"]: task["kind"] for task in config.tasks}))
+    entries = ablations.ablate(config, dataset_dir, workdir, first)
+    if entries:
+        print(terminal.ablations(entries, {task["name"]: task["kind"] for task in config.tasks}))
         print(f"\nablations: {workdir / ablations.FILE}")
     return 0
 
@@ -126,7 +126,7 @@ def _help(ablate: bool) -> str:
     return (
         f"usage: launch.py {verb}--config=FILE[:ARGUMENT] [options]\n\n"
         "  --config.FIELD=VALUE     any field of the config, for example --config.cv.folds=5 --config.seeds=3;\n"
-        "                           all of them: mmpsy_jax/training/config.py, and the attributes of the model\n"
+        "                           all of them: mmpsy_jax/training/fields.py, and the attributes of the model\n"
         "  --workdir=DIR            where everything of this run goes; default runs/<config.name>; the same command\n"
         "                           again goes on where it stopped\n"
         "  --seeds=1111,1112        seeds of the trainings, one each\n"
@@ -138,8 +138,8 @@ def _help(ablate: bool) -> str:
 
 def _shipped() -> list[str]:
     """The configs that come with the project."""
-    found = sorted(Path(configs.__file__).parent.glob("*.py"))
-    return [os.path.relpath(path) for path in found if path.stem not in ("__init__", "presets")]
+    files = sorted(Path(configs.__file__).parent.glob("*.py"))
+    return [os.path.relpath(path) for path in files if path.stem not in ("__init__", "presets")]
 
 
 def load_config(arguments: Sequence[str]) -> ConfigDict:
@@ -151,11 +151,11 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
     Raises:
       InputError: no such file, one that cannot be run, or an unknown name.
     """
-    given = [b for a, b in zip(["", *arguments], [*arguments, ""], strict=True) if a == "--config"]
-    given += [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
-    if not given:
+    named = [b for a, b in zip(["", *arguments], [*arguments, ""], strict=True) if a == "--config"]
+    named += [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+    if not named:
         raise InputError("no config: give --config=configs/phq.py (see configs/)")
-    path, _, argument = given[-1].partition(":")
+    path, _, argument = named[-1].partition(":")
     if not Path(path).is_file():
         raise one_of("config file", path, _shipped())
     spec = importlib.util.spec_from_file_location("config_file", path, loader=SourceFileLoader("config_file", path))

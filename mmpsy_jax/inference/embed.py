@@ -1,7 +1,7 @@
 """`launch.py embed`: interviews and a pretrained network to a folder of embeddings (`features/embeddings.py`).
 
 BERT and RoBERTa read the transcripts; wav2vec 2.0, HuBERT and Whisper's encoder hear the recordings, in pieces of
-`PIECE_SECONDS`, and neighbouring frames are averaged. Both numbers are our choice.
+`PIECE_SECONDS`, and neighbouring frames are averaged.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def embed(
-    given: str | Path,
+    source: str | Path,
     encoder: str | Path,
     output: str | Path,
     *,
@@ -49,7 +49,7 @@ def embed(
     """Embeds whatever of all interviews is not in the folder yet: transcripts, or recordings.
 
     Args:
-      given: a folder or file of interviews (`interviews.py`), a manifest or `wav_select.json`.
+      source: a folder or file of interviews (`interviews.py`), a manifest or `wav_select.json`.
       encoder: Hugging Face folder, with its tokenizer or feature extractor; its network decides what is embedded.
       output: folder; one that was left half-done is completed.
       whole: of transcripts: all tokens, not the first 512 alone.
@@ -74,49 +74,49 @@ def embed(
         raise InputError(f"every = {every}: must be a whole number of frames above 0")
     recording.require_channel("embed", channel)
     try_folder(output)
-    found, failures = interviews.find(given)
+    people, failures = interviews.find(source)
     network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
     check(network.module, layers, batch_size)
     way: dict[str, Any] = {"of": "text", "whole": whole}
     if not isinstance(network.module, Bert):
         way = {"of": "audio", "every": every, **({"channel": channel} if channel else {})}
-    return failures + fill(found, network, Path(encoder), Path(output), {**way, **options}, batch_size)
+    return failures + fill(people, network, Path(encoder), Path(output), {**way, **options}, batch_size)
 
 
 def entry_for(
-    entry: Mapping[str, Any], given: Sequence[str | Path], found: Sequence[Interview], workplace: Path
+    entry: Mapping[str, Any], folders: Sequence[str | Path], people: Sequence[Interview], workplace: Path
 ) -> Mapping[str, Any]:
     """The entry of a modality, so that its extractor reads embeddings of these interviews, which are made now.
 
     Args:
       entry: of the modality in the card of a run. Of embeddings that were not made here, which are the release's
         tokens, the way of the release is taken: the first 512 tokens, placed in equal steps.
-      given: Hugging Face folders, besides that which the corpus was built with.
-      found: whatever will be asked for. Recordings that cannot be embedded are missed when they are.
+      folders: Hugging Face folders, besides that which the corpus was built with.
+      people: whatever will be asked for. Recordings that cannot be embedded are missed when they are.
       workplace: an empty folder.
 
     Raises:
       InputError: the encoder that the corpus was built with is in none of the folders.
     """
     released = {"of": "text", "whole": False, "layers": None, "dtype": "float32", "precision": "float32"}
-    made = entry.get("encoder", released)
-    folders = [Path(one) for one in (*given, *([made["encoder"]] if "encoder" in made else []))]
-    there = (one for one in folders if (one / "config.json").is_file())
-    folder = next((one for one in there if made.get("encoder_sha256") in (None, digest(one))), None)
+    way = entry.get("encoder", released)
+    places = [Path(one) for one in (*folders, *([way["encoder"]] if "encoder" in way else []))]
+    there = (one for one in places if (one / "config.json").is_file())
+    folder = next((one for one in there if way.get("encoder_sha256") in (None, digest(one))), None)
     if folder is None:
         raise InputError(
-            f"the encoder of the run's {made['of']} is not in {', '.join(map(str, folders))}: give its folder as "
+            f"the encoder of the run's {way['of']} is not in {', '.join(map(str, places))}: give its folder as "
             "--encoder (a digest of its files tells it from others)"
         )
-    network = encoders.load(folder, decoder=False, dtype=jnp.dtype(made["precision"]))
+    network = encoders.load(folder, decoder=False, dtype=jnp.dtype(way["precision"]))
     names = ("of", "whole", "every", "channel", "layers", "dtype", "precision")
-    fill(found, network, folder, workplace, {name: made[name] for name in names if name in made})
+    fill(people, network, folder, workplace, {name: way[name] for name in names if name in way})
     release = {"name": TokenEmbeddings.name, "positions": entry["shape"][0], "placement": "corpus"}
     return {**entry, "extractor": {**entry.get("extractor", release), "folder": str(workplace)}}
 
 
 def fill(
-    found: Sequence[Interview],
+    people: Sequence[Interview],
     network: Encoder,
     encoder: Path,
     output: Path,
@@ -126,7 +126,7 @@ def fill(
     """Embeds what is not in the folder yet.
 
     Args:
-      found: interviews.
+      people: interviews.
       network, encoder: a network, and its folder.
       output: folder to fill.
       how: "of", "whole" or "every" and "channel", "layers", "dtype" and "precision", as of `embed`.
@@ -144,11 +144,11 @@ def fill(
     info = {"encoder": str(encoder.absolute()), "encoder_sha256": digest(encoder), "width": network.module.width, **how}
     if how["of"] == "text":
         what, run, reader = "transcripts", embed_texts, processors.tokenizer(encoder, network.module.vocabulary)
-        texts = {one.transcript.text: f"transcript of {one.participant}" for one in reversed(found)}
+        texts = {one.transcript.text: f"transcript of {one.participant}" for one in reversed(people)}
         sources = {text: name for text, name in reversed(texts.items()) if text.strip()}
     else:
         what, run, reader = "recordings", embed_recordings, processors.feature_extractor(encoder, network.module)
-        sources = {path: str(path) for one in found for path in one.recordings}
+        sources = {path: str(path) for one in people for path in one.recordings}
         info["frames_per_second"] = frame_rate(network) / how["every"]
     if not sources:
         raise InputError(f"nothing to embed: the interviews have no {what}")
@@ -165,7 +165,7 @@ def embed_texts(
     texts: Mapping[str, str], network: Encoder, tokenizer: Any, store: Store, batch_size: int
 ) -> Iterator[tuple[int, list[Failure]]]:
     """Embeds texts (with a name for each) that are not there yet; gives how many are, and no failures."""
-    waiting = [text for text, name in texts.items() if _is_wanted(store, embeddings.key_of_text(text), name)]
+    waiting = [text for text, name in texts.items() if _is_missing(store, embeddings.key_of_text(text), name)]
     options = {"whole": store.info["whole"], "layers": store.info["layers"], "batch_size": batch_size}
     for start in range(0, len(waiting), CHUNK):
         part = waiting[start : start + CHUNK]
@@ -184,19 +184,19 @@ def embed_recordings(
         level = recording.Level()
         try:
             key = file_sha256(path).hex()
-            wanted = _is_wanted(store, key, name)
-            blocks = list(recording.samples(path, processors.SAMPLE_RATE, level, channel)) if wanted else []
-            note = level.note(path) if wanted else ""
+            missing = _is_missing(store, key, name)
+            blocks = list(recording.samples(path, processors.SAMPLE_RATE, level, channel)) if missing else []
+            note = level.note(path) if missing else ""
         except InputError as error:
             yield number, [Failure(name, str(error).removeprefix(f"{path}: "))]
             continue
-        if wanted:
+        if missing:
             states = hear(np.concatenate(blocks), network, extractor, layers, every, batch_size)
             store.write(key, name, states, seconds=level.seconds, note=note)
         yield number, []
 
 
-def _is_wanted(store: Store, key: str, name: str) -> bool:
+def _is_missing(store: Store, key: str, name: str) -> bool:
     """Whether something is not in the store; a file of it that is damaged or of something else is told of."""
     fault = store.fault(key)
     if fault:
@@ -229,11 +229,11 @@ def hear(
     padded = [np.pad(piece, (0, max(0, shortest - len(piece)))) for piece in pieces]
     # Few shapes, and a short recording does not pay for a whole batch.
     rows = min(batch_size, 1 << (len(pieces) - 1).bit_length())
-    made = encode(network, processors.recordings(extractor, padded), layers=layers, batch_size=rows)
+    encoded = encode(network, processors.recordings(extractor, padded), layers=layers, batch_size=rows)
     frames = []
-    for piece, states in zip(pieces, made, strict=True):
-        wanted = max(1, round(len(piece) / processors.SAMPLE_RATE * rate))
-        frames.append(np.pad(states[:wanted], ((0, max(0, wanted - len(states))), (0, 0)), mode="edge"))
+    for piece, states in zip(pieces, encoded, strict=True):
+        count = max(1, round(len(piece) / processors.SAMPLE_RATE * rate))
+        frames.append(np.pad(states[:count], ((0, max(0, count - len(states))), (0, 0)), mode="edge"))
     joined = np.concatenate(frames)
     starts = np.arange(0, len(joined), every)
     with np.errstate(over="ignore", invalid="ignore"):  # refused where it is stored
@@ -249,8 +249,8 @@ def frame_rate(network: Encoder) -> float:
 
 def digest(folder: Path) -> str:
     """Changes with the weights, the configuration or the vocabulary of a Hugging Face folder."""
-    made = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".txt") and path.is_file():
-            made.update(path.name.encode() + file_sha256(path))
-    return made.hexdigest()
+            sha256.update(path.name.encode() + file_sha256(path))
+    return sha256.hexdigest()

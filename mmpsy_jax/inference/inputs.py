@@ -51,7 +51,7 @@ def find_interviews(
 def extractors_for(
     run: FinishedRun,
     modalities: Sequence[str] | None,
-    found: Sequence[Interview],
+    people: Sequence[Interview],
     source: Path,
     encoders: Sequence[str | Path],
     workplace: Path,
@@ -61,7 +61,7 @@ def extractors_for(
     Args:
       run: the run.
       modalities: that are read; None for all of the run.
-      found, source: the interviews, and where they come from.
+      people, source: the interviews, and where they come from.
       encoders: as of `predict.predict`.
       workplace: an empty folder, for embeddings.
 
@@ -69,14 +69,14 @@ def extractors_for(
       InputError: the run reads windows that are not made here.
     """
     there = {
-        "audio": any(one.recordings for one in found),
-        "text": any(one.transcript.text.strip() for one in found),
+        "audio": any(one.recordings for one in people),
+        "text": any(one.transcript.text.strip() for one in people),
     }
     entries = {name: run.card["modalities"][name] for name in modalities or run.modalities if there.get(name)}
     for name, entry in entries.items():
         released = name == "text" and entry["kind"] == "features" and "encoder" not in entry
         if "encoder" in entry or (released and encoders):
-            entries[name] = embed.entry_for(entry, encoders, found, workplace / name)
+            entries[name] = embed.entry_for(entry, encoders, people, workplace / name)
     extractors = {name: interview.extractor_of(name, entry) for name, entry in entries.items()}
     if "audio" in extractors and extractors["audio"] is None:
         default = interview.make_extractor("audio", None)

@@ -25,25 +25,25 @@ def read_safetensors(path):
     """{name: array} of a safetensors file: eight bytes of header length, a JSON header, then the raw arrays."""
     data = Path(path).read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
-    made = {}
+    arrays = {}
     for name, entry in json.loads(data[8:start]).items():
         if name != "__metadata__":
             begin, end = entry["data_offsets"]
             flat = np.frombuffer(data[start + begin : start + end], _DTYPES[entry["dtype"]])
-            made[name] = flat.reshape(entry["shape"])
-    return made
+            arrays[name] = flat.reshape(entry["shape"])
+    return arrays
 
 
 def nested(flat):
     """{"a/b": x} -> {"a": {"b": x}}, with the dictionaries that may be empty."""
-    made = {"params": {"network": {}, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
+    tree = {"params": {"network": {}, "objective": {}}, "fitted": {"network": {}, "class_weights": {}}}
     for path, value in flat.items():
         *parents, name = path.split("/")
-        node = made
+        node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
         node[name] = value
-    return made
+    return tree
 
 
 def pieces_of(interview, name, entry, parts, max_windows, window_seconds):
@@ -65,12 +65,12 @@ def batch_of(interviews, modalities, parts, max_windows, window_seconds):
     """Of each modality the pieces of all interviews one behind the other, and the row of each piece."""
     batch = {"valid": np.ones(len(interviews), bool)}
     for name, entry in modalities.items():
-        found = [pieces_of(one, name, entry, parts, max_windows, window_seconds) for one in interviews]
-        row = np.repeat(np.arange(len(interviews)), [len(one[name]) for one in found])
+        pieces = [pieces_of(one, name, entry, parts, max_windows, window_seconds) for one in interviews]
+        row = np.repeat(np.arange(len(interviews)), [len(one[name]) for one in pieces])
         # One unused slot comes last: where nobody has the modality, the program still needs one.
         batch[f"{name}_row"] = np.append(row, len(interviews)).astype(np.int32)
-        for key in found[0]:
-            joined = np.concatenate([one[key] for one in found])
+        for key in pieces[0]:
+            joined = np.concatenate([one[key] for one in pieces])
             batch[key] = np.pad(joined, [(0, 1)] + [(0, 0)] * (joined.ndim - 1))
     return batch
 
@@ -92,7 +92,7 @@ class Model:
     def predict(self, interviews):
         """{task: [len(interviews)]}, the mean over all trainings, or the index of the class of the greatest mean
         probability; interviews of new lengths are compiled anew."""
-        said = []
+        values = []
         for one, weights in zip(self.config["trainings"], self.weights, strict=True):
             batch = batch_of(
                 interviews,
@@ -101,6 +101,6 @@ class Model:
                 one["max_windows"],
                 self.config["window_seconds"],
             )
-            said.append(jax.device_get(self.programs[one["program"]](weights, batch)))
-        means = {name: np.mean([part[name] for part in said], axis=0) for name in said[0]}
+            values.append(jax.device_get(self.programs[one["program"]](weights, batch)))
+        means = {name: np.mean([part[name] for part in values], axis=0) for name in values[0]}
         return {name: mean if mean.ndim == 1 else mean.argmax(axis=1) for name, mean in means.items()}

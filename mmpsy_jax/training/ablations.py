@@ -4,6 +4,8 @@ Each is a run of its own in a folder below the workdir, with the folds, seeds an
 compared in pairs with the run on everything. Run again, the command goes on where it stopped.
 """
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,26 +44,26 @@ def ablate(
     planned, left_out = plan(config, corpus, minutes)
     for why in left_out:
         say(f"ablations: {why}")
-    made: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for name, changed in planned.items():
-        say(f"ablations: {name}, {len(made) + 1} of {len(planned)}, in {workdir / name}")
+        say(f"ablations: {name}, {len(entries) + 1} of {len(planned)}, in {workdir / name}")
         scored = run.run(changed, dataset_dir, workdir / name)
         if jax.process_index():
             continue
         entry = {"name": name, "workdir": str(workdir / name), "tasks": _tested(scored, "model")}
-        if made:
-            predictions, reference = (read_csv(workdir / one / "predictions.csv") for one in (name, made[0]["name"]))
+        if entries:
+            predictions, reference = (read_csv(workdir / one / "predictions.csv") for one in (name, entries[0]["name"]))
             paired = report.evaluate(
                 predictions,
                 tasks,
-                baselines={made[0]["name"]: reference},
+                baselines={entries[0]["name"]: reference},
                 seed=config.seed,
                 n_bootstrap=config.evaluation.bootstrap,
             )
-            entry["differences"] = _tested(paired, "differences", made[0]["name"])
-        made.append(entry)
-        write_json(workdir / FILE, made)  # after each: a later one may fail
-    return made
+            entry["differences"] = _tested(paired, "differences", entries[0]["name"])
+        entries.append(entry)
+        write_json(workdir / FILE, entries)  # after each: a later one may fail
+    return entries
 
 
 def plan(config: ConfigDict, corpus: Corpus, minutes: Sequence[float] = ()) -> tuple[dict[str, ConfigDict], list[str]]:
@@ -86,13 +88,13 @@ def plan(config: ConfigDict, corpus: Corpus, minutes: Sequence[float] = ()) -> t
     elif minutes:
         most = config.data.max_windows or int(corpus.n_windows.max())
         changes |= {f"first_{m:g}_min": {"data.max_windows": min(_windows(corpus, m), most)} for m in minutes}
-    made = {}
+    configs = {}
     for name, fields in changes.items():
         # The baselines and the search for near-duplicates would be those of the first run.
-        once = {"evaluation.baselines": False, "evaluation.near_duplicates": False} if made else {}
-        made[name] = config.copy_and_resolve_references()
-        made[name].update_from_flattened_dict({**fields, **once})
-    return made, left_out
+        once = {"evaluation.baselines": False, "evaluation.near_duplicates": False} if configs else {}
+        configs[name] = config.copy_and_resolve_references()
+        configs[name].update_from_flattened_dict({**fields, **once})
+    return configs, left_out
 
 
 def _windows(corpus: Corpus, minutes: float) -> int:
@@ -110,10 +112,7 @@ def _windows(corpus: Corpus, minutes: float) -> int:
 
 def _tested(scored: Mapping[str, Any], *keys: str) -> dict[str, dict[str, Any]]:
     """Cells of the test split by task and metric."""
-    made = {}
-    for task, entry in scored["tasks"].items():
-        cells = entry["splits"]["test"]
-        for key in keys:
-            cells = cells[key]
-        made[task] = cells
-    return made
+    return {
+        task: functools.reduce(operator.getitem, keys, entry["splits"]["test"])
+        for task, entry in scored["tasks"].items()
+    }

@@ -8,11 +8,11 @@ digest of each file, the shape and dtype of each array, and the metrics. This is
 
 import concurrent.futures
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator
 from logging import LogRecord
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from absl import logging
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from mmpsy_jax.io import InputError, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_json
 from mmpsy_jax.training.mesh import all_or_none
 
 MANIFEST, METRICS = "sha256.json", "metrics/metrics"
@@ -44,27 +44,17 @@ def leaf_table(tree: PyTree) -> dict[str, list]:
     return {jax.tree_util.keystr(path): [list(x.shape), str(np.dtype(x.dtype))] for path, x in leaves}
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+def _read_object(path: Path, kind: type | UnionType, *names: str) -> dict[str, Any] | None:
+    """A JSON object with these entries of a kind; None for anything else."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict) and all(isinstance(value.get(name), kind) for name in names):
+            return value
+    return None
 
 
-def _is_metrics(found: Any) -> bool:
-    return isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in ("value", "step"))
-
-
-def _read_manifest(path: Path) -> dict[str, Any] | None:
-    found = _read_json(path)
-    whole = isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("leaves", "files"))
-    return found if whole else None
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    return _read_object(folder / MANIFEST, dict, "leaves", "files")
 
 
 class Checkpoints:
@@ -123,13 +113,10 @@ class Checkpoints:
         self.wait()
         metrics = None if value is None else {"value": float(value), "step": step}
         table = leaf_table(state)
-        try:
+        with self._writing():
             response = self._manager.save_checkpointables_async(
                 step, {"state": state}, metrics=metrics, custom_metadata=progress
             )
-        except Exception as error:
-            self._explain(error)
-            raise
         self._pending = self._worker.submit(self._finish, response, step, table, metrics)
 
     def _finish(self, response: Any, step: int, table: dict[str, list], metrics: dict[str, Any] | None) -> None:
@@ -137,25 +124,28 @@ class Checkpoints:
         if jax.process_index() == 0:
             folder = self.folder / str(step)
             files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-            digests = {str(p.relative_to(folder)): digest(p) for p in files}
+            digests = {str(p.relative_to(folder)): file_sha256(p).hex() for p in files}
             write_json(folder / MANIFEST, {"leaves": table, "files": digests, "metrics": metrics})
 
     def wait(self) -> None:
         """Waits until the last save is on disk with its checksums."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            try:
+            with self._writing():
                 pending.result()
-            except Exception as error:
-                self._explain(error)
-                raise
 
-    def _explain(self, error: Exception) -> None:
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
         """Raises InputError where the disk is the cause, which TensorStore tells by the first word of a ValueError."""
-        reason = error.strerror or str(error) if isinstance(error, OSError) else ""
-        if isinstance(error, ValueError) and str(error).startswith(_OF_DISK):
-            reason = "No space left on device" if "No space left" in str(error) else str(error).splitlines()[0][:200]
-        if reason:
+        try:
+            yield
+        except Exception as error:
+            reason = error.strerror or str(error) if isinstance(error, OSError) else ""
+            if isinstance(error, ValueError) and str(error).startswith(_OF_DISK):
+                full = "No space left on device"
+                reason = full if "No space left" in str(error) else str(error).splitlines()[0][:200]
+            if not reason:
+                raise
             raise InputError(
                 f"{self.folder}: a checkpoint could not be written ({reason}): make room or permit writing, then run "
                 "the same command again; it goes on from the last whole checkpoint"
@@ -186,10 +176,10 @@ class Checkpoints:
           InputError: it cannot be read.
         """
         with self._reading(step, verified):
-            found = self._manager.checkpointables_metadata(step).custom_metadata
-            if found is None:
+            progress = self._manager.checkpointables_metadata(step).custom_metadata
+            if progress is None:
                 raise ValueError("no progress")
-            return found
+            return progress
 
     @contextlib.contextmanager
     def _reading(self, step: int, verified: bool) -> Iterator[None]:
@@ -211,12 +201,12 @@ class Checkpoints:
         if not (folder / MANIFEST).exists():  # killed between the commit and the checksums: whole, but unverified
             logging.warning("%s has no %s: loading it unverified", folder, MANIFEST)
             return False
-        manifest = _read_manifest(folder / MANIFEST)
+        manifest = _read_manifest(folder)
         if manifest is None:
             raise InputError(f"{folder / MANIFEST}: damaged: remove this one file to load the step unverified")
-        wanted = leaf_table(like)
-        for path in sorted(wanted.keys() | manifest["leaves"].keys()):
-            ours, saved = wanted.get(path), manifest["leaves"].get(path)
+        table = leaf_table(like)
+        for path in sorted(table.keys() | manifest["leaves"].keys()):
+            ours, saved = table.get(path), manifest["leaves"].get(path)
             if ours != saved:
                 raise InputError(
                     f"{folder}: array {path} is {saved or 'absent'} in the checkpoint and {ours or 'absent'} in this "
@@ -224,12 +214,10 @@ class Checkpoints:
                 )
         for name, expected in manifest["files"].items():
             path = folder / name
-            try:
-                wrong = "" if digest(path) == expected else "damaged (its checksum differs)"
-            except FileNotFoundError:
-                wrong = "missing"
-            if wrong:
-                raise InputError(f"{path}: {wrong}: {self._without(step)}")
+            if not path.is_file():
+                raise InputError(f"{path}: missing: {self._without(step)}")
+            if file_sha256(path).hex() != expected:
+                raise InputError(f"{path}: damaged (its checksum differs): {self._without(step)}")
         return True
 
     def _without(self, step: int) -> str:
@@ -247,18 +235,18 @@ class Checkpoints:
           InputError: metrics cannot be read, and the manifest (of an earlier version) does not know them.
         """
         for folder in self._steps().values():
-            path, manifest = folder / METRICS, _read_manifest(folder / MANIFEST)
-            known = (manifest or {}).get("metrics")
-            if known is not None and _read_json(path) != known:
+            path, known = folder / METRICS, (_read_manifest(folder) or {}).get("metrics")
+            metrics = _read_object(path, int | float, "value", "step")
+            if known is not None and metrics != known:
                 logging.warning("%s: damaged, written again from %s", path, MANIFEST)
                 write_atomically(path, json.dumps(known))  # as Orbax does, so that its digest is the same
-            elif known is None and path.exists() and not _is_metrics(_read_json(path)):
+            elif known is None and path.exists() and metrics is None:
                 raise InputError(f"{path}: damaged: move the folder of this step elsewhere to go on without it")
 
     def _steps(self) -> dict[int, Path]:
         """The folders of steps that were committed."""
-        found = self.folder.iterdir() if self.folder.is_dir() else ()
-        return {int(path.name): path for path in sorted(found) if path.name.isdecimal()}
+        inside = self.folder.iterdir() if self.folder.is_dir() else ()
+        return {int(path.name): path for path in sorted(inside) if path.name.isdecimal()}
 
     def close(self) -> None:
         """Waits for pending work and releases Orbax's threads.
@@ -267,13 +255,7 @@ class Checkpoints:
           InputError: as `save`.
         """
         with contextlib.ExitStack() as stack:  # from the last to the first; Orbax repeats the error of a failed save
-            stack.callback(self._close_manager)
+            stack.enter_context(self._writing())
+            stack.callback(self._manager.close)
             stack.callback(self._worker.shutdown)
             self.wait()
-
-    def _close_manager(self) -> None:
-        try:
-            self._manager.close()
-        except Exception as error:
-            self._explain(error)
-            raise

@@ -82,7 +82,7 @@ def seeds(config: ConfigDict) -> tuple[int, ...]:
     return tuple(config.seed_list) or tuple(range(config.seed, config.seed + config.seeds))
 
 
-def set_seeds(config: ConfigDict, given: Sequence[str]) -> None:
+def set_seeds(config: ConfigDict, texts: Sequence[str]) -> None:
     """Takes the seeds that `--seeds` lists; the first one also divides folds and resamples, as `config.seed` does.
 
     Seeds that follow each other become `seed` and `seeds`, so that both ways to ask for a run are the same run.
@@ -90,9 +90,9 @@ def set_seeds(config: ConfigDict, given: Sequence[str]) -> None:
     Raises:
       InputError: something that is no seed, or one seed twice.
     """
-    if not given or not all(text.isdecimal() for text in given) or len(set(map(int, given))) < len(given):
-        raise InputError(f"--seeds={','.join(given)}: give different whole numbers, for example --seeds=1111,1112")
-    numbers = tuple(map(int, given))
+    if not texts or not all(text.isdecimal() for text in texts) or len(set(map(int, texts))) < len(texts):
+        raise InputError(f"--seeds={','.join(texts)}: give different whole numbers, for example --seeds=1111,1112")
+    numbers = tuple(map(int, texts))
     config.seed, config.seeds = numbers[0], len(numbers)
     follow = numbers == tuple(range(numbers[0], numbers[0] + len(numbers)))
     config.seed_list = () if follow else numbers

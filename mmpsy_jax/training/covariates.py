@@ -68,24 +68,24 @@ def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
             described[i] = functionals.of_mel(frames, per_second) if with_functionals else None
         prints.append(near_duplicates.fingerprints(windows, lengths))
         owner += [i] * len(prints[-1])
-    own = {functionals.OWN: _stack(described)} if any(described) else {}
-    return Sound(statistics, np.concatenate(prints), np.array(owner, np.int64), own)
+    ours = {functionals.OWN: _stack(described)} if any(described) else {}
+    return Sound(statistics, np.concatenate(prints), np.array(owner, np.int64), ours)
 
 
 def _of_samples(corpus: Corpus, sample_rate: int) -> dict[str, Float[np.ndarray, "n k"]]:
     """Functionals of every participant from windows of 16-bit samples, which do not overlap."""
     use_opensmile = functionals.has_opensmile()
-    made: list[dict[str, float] | None] = [None] * len(corpus)
+    rows: list[dict[str, float] | None] = [None] * len(corpus)
     for i in np.flatnonzero(corpus.has[AUDIO]).tolist():
         record = corpus.reader.read(i, [AUDIO, f"{AUDIO}_length"])
         parts = [window[:n, 0] for window, n in zip(record[AUDIO], record[f"{AUDIO}_length"], strict=True)]
         samples = np.concatenate(parts).astype(np.float32) / SCALE
         if use_opensmile:
-            made[i] = dict(enumerate(functionals.egemaps(samples, sample_rate).tolist()))
+            rows[i] = dict(enumerate(functionals.egemaps(samples, sample_rate).tolist()))
         elif len(samples):
-            made[i] = functionals.of_samples(samples, sample_rate)
+            rows[i] = functionals.of_samples(samples, sample_rate)
     name = functionals.EGEMAPS if use_opensmile else functionals.OWN
-    return {name: _stack(made)} if any(made) else {}
+    return {name: _stack(rows)} if any(rows) else {}
 
 
 def _stack(rows: Sequence[Mapping[Any, float] | None]) -> Float[np.ndarray, "n k"]:
@@ -156,9 +156,9 @@ def leaks(
         groups["near_duplicate_texts"] = near_duplicates.of_texts([texts[name] for name in corpus.participants])
     if heard is not None and heard.prints is not None:
         groups["near_duplicate_windows"] = near_duplicates.of_windows(heard.prints, heard.owner, len(corpus))
-    found = []
+    flagged = []
     for code, group in groups.items():
         n = int(np.any([near_duplicates.tested_and_known(group, split) for split in folds], axis=0).sum())
         if n:
-            found.append(flags.flag(code, n=n))
-    return found
+            flagged.append(flags.flag(code, n=n))
+    return flagged

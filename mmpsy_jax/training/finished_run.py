@@ -23,7 +23,7 @@ from mmpsy_jax import registry
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus, Modality
-from mmpsy_jax.io import InputError, flatten, with_places
+from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
@@ -198,10 +198,7 @@ def load(workdir: str | Path) -> FinishedRun:
         configs = [overlay(config, _renamed(one["fields"])) for one in card["trainings"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{card_file}: modalities or fields are damaged: {run_files.AGAIN}") from error
-    # Where the corpus was built on this machine, it knows the places of encoders, whose names alone the card has.
-    named = [card[name] or "" for name in ("dataset", "config", "version")]
-    built = Path(config.data.folder or Path(config.data.data_dir, *named))
-    card["modalities"] = with_places(built, {"modalities": card["modalities"]})["modalities"]
+    card = run_card.with_places_of_corpus(config, card)
     first = {one["fold"]: one for one in reversed(card["trainings"])}
     trainings = []
     for one, its_config in zip(card["trainings"], configs, strict=True):

@@ -41,11 +41,11 @@ def overlay(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     Args:
       values: by field, such as {"optimizer.learning_rate": 1e-3}.
     """
-    made = ConfigDict(config.to_dict(), type_safe=False)
+    changed = ConfigDict(config.to_dict(), type_safe=False)
     for field, value in values.items():
         *parents, name = field.split(".")
-        node = made
+        node = changed
         for parent in parents:
             node = node[parent]
         node[name] = value
-    return made
+    return changed

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from jax.experimental import multihost_utils
@@ -50,17 +50,12 @@ def deferred() -> Iterator[Stop]:
     A signal that nobody has asked for when the block ends raises `Interrupted` there. Under jax.distributed the runtime
     itself listens to SIGTERM, so that all processes agree; SIGINT is handed on to it.
     """
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
+    stop, alone = Stop(), jax.process_count() == 1
+    handler = stop.receive if alone else lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    with _handled(SIGNALS if alone else SIGNALS[1:], handler):
         yield stop
-    elif jax.process_count() > 1:
-        with _handled((signal.SIGINT,), lambda *_: os.kill(os.getpid(), signal.SIGTERM)):
-            yield stop
-    else:
-        with _handled(SIGNALS, stop.receive):
-            yield stop
-        if stop.is_set():
-            raise stop.interrupted("the training is saved")
+    if stop.is_set():
+        raise stop.interrupted("the training is saved")
 
 
 @contextlib.contextmanager
@@ -74,10 +69,7 @@ def ending() -> Iterator[None]:
         print(Interrupted("ended; what was saved before is kept", number), file=sys.stderr, flush=True)
         os._exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with _handled(SIGNALS if jax.process_count() == 1 else (signal.SIGINT,), end):
+    with _handled(SIGNALS if jax.process_count() == 1 else SIGNALS[1:], end):
         yield
 
 
@@ -93,7 +85,10 @@ def must_stop(stop: threading.Event) -> bool:
 
 
 @contextlib.contextmanager
-def _handled(numbers: tuple[signal.Signals, ...], handler: Callable[[int, object], None]) -> Iterator[None]:
+def _handled(numbers: Sequence[signal.Signals], handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handles signals in the main thread, which alone may."""
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()
     previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

@@ -59,7 +59,7 @@ class TrainJob:
 
     def refuse_nonfinite(self, members: Int[np.ndarray, "*n"]) -> None:
         """Raises InputError where records of these participants hold numbers that are not finite (`nonfinite.py`)."""
-        nonfinite.look_at(self.corpus, batches.names_of(self.config, self.corpus), members)
+        nonfinite.refuse(self.corpus, batches.names_of(self.config, self.corpus), members)
 
     def predictions(self, outputs: Mapping[str, np.ndarray], index: Int[np.ndarray, " n"], split: str) -> Predictions:
         """The rows of `predictions.csv` for a split, participants in corpus order.

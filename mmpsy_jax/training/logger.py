@@ -43,7 +43,6 @@ class RunLogger:
         self,
         workdir: Path,
         *,
-        writes: bool,
         start_step: int,
         total: int,
         tensorboard: bool,
@@ -53,7 +52,6 @@ class RunLogger:
         """Opens the files of `workdir`.
 
         Args:
-          writes: True on the process that logs.
           start_step: of the restored checkpoint, or 0.
           total: steps of the training.
           tensorboard: whether to write its files, too.
@@ -61,10 +59,10 @@ class RunLogger:
           logged: the last step whose rows stay; default: `start_step`.
         """
         logged = start_step if logged is None else logged
-        self.writes, self.total, self.title = writes, total, title
+        self.writes, self.total, self.title = jax.process_index() == 0, total, title
         self.start = self.last = (start_step, time.monotonic())
         self._file = self._board = None
-        if not writes:
+        if not self.writes:
             return
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
@@ -94,14 +92,11 @@ class RunLogger:
         rate = (step - self.last[0]) / max(now - self.last[1], 1e-9)
         overall = (step - self.start[0]) / max(now - self.start[1], 1e-9)
         self.last = (step, now)
-        if self.writes:
-            left = (self.total - step) / max(overall, 1e-9)
-            print(
-                f"{self.title}step {step:>6}/{self.total}  loss {loss:.4f}  {rate * examples_per_step:7.1f} "
-                f"participants/s  at most {left / 60:.1f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
+        left = (self.total - step) / max(overall, 1e-9) / 60
+        self.message(
+            f"step {step:>6}/{self.total}  loss {loss:.4f}  {rate * examples_per_step:7.1f} participants/s  "
+            f"at most {left:.1f} min left"
+        )
         return {"participants_per_second": rate * examples_per_step}
 
     def message(self, text: str) -> None:

@@ -75,7 +75,6 @@ def train(job: TrainJob) -> Predictions:
         state = _initialise_from(config.init_from, state)
     logger = RunLogger(
         job.workdir,
-        writes=jax.process_index() == 0,
         start_step=start,
         logged=steps_unread[0][0] - 1 if steps_unread else start,
         total=total,

@@ -159,8 +159,11 @@ class _SharedProgram:
         state = jax.eval_shape(self.programs.functions.init, seed, batch, self.fitted[self.jobs[0].fold])
         model, parameters = self.config.model, state["params"]["network"]
         sizes = model.get("width") or memory.widest(parameters), model.get("patch", 1)
-        estimate = memory.Estimate.of(state, batch, self.shape.modalities, self.resident.nbytes, *sizes)
-        return estimate.replicas(memory.budget(self.config.replicas.memory_gb), self.config.replicas.layout, at_once())
+        bytes_ = memory.estimate(state, batch, self.shape.modalities, *sizes)
+        replicas = self.config.replicas
+        return memory.fitting(
+            self.resident.nbytes, *bytes_, memory.budget(replicas.memory_gb), replicas.layout, at_once()
+        )
 
 
 class _Wave:
@@ -257,8 +260,7 @@ class _Wave:
         }
 
     def _logger(self, job: TrainJob, step: int) -> RunLogger:
-        writes = jax.process_index() == 0
-        return RunLogger(job.workdir, writes=writes, start_step=step, total=self.program.total, tensorboard=False)
+        return RunLogger(job.workdir, start_step=step, total=self.program.total, tensorboard=False)
 
     def _chunk(self, states: PyTree, plan: PyTree, step: int, upto: int) -> tuple[PyTree, PyTree]:
         """Trains from `step` to `upto`; while the layout is `auto`, times one more candidate."""

@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import out_of_distribution
-from mmpsy_jax.io import file_sha256, public
+from mmpsy_jax.io import file_sha256, public, with_places
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches, run_files
 from mmpsy_jax.training.config import fields_of
@@ -46,11 +46,10 @@ def write(
     members = np.unique(np.concatenate([one.splits["train"] for one in jobs]))
     known = digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in jobs]))
     names = batches.names_of(config, corpus)
-    entries = {name: public(corpus.card["modalities"][name]) for name in names}  # paths stay on this machine
     card = {
         "format": run_files.FORMAT,
         **{name: corpus.card.get(name) for name in KEPT},
-        "modalities": {name: {**entries[name], "dtype": str(corpus.modalities[name].dtype)} for name in names},
+        "modalities": inputs_of(corpus, names),
         "trainings": [
             {
                 "folder": str(one.workdir.relative_to(workdir)),
@@ -68,6 +67,19 @@ def write(
         Path(one["folder"], name) for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)
     ]
     run_files.write_card(workdir, card, [CONFIG, PREDICTIONS, *map(str, of_trainings)])
+
+
+def inputs_of(corpus: Corpus, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The entries of modalities in the card of a corpus, with their types; of paths the last part alone."""
+    entries = {name: public(corpus.card["modalities"][name]) for name in names}
+    return {name: {**entry, "dtype": str(corpus.modalities[name].dtype)} for name, entry in entries.items()}
+
+
+def with_places_of_corpus(config: ConfigDict, card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of a run; where its corpus was built on this machine, with the places of encoders, which it knows."""
+    named = [card[name] or "" for name in ("dataset", "config", "version")]
+    folder = Path(config.data.folder or Path(config.data.data_dir, *named))
+    return {**card, **with_places(folder, {"modalities": card["modalities"]})}
 
 
 def digests_of(participants: Sequence[str], salt: str) -> dict[str, Any]:

@@ -71,9 +71,8 @@ class Selection:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"best_value": self.best_value, "best_step": self.best_step, "waited": self.waited, "last": self.last}
+        return {name: getattr(self, name) for name in ("best_value", "best_step", "waited", "last")}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up what `state` gave."""
-        for name in ("best_value", "best_step", "waited", "last"):
-            setattr(self, name, state[name])
+        vars(self).update(state)

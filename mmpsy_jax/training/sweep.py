@@ -22,9 +22,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.io import InputError, flatten, one_of, parse_json, read_text
+from mmpsy_jax.io import InputError, one_of, parse_json, read_text
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training.config import jsonable
+from mmpsy_jax.training.config import fields_of
 from mmpsy_jax.training.hparams import is_dynamic
 from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 
@@ -69,25 +69,27 @@ def points(spec: Mapping[str, Any], config: ConfigDict) -> list[dict[str, Any]]:
         for field, values in fields.items():
             if not isinstance(values, list) or not values:
                 raise InputError(f"sweep: field {field!r} of a grid needs a list of values")
-        made = [dict(zip(fields, values, strict=True)) for values in itertools.product(*fields.values())]
+        drawn = [dict(zip(fields, values, strict=True)) for values in itertools.product(*fields.values())]
     else:
         rng = np.random.default_rng(spec.get("seed", 0))
-        made = [{field: _draw(field, how, rng) for field, how in fields.items()} for _ in range(spec.get("points", 10))]
-    if not made:
+        drawn = [
+            {field: _draw(field, how, rng) for field, how in fields.items()} for _ in range(spec.get("points", 10))
+        ]
+    if not drawn:
         raise InputError("sweep: it has no point: give at least one")
-    known = flatten(jsonable(config))
-    return [{field: _checked(field, value, known) for field, value in point.items()} for point in made]
+    known = fields_of(config)
+    return [{field: _checked(field, value, known) for field, value in point.items()} for point in drawn]
 
 
 def _draw(field: str, how: Any, rng: np.random.Generator) -> Any:
-    kind, given = next(iter(how.items())) if isinstance(how, Mapping) and len(how) == 1 else ("", None)
+    kind, values = next(iter(how.items())) if isinstance(how, Mapping) and len(how) == 1 else ("", None)
     if kind not in DRAWS:
         raise one_of(f"draw of field {field!r} (such as {{'uniform': [0, 0.5]}})", kind or str(how), DRAWS)
-    if not isinstance(given, list) or not given or (kind != "choice" and len(given) != 2):
+    if not isinstance(values, list) or not values or (kind != "choice" and len(values) != 2):
         raise InputError(f"sweep: field {field!r}: {kind} needs {'values' if kind == 'choice' else 'two bounds'}")
     if kind == "choice":
-        return given[int(rng.integers(len(given)))]
-    low, high = map(float, given)
+        return values[int(rng.integers(len(values)))]
+    low, high = map(float, values)
     if not low < high or (kind == "log_uniform" and low <= 0):
         raise InputError(f"sweep: field {field!r}: bounds {low}, {high} must ascend, and be positive for log_uniform")
     if kind == "uniform":
@@ -142,13 +144,13 @@ def score(predictions: Predictions | None, tasks: Sequence[Task], metric: str) -
     """Mean over tasks of a training's values on its validation part, higher is better; NaN for one that diverged."""
     if predictions is None:
         return float("nan")
-    made = []
+    scores = []
     for task in tasks:
         values = quick_metrics(task, predictions.select(task=task.name, split="validation").known())
         if metric not in values:
             raise one_of("metric of the sweep", f"{task.name}/{metric}", [f"{task.name}/{name}" for name in values])
-        made.append(-values[metric] if metric in LESS_IS_BETTER else values[metric])
-    return float(np.mean(made))
+        scores.append(-values[metric] if metric in LESS_IS_BETTER else values[metric])
+    return float(np.mean(scores))
 
 
 def choose(scores: Sequence[float]) -> int:

@@ -50,11 +50,11 @@ def fit(
     if models.scales_inputs(config.model.name, config.model.to_dict()):
         read = [m.name for m in modalities if m.kind == "features"]
         network |= {f"{name}_scale": moments(corpus, name, members, limit) for name in read}
-    made = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
-    made["bias"] = made["bias"] | parameters
+    fitted = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
+    fitted["bias"] = fitted["bias"] | parameters
     if objectives.has_memory(config.objective.name):
-        made["scores"] = training_scores(corpus.labels, members)
-    return made
+        fitted["scores"] = training_scores(corpus.labels, members)
+    return fitted
 
 
 def training_scores(

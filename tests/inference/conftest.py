@@ -86,9 +86,9 @@ def leave_untrained(config, corpus, workdir):
     lengths = {"total": 1, "steps_per_epoch": 1}
     inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
     functions = programs.build(config, one.tasks, **inputs, **lengths)
-    resident = Resident(corpus, one.splits["test"][:8], parts=shape.pieces.parts)
-    members = np.pad(one.splits["test"][:8], (0, shape.sizes["batch_size"] - 8), constant_values=-1)[None]
-    batch = gather(resident.arrays, resident.plan_arrays(members.astype(np.int32), shape.sizes["slots"]), np)
+    resident = Resident(corpus, one.splits["test"][:1], parts=shape.pieces.parts)
+    members = np.full((1, shape.sizes["batch_size"]), -1, np.int32)  # shapes are all that counts
+    batch = gather(resident.arrays, resident.plan_arrays(members, shape.sizes["slots"]), np)
     fitted = fit(config, one.tasks, shape.modalities, corpus, one.splits["train"])
     state = jax.jit(functions.init)(np.int32(0), batch, fitted)
     run_files.save_weights(workdir, jax.device_get(inference_params(state)))

@@ -21,6 +21,8 @@ from mmpsy_jax.features import embeddings, interview
 from mmpsy_jax.inference import embed, interviews
 from mmpsy_jax.inference.inputs import extractors_for, record_of
 from mmpsy_jax.io import InputError
+from mmpsy_jax.training import run_card
+from mmpsy_jax.training.config import default
 from tests.features.test_mel import speech_like
 from tests.hugging_face import GOLDEN, rewrite, write_bert, write_hubert
 
@@ -101,6 +103,19 @@ def test_predicting_embeds_again_and_gets_the_same_bits(built, manifest, bert, t
     assert extractors_for(moved, ("text",), found, manifest, [GOLDEN / "roberta", bert], tmp_path / "given")[
         "text"
     ].shape == (12, 16)
+
+
+def test_a_finished_run_keeps_the_name_of_its_encoder_and_knows_its_place_from_the_corpus(built, bert, tmp_path):
+    corpus, config = open_corpus(built), default()
+    card = {**corpus.card, "modalities": run_card.inputs_of(corpus, ["text"])}
+    assert str(bert.parent) not in json.dumps(card["modalities"])
+    place = lambda: run_card.with_places_of_corpus(config, card)["modalities"]["text"]["encoder"]["encoder"]  # noqa: E731
+    config.data.folder = str(built)
+    assert place() == str(bert)
+    config.data.folder, config.data.data_dir = "", str(built.parents[2])
+    assert place() == str(bert)
+    config.data.data_dir = str(tmp_path)  # the run was taken elsewhere: --encoder says where
+    assert place() == bert.name
 
 
 def test_a_run_on_released_embeddings_reads_transcripts_with_their_encoder(built, manifest, bert, tmp_path):

@@ -235,10 +235,10 @@ def test_the_page_in_a_browser(page, tmp_path):
         ({"participant": "c"}, "no participant 'c' among the 2 that can be read: choose one of: a, b"),
         ({}, "holds 2 participants, one is explained: give --participant=ID: choose one of: a, b"),
         ({"participant": "a", "modalities": ("video",)}, "unknown modality 'video': choose one of: text"),
-        ({"given": "records"}, r"holds 40 participants, one is explained: give --participant=ID$"),
-        ({"given": "records", "participant": "user_1", "show_text": True}, "no transcript is read from it"),
-        ({"given": "absent"}, "no such file or folder"),
-        ({"given": "empty.txt"}, "empty: the transcript is empty"),
+        ({"source": "records"}, r"holds 40 participants, one is explained: give --participant=ID$"),
+        ({"source": "records", "participant": "user_1", "show_text": True}, "no transcript is read from it"),
+        ({"source": "absent"}, "no such file or folder"),
+        ({"source": "empty.txt"}, "empty: the transcript is empty"),
         ({"output": "a.txt"}, "is a file: give a folder"),
         ({"workdir": "."}, "no config.json, so no finished run"),
     ],
@@ -253,9 +253,9 @@ def test_bad_input(texts, tmp_path, options, message):
     paths = {
         key: named.get(value, tmp_path / value)
         for key, value in options.items()
-        if key in ("given", "output", "workdir")
+        if key in ("source", "output", "workdir")
     }
-    arguments = {"workdir": texts[2], "given": given, "output": tmp_path / "out", **options, **paths}
+    arguments = {"workdir": texts[2], "source": given, "output": tmp_path / "out", **options, **paths}
     with pytest.raises(InputError, match=message):
         explain(**arguments)
     assert not (tmp_path / "out").exists()

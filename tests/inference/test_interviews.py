@@ -49,6 +49,11 @@ def test_scores_of_a_manifest_are_not_read(tmp_path, capsys):
     (tmp_path / "m.csv").write_text("participant,text,mood\np1,hello,low\n")
     with pytest.raises(InputError, match="unknown column 'mood': leave them out"):
         interviews.find(tmp_path / "m.csv")
+    (one,), _ = interviews.find(tmp_path / "m.csv", ignore=("mood",))
+    assert one.answers == ["hello"]
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(InputError, match="--ignore is about the columns of a manifest"):
+        interviews.find(tmp_path / "a.txt", ignore=("mood",))
 
 
 def test_subtitles_and_tables_keep_their_times_and_notes(tmp_path, capsys):

@@ -14,6 +14,7 @@ import pytest
 import launch as command_line
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.io import with_places
+from tests.hugging_face import write_bert
 from tests.runs import environment, launch
 
 CANARY = "一二三四五六七八九十"
@@ -64,14 +65,16 @@ def test_records_and_runs_hold_no_words(texts):
     assert card["source"] == "wav_select.json" and with_places(built, card)["source"] == str(table)
 
 
-def test_no_verb_says_a_word(texts, tmp_path, capfd):
+def test_no_verb_says_a_word(texts, tmp_path, tmp_path_factory, capfd):
     table, built, workdir = texts
+    encoder = write_bert(tmp_path_factory.mktemp("bert"))
     for number, arguments in enumerate(
         [
             ["check", f"--source={table}", "--deep"],
             ["predict", f"--workdir={workdir}", f"--input={table}", f"--output={tmp_path}/p.csv"],
             ["predict", f"--workdir={workdir}", f"--input={built}", f"--output={tmp_path}/r.csv", "--no-abstain"],
             ["explain", f"--workdir={workdir}", f"--input={table}", f"--output={tmp_path}/e", "--participant=user_3"],
+            ["embed", f"--input={table}", f"--encoder={encoder}", f"--output={tmp_path}/embedded"],
             ["evaluate", f"--predictions={workdir}/predictions.csv", f"--output={tmp_path}/s"],
         ]
     ):

@@ -155,7 +155,7 @@ def test_fsdp_divides_large_arrays_along_their_largest_axis():
 
 def test_rows_after_the_restored_step_are_removed(tmp_path):
     def logger(start):
-        return RunLogger(tmp_path, writes=True, start_step=start, total=9, tensorboard=False)
+        return RunLogger(tmp_path, start_step=start, total=9, tensorboard=False)
 
     first = logger(0)
     for step in (1, 2, 3):
@@ -183,7 +183,7 @@ def test_no_damage_of_the_metrics_stops_a_resume(tmp_path):
         b'{"step": 9, "loss": 1.0}',
     ]
     path.write_bytes(b"\n".join(rows))
-    RunLogger(tmp_path, writes=True, start_step=8, total=9, tensorboard=False).close()
+    RunLogger(tmp_path, start_step=8, total=9, tensorboard=False).close()
     kept = [{"step": 1, "loss": 1.0}, {"step": 7, "labels/text": [1, 2]}, {"step": 8, "loss": None}]
     assert read_rows(path) == kept
     path.unlink()
@@ -215,7 +215,7 @@ def test_a_damaged_config_of_a_run_is_one_line(tmp_path, content):
 
 
 def test_scalars_reach_tensorboard_and_earlier_ones_of_later_steps_are_hidden(tmp_path):
-    logger = RunLogger(tmp_path, writes=True, start_step=3, total=9, tensorboard=True)
+    logger = RunLogger(tmp_path, start_step=3, total=9, tensorboard=True)
     logger.scalars(4, {"train/loss": 1.5, "undefined": float("nan")})
     logger.close()
     (file,) = (tmp_path / "tensorboard").iterdir()

@@ -81,7 +81,7 @@ def test_layouts_agree(whole, config, corpus, tmp_path):
 
 def test_interrupted_it_goes_on_to_the_same_bits_in_waves(whole, config, corpus, tmp_path, monkeypatch):
     runs = planned(config, corpus, tmp_path)[:3]
-    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: 2)  # waves of two: the second has a place to spare
+    monkeypatch.setattr(memory, "fitting", lambda *_: 2)  # waves of two: the second has a place to spare
     with monkeypatch.context() as patch:
         patch.setattr(interruption, "must_stop", lambda _: True)
         with pytest.raises(interruption.Interrupted, match="same command"):
@@ -164,11 +164,11 @@ def together(quick, corpus, tmp_path_factory):
 def test_resumed_with_other_memory_the_waves_stay(together, quick, corpus, tmp_path, monkeypatch, first, then):
     runs, folder = planned(quick, corpus, tmp_path), tmp_path / "replicas"
     monkeypatch.setattr(interruption, "must_stop", lambda _: True)
-    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: first)
+    monkeypatch.setattr(memory, "fitting", lambda *_: first)
     with pytest.raises(interruption.Interrupted):
         replicas.train(runs, folder)
     monkeypatch.undo()
-    monkeypatch.setattr(memory.Estimate, "replicas", lambda *_: then)
+    monkeypatch.setattr(memory, "fitting", lambda *_: then)
     size = json.loads((folder / "plan.json").read_text())["wave"]
     assert size == first
     if first == 2:  # of an earlier version, or lost: the checkpoint tells

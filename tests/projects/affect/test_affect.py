@@ -119,7 +119,7 @@ def test_a_teacher_that_does_not_fit_is_refused(runs, fields, without, message):
         teacher.parameters(config, tasks, corpus, members[without:])
 
 
-def test_every_held_out_clip_is_judged_by_its_fold(runs):
+def test_every_held_out_clip_is_judged_by_its_fold(runs, capsys):
     folder, built, *_ = runs
     output = folder / "discrepancy"
     arguments = [f"--workdir={folder / 'student'}", f"--input={built}", f"--output={output}"]
@@ -135,6 +135,10 @@ def test_every_held_out_clip_is_judged_by_its_fold(runs):
     assert {row["participant_id"]: int(row["fold"]) for row in rows}.items() <= tested.items()
     page = (output / discrepancy.PAGE).read_text()
     assert "SYNTHETIC" in page and "speaker_" not in page
+    # Nobody is named on the terminal, and no place of this machine in a file.
+    shown = "".join(capsys.readouterr())
+    assert "speaker_" not in shown and not any(name in shown for name in tested)
+    assert not any(str(folder).encode() in path.read_bytes() for path in output.iterdir())
 
 
 def test_clips_of_another_corpus_are_judged_by_all_trainings(runs):

@@ -101,7 +101,7 @@ def test_new_people_are_told_better_the_more_days_are_known(finished, tmp_path, 
     built, workdir = finished
     arguments = [f"--workdir={workdir}", f"--input={built}", f"--output={tmp_path}", "--days=2,5"]
     assert launch.main(["adapt", *arguments]) == 0
-    shown = capsys.readouterr().out
+    shown, told = capsys.readouterr()
     made = json.loads((tmp_path / adapt.FILE).read_text())
     assert "SYNTHETIC" in shown and made["synthetic"] and list(made["days"]) == ["0", "2", "5"]
     values = [entry["overall"]["ccc"]["value"] for entry in made["days"].values()]
@@ -110,6 +110,9 @@ def test_new_people_are_told_better_the_more_days_are_known(finished, tmp_path, 
     # Nobody of the test people has layers of their own: without days, the network says the same of them.
     zero, run = tables[0], finished_run.load(workdir)
     corpus = run.select_modalities(open_corpus(built))
+    # Nobody is named on the terminal, and no place of this machine in a file.
+    assert not any(name in shown + told for name in {*corpus.participants, *corpus.cluster})
+    assert not any(str(built.parent).encode() in path.read_bytes() for path in tmp_path.iterdir())
     people = {corpus.cluster[i] for i in np.flatnonzero(np.array(corpus.split) == "test")}
     assert set(zero.cluster) == people and len(zero) == len(people) * (12 - 5) * 9
     place = {name: i for i, name in enumerate(corpus.participants)}
@@ -138,7 +141,7 @@ def test_what_cannot_be_adapted_is_refused(finished, tmp_path):
         ({"split": "validate"}, "all, test, train, validation"),
         ({"workdir": tmp_path}, "no finished run"),
     ):
-        options = {"workdir": workdir, "given": built, "output": tmp_path / "out", "days": [2], **changes}
+        options = {"workdir": workdir, "source": built, "output": tmp_path / "out", "days": [2], **changes}
         with pytest.raises(InputError, match=message):
             adapt.adapt(**options)
     assert launch.main(["adapt", f"--workdir={workdir}", f"--input={built}", "--output=x", "--days=a"]) == 2
