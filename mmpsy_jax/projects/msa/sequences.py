@@ -143,7 +143,7 @@ def with_one(x: Float[Array, "b f"]) -> Float[Array, "b f+1"]:
 
 
 def values_of(heads: Sequence[Head]) -> int:
-    """Numbers that the outputs of heads are made of."""
+    """How many numbers the outputs of heads need."""
     return sum(head.n_values for head in heads)
 
 
@@ -217,7 +217,7 @@ class SequenceModel(nn.Module):
 
 
 class HeadPerModality(SequenceModel):
-    """Base of Self-MM and TETFN, which have a head per modality beside that of the fusion, for the objective `ulgm`.
+    """Base of Self-MM and TETFN, which have a head per modality and one of the fusion, for the objective `ulgm`.
 
     A subclass declares `fusion_width`, and per modality `<modality>_width` and `<modality>_dropout`.
     """

@@ -1,7 +1,9 @@
 """MAG-BERT (Rahman et al. 2020, arXiv 1908.05787): BERT whose embeddings of words sound and image move.
 
-As MMSA's BERT_MAG.py: all of BERT is trained, and the pooled [CLS] is read out. Ours: sound and image of another length
-than the text are aligned by position (`sequences.align`), and who lacks one of them is not moved by it.
+As MMSA's BERT_MAG.py: all of BERT is trained, and the pooled [CLS] is read out.
+
+Departures from it: sound and image of another length than the text are aligned by position (`sequences.align`), and a
+missing one moves nothing.
 """
 
 from collections.abc import Mapping
@@ -155,5 +157,5 @@ def pretrained(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
       InputError: the folder cannot be read, is of another network, or has no pooler.
     """
     folder, config = arguments["folder"], config_of(arguments["folder"])
-    made = encoders.load(folder, pooler=True) if folder else encoders.make(config, pooler=True)
-    return {"encoder": jax.tree.map(np.asarray, made.params)}, {}
+    encoder = encoders.load(folder, pooler=True) if folder else encoders.make(config, pooler=True)
+    return {"encoder": jax.tree.map(np.asarray, encoder.params)}, {}

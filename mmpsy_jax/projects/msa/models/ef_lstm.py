@@ -1,8 +1,7 @@
 """EF-LSTM: one LSTM over the joined features of every step, as MMSA's EF_LSTM.py (Williams et al. 2018).
 
-There modalities must be aligned, and a batch normalisation acts on the steps instead of the features: 2 t parameters
-for t steps. Here features are scaled (2 parameters each), and of a longer or shorter modality the frame at the same
-share of its length goes with each step of the first modality (our choice).
+Departures from it: features are scaled (2 parameters each); there, a batch normalisation acts on the steps instead of
+the features (2 t parameters for t steps). There, modalities must be aligned.
 """
 
 from typing import ClassVar

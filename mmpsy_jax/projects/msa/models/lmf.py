@@ -1,8 +1,7 @@
 """LMF, low-rank multimodal fusion (Liu et al. 2018, arXiv 1806.00064), as MMSA's LMF.py.
 
-There the weights and the bias of the fusion are left out of the optimizer and never trained, and the dropout after the
-fusion is not applied (its authors: Justin1904/Low-rank-Multimodal-Fusion issue 9); here all are trained, and
-`rates.dropout` applies to the fused features.
+Departures from it: the weights and the bias of the fusion are trained, and `rates.dropout` applies to the fused
+features; there, the former are left out of the optimizer, and the latter is not applied.
 """
 
 import flax.linen as nn

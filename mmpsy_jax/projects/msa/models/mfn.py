@@ -1,8 +1,10 @@
 """MFN, memory fusion network (Zadeh et al. 2018, AAAI, arXiv 1802.00927), as MMSA's MFN.py.
 
 An LSTM per modality; at every step, attention over their cells of this and the last step decides what is written into a
-memory, and gates what of it is kept. Modalities are aligned as in EF-LSTM; steps beyond a participant's last change
-nothing, where MMSA goes on over the padding.
+memory, and gates what of it is kept.
+
+Departures from it: modalities are aligned as in EF-LSTM, and steps beyond a participant's last change nothing; there,
+the padding is read on.
 """
 
 import flax.linen as nn

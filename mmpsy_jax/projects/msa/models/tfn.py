@@ -1,7 +1,9 @@
 """TFN, tensor fusion network (Zadeh et al. 2017, arXiv 1707.07250): the outer product of all modalities.
 
-As MMSA's TFN.py. There the output is 6 sigmoid(x) - 3 for every corpus, though the labels of SIMS lie between -1 and 1;
-here a score is tanh(x / 2) of its maximum, which is the same for labels between -3 and 3 and right for others.
+As MMSA's TFN.py.
+
+Departures from it: a score is tanh(x / 2) of its maximum. There, the output is 6 sigmoid(x) - 3 for every corpus,
+though the labels of SIMS lie between -1 and 1; for labels between -3 and 3 both are the same.
 """
 
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
 """Self-MM's loss and its unimodal label generation module (Yu et al. 2021, AAAI, arXiv 2102.04830).
 
-A network with a head per modality is trained on one score; what each modality alone says is made up while training,
-from where its features lie between the centres of the positive and of the negative participants. That takes memory,
+A network with a head per modality is trained on one score; labels of each modality are generated in training, from
+where its features lie between the centres of the positive and of the negative participants. That takes memory,
 which is part of the state of a training (`training/step.py`): the generated labels, the last features of every
 participant, the centres, and how often each participant was seen.
 
