@@ -125,9 +125,7 @@ def main() -> None:
             record(path, 60 * options.minutes / options.files, options.rate, k)
         times = harness.take_turns(contestants(paths, pool, options.matmul), options.rounds)
         agreement(options.speech or paths[0], ("rfft", "matmul") if options.matmul else ("rfft",))
-    print(
-        f"\n{options.minutes:g} minutes in {options.files} files at {options.rate} Hz, medians of {options.rounds} rounds\n"
-    )
+    print(f"\n{options.minutes:g} minutes in {options.files} files at {options.rate} Hz, {options.rounds} rounds\n")
     first, rows = next(iter(times.values())), []
     for name, taken in times.items():
         speeds = [60 * options.minutes / seconds for seconds in taken]
