@@ -31,7 +31,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, Ri
 
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.io import InputError
-from mmpsy_jax.tasks import LOGITS, Task
+from mmpsy_jax.tasks import Task
 
 NGRAMS = (1, 3)
 MINIMUM_DOCUMENTS = 2  # an n-gram of a single transcript teaches nothing about others
@@ -149,7 +149,7 @@ def fit_predict(
         with threadpoolctl.threadpool_limits(1, "blas"):  # on many cores its threads wait longer than they compute
             predicted = _predict(task, covariates, truth, scores, fit_on, texts)
         for name, values in predicted.items():
-            column = {"y_prob" if task.kind == "binary" else "y_pred": values[out]}
+            column = {task.column: values[out]}
             parts.setdefault(name, []).append(
                 Predictions.build(
                     covariates.participant_id[out],
@@ -166,21 +166,17 @@ def fit_predict(
 
 def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[np.ndarray, " n"]]:
     """Predictions of every baseline for every participant, fitted on the rows `fit_on`."""
-    target, nominal = truth[fit_on], task.kind == "nominal"
-    prior = np.bincount(target.astype(int)).argmax() if nominal else target.mean()
-    made = {"prior": np.full(len(truth), float(prior))}
+    target = truth[fit_on]
+    made = {"prior": np.full(len(truth), task.constant(target))}
     numbers = _numbers(covariates, fit_on)
-    if task.kind in LOGITS:
-        # Nothing but the prior can be fitted to one class.
-        one_class = len(np.unique(target)) == 1
-        for name, (x, c, _) in numbers.items():
-            made[name] = made["prior"] if one_class else _logistic(x, fit_on, target, c, nominal)
+    if task.logits:
+        inputs = {name: (x, c) for name, (x, c, _) in numbers.items()}
         if texts is not None:
-            matrix = texts.matrix(fit_on)
-            made["tfidf_logistic"] = (
-                made["prior"] if one_class else _logistic(matrix, fit_on, target, LOGISTIC_C, nominal)
-            )
-        if texts is not None and not nominal:
+            inputs["tfidf_logistic"] = (texts.matrix(fit_on), LOGISTIC_C)
+        one_class = len(np.unique(target)) == 1  # nothing but the prior can be fitted to it
+        for name, (x, c) in inputs.items():
+            made[name] = made["prior"] if one_class else _logistic(task, x, fit_on, target, c)
+        if texts is not None and task.event:
             made["tfidf_ridge"] = texts.ridge_probability(fit_on, scores[fit_on], task)
     else:
         for name, (x, _, linear) in numbers.items():
@@ -212,10 +208,10 @@ def _standardised(x: Float[np.ndarray, "n f"], fit_on: Int[np.ndarray, " m"]) ->
     return np.nan_to_num((x - mean) / np.where(deviation > 0, deviation, 1.0))
 
 
-def _logistic(x, fit_on, target, c, nominal) -> Float[np.ndarray, " n"]:
-    """Of every row, the probability of class 1, or the most probable class of a nominal task."""
+def _logistic(task, x, fit_on, target, c) -> Float[np.ndarray, " n"]:
+    """Of every row, the probability of the event, or the most probable class."""
     model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS).fit(x[fit_on], target)
-    return model.predict(x) if nominal else model.predict_proba(x)[:, 1]
+    return model.predict_proba(x)[:, 1] if task.event else model.predict(x)
 
 
 class _Texts:

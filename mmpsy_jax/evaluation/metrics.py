@@ -74,7 +74,7 @@ class Metric:
 
 
 # By kind of task; the first of each is the one by which models are compared.
-METRICS: dict[str, dict[str, Metric]] = {kind: {} for kind in ("binary", "ordinal", "regression", "nominal")}
+METRICS: dict[str, dict[str, Metric]] = {}
 
 
 def metric(kind: str, label: str, better: int, undefined: str | Callable[[Any], str], **options: Any) -> Callable:
@@ -82,7 +82,7 @@ def metric(kind: str, label: str, better: int, undefined: str | Callable[[Any], 
 
     def register(values: Callable) -> Callable:
         name = options.pop("name", values.__name__)
-        METRICS[kind][name] = Metric(name, label, better, values, undefined, **options)
+        METRICS.setdefault(kind, {})[name] = Metric(name, label, better, values, undefined, **options)
         return values
 
     return register
@@ -102,14 +102,10 @@ def rows_of(
     y: Float[np.ndarray, " n"],
     positive: Bool[np.ndarray, " n"] | None = None,
 ) -> Rows:
-    """The rows of a task: `y` are probabilities of a binary task, else predictions; `positive` are decisions."""
-    if task.kind == "binary":
-        return BinaryRows(y_true, y, positive)
-    if task.kind == "ordinal":
-        return ClassRows.of_bands(y_true, y, task.n_classes)
-    if task.kind == "nominal":
-        return ClassRows(y_true, y, task.n_classes)
-    return ScoreRows(y_true, y)
+    """The rows of a task: `y` are probabilities of an event, else predictions; `positive` are decisions."""
+    if task.event:
+        return BinaryRows(y_true, y, positive, task.kind)
+    return ClassRows(y_true, y, task.n_classes, task.kind) if task.n_classes else ScoreRows(y_true, y, task.kind)
 
 
 def point(rows: Rows, names: Sequence[str] | None = None) -> Scores:
@@ -388,6 +384,5 @@ def kappa(s: ConfusionSums) -> np.ndarray:
 
 # Derived names, so that a metric is written in one place.
 NAMES = {kind: {m.name: m.better for m in of_kind.values()} for kind, of_kind in METRICS.items()}
-AT_THRESHOLD = tuple(m.name for m in METRICS["binary"].values() if m.at_threshold)
 HEADLINE = {kind: tuple(m.name for m in of_kind.values() if m.headline) for kind, of_kind in METRICS.items()}
 LABELS = {m.name: m.label for of_kind in METRICS.values() for m in of_kind.values()}

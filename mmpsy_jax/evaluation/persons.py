@@ -50,11 +50,11 @@ def _sections(report: Mapping[str, Any], predictions: Predictions) -> Iterator[S
     for name, entry in report["tasks"].items():
         rows = predictions.select(task=name, split=split).over_seeds(entry["kind"])
         who = [rows.participant_id.tolist(), rows.fold.tolist()]
-        if entry["kind"] == "binary":
+        if entry.get("thresholds"):
             called = decide(rows, entry["thresholds"]["model"])
             titles = ["class", "probability", "called"]
             cells = [_texts(rows.y_true, "g"), _texts(rows.y_prob, ".3f"), _texts(called.astype(float), "g")]
-        elif entry["kind"] == "nominal":
+        elif entry.get("classes"):
             titles, names = ["true", "predicted"], entry["classes"]
             cells = [_names(rows.y_true, names), _names(rows.y_pred, names)]
         else:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from mmpsy_jax.io import OTHER, InputError, escape, number, read_table, unescape, write_atomically
+from mmpsy_jax.tasks import kind_of
 
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
 NUMBERS = {"fold": np.int64, "seed": np.int64, "y_true": np.float64, "y_prob": np.float64, "y_pred": np.float64}
@@ -133,7 +134,7 @@ class Predictions:
         counts = np.bincount(group)
         for name in ("y_prob", "y_pred"):
             columns[name] = np.bincount(group, weights=getattr(self, name)) / counts
-        if kind == "nominal":
+        if kind_of(kind).votes:
             votes, _ = number_groups(group, self.y_pred)
             of_row = np.bincount(votes)[votes]
             most = np.zeros(len(first), np.int64)

@@ -21,9 +21,7 @@ NAMES = tuple(metrics.NAMES["regression"])
 
 def of_one_set(tasks: Sequence[Task]) -> bool:
     """Whether there are several tasks, all of them scores on one scale, so that a mean over them says something."""
-    return len(tasks) > 1 and {(task.kind, task.minimum, task.maximum) for task in tasks} == {
-        ("regression", tasks[0].minimum, tasks[0].maximum)
-    }
+    return len(tasks) > 1 and tasks[0].scaled and len({(task.kind, task.ends) for task in tasks}) == 1
 
 
 def aligned(rows: Mapping[str, Predictions]) -> bool:

@@ -66,7 +66,7 @@ def explain(
     chosen = {one.name: one for one in run.tasks}.get(task) if task else run.tasks[0]
     if chosen is None:
         raise one_of("task", task, [one.name for one in run.tasks])
-    if chosen.kind == "nominal":
+    if chosen.votes:
         raise InputError(f"task {chosen.name!r} is nominal, which cannot be explained: name another task")
     corpus, answers = read_one(run, source, participant, modalities, encoders, ignore)
     if show_text and not answers:
@@ -109,7 +109,7 @@ def read_one(
         extractors = inputs.extractors_for(run, modalities, [one], source, encoders, Path(workplace))
         record = inputs.record_of(one, run.modalities, extractors)
     corpus = inputs.corpus_of([one.participant], [record], run.modalities, run.card)
-    return corpus, one.answers if "text" in record else []
+    return corpus, list(one.transcript.answers) if "text" in record else []
 
 
 def choose(source: Path, participant: str | None, participants: Sequence[str]) -> int:

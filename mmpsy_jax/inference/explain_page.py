@@ -33,9 +33,7 @@ NOTES = (
 
 def meaning(task: Task) -> str:
     """The number that is explained, in words."""
-    if task.kind == "binary":
-        return f"probability of {task.label} >= {task.cutoffs[0]:g}"
-    return f"expected band of {task.label}" if task.kind == "ordinal" else f"score of {task.label}"
+    return f"{task.output} of {task.label}" + (f" >= {task.cutoffs[0]:g}" if task.event else "")
 
 
 class Spectrum(NamedTuple):

@@ -155,11 +155,8 @@ def _interview_chunks(
 
 def _cells(sure: confidence.Confidence, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
     """Per participant, the cells that hold numbers."""
-    column = "y_prob" if task.kind == "binary" else "y_pred"
-    means = values.mean(axis=0)
-    if task.kind == "nominal":
-        means = means.argmax(axis=1).astype(float)
-    return [{column: repr(mean), **more} for mean, more in zip(means.tolist(), sure.cells(task, values), strict=True)]
+    means = task.average(values).tolist()
+    return [{task.column: repr(mean), **more} for mean, more in zip(means, sure.cells(task, values), strict=True)]
 
 
 def _row(participant: str, task: str, reason: str, learned: bool) -> dict[str, str]:

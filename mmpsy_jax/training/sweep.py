@@ -30,8 +30,6 @@ from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 
 METHODS = ("grid", "random")
 DRAWS = ("choice", "log_uniform", "uniform")
-# What decides where the file names nothing, by the kind of the first task.
-METRIC = {"binary": "auroc", "ordinal": "qwk", "regression": "ccc", "nominal": "balanced_accuracy"}
 MEAN = "mean"  # over all tasks, in place of the name of one
 FIXED = ("cv", "data.data_dir", "data.dataset", "data.folder", "data.source", "distributed", "name", "seed",
          "seed_list", "seeds", "tasks", "mesh", "replicas", "sweep")  # fmt: skip
@@ -132,7 +130,7 @@ def metric_of(spec: Mapping[str, Any], tasks: Sequence[Task]) -> tuple[str, Sequ
     Raises:
       InputError: not a task and one of its metrics.
     """
-    named = spec.get("metric") or f"{tasks[0].name}/{METRIC[tasks[0].kind]}"
+    named = spec.get("metric") or f"{tasks[0].name}/{tasks[0].tuned_by}"
     name, _, metric = named.partition("/")
     chosen = [task for task in tasks if task.name == name] or (tasks if name == MEAN else [])
     if not chosen or not metric:

@@ -10,6 +10,8 @@ from mmpsy_jax.evaluation.calibration import calibration_bins
 from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, ScoreRows
 from mmpsy_jax.io import InputError
 
+AT_THRESHOLD = [one.name for one in metrics.METRICS["binary"].values() if one.at_threshold]
+
 
 def sample(kind, n=150, seed=0, decimals=2):
     """Random truths and predictions with ties, and decisions for the binary kind."""
@@ -28,9 +30,7 @@ def sample(kind, n=150, seed=0, decimals=2):
 def rows(kind, columns, classes=5):
     if kind == "binary":
         return BinaryRows(*columns)
-    if kind == "ordinal":
-        return ClassRows.of_bands(*columns, classes)
-    return ClassRows(*columns, classes) if kind == "nominal" else ScoreRows(*columns)
+    return ScoreRows(*columns) if kind == "regression" else ClassRows(*columns, classes, kind)
 
 
 def point(kind, *columns, classes=5):
@@ -38,7 +38,7 @@ def point(kind, *columns, classes=5):
 
 
 def decide(y, positive):
-    return metrics.point(BinaryRows(y, y, positive), metrics.AT_THRESHOLD)
+    return metrics.point(BinaryRows(y, y, positive), AT_THRESHOLD)
 
 
 def weighted(kind, *columns):
@@ -195,7 +195,7 @@ def test_threshold_errors():
 def test_a_decision_equals_scikit_learn(seed):
     y, _, positive = sample("binary", seed=seed)
     values = decide(y, positive).values
-    assert list(values) == list(metrics.AT_THRESHOLD)
+    assert list(values) == list(AT_THRESHOLD)
     assert values["mcc"] == pytest.approx(sk.matthews_corrcoef(y, positive))
     assert values["f1_weighted"] == pytest.approx(sk.f1_score(y, positive, average="weighted"))
     assert values["f1_macro"] == pytest.approx(sk.f1_score(y, positive, average="macro"))

@@ -150,7 +150,7 @@ def _people(run: FinishedRun, source: str | Path, split: str) -> tuple[Corpus, I
     if not corpus.card.get("cluster"):
         raise InputError(f"{corpus.path}: does not say whose day a record is ('cluster' in corpus.json)")
     for task in run.tasks:
-        if task.kind != "regression":
+        if not task.scaled:
             raise InputError(f"task {task.name!r} is {task.kind}: layers are found in closed form for scores only")
         if task.label not in corpus.labels:
             raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)

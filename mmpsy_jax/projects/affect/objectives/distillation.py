@@ -24,10 +24,10 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.io import InputError
-from mmpsy_jax.objectives import losses, multitask
+from mmpsy_jax.objectives import multitask
 from mmpsy_jax.objectives.base import Sums
 from mmpsy_jax.rules import number
-from mmpsy_jax.tasks import LOGITS, Task
+from mmpsy_jax.tasks import Task
 
 TEACHER = "teacher_"
 SOFT_TARGETS, CONCORDANCE, ALIGNMENT = "soft_targets", "concordance", "alignment"
@@ -57,11 +57,11 @@ class Objective:
 
     @property
     def _of_classes(self) -> list[str]:
-        return [task.name for task in self.supervised.tasks if task.kind in LOGITS]
+        return [task.name for task in self.supervised.tasks if task.logits]
 
     @property
     def _of_scores(self) -> list[str]:
-        return [task.name for task in self.supervised.tasks if task.kind == "regression"]
+        return [task.name for task in self.supervised.tasks if task.scaled]
 
     def __call__(
         self,
@@ -115,7 +115,7 @@ class Objective:
             ]
             made[SOFT_TARGETS] = self.temperature**2 * mean(sum(each))
         if self._of_scores:
-            each = [losses.concordance(outputs[k][:, 0], teacher(k)[:, 0], weights) for k in self._of_scores]
+            each = [multitask.concordance(outputs[k][:, 0], teacher(k)[:, 0], weights) for k in self._of_scores]
             made[CONCORDANCE] = jnp.where(weights.sum() > 0, 1 - sum(each) / len(each), 0.0)
         made[ALIGNMENT] = mean(optax.losses.cosine_distance(outputs["embedding"], teacher("embedding"), epsilon=1e-6))
         return made

@@ -25,7 +25,7 @@ from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates
 from mmpsy_jax.rules import Pattern, Precision
-from mmpsy_jax.tasks import LOGITS
+from mmpsy_jax.tasks import kind_of
 
 SAMPLE_RATE = 16_000
 N_FFT, HOP = 400, 160  # samples of a frame of Whisper's, and from one to the next
@@ -125,7 +125,7 @@ class Model(nn.Module):
         """
         if len(self.modalities) != 1 or self.modalities[0].shape[1] != 1:
             raise InputError("speech_emotion hears samples: give one modality with windows of shape [samples, 1]")
-        other = [head.name for head in self.heads if head.kind not in LOGITS]
+        other = [head.name for head in self.heads if not kind_of(head.kind).logits]
         if other:
             raise InputError(f"speech_emotion tells classes without an order, not {', '.join(other)}: leave them out")
         name = self.modalities[0].name

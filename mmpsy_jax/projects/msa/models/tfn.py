@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from mmpsy_jax.models.base import EMBEDDING, Rates
 from mmpsy_jax.projects.msa.sequences import Dropout, SubnetModel, with_one
 from mmpsy_jax.rules import Count
+from mmpsy_jax.tasks import kind_of
 
 
 class Model(SubnetModel):
@@ -32,6 +33,6 @@ class Model(SubnetModel):
         widths = [self.fusion_width, self.fusion_width]
         fused = self.feed_forward(Dropout()(product, rates.dropout), widths, "fusion")
         outputs = self.read_out(fused)
-        bounded = {head.name for head in self.joint_heads if head.kind == "regression"}
+        bounded = {head.name for head in self.joint_heads if kind_of(head.kind).scaled}
         outputs = {name: jnp.tanh(value / 2) if name in bounded else value for name, value in outputs.items()}
         return {**outputs, EMBEDDING: fused}

@@ -135,6 +135,6 @@ def build(
       InputError: not exactly one regression task.
     """
     del model
-    if len(tasks) != 1 or tasks[0].kind != "regression":
+    if len(tasks) != 1 or not tasks[0].scaled:
         raise InputError("config.objective.name = 'misa' trains one score: give one task of kind 'regression'")
     return Objective(tasks[0], tuple(modalities), tuple(map(float, (difference, similarity, reconstruction))))

@@ -205,7 +205,7 @@ def build(
       InputError: not exactly one regression task, or a cut-off at or beyond the ends of its scale.
     """
     del model
-    if len(tasks) != 1 or tasks[0].kind != "regression":
+    if len(tasks) != 1 or not tasks[0].scaled:
         raise InputError("config.objective.name = 'ulgm' trains one score: give one task of kind 'regression'")
     task = tasks[0]
     if not task.minimum < cutoff < task.maximum:
