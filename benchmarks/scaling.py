@@ -30,7 +30,7 @@ SETTINGS = {
 
 def participants(count: int, data_dir: str) -> dict[str, float]:
     """One streamed epoch over a small corpus of `count` people, first without and then with training."""
-    from data_builders.mmpsy import cli
+    from data_builders.common import cli
     from mmpsy_jax.data.loader import make_loader
     from mmpsy_jax.data.records import open_corpus
 

@@ -57,7 +57,7 @@ def child(began: float, arguments: list[str]) -> None:
     from jax import monitoring
 
     import launch
-    from data_builders.mmpsy import cli  # noqa: F401  launch.py looks for the records with it
+    from data_builders.common import cli  # noqa: F401  launch.py looks for the records with it
     from mmpsy_jax.training import loop, run, sweep  # noqa: F401
 
     spent["imports"] = time.time() - before

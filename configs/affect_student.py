@@ -12,7 +12,7 @@ python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/a
 paper gives no result of a student, and none of these numbers.
 """
 
-from data_builders.affect_video.source import EMOTIONS
+from data_builders.affect_video.clips import EMOTIONS
 from mmpsy_jax.io import one_of
 from mmpsy_jax.projects.affect import presets
 from mmpsy_jax.training.config import choose_objective

@@ -12,8 +12,7 @@ python launch.py --config=configs/daily_mood.py:by_time,stress,energy --config.d
 (private data). Departures from the paper: docs/daily_mood.md.
 """
 
-from data_builders.daily_mood.divide import RULES
-from data_builders.daily_mood.source import LABELS, MOODS
+from data_builders.daily_mood.columns import LABELS, MOODS, RULES
 from mmpsy_jax.io import one_of
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training.config import choose_model, default

@@ -17,7 +17,7 @@ blocks of rows, and one model goes through all of them, so that from the second 
 trained on.
 """
 
-from data_builders.hotline.source import EMOTIONS
+from data_builders.hotline.columns import EMOTIONS
 from mmpsy_jax.projects.hotline import presets
 from mmpsy_jax.tasks import Task
 
