@@ -14,16 +14,7 @@ from mmpsy_jax.evaluation import subgroups as subgroup_tables
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.io import (
-    InputError,
-    parse_json,
-    public,
-    read_text,
-    require_file,
-    try_folder,
-    write_atomically,
-    write_json,
-)
+from mmpsy_jax.io import InputError, public, read_json, require_file, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
@@ -144,7 +135,7 @@ def read_report(path: str | os.PathLike) -> dict[str, Any]:
     """
     if not Path(path).exists():
         return {}
-    content = parse_json(str(path), read_text(path))
+    content = read_json(path, "remove it, or move the predictions elsewhere", object)
     ours = isinstance(content, dict) and content.get("format") == FORMAT and "task_definitions" in content
     return content if ours else {}
 

@@ -11,7 +11,7 @@ from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_report
 from mmpsy_jax.evaluation.scoring import evaluate
-from mmpsy_jax.io import InputError, flatten, parse_json, read_rows, read_text, try_folder
+from mmpsy_jax.io import InputError, flatten, read_json, read_rows, try_folder
 from mmpsy_jax.tasks import Task, from_config
 
 
@@ -199,4 +199,5 @@ def _about(run: _Run, runs: Sequence[_Run]) -> dict[str, Any]:
 def _ablations(workdir: Path) -> dict[str, Any]:
     """The table that a command of ablations left beside its runs, where the first run is one of those."""
     path = workdir.resolve().parent / "ablations.json"
-    return {"ablations": parse_json(str(path), read_text(path))} if path.exists() else {}
+    remedy = "run the ablations again, or remove it"
+    return {"ablations": read_json(path, remedy, list)} if path.exists() else {}

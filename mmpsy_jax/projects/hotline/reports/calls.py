@@ -12,9 +12,8 @@ import numpy as np
 from mmpsy_jax.evaluation import plots
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.evaluation.tables import Table, to_csv
 from mmpsy_jax.features.manifest import CLUSTER
-from mmpsy_jax.io import write_atomically
+from mmpsy_jax.io import write_table
 from mmpsy_jax.tasks import Task
 
 FILE = "calls.csv"
@@ -66,17 +65,17 @@ def write_csv(
       start_s: of each participant in its call.
       thresholds: of each task, see `operating_points.choose_thresholds`.
     """
-    table = Table("", COLUMNS, [])
+    table = []
     for call, fold, task, part, time in _calls(rows, start_s):
         third = (time[-1] - time[0]) / 3
         first, last = part.y_prob[time <= time[0] + third].mean(), part.y_prob[time >= time[-1] - third].mean()
         known = part.known()
-        share = known.y_true.mean() if len(known) else ""
+        share = known.y_true.mean() if len(known) else None
         highest = int(part.y_prob.argmax())
         called = decide(part, thresholds[task]).mean()
         numbers = (part.y_prob.mean(), called, share, first, last, last - first, part.y_prob[highest], time[highest])
-        table.rows.append([call, fold, task, len(part), time[-1] - time[0], *numbers])
-    write_atomically(path, to_csv(table))
+        table.append([call, fold, task, len(part), time[-1] - time[0], *numbers])
+    write_table(path, COLUMNS, table)
 
 
 def longest(rows: Predictions, start_s: Mapping[str, float], most: int = PICTURES) -> list[dict[str, Any]]:
