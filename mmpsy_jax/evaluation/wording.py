@@ -6,6 +6,7 @@ from typing import Any
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation.flags import CHECKS
 from mmpsy_jax.evaluation.metrics import HEADLINE, LABELS
+from mmpsy_jax.tasks import Task
 
 # Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
 METHODS = {"percentile": "percentile", "widened": "percentile, widened"}
@@ -99,13 +100,8 @@ def dataset(corpus: Mapping[str, Any]) -> str:
 
 def target(entry: Mapping[str, Any]) -> str:
     """What a task of `report.json` predicts, in words."""
-    cutoffs = ", ".join(f"{cutoff:g}" for cutoff in entry["cutoffs"])
-    return {
-        "binary": f"screening: {entry['label']} >= {cutoffs}",
-        "ordinal": f"bands of {entry['label']} from {cutoffs}",
-        "regression": f"score of {entry['label']}",
-        "nominal": f"{entry['label']}: {', '.join(entry.get('classes', ()))}",
-    }[entry["kind"]]
+    columns = {name: tuple(entry.get(name, ())) for name in ("cutoffs", "classes")}
+    return Task("", entry["label"], entry["kind"], **columns).describe()
 
 
 def checks(report: Mapping[str, Any]) -> list[str]:
@@ -200,7 +196,7 @@ def best_possible(
     entry = report["tasks"][task]
     if not optimum:
         return None
-    if entry["kind"] == "binary" and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
+    if "thresholds" in entry and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
         return None
     where = optimum.get("test" if split == "test" and "test" in optimum else "population") or {}
     modalities = ((context.get("config") or {}).get("data") or {}).get("modalities") or ()
