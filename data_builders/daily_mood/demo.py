@@ -11,13 +11,14 @@ under noise; counts are exponentials of that. One day in ten lacks speech. All c
 
 import csv
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from data_builders.daily_mood.source import COLUMNS, COUNTS, LABELS, RATINGS
+from data_builders.daily_mood.columns import COLUMNS, COUNTS, LABELS, RATINGS
 from mmpsy_jax.io import InputError, write_atomically
 
 PEOPLE, DAYS = 60, 30
@@ -25,8 +26,17 @@ SIZES = {"zcm": 24, "pim": 24, "speech": 32}
 SHARES = {"common": 0.35, "slope": 0.15, "level": 0.25, "chance": 0.25}
 _CUES, _NOISE, _LACKS_SPEECH = 2, 0.4, 0.1
 HIGHEST = 100.0
+FILE = "demo.csv"
 _MEAN, _DEVIATION = 50.0, 18.0
 _WORLD = 20_241_018
+
+
+def write(
+    folder: Path, *, participants: int = PEOPLE, days: int = DAYS, seed: int = 0
+) -> Callable[[Sequence[str]], dict[str, Any]]:
+    """Writes the table as `Config.demo` does."""
+    truth = write_table(folder / FILE, participants, days, seed)
+    return lambda test: optimum(truth, test, seed)
 
 
 def write_table(path: Path, people: int = PEOPLE, days: int = DAYS, seed: int = 0) -> dict[str, dict[str, Any]]:
@@ -79,7 +89,7 @@ def write_table(path: Path, people: int = PEOPLE, days: int = DAYS, seed: int = 
     return truth
 
 
-def optimum(truth: dict[str, dict[str, Any]], names: list[str], seed: int) -> dict[str, Any]:
+def optimum(truth: dict[str, dict[str, Any]], names: Sequence[str], seed: int) -> dict[str, Any]:
     """The entry `optimum` of `corpus.json`: best possible CCC on some days."""
     moods: dict[str, dict[str, dict[str, float]]] = {label: {} for label in (*LABELS, "mean")}
     for who in ("known", "new"):

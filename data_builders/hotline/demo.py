@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from data_builders.hotline.source import AUDIO_FOLDER, CALLER_ROLE, EMOTIONS, NEGATIVE
+from data_builders.hotline.columns import AUDIO_FOLDER, CALLER_ROLE, EMOTIONS, NEGATIVE
 from mmpsy_jax.io import InputError, write_atomically
 
 CALLERS, SEGMENTS = 24, 12
@@ -23,6 +23,11 @@ SECONDS = (1.0, 3.0)
 _OPERATOR_ROLE = 0
 _LOWEST_TONE, _STEP = 400.0, 1.22  # Hz, ratio of neighbouring tones
 _TONE, _VOICE, _NOISE = 0.08, 0.05, 0.02
+
+
+def write(folder: Path, *, participants: int = CALLERS, seed: int = 0, seconds: tuple[float, float] = SECONDS) -> None:
+    """Writes the source as `Config.demo` does; how well it can be told is not known."""
+    write_source(folder, participants, seed, seconds)
 
 
 def write_source(folder: Path, callers: int = CALLERS, seed: int = 0, seconds: tuple[float, float] = SECONDS) -> None:

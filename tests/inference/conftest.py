@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from data_builders.mmpsy import cli
+from data_builders.common import cli
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import Predictions

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 import launch
-from data_builders.mmpsy import cli
+from data_builders.common import cli
 from mmpsy_jax import encoders
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.encoders import processors

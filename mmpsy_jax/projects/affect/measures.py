@@ -1,9 +1,11 @@
-"""How far apart are what a teacher sees in a face and what a student hears in the voice beside it?
+"""How far apart are what a teacher sees in a face and what a student hears in the voice?
 
 The gap of a segment is JSD(p_T, p_S) + |r_T - r_S|: the Jensen-Shannon divergence (Lin 1991) of the probabilities of
 the emotions in nats, at most ln 2, and the Euclidean distance of the ratings, such as valence and arousal. Of a clip it
 is the mean over segments that have both, and the share of them above a limit: the 95th percentile over the segments of
-held-out clips that are taken to be normal. The paper asks for a threshold and names none; all of this is our choice.
+held-out clips that are taken to be normal.
+
+Departures from the paper: it asks for a threshold and names none, nor a measure; all of this was chosen here.
 """
 
 import csv
@@ -31,7 +33,7 @@ SCORES = ("gap", "share_above", "divergence", "distance")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frames:
-    """What the teacher says of the frames of a clip that show a face.
+    """Outputs of the teacher for the frames of a clip that show a face.
 
     Attributes:
       seconds: into the clip.
@@ -51,7 +53,7 @@ class Frames:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """What teacher and student say of a held-out clip.
+    """Outputs of teacher and student for a held-out clip.
 
     Attributes:
       participant, cluster: ids of clip and speaker.
@@ -102,7 +104,7 @@ def limits(clips: Sequence[Clip], percentile: float = PERCENTILE) -> dict[int, f
     Raises:
       InputError: a fold without such a segment.
     """
-    made = {}
+    by_fold = {}
     for fold in dict.fromkeys(clip.fold for clip in clips):
         normal = [c.gap for c in clips if c.fold == fold and c.split == "validation" and c.mismatch != 1]
         gaps = np.concatenate(normal) if normal else np.zeros(0)
@@ -111,8 +113,8 @@ def limits(clips: Sequence[Clip], percentile: float = PERCENTILE) -> dict[int, f
                 f"fold {fold}: no segment of a validation clip has both a face and speech, so that there is no limit: "
                 "give records of which some are in the validation split"
             )
-        made[fold] = float(np.percentile(gaps, percentile))
-    return made
+        by_fold[fold] = float(np.percentile(gaps, percentile))
+    return by_fold
 
 
 def score(clip: Clip, limit: float) -> dict[str, float]:
@@ -142,14 +144,14 @@ def mismatches(
     if len(np.unique(truth)) < 2:
         return {}
     speakers = np.array([c.cluster for c, _ in rows])
-    made = {}
+    by_score = {}
     for name in SCORES:
         values = np.array([scores[name] for _, scores in rows])
         ranking = metrics.statistic(BinaryRows(truth, values), ["auroc"])
-        found = bootstrap(speakers, ranking, resamples=resamples, seed=seed)
-        bounds = {"low": float(found.low[0]), "high": float(found.high[0])}
-        made[name] = {"value": float(found.value[0]), **{k: v if v == v else None for k, v in bounds.items()}}
-    return made
+        interval = bootstrap(speakers, ranking, resamples=resamples, seed=seed)
+        bounds = {"low": float(interval.low[0]), "high": float(interval.high[0])}
+        by_score[name] = {"value": float(interval.value[0]), **{k: v if v == v else None for k, v in bounds.items()}}
+    return by_score
 
 
 def percentages(emotions: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
@@ -164,11 +166,11 @@ def ranks(percent: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
 
 def by_label(clips: Sequence[Clip]) -> dict[int, tuple[int, Float[np.ndarray, " c"]]]:
     """Per labelled emotion the number of clips that show a face, and the mean of their percentages."""
-    made: dict[int, list[np.ndarray]] = {}
+    percent: dict[int, list[np.ndarray]] = {}
     for clip in clips:
         if clip.emotion == clip.emotion and len(clip.after.seconds):
-            made.setdefault(int(clip.emotion), []).append(percentages(clip.after.emotions))
-    return {label: (len(made[label]), np.mean(made[label], axis=0)) for label in sorted(made)}
+            percent.setdefault(int(clip.emotion), []).append(percentages(clip.after.emotions))
+    return {label: (len(percent[label]), np.mean(percent[label], axis=0)) for label in sorted(percent)}
 
 
 def order(clips: Sequence[Clip], limits: Mapping[int, float]) -> list[int]:
@@ -178,7 +180,7 @@ def order(clips: Sequence[Clip], limits: Mapping[int, float]) -> list[int]:
 
 
 def summary(clips: Sequence[Clip], limits: Mapping[int, float], *, resamples: int) -> dict[str, Any]:
-    """What is said of all test clips.
+    """Numbers over all test clips.
 
     Args:
       clips: of the test split.
