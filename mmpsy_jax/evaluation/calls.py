@@ -3,8 +3,6 @@
 Which call a picture is of is not said: the page names nobody.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 from mmpsy_jax.evaluation import plots
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.io import escape, write_atomically
+from mmpsy_jax.io import write_table
 
 FILE = "calls.csv"
 COLUMNS = (
@@ -42,19 +40,17 @@ def write_csv(
       start_s: of each participant in its call.
       thresholds: of each task, see `operating_points.choose_thresholds`.
     """
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    table = []
     for call, fold, task, part, time in _calls(rows, start_s):
         third = (time[-1] - time[0]) / 3
         first, last = part.y_prob[time <= time[0] + third].mean(), part.y_prob[time >= time[-1] - third].mean()
         known = part.known()
-        share = known.y_true.mean() if len(known) else ""
+        share = known.y_true.mean() if len(known) else None
         highest = int(part.y_prob.argmax())
         called = decide(part, thresholds[task]).mean()
         numbers = (part.y_prob.mean(), called, share, first, last, last - first, part.y_prob[highest], time[highest])
-        writer.writerow([escape(call), fold, task, len(part), time[-1] - time[0], *numbers])
-    write_atomically(path, buffer.getvalue())
+        table.append([call, fold, task, len(part), time[-1] - time[0], *numbers])
+    write_table(path, COLUMNS, table)
 
 
 def pictures(rows: Predictions, start_s: Mapping[str, float], most: int = PICTURES) -> dict[str, str]:

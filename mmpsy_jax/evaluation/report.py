@@ -11,7 +11,7 @@ from mmpsy_jax.evaluation import subgroups as subgroup_tables
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
+from mmpsy_jax.io import public, read_json, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
@@ -122,10 +122,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON: remove it, or move the predictions elsewhere") from error
+    content = read_json(path, "remove it, or move the predictions elsewhere", object)
     ours = isinstance(content, dict) and content.get("format") == FORMAT and "task_definitions" in content
     return content if ours else {}
 

@@ -11,7 +11,7 @@ from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report, write_content
 from mmpsy_jax.evaluation.scoring import evaluate
-from mmpsy_jax.io import InputError, flatten, read_rows, try_folder
+from mmpsy_jax.io import InputError, flatten, read_json, read_rows, try_folder
 from mmpsy_jax.tasks import Task, from_config
 
 
@@ -208,7 +208,4 @@ def _ablations(workdir: Path) -> dict[str, Any]:
     path = workdir.resolve().parent / "ablations.json"
     if not path.exists():
         return {}
-    try:
-        return {"ablations": json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON: run the ablations again, or remove it") from error
+    return {"ablations": read_json(path, "run the ablations again, or remove it", list)}

@@ -4,16 +4,14 @@ CSV holds full precision and empty cells for what is undefined; LaTeX holds what
 plain `tabular` environments that need no package.
 """
 
-import csv
 import dataclasses
-import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmpsy_jax.evaluation import wording
-from mmpsy_jax.io import escape, write_atomically
+from mmpsy_jax.io import table_text, write_atomically
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -78,12 +76,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
 
 def to_csv(table: Table) -> str:
     """CSV text; text cells are safe to open in a spreadsheet."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(table.columns)
-    for row in table.rows:
-        writer.writerow([escape(cell) if isinstance(cell, str) else cell for cell in row])
-    return buffer.getvalue()
+    return table_text(table.columns, table.rows)
 
 
 def to_latex(table: Table, synthetic: bool = False) -> str:

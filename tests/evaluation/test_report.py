@@ -200,7 +200,7 @@ def test_evaluate_file_takes_tasks_and_the_synthetic_mark_from_our_own_report(tm
     (tmp_path / "report.json").write_text('{"foreign": 1}')
     assert not reports.evaluate_file(tmp_path / "predictions.csv", n_bootstrap=50)["synthetic"]
     (tmp_path / "report.json").write_text("{")
-    with pytest.raises(InputError, match="not readable as JSON"):
+    with pytest.raises(InputError, match="not JSON"):
         reports.evaluate_file(tmp_path / "predictions.csv", n_bootstrap=50)
 
 

@@ -93,7 +93,7 @@ def test_ablations_beside_the_first_run_are_shown(runs, compared, tmp_path):
         assert compare_runs([runs[0], other], tmp_path / "out", n_bootstrap=10)["ablations"] == table
         assert "<h2>Ablations</h2>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         path.write_text("{")
-        with pytest.raises(InputError, match="not readable as JSON"):
+        with pytest.raises(InputError, match="not JSON"):
             compare_runs([runs[0], other], tmp_path / "out", n_bootstrap=10)
     finally:
         path.unlink()
