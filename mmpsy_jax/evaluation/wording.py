@@ -13,6 +13,7 @@ import jinja2
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation.flags import CHECKS
 from mmpsy_jax.evaluation.metrics import HEADLINE, LABELS
+from mmpsy_jax.tasks import Task
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
@@ -139,13 +140,8 @@ def dataset(corpus: Mapping[str, Any]) -> str:
 
 def target(entry: Mapping[str, Any]) -> str:
     """What a task of `report.json` predicts, in words."""
-    cutoffs = ", ".join(f"{cutoff:g}" for cutoff in entry["cutoffs"])
-    return {
-        "binary": f"screening: {entry['label']} >= {cutoffs}",
-        "ordinal": f"bands of {entry['label']} from {cutoffs}",
-        "regression": f"score of {entry['label']}",
-        "nominal": f"{entry['label']}: {', '.join(entry.get('classes', ()))}",
-    }[entry["kind"]]
+    columns = {name: tuple(entry.get(name, ())) for name in ("cutoffs", "classes")}
+    return Task("", entry["label"], entry["kind"], **columns).describe()
 
 
 def checks(report: Mapping[str, Any]) -> list[str]:
@@ -210,7 +206,7 @@ def best_possible(report: Mapping[str, Any], task: str, metric: str, split: str)
     optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
     if not optimum:
         return None
-    if entry["kind"] == "binary" and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
+    if "thresholds" in entry and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
         return None
     where = optimum.get("test" if split == "test" and "test" in optimum else "population") or {}
     modalities = ((context.get("config") or {}).get("data") or {}).get("modalities") or ()
