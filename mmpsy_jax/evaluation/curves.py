@@ -32,7 +32,7 @@ Rows = Iterable[Mapping[str, Any]]  # of one `metrics.jsonl`
 def of_tasks(
     predictions: Predictions, tasks: Sequence[Task], baselines: Mapping[str, Predictions], seed: int
 ) -> dict[str, dict[str, Any]]:
-    """By task and split (but train) what its pictures need beside the metrics; nothing for ordinal and nominal tasks.
+    """By task and split (but train) what its pictures need beside the metrics; nothing for bands and classes.
 
     Args:
       predictions, tasks, baselines: as given to `scoring.evaluate`.
@@ -44,16 +44,16 @@ def of_tasks(
       "low" and "high" of a pointwise band of 95 % on `GRID`. Of scores "cells" (how many participants have which true
       and predicted score) and the regression line "fit".
     """
-    kinds = {"binary": _of_probabilities, "regression": _of_scores}
     content: dict[str, dict[str, Any]] = {}
     for task in tasks:
-        for split in ("validation", "test") if task.kind in kinds else ():
+        measure = _of_probabilities if task.event else _of_scores
+        for split in ("validation", "test") if task.event or not task.n_classes else ():
             rows, *others = (
                 table.select(task=task.name, split=split).known().over_seeds(task.kind)
                 for table in (predictions, *baselines.values())
             )
             if len(rows):
-                part = kinds[task.kind](task, rows, dict(zip(baselines, others, strict=True)), seed)
+                part = measure(task, rows, dict(zip(baselines, others, strict=True)), seed)
                 content.setdefault(task.name, {})[split] = part
     return content
 

@@ -11,6 +11,7 @@ import jinja2
 from mmpsy_jax import registry
 from mmpsy_jax.evaluation import bootstrap, curves, flags, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import subgroups as subgroup_tables
+from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
@@ -70,6 +71,31 @@ def write_report(
     write_json(Path(workdir) / "report.json", content)
     _write_page(workdir, content)
     return content
+
+
+def model_card(report: Mapping[str, Any]) -> str:
+    """The model card of a training as Markdown, with the header that Hugging Face reads.
+
+    What comes from outside is written as JSON strings in the header and as code below.
+
+    Args:
+      report: content of `report.json`, with the "context" of a training.
+    """
+    context, split = report["context"], wording.headline_split(report)
+    return wording.template("model_card.md").render(
+        report=report,
+        tasks=wording.tasks_of(report),
+        title=wording.title(context),
+        disclaimer=wording.disclaimer(report),
+        dataset=wording.dataset(context["corpus"]) or "unnamed corpus",
+        split=split,
+        results=list(wording.headline(report, split)),
+        titles=TITLES,
+        interval_note=wording.interval_note(report),
+        intended_use=wording.intended_use(report),
+        methods=wording.methods(report),
+        **{name: context[name] for name in ("config", "corpus", "environment")},
+    )
 
 
 def write_page(path: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:

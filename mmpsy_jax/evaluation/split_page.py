@@ -29,10 +29,9 @@ def split(task: Task, name: str, report: Numbers) -> dict[str, Any]:
     drawn = name != "train" and scored["n_rows"]
     pictures = dict(_pictures(task, scored, curves, model)) if drawn else {}
     tested = scored.get("comparisons") or {}
-    thresholds = entry["thresholds"]["model"] if task.kind == "binary" else []
+    thresholds = entry["thresholds"]["model"] if task.event else []
     return {
         "name": name,
-        "kind": task.kind,
         "entry": entry,
         "scored": scored,
         "thresholds": _thresholds(thresholds),
@@ -156,13 +155,12 @@ def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Itera
         yield "Reliability", plots.reliability(curves["reliability"], curves["histogram"])
     if curve := scored.get("decision_curve"):
         yield "Decision curve", plots.decision_curve(curve, model)
-    if task.kind == "binary":
+    if task.event:
         names = (f"< {task.cutoffs[0]:g}", f">= {task.cutoffs[0]:g}")
         yield "Confusion matrix at the threshold", plots.confusion(scored["confusion"], names)
-    elif task.kind == "ordinal":
-        yield "Bands", plots.confusion(scored["confusion"], band_names(task))
-    elif task.kind == "nominal":
-        yield "Confusion matrix", plots.confusion(scored["confusion"], task.classes)
+    elif task.n_classes:
+        names = task.classes or band_names(task)
+        yield "Confusion matrix" if task.named else "Bands", plots.confusion(scored["confusion"], names)
     metric = next(iter(NAMES[task.kind]))
     pairs = {TITLES.get(k, k): (cells[metric], _tested(scored, k)) for k, cells in scored["differences"].items()}
     if any(difference["low"] is not None for difference, _ in pairs.values()):
