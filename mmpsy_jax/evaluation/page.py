@@ -205,7 +205,7 @@ def _subgroups(title: str, events: bool, parts: list[Report], opened: bool) -> T
     for part in parts:
         counts = ["too few to show" if part.get("suppressed") else part["n"], *[part.get("n_events")] * events]
         cells = part.get("metrics", {})
-        rows.append([part["subgroup"], *counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
+        rows.append([wording.subgroup(part), *counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
     columns = ["subgroup", "participants", *["events"] * events]
     return Table(title, [*columns, *map(wording.label, metrics)], rows, opened=opened)
 

@@ -112,7 +112,7 @@ def write_page(path: str | os.PathLike, output: str | os.PathLike | None = None)
       InputError: no JSON, no report of ours, one that is damaged, or nothing can be written there.
     """
     require_file(path)
-    content = read_report(path)
+    content = read_report(path, "give the report.json of a run")
     if not content:
         raise InputError(f"{path}: no report of ours: give the report.json of a run, of launch.py evaluate or report")
     output = Path(path).parent if output is None else Path(output)
@@ -153,7 +153,9 @@ def summary(report: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, [*lines, together.summary(report, split), multilabel.summary(report, split)]))
 
 
-def read_report(path: str | os.PathLike) -> dict[str, Any]:
+def read_report(
+    path: str | os.PathLike, remedy: str = "remove it, or move the predictions elsewhere"
+) -> dict[str, Any]:
     """Content of our own `report.json`; empty where there is none or another tool wrote it.
 
     Raises:
@@ -161,7 +163,7 @@ def read_report(path: str | os.PathLike) -> dict[str, Any]:
     """
     if not Path(path).exists():
         return {}
-    content = read_json(path, "remove it, or move the predictions elsewhere", object)
+    content = read_json(path, remedy, object)
     ours = isinstance(content, dict) and content.get("format") == FORMAT and "task_definitions" in content
     return content if ours else {}
 

@@ -96,7 +96,7 @@ def estimate(metric: str, entry: Mapping[str, Any]) -> str:
 
 
 def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> dict[str, str] | None:
-    """An estimate as a table sets it: value, interval and reason as separate texts."""
+    """An estimate as a table sets it: value, interval and reason as separate texts, and `text` for a terminal."""
     if entry is None:
         return None
     sign = "+" if signed and entry["value"] is not None and entry["value"] > 0 else ""
@@ -104,7 +104,13 @@ def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> 
         "value": sign + number(metric, entry["value"]),
         "interval": interval(metric, entry),
         "reason": entry.get("reason", ""),
+        "text": sign + estimate(metric, entry),
     }
+
+
+def subgroup(entry: Mapping[str, Any]) -> str:
+    """The name of a subgroup of a report; older reports call it a group."""
+    return entry["subgroup"] if "subgroup" in entry else entry["group"]
 
 
 def model_name(report: Mapping[str, Any]) -> str:
