@@ -52,7 +52,7 @@ def by_hand(path: Path) -> np.ndarray:
 
 def contestants(paths: Sequence[Path], pool: Executor, matmul: bool) -> dict[str, Callable[[], object]]:
     """By name; calling one takes all files."""
-    from mmpsy_jax.features_jax import mel as jitted
+    from benchmarks import jitted_mel as jitted
 
     samples = [list(mel.padded([mel.samples(path)])) for path in paths]
 
@@ -78,7 +78,7 @@ def contestants(paths: Sequence[Path], pool: Executor, matmul: bool) -> dict[str
 
 def agreement(path: Path, ways: Sequence[str]) -> None:
     """Prints the largest difference from librosa in float64: of librosa in float32, and of the jitted paths."""
-    from mmpsy_jax.features_jax import mel as jitted
+    from benchmarks import jitted_mel as jitted
 
     blocks = list(mel.padded([mel.samples(path)]))
     ours = np.concatenate(list(mel.decibels(blocks)))

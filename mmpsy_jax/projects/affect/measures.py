@@ -8,9 +8,7 @@ held-out clips that are taken to be normal.
 Departures from the paper: it asks for a threshold and names none, nor a measure; all of this was chosen here.
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from scipy.stats import rankdata
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap
 from mmpsy_jax.evaluation.rows import BinaryRows
-from mmpsy_jax.io import InputError, escape, write_atomically
+from mmpsy_jax.io import InputError, write_table
 
 PERCENTILE = 95.0
 SEGMENTS, CLIPS, EMOTIONS, BY_LABEL = "segments.csv", "clips.csv", "emotions.csv", "emotions_by_label.csv"
@@ -216,8 +214,8 @@ def write_tables(folder: Path, clips: Sequence[Clip], limits: Mapping[int, float
     """
     ranked = [clips[i] for i in order(clips, limits)]
     scored = [(number, clip, score(clip, limits[clip.fold])) for number, clip in enumerate(ranked, 1)]
-    who = lambda clip: (escape(clip.participant), clip.fold)  # noqa: E731
-    _write(
+    who = lambda clip: (clip.participant, clip.fold)  # noqa: E731
+    write_table(
         folder / SEGMENTS,
         ("participant_id", "fold", "start_s", "divergence", "distance", "gap", "above"),
         [
@@ -226,12 +224,12 @@ def write_tables(folder: Path, clips: Sequence[Clip], limits: Mapping[int, float
             for numbers in zip(clip.start_s, clip.divergence, clip.distance, clip.gap, strict=True)
         ],
     )
-    _write(
+    write_table(
         folder / CLIPS,
         ("rank", "participant_id", "fold", "segments", *SCORES),
         [(rank, *who(clip), len(clip.start_s), *scores.values()) for rank, clip, scores in scored],
     )
-    _write(
+    write_table(
         folder / EMOTIONS,
         ("participant_id", "fold", "labelled", "emotion", "percent", "rank"),
         [
@@ -241,7 +239,7 @@ def write_tables(folder: Path, clips: Sequence[Clip], limits: Mapping[int, float
             for row in _ranked(percentages(clip.after.emotions), names)
         ],
     )
-    _write(
+    write_table(
         folder / BY_LABEL,
         ("labelled", "clips", "emotion", "percent", "rank"),
         [
@@ -258,11 +256,3 @@ def _label(clip: Clip, names: Sequence[str]) -> str:
 
 def _ranked(percent: Float[np.ndarray, " c"], names: Sequence[str]) -> list[tuple[str, float, float]]:
     return list(zip(names, percent.tolist(), ranks(percent).tolist(), strict=True))
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_atomically(path, buffer.getvalue())
