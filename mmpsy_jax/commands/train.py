@@ -57,7 +57,7 @@ def main(arguments: list[str], ablate: bool = False) -> int:
         import jax
 
         from mmpsy_jax.training import config_rules, interruption, mesh, run, sweep
-        from mmpsy_jax.training.loop import Interrupted, TrainingDiverged
+        from mmpsy_jax.training.job import TrainingDiverged
 
         if seeds_flag.value is not None:
             set_seeds(config, seeds_flag.value)
@@ -78,7 +78,7 @@ def main(arguments: list[str], ablate: bool = False) -> int:
         except TrainingDiverged as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except Interrupted as error:
+        except interruption.Interrupted as error:
             print(error, file=sys.stderr)
             return error.status
         except OSError as error:

@@ -109,7 +109,7 @@ def read_one(
         extractors = inputs.extractors_for(run, modalities, [one], source, encoders, Path(workplace))
         record = inputs.record_of(one, run.modalities, extractors)
     corpus = inputs.corpus_of([one.participant], [record], run.modalities, run.card)
-    return corpus, one.answers if "text" in record else []
+    return corpus, list(one.transcript.answers) if "text" in record else []
 
 
 def choose(source: Path, participant: str | None, participants: Sequence[str]) -> int:

@@ -34,23 +34,18 @@ class Interview:
 
     Attributes:
       participant: id.
-      questions, answers: of the transcript, in order; empty without one.
-      times: second at which each character is spoken, as in `Transcript`.
-      notes: what is odd about the transcript.
+      transcript: what was before; without answers where that is not known.
       recordings: audio files, in order; empty without any.
     """
 
     participant: str
-    questions: list[int] = dataclasses.field(default_factory=list)
-    answers: list[str] = dataclasses.field(default_factory=list)
-    times: tuple[float, ...] | None = None
-    notes: tuple[str, ...] = ()
+    transcript: Transcript = Transcript()  # noqa: RUF009  it is frozen
     recordings: list[Path] = dataclasses.field(default_factory=list)
 
     @property
-    def transcript(self) -> Transcript:
-        """What was said; without answers where that is not known."""
-        return Transcript(tuple(self.answers), tuple(self.questions), self.times, self.notes)
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read."""
+        return not self.recordings and not self.transcript.text.strip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,16 +87,13 @@ def find(path: str | Path, *, apart: bool = False, ignore: Sequence[str] = ()) -
         try:
             parts = list(_read(file, path, apart))
         except InputError as error:
-            failures.append(Failure(str(file), _reason(file, error)))
+            failures.append(Failure(str(file), str(error).removeprefix(f"{file}: ")))
             continue
         for part in parts:
             _merge(people.setdefault(part.participant, Interview(part.participant)), part, file, failures)
-    readable = []
-    for one in people.values():
-        if one.recordings or "".join(one.answers).strip():
-            readable.append(one)
-        else:
-            failures.append(Failure(one.participant, "the transcript is empty: it must hold at least one character"))
+    empty = "the transcript is empty: it must hold at least one character"
+    failures += [Failure(one.participant, empty) for one in people.values() if one.is_empty]
+    readable = [one for one in people.values() if not one.is_empty]
     return sorted(readable, key=lambda one: table.natural_key(one.participant)), failures
 
 
@@ -122,23 +114,16 @@ def _read_manifest(path: Path, ignore: Sequence[str]) -> tuple[list[Interview], 
     _print_notes(people.notes)
     for entry in people.entries:
         try:
-            words = entry.words()
-            recordings, unread = entry.recordings(), entry.unread()
-            if not recordings and not words.text.strip():
+            one, unread = Interview(entry.participant, entry.words(), list(entry.recordings())), entry.unread()
+            if one.is_empty:
                 raise InputError("has neither a recording nor a transcript")
         except InputError as error:
             failures.append(Failure(entry.participant, str(error)))
             continue
         if unread:
             failures.append(Failure(entry.participant, name_unread(unread)))
-        readable.append(_of_transcript(entry.participant, words, recordings))
+        readable.append(one)
     return readable, failures
-
-
-def _of_transcript(participant: str, words: Transcript, recordings: Iterable[Path] = ()) -> Interview:
-    return Interview(
-        participant, list(words.questions), list(words.answers), words.times, words.notes, list(recordings)
-    )
 
 
 def _print_notes(notes: Iterable[str]) -> None:
@@ -146,13 +131,9 @@ def _print_notes(notes: Iterable[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _reason(file: Path, error: InputError) -> str:
-    return str(error).removeprefix(f"{file}: ")
-
-
 def _merge(whole: Interview, part: Interview, file: Path, failures: list[Failure]) -> None:
     """Adds what a file says to what is known of its participant: one transcript, any number of recordings."""
-    if part.answers and whole.answers:
+    if part.transcript.answers and whole.transcript.answers:
         failures.append(
             Failure(f"{file}: {part.participant}", "a transcript of this participant was read already: keep one")
         )
@@ -160,10 +141,8 @@ def _merge(whole: Interview, part: Interview, file: Path, failures: list[Failure
     if any(one.parent == new.parent and one.stem == new.stem for one in whole.recordings for new in part.recordings):
         failures.append(Failure(str(file), "another recording of this name was read already: keep one"))
         return
-    if part.answers:
-        whole.times, whole.notes = part.times, part.notes
-    whole.questions += part.questions
-    whole.answers += part.answers
+    if part.transcript.answers:
+        whole.transcript = part.transcript
     whole.recordings += part.recordings
 
 
@@ -171,7 +150,7 @@ def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
     kind = file.suffix.lower()
     if kind == ".json":
         for one in table.read_table(file, scored=False):
-            yield Interview(one.participant, list(one.questions), list(one.answers))
+            yield Interview(one.participant, Transcript(tuple(one.answers), tuple(one.questions)))
         return
     if manifest.is_manifest(file):
         raise InputError(f"{file}: is a manifest: give it by itself, as --input={file}")
@@ -183,7 +162,7 @@ def _read(file: Path, top: Path, apart: bool) -> Iterator[Interview]:
         name = file.parent.name if inside else file.stem
         yield Interview(f"{name}/{file.stem}" if inside and apart else name, recordings=[file])
         return
-    yield _of_transcript(file.stem, transcript_lib.read(file))
+    yield Interview(file.stem, transcript_lib.read(file))
 
 
 def _read_csv(file: Path) -> Iterator[Interview]:
@@ -198,9 +177,9 @@ def _read_csv(file: Path) -> Iterator[Interview]:
         if row.get("audio"):
             one.recordings.append(file.parent / row["audio"])
         if row.get("text"):
-            question = question_number(where, row.get("question", ""))
-            one.answers.append(row["text"])
-            one.questions.append(len(one.answers) if question is None else question)
+            before, question = one.transcript, question_number(where, row.get("question", ""))
+            question = len(before.answers) + 1 if question is None else question
+            one.transcript = Transcript((*before.answers, row["text"]), (*before.questions, question))
         empty += not row.get("audio") and not row.get("text")
     _print_notes([*rows.notes, *[f"{file}: rows without words or audio: {empty}"] * bool(empty)])
     yield from people.values()

@@ -23,9 +23,9 @@ def test_layouts(tmp_path):
     assert not failures
     assert [one.participant for one in found] == ["p2", "p3", "p4", "p5", "p10"]
     two, three, four, five, ten = found
-    assert (two.questions, two.answers, two.recordings) == ([1, 2], ["eins", "zwei"], [])
-    assert (three.questions, three.answers) == ([9, 10], ["a", "b"])
-    assert (four.questions, four.answers) == ([7], ["a,\u2028b"])
+    assert (two.transcript.questions, two.transcript.answers, two.recordings) == ((1, 2), ("eins", "zwei"), [])
+    assert (three.transcript.questions, three.transcript.answers) == ((9, 10), ("a", "b"))
+    assert (four.transcript.questions, four.transcript.answers) == ((7,), ("a,\u2028b",))
     assert four.recordings == [tmp_path / "x/y.mp3", tmp_path / "z.mp3"]
     assert [path.name for path in five.recordings] == ["2.FLAC", "10.FLAC"]
     assert ten.recordings == [tmp_path / "p10.wav"]
@@ -37,20 +37,22 @@ def test_two_transcripts_of_one_participant_are_not_joined(tmp_path):
     (tmp_path / "a.csv").write_text("participant_id,text\nb,first\n")
     (tmp_path / "b.txt").write_text("second")
     (one,), (failure,) = interviews.find(tmp_path)
-    assert one.answers == ["first"] and "read already" in failure.reason and failure.what.endswith("b.txt: b")
+    assert (
+        one.transcript.answers == ("first",) and "read already" in failure.reason and failure.what.endswith("b.txt: b")
+    )
 
 
 def test_scores_of_a_manifest_are_not_read(tmp_path, capsys):
     (tmp_path / "m.csv").write_text("Participant;text;label:phq9;split\np1;hello;NA;dev\np2;bye;1_2;\n")
     found, failures = interviews.find(tmp_path / "m.csv")
-    assert not failures and [one.answers for one in found] == [["hello"], ["bye"]]
+    assert not failures and [one.transcript.answers for one in found] == [("hello",), ("bye",)]
     printed = capsys.readouterr().err
     assert "separated by semicolons" in printed and "Participant as participant" in printed and "hello" not in printed
     (tmp_path / "m.csv").write_text("participant,text,mood\np1,hello,low\n")
     with pytest.raises(InputError, match="unknown column 'mood': leave them out"):
         interviews.find(tmp_path / "m.csv")
     (one,), _ = interviews.find(tmp_path / "m.csv", ignore=("mood",))
-    assert one.answers == ["hello"]
+    assert one.transcript.answers == ("hello",)
     (tmp_path / "a.txt").write_text("hello")
     with pytest.raises(InputError, match="--ignore is about the columns of a manifest"):
         interviews.find(tmp_path / "a.txt", ignore=("mood",))
@@ -61,8 +63,12 @@ def test_subtitles_and_tables_keep_their_times_and_notes(tmp_path, capsys):
     (tmp_path / "p2.vtt").write_text("WEBVTT\n\n00:02.000 --> 00:04.000\nbye\n")
     (tmp_path / "p3.tsv").write_text("participant_id\ttext\np3\tx\np3\t\n")
     (one, two, three), failures = interviews.find(tmp_path)
-    assert not failures and one.answers == ["hello", ""] and one.times[0] == 1 and two.times[0] == 2
-    assert one.transcript.notes == ("rows with times and without words: 1",) and three.answers == ["x"]
+    assert (
+        not failures
+        and one.transcript.answers == ("hello", "")
+        and [p.transcript.times[0] for p in (one, two)] == [1, 2]
+    )
+    assert one.transcript.notes == ("rows with times and without words: 1",) and three.transcript.answers == ("x",)
     assert "p3.tsv: rows without words or audio: 1" in capsys.readouterr().err
 
 
@@ -128,7 +134,7 @@ def test_a_manifest(tmp_path):
     found, failures = interviews.find(tmp_path / "m.csv")
     assert [one.participant for one in found] == ["p5", "p10"]
     words = found[1].transcript
-    assert found[1].answers == ["hello there"] and len(words.times) == len(words.text)
+    assert found[1].transcript.answers == ("hello there",) and len(words.times) == len(words.text)
     assert found[0].recordings == [tmp_path / "a.wav"] and found[0].transcript.answers == ()
     reasons = {failure.what: failure.reason for failure in failures}
     assert "not UTF-8" in reasons["p2"] and "neither a recording nor a transcript" in reasons["p3"]

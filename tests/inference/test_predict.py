@@ -142,8 +142,8 @@ def test_the_model_abstains_far_from_the_embeddings_of_training(texts, tmp_path)
 
 def test_questions_and_lines_of_a_transcript(mixed):
     found = {one.participant: one for one in interviews.find(mixed)[0]}
-    assert found["p1"].questions == [2, 2] and found["p1"].answers == [CHINESE, CHINESE]
-    assert found["english"].questions == [1]
+    assert found["p1"].transcript.questions == (2, 2) and found["p1"].transcript.answers == (CHINESE, CHINESE)
+    assert found["english"].transcript.questions == (1,)
 
 
 def test_recordings_alone_are_read_and_the_text_is_masked(heard, tmp_path):
