@@ -25,7 +25,13 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 CACHE_DAYS = 30
 # Tests of pictures and pages draw them; so do processes that tests start.
-DRAWN = ("tests/evaluation/", "tests/benchmarks/", "tests/real/", "tests/test_end_to_end.py")
+DRAWN = (
+    "tests/evaluation/",
+    "tests/benchmarks/",
+    "tests/real/",
+    "tests/test_end_to_end.py",
+    "tests/inference/test_explain.py",
+)
 
 
 def compile_cache() -> Path:
