@@ -10,7 +10,7 @@ python launch.py --config=configs/affect_teacher.py:emotion --config.data.datase
 The paper gives no result of a teacher.
 """
 
-from data_builders.affect_video.source import EMOTIONS
+from data_builders.affect_video.clips import EMOTIONS
 from mmpsy_jax.projects.affect import presets
 
 

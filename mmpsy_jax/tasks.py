@@ -1,24 +1,24 @@
 """What is predicted: a task is a label column, a kind, and the cut-offs that turn scores into classes.
 
-Heads, losses and metrics follow `kind`; nothing else in the code base asks which questionnaire a task is about.
+Heads, losses and metrics follow the kind, a file of `kinds/`; nothing else asks which questionnaire a task is about.
 Bands are always derived from scores by the cut-offs given here, never from the `level` strings of a corpus, which
 disagree with its own documentation (`docs/mmpsy.md`).
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from mmpsy_jax import registry
 from mmpsy_jax.io import InputError, one_of
 
 EVERY = "*"  # instead of the name of a label: all of them
-Kind = Literal["binary", "ordinal", "regression", "nominal"]
-KINDS: tuple[Kind, ...] = ("binary", "ordinal", "regression", "nominal")
-LOGITS: tuple[Kind, ...] = ("binary", "nominal")  # a logit per class and a softmax over them
+MOST_CLASSES = 100  # more classes or bands than this are scores
 
 # Highest possible total of each questionnaire: nine and seven items, each 0 to 3.
 SCORE_MAXIMUM = {"phq9": 27.0, "gad7": 21.0}
@@ -30,47 +30,80 @@ KNOWN_MAXIMUM = SCORE_MAXIMUM | {"phq2": 6.0, "phq4": 12.0, "phq8": 24.0, "gad2"
 BANDS = {"phq9": (5, 10, 15, 20), "gad7": (5, 10, 15)}
 
 
+@functools.cache
+def kind_of(name: str) -> type["Task"]:
+    """The class of a kind of task; raises InputError where there is none of that name."""
+    return registry.load("kinds", name).Kind
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One question asked of a participant.
+    """One question asked of a participant. An instance is of the class of its kind (`kinds/<kind>.py`).
 
     Attributes:
       name: unique name; column `task` of `predictions.csv`.
       label: name of the score column of the records.
-      kind: "binary" (score >= cut-off), "ordinal" (band between ascending cut-offs), "regression" (the score) or
-        "nominal" (one of several classes without an order; the score is the index of the class).
+      kind: a file of `kinds/`, such as "binary" (score >= cut-off), "ordinal" (band between ascending cut-offs),
+        "regression" (the score) or "nominal" (one of several classes without an order, whose index the score is).
       cutoffs: one for binary, ascending for ordinal, none for the others.
       maximum: highest possible score; regression predicts `score / maximum` inside the network. None: what the corpus
         says of the label, see `with_ranges`.
       minimum: lowest possible score, below zero for a rating of sentiment; None as above.
       classes: names of the classes 0, 1, ... of a nominal task, two or more; none for the others.
+
+    What a kind states (class attributes; here those of most):
+      n_cutoffs: how many cut-offs there may be.
+      named: its classes have names (`classes`).
+      event: target 1 is an event whose probability is predicted (`y_prob`), with thresholds for decisions.
+      scaled: it is a score between two ends that must be known.
+      logits: the network has one logit per class; otherwise one number.
+      cut_points: cut points are subtracted from that number.
+      votes: of several seeds the most frequent prediction counts, not the mean.
+      conformal: there are intervals or sets of it.
+      bounded: a user may say what the highest value is (`evaluate --maximum`).
+      option: what the option of `evaluate` that is called like the kind means; "" for no such option.
+      output: what is predicted, in words.
+      entries: what a report has of it beside metrics (`evaluation/scoring.py`).
+      subgroup_metrics, tuned_by: metrics shown of subgroups, and the one by which a sweep chooses.
     """
 
     name: str
     label: str
-    kind: Kind
+    kind: str
     cutoffs: tuple[float, ...] = ()
     maximum: float | None = None
     minimum: float | None = None
     classes: tuple[str, ...] = ()
 
+    n_cutoffs: ClassVar[range] = range(1)
+    named: ClassVar[bool] = False
+    event: ClassVar[bool] = False
+    scaled: ClassVar[bool] = False
+    logits: ClassVar[bool] = False
+    cut_points: ClassVar[bool] = False
+    votes: ClassVar[bool] = False
+    conformal: ClassVar[bool] = True
+    bounded: ClassVar[bool] = False
+    option: ClassVar[str] = ""
+    output: ClassVar[str]
+    entries: ClassVar[tuple[str, ...]]
+    subgroup_metrics: ClassVar[tuple[str, ...]]
+    tuned_by: ClassVar[str]
+
+    def __new__(cls, name: str = "", label: str = "", kind: str = "", *_rest: Any, **_named: Any) -> "Task":
+        """An empty instance of the class of the kind."""
+        return object.__new__(kind_of(kind) if cls is Task else cls)
+
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise one_of(f"kind of task {self.name!r}", self.kind, KINDS)
         ascending = all(a < b for a, b in zip(self.cutoffs, self.cutoffs[1:], strict=False))
-        wanted = {"binary": len(self.cutoffs) == 1, "ordinal": len(self.cutoffs) >= 2}
-        if not wanted.get(self.kind, not self.cutoffs) or not ascending:
-            raise InputError(
-                f"task {self.name!r}: cut-offs {self.cutoffs} do not fit kind {self.kind!r}: give one for binary, two "
-                "or more in ascending order for ordinal, none for regression and nominal"
-            )
-        fitting = len(self.classes) >= 2 if self.kind == "nominal" else not self.classes
+        if len(self.cutoffs) not in self.n_cutoffs or not ascending:
+            rule = {0: "none", 1: "one"}.get(self.n_cutoffs[0], "two or more in ascending order")
+            raise InputError(f"task {self.name!r}: cut-offs {self.cutoffs} do not fit kind {self.kind!r}: give {rule}")
+        fitting = len(self.classes) >= 2 if self.named else not self.classes
         if not fitting or len(set(self.classes)) != len(self.classes):
-            raise InputError(
-                f"task {self.name!r}: classes {self.classes} do not fit kind {self.kind!r}: give two or more different "
-                "names for nominal, none for the others"
-            )
-        if self.kind != "regression":  # ends of a scale matter to scores alone
+            rule = "two or more different names" if self.named else "none"
+            raise InputError(f"task {self.name!r}: classes {self.classes} do not fit kind {self.kind!r}: give {rule}")
+        if not self.scaled:  # ends of a scale matter to scores alone
             object.__setattr__(self, "maximum", 1.0 if self.maximum is None else self.maximum)
         if self.minimum is None and self.maximum is not None:  # a maximum alone is that of a scale from 0
             object.__setattr__(self, "minimum", 0.0)
@@ -81,30 +114,122 @@ class Task:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; 0 for regression."""
-        if self.kind == "nominal":
-            return len(self.classes)
-        return 0 if self.kind == "regression" else len(self.cutoffs) + 1
+        """Number of classes; 0 for a number."""
+        return len(self.classes) or (len(self.cutoffs) + 1 if self.cutoffs else 0)
 
-    def targets(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Scores to targets: class index for binary and ordinal, the score itself for the others; NaN stays NaN.
+    @property
+    def column(self) -> str:
+        """The column of `predictions.csv` that it fills."""
+        return "y_prob" if self.event else "y_pred"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between which numbers a prediction lies."""
+        return (self.minimum, self.maximum) if self.scaled else (-math.inf, math.inf)
+
+    def targets(self, scores: Float[Any, " n"], xp: Any = np) -> Float[Any, " n"]:
+        """Scores to targets, in float32; NaN stays NaN. Here the score itself.
+
+        Args:
+          scores: of the label.
+          xp: numpy, or jax.numpy inside a program.
+        """
+        return xp.asarray(scores, np.float32)
+
+    def shares(self, targets: Float[np.ndarray, " n"]) -> Float[np.ndarray, " c"]:
+        """Share of each class among known targets; one is added to each, so that all have a finite logarithm."""
+        counts = np.bincount(targets.astype(int), minlength=self.n_classes) + 1.0
+        return counts / counts.sum()
+
+    def start(self, targets: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
+        """Where the output biases start, from the known targets of the training participants."""
+        raise NotImplementedError
+
+    def losses(self, output: Float[Any, "b o"], targets: Float[Any, " b"], delta: Any) -> Float[Any, " b"]:
+        """Loss of each participant, with jax.
+
+        Args:
+          output: of the network.
+          targets: without NaN.
+          delta: points at which the loss of a score turns linear.
+        """
+        raise NotImplementedError
+
+    def unclipped(self, output: Float[Any, "n o"], xp: Any = np) -> Float[Any, " n"]:
+        """`predictions`, of a score that is not cut to its scale."""
+        return self.predictions(output, xp)
+
+    def predictions(self, output: Float[Any, "n o"], xp: Any = np) -> Float[Any, " n"]:
+        """What is written to `predictions.csv`.
+
+        Args:
+          output: of the network for this task.
+          xp: numpy, which computes in float64, or jax.numpy, inside a program and in its precision.
+        """
+        raise NotImplementedError
+
+    def averageable(self, output: Float[Any, "n o"], xp: Any = np) -> Float[Any, "n ..."]:
+        """What trainings are averaged in [n] or [n classes]; arguments as of `predictions`."""
+        return self.predictions(output, xp)
+
+    def average(self, values: Float[np.ndarray, "t n ..."]) -> Float[np.ndarray, " n"]:
+        """Predictions of t trainings together, from their `averageable`."""
+        return values.mean(axis=0)
+
+    def constant(self, targets: Float[np.ndarray, " n"]) -> float:
+        """The best prediction without knowing anything but the known training targets."""
+        return float(targets.mean())
+
+    def linear_model(self, penalty: float, n: int) -> Any:
+        """What a baseline fits to n numbers; the penalty is that of a ridge regression, 0 for none."""
+        from sklearn.linear_model import LinearRegression, RidgeCV
+
+        del n
+        # With a single alpha nothing is selected, but there are leave-one-out residuals in closed form.
+        return RidgeCV(alphas=[penalty], store_cv_results=True) if penalty else LinearRegression()
+
+    def check(self, y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " m"]) -> None:
+        """Raises InputError for known truths or predictions that the kind cannot have."""
+
+    def describe(self) -> str:
+        """What is asked, in words."""
+        return f"{self.output} of {self.label}"
+
+    @classmethod
+    def infer(cls, name: str, y_true: np.ndarray, y_pred: np.ndarray, maximum: float | None = None) -> "Task":
+        """The task of a table that nobody described but for its kind; its label is its own name.
+
+        Args:
+          name: of the task.
+          y_true, y_pred: known labels, and predictions.
+          maximum: highest possible score, or band; None where nothing is said.
 
         Raises:
-          InputError: a score of a nominal task that is neither the index of a class nor -1, which means missing.
+          InputError: they do not fit.
         """
-        scores = np.asarray(scores, np.float32)
-        if self.kind == "nominal":
-            scores = np.where(scores == -1, np.float32(np.nan), scores)
-            if not np.isin(scores[~np.isnan(scores)], np.arange(self.n_classes)).all():
-                raise InputError(
-                    f"task {self.name!r}: a value of {self.label!r} is not the index of a class: give whole numbers "
-                    f"from 0 to {self.n_classes - 1}, -1 where it is missing"
-                )
-            return scores
-        if self.kind == "regression":
-            return scores
-        classes = np.digitize(np.nan_to_num(scores), self.cutoffs).astype(np.float32)
-        return np.where(np.isnan(scores), np.float32(np.nan), classes)
+        raise NotImplementedError
+
+
+def between(scores: Float[Any, " n"], cutoffs: Sequence[float], xp: Any) -> Float[Any, " n"]:
+    """Number of ascending cut-offs that each score reaches; NaN stays NaN."""
+    scores = xp.asarray(scores, np.float32)
+    bands = xp.digitize(xp.nan_to_num(scores), xp.asarray(cutoffs, np.float32)).astype(np.float32)
+    return xp.where(xp.isnan(scores), np.float32(np.nan), bands)
+
+
+def whole(name: str, kind: str, what: str, values: np.ndarray, limit: float | None = None) -> int:
+    """The highest of classes or bands that a table holds.
+
+    Raises:
+      InputError: they are no whole numbers from 0, or too many.
+    """
+    fitting = len(values) and np.all(values == np.floor(values)) and values.min() >= 0
+    if not fitting or max(values.max(), limit or 0) >= MOST_CLASSES:
+        raise InputError(
+            f"task {name!r} is said to be {kind}: {what} must be whole numbers from 0, below {MOST_CLASSES}: number "
+            f"its values so, or leave the task out of --{kind}"
+        )
+    return int(values.max())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +334,7 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
     return tuple(made)
 
 
-def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[Kind] = KINDS[:3]) -> tuple[Task, ...]:
+def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[str] | None = None) -> tuple[Task, ...]:
     """The usual tasks of one questionnaire: `<name>_screen`, `<name>_bands`, `<name>_score`."""
     if label not in SCORE_MAXIMUM:
         raise one_of("questionnaire", label, SCORE_MAXIMUM)
@@ -218,7 +343,7 @@ def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[Kin
         "ordinal": Task(f"{name}_bands", label, "ordinal", BANDS[label], SCORE_MAXIMUM[label]),
         "regression": Task(f"{name}_score", label, "regression", (), SCORE_MAXIMUM[label]),
     }
-    return tuple(made[kind] for kind in kinds)
+    return tuple(made[kind] for kind in kinds or made)
 
 
 def from_config(entries: Iterable[Mapping[str, Any]]) -> tuple[Task, ...]:

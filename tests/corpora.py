@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from data_builders.mmpsy import cli
+from data_builders.common import cli
 
 PARTICIPANTS, AUDIO, TEXT = 96, (16, 60), (12, 24)
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from data_builders.affect_video import demo, demo_truth, demo_video, drawing, voice
+from data_builders.affect_video import demo, demo_truth, drawing, voice
+from tests import draw_video
 
 RATE = 16_000
 
@@ -17,7 +18,7 @@ def scene(present, seed=1):
     """Frames of the two persons; `present` says who is seen when, [2, frames]."""
     rng = np.random.default_rng(seed)
     cues = demo_truth.draw(rng, 2, 0.0).face
-    return demo_video.draw_scene(rng, looks(seed), list(cues), np.asarray(present, bool))
+    return draw_video.draw_scene(rng, looks(seed), list(cues), np.asarray(present, bool))
 
 
 def speech(seconds, seed=1):
@@ -30,4 +31,4 @@ def speech(seconds, seed=1):
 def write(path, present, with_sound=True, seed=1):
     """A video at 10 frames per second."""
     frames = scene(present, seed)
-    demo_video.write_video(path, frames, 10, speech(len(frames) / 10, seed) if with_sound else None, RATE)
+    draw_video.write_video(path, frames, 10, speech(len(frames) / 10, seed) if with_sound else None, RATE)

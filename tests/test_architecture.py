@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".io", ".registry", ".rules", ".tasks")}
+LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".io", ".kinds", ".registry", ".rules", ".tasks")}
 # Room -> rooms of ours that it may import besides leaves and itself.
 ROOMS = {
     "features": set(),
-    "features_jax": {"features"},
     "data": set(),
     "encoders": set(),
     "models": {"encoders"},
@@ -77,12 +76,21 @@ def test_papers_know_nothing_of_each_other():
 
 def test_every_room_is_in_the_table():
     rooms = {p.name for p in (ROOT / "mmpsy_jax").iterdir() if p.is_dir() and any(p.glob("*.py"))}
-    assert rooms == set(ROOMS) | {"io"}
+    assert rooms == set(ROOMS) | {"io", "kinds"}
 
 
 def test_loader_workers_import_features_without_jax():
     code = "import sys, mmpsy_jax.features.interview, mmpsy_jax.features.manifest; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_kinds_of_task_bring_jax_only_where_a_loss_is_computed():
+    for path in [*files("mmpsy_jax/kinds"), ROOT / "mmpsy_jax/tasks.py"]:
+        assert not ours(imports(path)), path
+        top = {
+            a.name.split(".")[0] for n in ast.parse(path.read_text()).body if isinstance(n, ast.Import) for a in n.names
+        }
+        assert not top & {"jax", "optax"}, path
 
 
 def test_builders_know_features_only():

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_builders.daily_mood.source import LABELS
+from data_builders.daily_mood.columns import LABELS
 from mmpsy_jax import models, registry
 from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.models.base import EMBEDDING, Modality

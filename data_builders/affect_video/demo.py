@@ -7,20 +7,23 @@ their own: beside the speaker and nearer to the camera, or alone. In 2 % of the 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from data_builders.affect_video import demo_truth, drawing, voice
+from data_builders.affect_video.clips import RATINGS, Clip
 from data_builders.affect_video.records import DTYPE, FRAMES_PER_SECOND, Content, log_mel
-from data_builders.affect_video.source import RATINGS, Clip
 from data_builders.common import splits
 from mmpsy_jax.features import faces
 from mmpsy_jax.io import InputError
 
 SPEAKERS, CLIPS = 24, 10
 SECONDS = (4.0, 8.0)
+FRACTIONS = (0.5, 0.2, 0.3)
 LABEL = "mismatch"
 _TWO_PERSONS, _UNSEEN = 0.4, 0.02
 _FLOOR = 0.4  # lowest intensity
@@ -43,15 +46,24 @@ class DemoClip(Clip):
     voice_cues: tuple[float, ...] = ()
 
 
-def speakers(count: int) -> list[str]:
-    """Names.
+def divide(count: int, split_file: str | None = None) -> dict[str, str]:
+    """The split of so many speakers.
 
     Raises:
-      InputError: too few.
+      InputError: too few, or as `splits.assign`.
     """
     if count < 3:
         raise InputError(f"affect_video demo: {count} speakers: give at least 3, one per split")
-    return [f"speaker_{number}" for number in range(count)]
+    speakers = [f"speaker_{number}" for number in range(count)]
+    return splits.assign(speakers, FRACTIONS, split_file=split_file, may_rank=True)
+
+
+def write(
+    folder: Path, *, participants: int = SPEAKERS, seed: int = 0, split_file: str | None = None
+) -> Callable[[Sequence[str]], dict[str, Any]]:
+    """As `Config.demo`: clips are drawn when they are read, so that nothing is written."""
+    planted = draw(divide(participants, split_file), seed)[1]
+    return lambda test: demo_truth.optimum(planted, seed)
 
 
 def draw(split_of: Mapping[str, str], seed: int) -> tuple[list[DemoClip], demo_truth.Clips]:
@@ -60,7 +72,12 @@ def draw(split_of: Mapping[str, str], seed: int) -> tuple[list[DemoClip], demo_t
     Args:
       split_of: of each speaker.
       seed: of everything.
+
+    Raises:
+      InputError: a negative seed.
     """
+    if seed < 0:
+        raise InputError(f"seed {seed}: must be 0 or more")
     made, planted = [], {}
     for number, split in enumerate(splits.SPLITS):
         own = [speaker for speaker, its_split in split_of.items() if its_split == split]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from data_builders.affect_video.source import EMOTIONS
+from data_builders.affect_video.clips import EMOTIONS
 
 MISMATCH_RATE = 0.15  # of the clips of validation and test
 FACE_CUES = ("brow_height", "brow_slant", "eye_opening", "mouth_curve", "mouth_opening", "nose_wrinkle")

@@ -1,13 +1,14 @@
 """A clip -> its record: windows of sound and faces side by side."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from data_builders.affect_video.source import Clip
+from data_builders.common import store
 from mmpsy_jax.features import faces, video
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.recording import Level
@@ -18,7 +19,7 @@ FRAMES_PER_SECOND = 10
 # Sound seldom ends with the picture, and log-mel frames are centred: up to so many frames begin no window (our choice).
 _SHORTEST_REST = 3
 _SLACK_S = 0.2  # by which the header of a video may be longer than what is read
-DTYPE = np.float16
+DTYPE = "float16"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,53 +58,57 @@ def modalities(window_seconds: float) -> dict[str, dict[str, Any]]:
     return {"audio": log_mel(window_seconds).card(), "face": face, "any_face": face}
 
 
-def read_clip(clip: Clip, window_seconds: float) -> Content:
+def read_clip(path: Path, window_seconds: float) -> Content:
     """Faces and sound of a video.
 
     Args:
-      clip: with a path.
+      path: of it.
       window_seconds: of its record.
 
     Raises:
       InputError: no video, a damaged one, one with clipped sound, or with neither sound nor a face.
     """
-    tracked = faces.track(video.frames(clip.path, FRAMES_PER_SECOND))
+    tracked = faces.track(video.frames(path, FRAMES_PER_SECOND))
     mel = log_mel(window_seconds)
     rate = mel.settings.sample_rate
     level = Level()
-    samples = video.sound(clip.path, rate, level)
+    samples = video.sound(path, rate, level)
     sound, notes = None, []
     if len(samples):
-        notes.append(level.note(clip.path))
+        notes.append(level.note(path))
         sound = None if level.silent else mel.extract_samples([[samples]], DTYPE)
     else:
         notes.append("has no sound")
-    promised, found = video.length(clip.path), max(len(tracked.face) / FRAMES_PER_SECOND, len(samples) / rate)
+    promised, found = video.length(path), max(len(tracked.face) / FRAMES_PER_SECOND, len(samples) / rate)
     if promised and promised - found > _SLACK_S and not level.shortened:
         notes.append(f"cut off: header {promised:.1f} s, found {found:.1f} s")
     if not tracked.persons:
         notes.append("shows no face")
     if sound is None and not tracked.persons:
-        raise InputError(f"{clip.path}: {' and '.join(notes)}: nothing is left to read; leave the clip out")
+        raise InputError(f"{path}: {' and '.join(notes)}: nothing is left to read; leave the clip out")
     shown = {"face": tracked.face, "any_face": tracked.any_face} if tracked.persons else None
     return Content(sound, shown, len(samples) / rate, len(tracked.face), tuple(filter(None, notes)))
 
 
-def outcome(read: Callable[[Clip], Content], clip: Clip) -> Content | InputError:
-    """What `read` gives, or what is wrong with the clip, so that other clips of a worker are not lost with it."""
-    try:
-        return read(clip)
-    except InputError as error:
-        return error
+def to_arrays(content: Content) -> dict[str, Any]:
+    """As `store.Store` keeps it."""
+    numbers = {"sound_s": content.sound_s, "frames": content.frames, "notes": content.notes}
+    return numbers | (content.faces or {}) | store.of_windows(content.sound, "sound_")
 
 
-def record(clip: Clip, content: Content, cluster: str, window_seconds: float) -> dict[str, Any]:
-    """The record of a clip (docs/architecture.md, "A record").
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> Content:
+    """The inverse of `to_arrays`."""
+    shown = {name: arrays[name] for name in ("face", "any_face")} if "face" in arrays else None
+    notes = tuple(arrays["notes"].tolist())
+    sound = store.to_windows(arrays, "sound_")
+    return Content(sound, shown, float(arrays["sound_s"]), int(arrays["frames"]), notes)
+
+
+def record(content: Content, window_seconds: float) -> dict[str, Any]:
+    """The features of a clip's record (docs/architecture.md, "A record") beside id and labels.
 
     Args:
-      clip: id, cluster and labels.
       content: of the clip.
-      cluster: name of the feature that holds the clip's cluster.
       window_seconds: of a window.
     """
     entries = modalities(window_seconds)
@@ -111,11 +116,6 @@ def record(clip: Clip, content: Content, cluster: str, window_seconds: float) ->
     sounding = 0 if content.sound is None else int(content.sound.lengths.sum()) - _SHORTEST_REST
     count = max(1, -(-content.frames // shown), -(-sounding // heard))
     made: dict[str, Any] = {
-        "participant": clip.name,
-        cluster: clip.cluster,
-        **{name: np.float32(value) for name, value in clip.labels.items()},
-        "n_answers": 1,
-        "n_characters": 0,
         "duration_s": content.sound_s,
         "n_windows": count,
         "window_start_s": (window_seconds * np.arange(count)).astype(np.float32),

@@ -5,39 +5,24 @@ mlcroissant itself cannot decode ArrayRecord shards, tensorflow_datasets does. T
 can be read anywhere. Every shard is listed with its sha256, so a copy can be verified.
 """
 
-import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.io import InputError
+from mmpsy_jax.io import InputError, file_sha256
 
 # The card is not data, and this file cannot hold its own digest.
 _OWN = ("README.md", "DATASHEET.md", "croissant.json")
 _FORMATS = {".json": "application/json", ".csv": "text/csv"}
+# Entries of `about` with this beginning are those of the Responsible AI vocabulary.
+_RESPONSIBLE = "rai_"
 _ARRAY_RECORD = "https://github.com/google/array_record"
-
-
-@dataclasses.dataclass(frozen=True)
-class Feature:
-    """One feature of the records.
-
-    Attributes:
-      dtype: "text", "bool", "int16", "int32", "float16" or "float32".
-      shape: None is the ragged number of windows.
-      meaning: a phrase for people.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...]
-    meaning: str
 
 
 def describe(
     folder: Path,
     corpus: Mapping[str, Any],
-    features: Mapping[str, Feature],
+    features: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The JSON-LD document as a dictionary.
@@ -45,8 +30,8 @@ def describe(
     Args:
       folder: version folder; its files are listed with size and sha256.
       corpus: content of `corpus.json`.
-      features: of the records, by name.
-      about: title, summary, licence and so on, as `about.about` gives them.
+      features: of the records by name, `card.Feature`.
+      about: title, summary, licence and so on, as `card.about` gives them.
 
     Raises:
       InputError: the folder holds no shards.
@@ -87,7 +72,7 @@ def describe(
         version=corpus["version"],
         cite_as=about["citation"] or None,
         in_language=[about["language"]] if about["language"] else None,
-        keywords=["speech", *_scales(corpus, about), *(["synthetic"] if about["synthetic"] else [])],
+        keywords=["speech", *(about.get("keywords") or corpus["labels"]), *["synthetic"] * corpus["synthetic"]],
         distribution=[*(_file(mlc, path) for path in files), _records(mlc)],
         record_sets=[
             mlc.RecordSet(
@@ -113,25 +98,19 @@ def describe(
                 fields=[field(name) for name in features],
             ),
         ],
-        **_responsible(corpus, features, about),
+        **{key.removeprefix(_RESPONSIBLE): value for key, value in about.items() if key.startswith(_RESPONSIBLE)},
     )
     return metadata.to_json()
 
 
-def _scales(corpus: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    return ["PHQ-9", "GAD-7"] if about["license"] else list(corpus["labels"])
-
-
 def _file(mlc, path: Path):
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return mlc.FileObject(
         id=path.name,
         name=path.name,
         content_url=path.name,
         content_size=f"{path.stat().st_size} B",
         encoding_formats=[_FORMATS.get(path.suffix, _ARRAY_RECORD)],
-        sha256=digest,
+        sha256=file_sha256(path),
     )
 
 
@@ -143,40 +122,3 @@ def _records(mlc):
         includes=["*.array_record*"],
         encoding_formats=[_ARRAY_RECORD],
     )
-
-
-def _responsible(
-    corpus: Mapping[str, Any], features: Mapping[str, Feature], about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Fields of the Responsible AI vocabulary."""
-    common = {
-        "data_limitations": list(about["caveats"]),
-        "data_collection": " ".join(about["provenance"]),
-        "data_manipulation_protocol": (
-            "Windows stored as they are in the source except for a cast of the float type; splits "
-            f"{corpus.get('split_rule', 'by a hash of the participant id or a split file')}; "
-            f"{len(corpus['skipped'])} participants left out for damaged files."
-        ),
-    }
-    if about["synthetic"]:
-        return common | {"data_use_cases": ["Tests of software; not for conclusions about people."]}
-    if not about["license"]:
-        return common | {
-            "data_use_cases": ["Research on estimating scores from speech; not for decisions about a person"],
-            "data_social_impact": about["disclaimer"],
-            "personal_sensitive_information": ["Voices or words of people, and their scores"],
-        }
-    sensitive = ["Voices of minors as log-mel spectrograms or embeddings of their words", "Totals of PHQ-9 and GAD-7"]
-    if "transcript" in features:
-        sensitive.append("Transcripts of minors in clear text")
-    return common | {
-        "data_collection_type": ["Interviews", "Surveys"],
-        "annotations_per_item": "One self-report per questionnaire",
-        "data_annotation_protocol": ["PHQ-9 and GAD-7 filled in by the pupils, with control questions added"],
-        "data_biases": [
-            "One province of one country, school pupils only; sex, age and school of the participants are not released"
-        ],
-        "data_use_cases": ["Research on estimating questionnaire totals from speech; not for decisions about a person"],
-        "data_social_impact": about["disclaimer"],
-        "personal_sensitive_information": sensitive,
-    }

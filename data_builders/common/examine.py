@@ -1,17 +1,15 @@
-"""What a builder needs of any source: a record per participant, and what the card counts. Free of tfds and jax."""
+"""What is looked at in every record: whether its numbers are finite, and whether another holds the same content."""
 
-import functools
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int32, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from mmpsy_jax.io import InputError
 
-MODALITIES = ("audio", "text")  # whose windows are compared
+COMPARED = ("audio", "text")  # whose windows are compared
 # Shorter transcripts are alike by chance ("no", "nothing").
 _TRIVIAL_CHARACTERS = 20
 
@@ -21,16 +19,16 @@ Record = dict[str, Any]
 def content_digests(record: Record, transcript: str) -> dict[str, list[str]]:
     """Short digests by which equal content of two participants is found: {"windows": [...], "transcripts": [...]}.
 
-    Windows of features only: ids of a short text are alike by chance. The same holds for short transcripts.
+    Windows of features or samples only: ids of a short text are alike by chance. The same holds for short transcripts.
     """
 
     def digest(data: bytes | Shaped[np.ndarray, "..."]) -> str:
         return hashlib.blake2b(data, digest_size=12).hexdigest()
 
     windows: list[str] = []
-    for modality in MODALITIES:
-        content: Float[np.ndarray, "w a b"] | Int32[np.ndarray, "w a b"] | None = record.get(modality)
-        if content is None or content.dtype.kind != "f":
+    for modality in COMPARED:
+        content: Float[np.ndarray, "w a b"] | Int[np.ndarray, "w a b"] | None = record.get(modality)
+        if content is None or content.dtype == np.int32:
             continue
         present = np.flatnonzero(record[f"{modality}_length"])
         windows += [digest(np.ascontiguousarray(content[window])) for window in present]
@@ -73,40 +71,12 @@ def _is_finite(array: np.ndarray) -> bool:
     return bool(np.isfinite(array).all())
 
 
-class OpenedSource(Protocol):
-    """What the builder needs of any source beside its attributes."""
-
-    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
-        """Record of one participant; and by kind ("windows", "transcripts", "notes") what the build's card counts."""
-        ...
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Least, median and most of some numbers; zeros where there is none."""
+    quantiles = np.quantile(np.asarray(values, np.float64), (0, 0.5, 1)) if len(values) else (0, 0, 0)
+    return {name: round(float(value), 2) for name, value in zip(("least", "median", "most"), quantiles, strict=True)}
 
 
-class Spec(Protocol):
-    """What workers get of a source: picklable and hashable."""
-
-    path: str
-
-    @property
-    def root(self) -> Path:
-        """The folder that paths in messages are shown relative to."""
-        ...
-
-    def open(self) -> OpenedSource:
-        """Opens the source."""
-        ...
-
-
-@functools.lru_cache(maxsize=2)
-def _opened(spec: Spec) -> OpenedSource:
-    return spec.open()
-
-
-def read_participant(spec: Spec, participant: str) -> tuple[Record, dict[str, list[str]]]:
-    """What `examine` says of one participant; a process opens each source once.
-
-    Raises:
-      InputError: as `examine` and `require_finite`.
-    """
-    record, digests = _opened(spec).examine(participant)
-    require_finite(participant, record)
-    return record, digests
+def spread(of: Mapping[str, float]) -> str:
+    """A `summary` in words."""
+    return f"{of['least']:g} to {of['most']:g} (median {of['median']:g})"

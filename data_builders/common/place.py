@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +94,15 @@ def replacing(version_folder: Path) -> Iterator[None]:
 
 
 def require_same(
-    version_folder: Path, want: Callable[[], Mapping[str, Any]], digests: Sequence[str] = ("source_sha256",)
+    version_folder: Path, wanted: Mapping[str, Any], defaults: Mapping[str, Any], former: Mapping[str, str]
 ) -> None:
     """Raises unless the dataset in a folder was built as is wanted now.
 
     Args:
       version_folder: of the dataset that is there.
-      want: gives the options and digests of the build; asked only where there is a card to compare them with.
-      digests: entries of the card that `want` may name beside its options.
+      wanted: options and digests of the build.
+      defaults: of options that cards of earlier versions lack.
+      former: names that options have now, by those in cards of earlier versions.
 
     Raises:
       InputError: no card of ours, files of TFDS are missing, or something differs.
@@ -110,15 +111,26 @@ def require_same(
     path = version_folder / "corpus.json"
     try:
         card = json.loads(path.read_text())
-        have = {**card["options"], **{name: card[name] for name in digests}}
+        have = {**card["options"], **{name: card[name] for name in wanted if name.endswith("_sha256") and name in card}}
+        have |= {now: have.pop(before) for before, now in former.items() if before in have}
         whole = all((version_folder / name).is_file() for name in ("dataset_info.json", "features.json"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the card of a dataset built here ({error!r}): {remedy}") from error
     if not whole:
         raise InputError(f"{version_folder}: dataset_info.json or features.json is missing: {remedy}")
-    # A JSON round trip, so that tuples and lists compare.
-    wanted = public(json.loads(json.dumps(want())))
-    have = public(have)  # a card of an earlier version has absolute paths
-    differing = [name for name, value in wanted.items() if have.get(name) != value]
+    # A JSON round trip, so that tuples and lists compare; a card of an earlier version has absolute paths.
+    wanted, have = public(json.loads(json.dumps(wanted))), public(json.loads(json.dumps({**defaults, **have})))
+    names = [name for name in dict.fromkeys((*wanted, *have)) if name in wanted or name not in _FOLLOWING]
+    differing = [name for name in names if _value(wanted, name) != _value(have, name)]
     if differing:
         raise InputError(f"{version_folder}: already holds a dataset that differs in {', '.join(differing)}: {remedy}")
+
+
+# Options that a card has though nobody asks for them: they follow from the config.
+_FOLLOWING = ("dtype", "synthetic")
+
+
+def _value(options: Mapping[str, Any], name: str) -> Any:
+    """Of an option; None where it asks for nothing."""
+    value = options.get(name)
+    return None if value in ("", "{}", [], {}) or value is False else value

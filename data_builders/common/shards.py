@@ -7,13 +7,13 @@ the reports and removes them before the dataset is renamed into place.
 
 import collections
 import concurrent.futures
-import contextlib
 import dataclasses
 import functools
 import itertools
 import json
 import multiprocessing
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -23,18 +23,15 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from data_builders.common.examine import Record, Spec, read_participant
+from data_builders.common.examine import Record, content_digests
+from data_builders.common.source import Source
 from mmpsy_jax.io import InputError, write_json
 
 # A shard is held in memory once while it is written (TFDS counts it by a tee), so its size bounds the builder's memory:
 # 64 participants of three windows are about 110 MB in float16.
-PARTICIPANTS_PER_SHARD = 64
 SHARD_BYTES = 2**28
 
 REPORT_PREFIX = ".report-"
-
-# What `examine` may say of a participant beside the record.
-EXAMINED = ("windows", "transcripts", "notes")
 
 
 def _start_worker() -> None:
@@ -69,67 +66,52 @@ def default_workers(participants: int, few: int = 200) -> int:
     return min(cores, 16) if participants > few and cores > 1 else 0
 
 
-def examine_all(spec: Spec, participants: Sequence[str], few: int = 200) -> tuple[list[str], list[str]]:
-    """What would stop a build, and what is odd: each message once.
-
-    Args:
-      spec: of the source.
-      participants: all of its participants.
-      few: as of `default_workers`.
-    """
-    workers = default_workers(len(participants), few)
-    with make_pool(workers) if workers else contextlib.nullcontext() as pool:
-        run = functools.partial(pool.map, chunksize=8) if pool else map
-        found = list(run(_examine, [spec] * len(participants), participants))
-    return tuple(list(dict.fromkeys(one for kind in kinds for one in kind)) for kinds in zip(*found, strict=True))
-
-
-def _examine(spec: Spec, participant: str) -> tuple[list[str], list[str]]:
-    try:
-        return [], [f"{participant}: {note}" for note in read_participant(spec, participant)[1].get("notes", ())]
-    except InputError as error:
-        return [str(error)], []
-
-
 @dataclasses.dataclass(frozen=True)
 class ShardReader:
     """Yields the records of one shard; picklable as long as it has no pool.
 
     Attributes:
-      spec: the source.
-      members: (id in the source, id in the record) of the shard's participants, in order.
+      source: that is read.
+      members: participants of the shard, in order.
+      names: their ids and those of their clusters in the records.
       report: where the report goes.
       skip_bad: leave out participants that cannot be read, instead of failing.
+      strict: what would be noted of a participant is an error.
+      include_text: records carry the transcript.
       pool: worker processes; None reads in this process.
       lookahead: participants that are read ahead of the writer; bounds memory.
       progress: called after each participant.
-      labels: names of the scores, whose ends are reported.
-      features: of participants, by id in the source: what depends on others, and so is not in the record that is read.
     """
 
-    spec: Spec
-    members: tuple[tuple[str, str], ...]
+    source: Source
+    members: tuple[str, ...]
+    names: Mapping[str, str]
     report: str
     skip_bad: bool = False
+    strict: bool = False
+    include_text: bool = False
     pool: concurrent.futures.Executor | None = None
     lookahead: int = 4
     progress: Callable[[], Any] | None = None
-    labels: tuple[str, ...] = ()
-    features: Mapping[str, Record] = dataclasses.field(default_factory=dict)
 
     def __call__(self) -> Iterator[tuple[str, Record]]:
         """(id, record) of every participant that could be read."""
-        report: dict[str, Any] = {"skipped": [], "written": [], **{kind: [] for kind in EXAMINED}, "labels": {}}
-        for (original, name), read in zip(self.members, self._reads(), strict=True):
+        source = self.source
+        kinds = ("skipped", "written", "windows", "transcripts", "notes")
+        report: dict[str, Any] = {kind: [] for kind in kinds} | {"labels": {}, "has": {}}
+        for original, read in zip(self.members, self._reads(), strict=True):
+            name = self.names[original]
             try:
-                record, digests = read()
+                record, notes, digests = read()
+                if notes and self.strict:
+                    raise InputError(f"{name}: {'; '.join(notes)}: mend this, or build without --strict")
             except InputError as error:
                 if not self.skip_bad:
                     raise InputError(
                         f"{error} (`check` lists all such cases; --skip_bad leaves these participants out)"
                     ) from error
                 # The source's folder and, where ids are hashed, the id itself stay out of the dataset's card.
-                reason = str(error).replace(f"{self.spec.root}{os.sep}", "").replace(original, name)
+                reason = without_names(str(error), source, self.names)
                 report["skipped"].append({"participant": name, "reason": reason})
             except BrokenProcessPool as error:
                 raise InputError(
@@ -138,24 +120,29 @@ class ShardReader:
             else:
                 for kind, values in digests.items():
                     report[kind] += [[value, name] for value in values]
+                report["notes"] += [[without_names(note, source, self.names), name] for note in notes]
                 report["written"].append(name)
-                widen(report["labels"], self.labels, record)
-                yield name, record | {"participant": name} | self.features.get(original, {})
+                for modality in source.modalities:
+                    report["has"][modality] = report["has"].get(modality, 0) + bool(record[f"has_{modality}"])
+                widen(report["labels"], source.labels, record)
+                record["participant"] = name
+                if source.cluster:
+                    record[source.cluster] = self.names[record[source.cluster]]
+                yield name, record
             finally:
                 if self.progress:
                     self.progress()
         write_json(self.report, report)
 
-    def _reads(self) -> Iterator[Callable[[], tuple[Record, dict[str, list[str]]]]]:
-        originals = [original for original, _ in self.members]
+    def _reads(self) -> Iterator[Callable[[], tuple[Record, list[str], dict[str, list[str]]]]]:
         if self.pool is None:
-            for original in originals:
-                yield lambda original=original: read_participant(self.spec, original)
+            for original in self.members:
+                yield functools.partial(read_participant, self.source, original, self.include_text)
             return
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
         try:
-            for original in originals:
-                waiting.append(self.pool.submit(read_participant, self.spec, original))
+            for original in self.members:
+                waiting.append(self.pool.submit(read_participant, self.source, original, self.include_text))
                 if len(waiting) >= self.lookahead:
                     yield waiting.popleft().result
             while waiting:
@@ -165,33 +152,39 @@ class ShardReader:
                 future.cancel()
 
 
-def plan(
-    members_of: dict[str, list[tuple[str, str]]], participant_bytes: float, **options: Any
-) -> dict[str, list[ShardReader]]:
-    """Cuts every split into shards.
+def read_participant(
+    source: Source, participant: str, include_text: bool = False
+) -> tuple[Record, list[str], dict[str, list[str]]]:
+    """Record of one participant, notes, and `content_digests`.
+
+    Raises:
+      InputError: as `Source.read`.
+    """
+    record, notes = source.read(participant)
+    words = record.pop("transcript", "")
+    digests = content_digests(record, words)
+    return record | ({"transcript": words} if include_text else {}), notes, digests
+
+
+def without_names(message: str, source: Source, names: Mapping[str, str]) -> str:
+    """A message without the folder of the source and, where ids are hashed, with these instead."""
+    message = message.replace(f"{source.root}{os.sep}", "")
+    for original, name in names.items():
+        if original != name:
+            message = re.sub(rf"(?<!\w){re.escape(original)}(?!\w)", name, message)
+    return message
+
+
+def cut(members: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Shards of equal size, so that the last is not a stub.
 
     Args:
-      members_of: {split: (id in the source, id in the record) pairs in the order of the records}.
-      participant_bytes: size of an average record.
-      **options: of `ShardReader`; `report_folder` says where the reports go.
-
-    Returns:
-      {split: one reader per shard}.
+      members: of a split, in order.
+      most: of a shard.
     """
-    folder = Path(options.pop("report_folder"))
-    most = max(1, min(PARTICIPANTS_PER_SHARD, int(SHARD_BYTES / participant_bytes)))
-    shards: dict[str, list[ShardReader]] = {}
-    for split, members in members_of.items():
-        # Shards of equal size, so that the last is not a stub.
-        count = -(-len(members) // most)
-        bounds = [len(members) * i // count for i in range(count + 1)]
-        shards[split] = [
-            ShardReader(
-                members=tuple(members[start:stop]), report=str(folder / f"{REPORT_PREFIX}{split}-{i}.json"), **options
-            )
-            for i, (start, stop) in enumerate(itertools.pairwise(bounds))
-        ]
-    return shards
+    count = -(-len(members) // most)
+    bounds = [len(members) * i // count for i in range(count + 1)]
+    return [members[start:stop] for start, stop in itertools.pairwise(bounds)]
 
 
 def widen(ends: dict[str, list[float]], labels: Iterable[str], record: Mapping[str, Any]) -> None:
@@ -208,19 +201,21 @@ def collect_reports(folder: Path, expected: int) -> dict[str, Any]:
     """Reads, joins and removes the reports of all shards.
 
     Returns:
-      {"skipped": [...], "members": {split: ids}, "labels": {label: [least, largest]} of the training split}, and by
-      each kind of `EXAMINED` [(digest or note, id)].
+      {"skipped": [...], "members": {split: ids}, "labels": {label: [least, largest]} of the training split, "has":
+      {modality: participants that have it}}, and in "windows", "transcripts" and "notes" [(digest or note, id)].
     """
     paths = sorted(folder.glob(f"{REPORT_PREFIX}*.json"))
     if len(paths) != expected:
         raise InputError(
             f"{folder}: {len(paths)} of {expected} shards left a report: a part of the build was lost; build again"
         )
-    joined: dict[str, Any] = {"skipped": [], "members": {}, "labels": {}, **{kind: [] for kind in EXAMINED}}
+    lists = ("skipped", "windows", "transcripts", "notes")
+    joined: dict[str, Any] = {"members": {}, "labels": {}, "has": collections.Counter(), **{kind: [] for kind in lists}}
     for path in paths:
         report = json.loads(path.read_text())
-        for key in ("skipped", *EXAMINED):
-            joined[key] += report[key]
+        for kind in lists:
+            joined[kind] += report[kind]
+        joined["has"].update(report["has"])
         split = path.name.removeprefix(REPORT_PREFIX).split("-")[0]
         joined["members"].setdefault(split, []).extend(report["written"])
         for name, ends in report["labels"].items() if split == "train" else ():

@@ -75,10 +75,7 @@ def assign(
         split_of = {unit: SPLITS[0 if at < first else 1 if at < second else 2] for unit, at in places.items()}
         if may_rank and len(units) >= len(SPLITS) > len(set(split_of.values())):
             ranked = sorted(units, key=places.__getitem__)
-            held = [max(1, round(share * len(ranked))) for share in fractions[1:]]
-            sizes = [len(ranked) - sum(held), *held]
-            names = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
-            split_of = dict(zip(ranked, names, strict=True))
+            split_of = dict(zip(ranked, in_turn(len(ranked), fractions), strict=True))
         assigned = {participant: split_of[cluster[participant]] for participant in participants}
     divided = len({(cluster[participant], split) for participant, split in assigned.items()}) - len(units)
     if divided:
@@ -93,6 +90,13 @@ def assign(
             "participants or give a split file"
         )
     return assigned
+
+
+def in_turn(count: int, fractions: Sequence[float]) -> list[str]:
+    """Splits of so many in their order, the last ones for test; at least one is in each but train."""
+    sizes = [max(1, round(share * count)) for share in fractions[1:]]
+    sizes = [count - sum(sizes), *sizes]
+    return [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
 
 
 def read_split_file(path: str | os.PathLike) -> dict[str, str]:

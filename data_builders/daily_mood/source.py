@@ -18,23 +18,21 @@ published code subtracts the means of its training part.)
 import dataclasses
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
+from data_builders.common import splits
+from data_builders.common.examine import Record
+from data_builders.common.source import Config, Corpus, Option, Source, read_names
+from data_builders.daily_mood import demo
+from data_builders.daily_mood.columns import COLUMNS, COUNTS, LABELS, RATINGS, RULES
 from mmpsy_jax.features.table import natural_key
 from mmpsy_jax.io import InputError, file_sha256, number, read_table, whole_or_none
 from mmpsy_jax.io import Table as Cells
 
-# Modality -> beginning of the names of its columns.
-COLUMNS = {"zcm": "zcm", "pim": "pim", "speech": "Neuron"}
-COUNTS = ("zcm", "pim")
-RATINGS = tuple(f"DAMS{k}" for k in range(1, 10))
-LABELS = tuple(name.lower() for name in RATINGS)
-# Depression and Anxiety Mood Scale in the order of a sibling paper; that DAMS1 is the first of them is assumed.
-MOODS = ("vigorous", "gloomy", "concerned", "happy", "unpleasant", "anxious", "cheerful", "depressed", "worried")
 CLUSTER_FEATURE, PERSON = "cluster", "person"
 _LABEL, _SENSOR = "label:", "sensor:"
 _PERSON = re.compile(r"[^\W_][\w.\-]{0,63}")
@@ -64,22 +62,22 @@ class Layout:
         return [*self.labels, *(column for columns in self.sensors.values() for column in columns)]
 
 
-def read_layout(labels: str, sensors: str) -> Layout:
-    """A layout from `NAME,...` and `MODALITY:COLUMN:...,...`, as command lines have them.
+def read_sensors(text: str) -> dict[str, tuple[str, ...]]:
+    """Columns by modality from `MODALITY:COLUMN:...,...`, as command lines have them.
 
     Raises:
       InputError: a modality without columns, or one that is there twice.
     """
     by_modality: dict[str, tuple[str, ...]] = {}
-    for part in filter(None, sensors.split(",")):
+    for part in read_names(text):
         name, *columns = (one.strip() for one in part.split(":"))
         if not columns or not all(columns) or name in by_modality:
             raise InputError(
-                f"--sensors={sensors[:80]}: write MODALITY:COLUMN:..., with commas between modalities, each once, such "
+                f"--sensors={text[:80]}: write MODALITY:COLUMN:..., with commas between modalities, each once, such "
                 "as sleep:hours:quality,phone:steps*"
             )
         by_modality[name] = tuple(columns)
-    return Layout(tuple(filter(None, (one.strip() for one in labels.split(",")))), by_modality)
+    return by_modality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +165,7 @@ def read(path: Path, layout: Layout | None = None) -> Table:
         notes = [*notes, f"{path}: {len(unread)} columns are not read: {shown}"]
     ordered = sorted(days.values(), key=lambda one: (natural_key(one.person), one.day))
     sizes = {name: len(columns) for name, columns in sensors.items()}
-    return Table(sizes, tuple(ordered), file_sha256(path).hex(), tuple(labels), (*cells.notes, *notes))
+    return Table(sizes, tuple(ordered), file_sha256(path), tuple(labels), (*cells.notes, *notes))
 
 
 def _labels(path: Path, cells: Cells, layout: Layout) -> dict[str, str]:
@@ -249,13 +247,11 @@ def _read_day(
     where = f"{path}: line {line}"
     if not _PERSON.fullmatch(row["person"]):
         raise InputError(f"{where}: person must be 1 to 64 letters, digits, '_', '.' and '-': rename it")
-    ratings = {
-        label: number(path, line, column, row[column]) if row[column] else np.nan for label, column in labels.items()
-    }
+    ratings = {label: number(where, column, row[column], empty=np.nan) for label, column in labels.items()}
     values: dict[str, Float32[np.ndarray, " f"] | None] = {}
     for name, columns in sensors.items():
         least = 0.0 if name in COUNTS else -np.inf
-        numbers = np.array([number(path, line, c, row[c], least) if row[c] else 0.0 for c in columns])
+        numbers = np.array([number(where, c, row[c], least, empty=0.0) for c in columns])
         stored = np.log1p(numbers) if name in COUNTS else numbers
         with np.errstate(over="ignore"):  # what does not fit is refused when it is written
             values[name] = stored.astype(np.float32) if any(row[column] for column in columns) else None
@@ -263,3 +259,116 @@ def _read_day(
         raise InputError(f"{where}: no cell of {', '.join(sensors)} is filled: remove the row")
     match = _MIDNIGHT.fullmatch(row["day"])
     return Day(row["person"], day, match[1] if match else str(day), values, ratings)
+
+
+class TableSource(Source):
+    """A record is one day; its feature `cluster` is the person.
+
+    The number of the person, from 1 in natural order, is the modality `person` of kind "ids" (first of two columns, as
+    everything that reads ids expects at least two): whoever gives a person layers of their own finds them by it. The
+    numbers belong to this corpus and mean nothing in another.
+
+    Args:
+      path: of the table.
+      rule: which days train, one of `RULES`; a report must say which, since the questions differ. `by_time` asks how
+        well the coming days of people are estimated whose earlier days are known, `by_person` how well the days of
+        people are estimated of whom nothing is known.
+      labels, sensors: columns of ratings and inputs, where their names do not say so.
+      highest: end of the scale of all ratings, where it is known.
+    """
+
+    window_seconds = 86_400.0
+    dtype = "float32"
+    cluster = CLUSTER_FEATURE
+    splits_clusters = may_rank = True
+    records_per_shard = 4096
+    few = 10**9  # reading a table is all there is to do
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        rule: str,
+        labels: tuple[str, ...] = (),
+        sensors: Mapping[str, tuple[str, ...]] | None = None,
+        highest: float | None = None,
+    ):
+        self.path = Path(path)
+        self.table = read(self.path, Layout(labels, sensors or {}))
+        self._days = {day.name: day for day in self.table.days}
+        self._number = {person: i for i, person in enumerate(self.table.people, 1)}
+        self.participants = tuple(self._days)
+        self.clusters = {name: day.person for name, day in self._days.items()}
+        self.labels, self.label_dtype, self.one_scale = (
+            self.table.labels,
+            self.table.label_dtype,
+            self.table.labels == LABELS,
+        )
+        self.ranges = dict.fromkeys(self.labels, (0.0, highest)) if highest else {}
+        self.within_clusters, self.split_rule = rule == "by_time", RULES[rule]
+        self.notes = [("", note) for note in self.table.notes]
+        features = {
+            name: {"kind": "features", "shape": [1, size], "time_axis": 0, "dtype": "float32"}
+            for name, size in self.table.sizes.items()
+        }
+        person = {"kind": "ids", "shape": [1, 2], "time_axis": 0, "vocabulary": len(self._number) + 1}
+        self.modalities = features | {PERSON: person}
+
+    def scores(self, participant: str) -> Mapping[str, float | None]:
+        return self._days[participant].ratings
+
+    def examine(self, participant: str) -> tuple[Record, list[str]]:
+        day = self._days[participant]
+        windows = {name: None if values is None else values[None] for name, values in day.values.items()}
+        windows[PERSON] = np.array([[self._number[day.person], 0]])
+        record = self.one_window(windows, day.day * self.window_seconds)
+        return record | {"n_answers": int(day.values.get("speech") is not None)}, []
+
+    def divide(self, fractions: Sequence[float], split_file: str | None) -> dict[str, str]:
+        if not self.within_clusters:
+            return super().divide(fractions, split_file)
+        of_person: dict[str, list[str]] = {}
+        for name, person in self.clusters.items():
+            of_person.setdefault(person, []).append(name)
+        split_of = {}
+        for days in of_person.values():
+            if len(days) < len(splits.SPLITS):
+                raise InputError(
+                    f"a person has {len(days)} days: division by time needs at least {len(splits.SPLITS)} of each: "
+                    "leave such persons out, or divide by person"
+                )
+            split_of |= dict(zip(days, splits.in_turn(len(days), fractions), strict=True))
+        return split_of
+
+
+CORPUS = Corpus(
+    name="daily_mood",
+    versions={
+        "1.0.0": "First layout: one day per record, clustered by person.",
+        "1.1.0": "Any ratings and sensors; the scale of each rating.",
+    },
+    configs={
+        f"{kind}_{rule}": Config(
+            f"{'Synthetic d' if kind == 'demo' else 'D'}ays, {RULES[rule]}.",
+            TableSource,
+            needs="the table, a row per day of a person",
+            demo=demo.write if kind == "demo" else None,
+            file=demo.FILE,
+            fixed={
+                "rule": rule,
+                **({"highest": demo.HIGHEST, "labels": (), "sensors": None} if kind == "demo" else {}),
+            },
+            fractions=(0.6, 0.2, 0.2),
+            divided="by time within each person" if rule == "by_time" else "",
+        )
+        for rule in RULES
+        for kind in ("demo", "table")
+    },
+    options={
+        "labels": Option("columns of ratings, with commas; default: label:NAME, DAMS1 to 9", read_names),
+        "sensors": Option("columns of inputs: MODALITY:COLUMN:COLUMN*,MODALITY:...", read_sensors),
+        "days": Option("of each person of the demo", int),
+    },
+    former={"people": "participants"},
+    homepage="https://doi.org/10.2196/59512",
+)

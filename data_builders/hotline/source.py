@@ -11,31 +11,23 @@ segment in the call in seconds (otherwise the caller's kept segments lie one beh
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from data_builders.common.examine import Record
+from data_builders.common.source import Config, Corpus, Option, Source, read_names, stat_sha256
+from data_builders.hotline import demo
+from data_builders.hotline.columns import AUDIO_FOLDER, CALLER_ROLE, EMOTIONS, NEGATIVE
+from mmpsy_jax.features import interview
+from mmpsy_jax.features.recording import header_seconds
 from mmpsy_jax.features.recording_folder import list_unread, recordings_by_stem, visible
 from mmpsy_jax.features.table import natural_key
+from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.features.waveform import Waveform, WaveformSettings
 from mmpsy_jax.io import InputError, Table, number, read_table, whole, whole_or_none
 
-AUDIO_FOLDER = "original_audio_data"
-CALLER_ROLE = 1
-# In the order of the published heads.
-EMOTIONS = (
-    "despair",
-    "sadness",
-    "pain",
-    "guilt",
-    "confuse",
-    "helplessness",
-    "resentment",
-    "fear",
-    "numbness",
-    "anxiety",
-    "grievance",
-)
-NEGATIVE = "negative"
-LABELS = (NEGATIVE, *EMOTIONS)
 CLUSTER_FEATURE = "caller"
 OPTIONAL = (NEGATIVE, "start_s", "text")
 _LABEL = "label:"
@@ -152,16 +144,17 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
     folder = path.parent / AUDIO_FOLDER / path.stem
     recordings = recordings_by_stem(folder)
     for line, row in table.rows:
-        if whole(path, line, "role", row["role"]) != CALLER_ROLE:
+        where = f"{path}: line {line}"
+        if whole(where, "role", row["role"]) != CALLER_ROLE:
             others.append(whole_or_none(row["index"]))
             continue
-        index = whole(path, line, "index", row["index"])
+        index = whole(where, "index", row["index"])
         if index in made:
-            raise InputError(f"{path}: line {line}: index {index} is there twice: keep one row per segment")
-        labels = {name: _flag(path, line, column, row[column]) for name, column in columns.items() if column in row}
+            raise InputError(f"{where}: index {index} is there twice: keep one row per segment")
+        labels = {name: whole(where, column, row[column], 1) for name, column in columns.items() if column in row}
         if NEGATIVE in columns and NEGATIVE not in labels:
             labels[NEGATIVE] = int(any(labels.values()))
-        start = number(path, line, "start_s", row["start_s"], 0.0) if "start_s" in row else None
+        start = number(where, "start_s", row["start_s"], 0.0) if "start_s" in row else None
         recording = recordings.get(str(index))
         if recording is None:
             raise InputError(
@@ -177,8 +170,78 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
     return [made[index] for index in sorted(made)], notes
 
 
-def _flag(path: Path, line: int, name: str, text: str) -> int:
-    value = whole_or_none(text)
-    if value not in (0, 1):
-        raise InputError(f"{path}: line {line}: {name} must be 0 or 1: mend the cell")
-    return value
+class CallSource(Source):
+    """A record is one segment; its feature `caller` names the cluster that stays together in splits and folds.
+
+    Args:
+      path: folder of the tables.
+      labels: columns of emotions, where their names do not say so.
+      window_seconds: longer segments become several windows.
+    """
+
+    cluster = CLUSTER_FEATURE
+    splits_clusters = True
+    records_per_shard = 128
+
+    def __init__(self, path: str | Path, *, labels: tuple[str, ...] = (), window_seconds: float = 10.0):
+        self.path, self.window_seconds = Path(path), window_seconds
+        self._extractors = {"audio": Waveform(WaveformSettings(window_seconds=window_seconds))}
+        calls = read_calls(self.path, labels)
+        self.labels, self.notes, self._calls = calls.labels, calls.notes, calls.segments
+        self.ranges = dict.fromkeys(self.labels, (0.0, 1.0))
+        self._segment = {one.name: one for call in self._calls.values() for one in call}
+        self.participants = tuple(self._segment)
+        self.clusters = {name: one.caller for name, one in self._segment.items()}
+        self.modalities = {name: extractor.card() for name, extractor in self._extractors.items()}
+        self._starts: dict[str, dict[int, float]] = {}
+
+    def scores(self, participant: str) -> Mapping[str, float | None]:
+        return self._segment[participant].labels
+
+    def examine(self, participant: str) -> tuple[Record, list[str]]:
+        segment = self._segment[participant]
+        dtypes = {name: interview.dtype_of(entry, None) for name, entry in self.modalities.items()}
+        record, notes = interview.record([segment.recording], Transcript(), self._extractors, dtypes)
+        return record | {"window_start_s": np.float32(self._start(segment)) + record["window_start_s"]}, notes
+
+    def _start(self, segment: Segment) -> float:
+        """Start of a segment in its call in seconds."""
+        if segment.caller not in self._starts:
+            starts, clock = {}, 0.0
+            for one in self._calls[segment.caller]:
+                starts[one.index] = clock if one.start_s is None else one.start_s
+                if one.start_s is None:
+                    clock += header_seconds(one.recording)
+            self._starts[segment.caller] = starts
+        return self._starts[segment.caller][segment.index]
+
+    def digests(self) -> dict[str, str]:
+        files = ((one, one.recording.stat().st_size) for one in self._segment.values())
+        return {"source_sha256": stat_sha256([f"{one.name} {one.labels} {one.start_s} {size}" for one, size in files])}
+
+
+CORPUS = Corpus(
+    name="hotline",
+    versions={"1.0.0": "First layout: one segment per record, clustered by caller."},
+    configs={
+        "demo": Config(
+            "Synthetic: emotions are tones.",
+            CallSource,
+            demo=demo.write,
+            fixed={"labels": ()},
+            defaults={"window_seconds": demo.SECONDS[1]},
+            fractions=(0.5, 0.2, 0.3),
+        ),
+        "calls": Config(
+            "Callers' turns from tables and wav files.",
+            CallSource,
+            needs="the folder of <caller>.csv and original_audio_data/",
+        ),
+    },
+    options={
+        "labels": Option("columns of emotions, with commas; default: label:NAME, or published", read_names),
+        "window_seconds": Option("longer segments become several windows (default 10)", float),
+    },
+    former={"callers": "participants"},
+    homepage="https://arxiv.org/abs/2405.04128",
+)

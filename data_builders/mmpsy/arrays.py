@@ -16,9 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 import numpy as np
+from jaxtyping import Float
 
 from data_builders.mmpsy import volumes as volumes_lib
 from mmpsy_jax.io import InputError
+
+# How the release cut its recordings: 60 s windows that overlap by 10 s.
+WINDOW_SECONDS = 60.0
+HOP_SECONDS = 50.0
 
 FOLDERS = {"audio": "mel-spectrogram", "text": "sentence_embeddings"}
 _MODALITY = {folder: modality for modality, folder in FOLDERS.items()}
@@ -221,3 +226,9 @@ def describe_header(arrays: Arrays, path: str) -> tuple[str, tuple[int, ...]]:
     if size != expected:
         raise InputError(f"{where}: {size} bytes, but its header says {expected}: cut short or damaged; fetch it again")
     return str(dtype), shape
+
+
+def valid_length(window: Float[np.ndarray, "a b"], time_axis: int) -> int:
+    """Number of frames or tokens before the zero padding: up to the last that is not zero throughout."""
+    filled = np.flatnonzero(window.any(axis=1 - time_axis))
+    return int(filled[-1]) + 1 if len(filled) else 0

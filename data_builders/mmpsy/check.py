@@ -4,15 +4,13 @@ The report has counts only: no transcript, and no id beside a score.
 """
 
 import collections
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from data_builders.common import shards, splits
+from data_builders.common.examine import spread, summary
 from data_builders.mmpsy import arrays as arrays_lib
-from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.features import table as table_lib
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import BANDS
@@ -25,46 +23,21 @@ BAND_NAMES = {
 CUTOFFS = {"phq9": (5, 10, 15, 20), "gad7": (5, 10, 15)}
 
 Report = dict[str, Any]
-LISTED = 20  # problems on a terminal
 
 
-def check(source: str | os.PathLike, *, deep: bool = False, released: bool = False) -> Report:
-    """Looks at a source without building it.
+def describe(source, deep: bool) -> Report:
+    """What a source of the MMPsy layout says: headers, sizes and the last mel window of everybody.
 
     Args:
-      source: the table, its folder, or the folder above `data/`.
-      deep: read every window exactly as the build does; otherwise headers, sizes and the last mel window of everybody.
-      released: it is a problem where there are no windows at all.
-
-    Returns:
-      counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), one message each.
-
-    Raises:
-      InputError: the table itself, or the archive as a whole, cannot be used.
+      source: a `ReleasedSource` or `TranscriptSource`.
+      deep: windows are read anyway, so that problems are looked for elsewhere.
     """
-    table = table_lib.find_table(source)
-    interviews = table_lib.read_table(table)
-    of_all: list[str] = []
-    report: Report = {"table": str(table), **_describe_table(interviews), "features": None, "notes": []}
-    try:
-        splits.assign([interview.participant for interview in interviews])
-    except InputError as error:
-        of_all.append(str(error))
+    report: Report = {"table": str(source.table), **_describe_table(source.interviews), "features": None}
     problems: list[str] = []
-    if released or arrays_lib.find_arrays(table.parent) is not None:
-        opened = source_lib.open_source(table)
-        report["features"], problems = _describe_features(opened)
-        report["notes"] = list(opened.notes)
-        if deep:
-            problems, notes = shards.examine_all(opened.spec, opened.participants)
-            report["notes"] += notes
-    return report | {"problems": of_all + problems}
-
-
-def summary(values: Sequence[float]) -> dict[str, float]:
-    """Least, median and most of some numbers; zeros where there is none."""
-    quantiles = np.quantile(np.asarray(values, np.float64), (0, 0.5, 1)) if len(values) else (0, 0, 0)
-    return {name: round(float(value), 2) for name, value in zip(("least", "median", "most"), quantiles, strict=True)}
+    if source.arrays is not None:
+        report["features"], problems = _describe_features(source)
+    report |= {"notes": [note for _, note in source.notes], "problems": problems}
+    return report | {"lines": _lines(report)}
 
 
 def _describe_table(interviews: Sequence[table_lib.Interview]) -> Report:
@@ -123,7 +96,7 @@ def _correlation(interviews: Sequence[table_lib.Interview]) -> float | None:
     return round(float(np.corrcoef(first, second)[0, 1]), 4)
 
 
-def _describe_features(source: source_lib.Source) -> tuple[Report, list[str]]:
+def _describe_features(source) -> tuple[Report, list[str]]:
     index = source.arrays.index
     table = set(source.participants)
     problems: list[str] = []
@@ -157,30 +130,26 @@ def _describe_features(source: source_lib.Source) -> tuple[Report, list[str]]:
             problems.append(str(error))
     report = {
         "place": source.arrays.name,
-        "participants_without": len(source.without_windows),
+        "participants_without": len(source.lacking),
         "not_in_table": len(set(index) - table),
         "windows": {"total": sum(counts), "per_participant": summary(counts)},
         "duration_s": summary(durations) | {"hours": round(sum(durations) / 3600, 2)},
         "modalities": modalities,
     }
-    return report, _unique(problems)
+    return report, list(dict.fromkeys(problems))
 
 
-def _duration(source: source_lib.Source, participant: str, count: int) -> list[float]:
+def _duration(source, participant: str, count: int) -> list[float]:
     files = source.arrays.index[participant].get("audio", {})
     if not files:
         return []
     window = source.load_window(files[max(files)], "audio")
-    frames = source_lib.valid_length(window, source_lib.TIME_AXIS["audio"])
-    return [(count - 1) * source_lib.HOP_SECONDS + frames * source_lib.WINDOW_SECONDS / window.shape[1]]
+    frames = arrays_lib.valid_length(window, 1)
+    return [(count - 1) * arrays_lib.HOP_SECONDS + frames * arrays_lib.WINDOW_SECONDS / window.shape[1]]
 
 
-def _unique(messages: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(messages))
-
-
-def render(report: Report) -> str:
-    """The report as text for a terminal."""
+def _lines(report: Report) -> list[str]:
+    """The report for a terminal."""
     answers, transcripts = report["answers"], report["transcripts"]
     lines = [
         f"table         {report['table']}",
@@ -199,25 +168,10 @@ def render(report: Report) -> str:
             f"{entry['levels']['disagree_with_bands']} disagree with the documented bands (only scores are used)"
         )
     lines.append(f"correlation   {report['correlation']} between the scales")
-    lines += _render_features(report["features"])
-    lines += [f"note          {note}" for note in report["notes"]]
-    return "\n".join(lines + list_problems(report["problems"]))
+    return lines + _feature_lines(report["features"])
 
 
-def list_problems(problems: Sequence[str]) -> list[str]:
-    """Lines that say what would stop a build, the first of it word for word."""
-    lines = [f"problems      {len(problems)}", *(f"  - {problem}" for problem in problems[:LISTED])]
-    if len(problems) > LISTED:
-        lines.append(f"  ... and {len(problems) - LISTED} more (all with --json)")
-    return lines
-
-
-def spread(found: dict[str, float]) -> str:
-    """A `summary` in words."""
-    return f"{found['least']:g} to {found['most']:g} (median {found['median']:g})"
-
-
-def _render_features(features: Report | None) -> list[str]:
+def _feature_lines(features: Report | None) -> list[str]:
     if features is None:
         return ["features      none beside the table: mmpsy/transcripts can be built, mmpsy/released cannot"]
     windows, duration = features["windows"], features["duration_s"]

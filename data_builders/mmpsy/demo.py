@@ -17,6 +17,7 @@ import functools
 import itertools
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,20 @@ class _Job:
     seed: int
     mel_shape: tuple[int, int]
     text_shape: tuple[int, int]
+
+
+def write(
+    folder: Path,
+    *,
+    participants: int = 800,
+    seed: int = 0,
+    audio_shape: tuple[int, int] = (80, 1800),
+    text_shape: tuple[int, int] = (175, 768),
+    workers: int | None = None,
+) -> Callable[[Sequence[str]], dict[str, Any]]:
+    """Writes the corpus as `Config.demo` does."""
+    optimum = write_corpus(folder, participants, seed, workers, audio_shape, text_shape)
+    return lambda test: demo_truth.with_test(optimum, test)
 
 
 def write_corpus(

@@ -5,96 +5,113 @@ participant's files is found here and raised as an `InputError` that names the f
 """
 
 import collections
-import dataclasses
-import hashlib
 import os
-import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from data_builders.common.examine import Record, content_digests
+from data_builders.common.examine import Record
+from data_builders.common.source import Config, Corpus, Source
+from data_builders.interviews.source import OPTIONS as INTERVIEW_OPTIONS
+from data_builders.interviews.source import InterviewSource
 from data_builders.mmpsy import arrays as arrays_lib
+from data_builders.mmpsy import check, demo
+from data_builders.mmpsy.arrays import HOP_SECONDS, WINDOW_SECONDS, valid_length
 from mmpsy_jax.features import interview as interview_lib
 from mmpsy_jax.features import table, text
 from mmpsy_jax.features.transcript import Transcript
-from mmpsy_jax.io import InputError
+from mmpsy_jax.io import InputError, file_sha256
 
-# How the release cut its recordings: 60 s windows that overlap by 10 s.
-WINDOW_SECONDS = 60.0
-HOP_SECONDS = 50.0
-
-TIME_AXIS = {"audio": 1, "text": 0}
+TIME_AXIS, KIND = {"audio": 1, "text": 0}, {"audio": "features", "text": "features"}
 
 # Shapes are settled by this many participants, so that one damaged file does not decide for all.
 _WITNESSES = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class SourceSpec:
-    """Everything a worker process needs to open the same source.
+class _TableSource(Source):
+    """What the table says, of which a participant is a row.
 
-    Attributes:
+    Args:
       path: the table, its folder, or the folder above `data/`.
-      volumes: volumes of the archive in order, where they do not lie beside the table (downloads).
-      transcripts_only: text ids from the table alone, no features.
-      dtype: "float16" or "float32", of the features in the record.
-      include_text: whether records carry the transcript.
-      opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
     """
 
-    path: str
-    volumes: tuple[str, ...] = ()
-    transcripts_only: bool = False
-    dtype: str = "float16"
-    include_text: bool = False
-    opened: str = ""
+    has_words = True
 
-    @property
-    def root(self) -> Path:
-        """The folder that paths in messages are shown relative to."""
-        return Path(self.path)
-
-    def open(self) -> "Source":
-        """Opens the corpus."""
-        return Source(self)
-
-
-class Source:
-    """An opened corpus; see `open_source`.
-
-    Attributes:
-      spec: how it was opened.
-      table: path of the table.
-      interviews: all participants in natural order.
-      arrays: where the windows lie; None for transcripts only.
-      modalities: {name: entry of `corpus.json`}.
-      window_seconds: length of a window.
-      listed_splits, subgroups, clusters: none.
-      notes: what is odd about the corpus as a whole.
-    """
-
-    listed_splits: Mapping[str, str] | None = None
-    subgroups: tuple[str, ...] = ()
-    clusters: Mapping[str, str] = {}
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, spec: SourceSpec):
-        self.spec = spec
-        self.table = table.find_table(spec.path)
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.table = table.find_table(path)
         self.interviews = tuple(table.read_table(self.table))
         self._interview = {interview.participant: interview for interview in self.interviews}
-        self.arrays: arrays_lib.Arrays | None = None
-        if spec.transcripts_only:
-            self.modalities: dict[str, dict[str, Any]] = {"text": text.modality_card()}
-            self.window_seconds = text.SECONDS_PER_WINDOW
-            return
-        self.window_seconds = WINDOW_SECONDS
-        if spec.volumes:
-            self.arrays = arrays_lib.ZipArrays([Path(volume) for volume in spec.volumes])
+        self.participants = tuple(self._interview)
+        self.labels = tuple(table.LABEL_KEYS)
+
+    def scores(self, participant: str) -> Mapping[str, float | None]:
+        return self._interview[participant].scores
+
+    def digests(self) -> dict[str, str]:
+        """Of the table's bytes; of the names and sizes (in an archive also the checksums) of the windows."""
+        arrays = self.arrays
+        return {
+            "source_sha256": file_sha256(self.table),
+            "files_sha256": arrays.fingerprint() if arrays is not None else "",
+        }
+
+    def describe(self, deep: bool, strict: bool) -> dict[str, Any]:
+        return check.describe(self, deep)
+
+    def _words(self, participant: str) -> Record:
+        interview = self._interview[participant]
+        return {
+            "n_answers": np.int32(len(interview.answers)),
+            "n_characters": np.int32(sum(map(len, interview.answers))),
+            "transcript": interview.transcript,
+        }
+
+
+class TranscriptSource(_TableSource):
+    """Hashed character n-grams of the table alone."""
+
+    arrays = None
+    window_seconds = text.SECONDS_PER_WINDOW
+
+    def __init__(self, path: str | os.PathLike, *, volumes: tuple[str, ...] = (), dtype: str = "float16"):
+        super().__init__(path)
+        self.modalities, self.dtype = {"text": text.modality_card()}, dtype
+
+    def n_windows(self) -> int:
+        size = text.POSITIONS_PER_WINDOW
+        return sum(max(1, -(-len(one.transcript) // size)) for one in self.interviews)
+
+    def examine(self, participant: str) -> tuple[Record, list[str]]:
+        interview, encoder = self._interview[participant], text.NGrams()
+        windows = {"text": encoder.extract(Transcript(interview.answers, interview.questions))}
+        dtypes = {"text": np.dtype(np.int32)}
+        return interview_lib.features(windows, {"text": encoder}, dtypes, duration_s=0) | self._words(participant), []
+
+
+class ReleasedSource(_TableSource):
+    """Table and windows as released.
+
+    Args:
+      path: the table, its folder, or the folder above `data/`.
+      volumes: volumes of the archive in order, where they do not lie beside the table (downloads).
+      dtype: "float16" or "float32", of the windows in the record.
+
+    Attributes:
+      arrays: where the windows lie.
+    """
+
+    window_seconds = WINDOW_SECONDS
+
+    def __init__(self, path: str | os.PathLike, *, volumes: tuple[str, ...] = (), dtype: str = "float16"):
+        super().__init__(path)
+        self.dtype = dtype
+        self.arrays: arrays_lib.Arrays | None
+        if volumes:
+            self.arrays = arrays_lib.ZipArrays([Path(volume) for volume in volumes])
         else:
             self.arrays = arrays_lib.find_arrays(self.table.parent)
         if self.arrays is None:
@@ -111,23 +128,18 @@ class Source:
         # The release counts from 0; a corpus that counts from 1 throughout is no corpus with window 0 lost.
         self._first = min(min(files) for modalities in index.values() for files in modalities.values())
         self.modalities = {
-            modality: {"kind": "features", "shape": list(shape), "time_axis": TIME_AXIS[modality]}
+            modality: {"kind": KIND[modality], "shape": list(shape), "time_axis": TIME_AXIS[modality]}
             for modality in arrays_lib.FOLDERS
             if (shape := self._find_shape(modality)) is not None
         }
-        self.notes = self._odd()
+        self.notes = [("", note) for note in self._odd()]
+        self.lacking = {one: self._no_windows(one) for one in self.participants if not index.get(one)}
 
-    @property
-    def participants(self) -> tuple[str, ...]:
-        """Ids in natural order."""
-        return tuple(self._interview)
-
-    @property
-    def without_windows(self) -> tuple[str, ...]:
-        """Participants of the table that have no feature file at all."""
-        if self.arrays is None:
-            return ()
-        return tuple(participant for participant in self._interview if not self.arrays.index.get(participant))
+    def _no_windows(self, participant: str) -> str:
+        return (
+            f"{self.arrays.describe(participant)}: {participant} has no windows: the table names the participant, "
+            f"but neither {' nor '.join(arrays_lib.FOLDERS.values())} holds a file"
+        )
 
     def _odd(self) -> tuple[str, ...]:
         """What lies beside the table and is not read, and which modality nobody has."""
@@ -144,60 +156,14 @@ class Source:
             *[f"{self.arrays.name}: {len(unread)} files among the windows are no .npy and are not read"] * bool(unread),
         )
 
-    def n_windows(self, participants: Iterable[str] | None = None) -> int:
-        """Number of windows of these (default: all) participants, from the index alone: nothing is read."""
-        participants = self.participants if participants is None else participants
-        if self.arrays is None:
-            size = text.POSITIONS_PER_WINDOW
-            return sum(max(1, -(-len(self._interview[p].transcript) // size)) for p in participants)
+    def n_windows(self) -> int:
+        """From the index alone: nothing is read."""
         index = self.arrays.index
-        return sum(max((len(files) for files in index.get(p, {}).values()), default=0) for p in participants)
+        return sum(max((len(files) for files in index.get(p, {}).values()), default=0) for p in self.participants)
 
-    def table_sha256(self) -> str:
-        """Digest of the table's bytes."""
-        return hashlib.sha256(self.table.read_bytes()).hexdigest()
-
-    def files_sha256(self) -> str:
-        """Digest of the names and sizes (in an archive also the checksums) of the windows; "" without windows."""
-        return self.arrays.fingerprint() if self.arrays is not None else ""
-
-    def interview(self, participant: str) -> table.Interview:
-        """The participant's row of the table."""
-        return self._interview[participant]
-
-    def read(self, participant: str) -> Record:
-        """Record of one participant, before any TFDS encoding.
-
-        Args:
-          participant: an id of the table.
-
-        Returns:
-          the features of the record contract, numpy arrays and scalars; `<modality>` is [W, *shape] with W >= 1.
-
-        Raises:
-          InputError: whatever is wrong with the participant's files, naming the file.
-        """
-        interview = self._interview[participant]
-        record: Record = {"participant": participant}
-        for label, score in interview.scores.items():
-            record[label] = np.int32(-1 if score is None else score)
-        record["n_answers"] = np.int32(len(interview.answers))
-        record["n_characters"] = np.int32(sum(map(len, interview.answers)))
-        if self.arrays is None:
-            encoder = text.NGrams()
-            made = {"text": encoder.extract(Transcript(interview.answers, interview.questions))}
-            record |= interview_lib.features(made, {"text": encoder}, {"text": np.dtype(np.int32)}, duration_s=0)
-        else:
-            record |= self._read_windows(participant)
-        if self.spec.include_text:
-            record["transcript"] = interview.transcript
-        return record
-
-    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
-        """Record of one participant, its `content_digests`, and "notes" about windows that are missing or empty."""
-        record = self.read(participant)
-        digests = content_digests(record, self.interview(participant).transcript)
-        return record, digests | {"notes": [] if self.arrays is None else self._missing(participant, record)}
+    def examine(self, participant: str) -> tuple[Record, list[str]]:
+        record = self._read_windows(participant)
+        return record | self._words(participant), self._missing(participant, record)
 
     def _missing(self, participant: str, record: Record) -> list[str]:
         held, notes = self.arrays.index[participant], []
@@ -215,7 +181,7 @@ class Source:
         starts = np.arange(count, dtype=np.float32) * np.float32(HOP_SECONDS)
         record: Record = {"duration_s": np.float32(0), "n_windows": np.int32(count), "window_start_s": starts}
         for modality, card in self.modalities.items():
-            windows = np.zeros((count, *card["shape"]), self.spec.dtype)
+            windows = np.zeros((count, *card["shape"]), self.dtype)
             lengths = np.zeros(count, np.int32)
             files = self.arrays.index[participant].get(modality, {})
             for position, number in enumerate(sorted(files)):
@@ -237,10 +203,7 @@ class Source:
         held = self.arrays.index.get(participant, {})
         modalities = {name: held[name] for name in arrays_lib.FOLDERS if name in held}
         if not modalities:
-            raise InputError(
-                f"{self.arrays.describe(participant)}: {participant} has no windows: the table names the participant, "
-                f"but neither {' nor '.join(arrays_lib.FOLDERS.values())} holds a file"
-            )
+            raise InputError(self._no_windows(participant))
         for modality, files in modalities.items():
             missing = sorted(set(range(self._first, max(files) + 1)) - set(files))
             if missing:
@@ -276,10 +239,10 @@ class Source:
                 "extract its features with the same settings"
             )
         with np.errstate(over="ignore"):
-            cast = array.astype(self.spec.dtype)
+            cast = array.astype(self.dtype)
         if not np.isfinite(cast).all():
             raise InputError(
-                f"{self.arrays.describe(path)}: values up to {np.abs(array).max():.3g} do not fit {self.spec.dtype}: "
+                f"{self.arrays.describe(path)}: values up to {np.abs(array).max():.3g} do not fit {self.dtype}: "
                 "build the float32 config, or scale the features"
             )
         return cast
@@ -307,31 +270,61 @@ class Source:
         return collections.Counter(shapes).most_common(1)[0][0]
 
 
-def open_source(
-    path: str | os.PathLike,
-    *,
-    volumes: Iterable[str | os.PathLike] = (),
-    transcripts_only: bool = False,
-    dtype: str = "float16",
-    include_text: bool = False,
-) -> Source:
-    """Opens a corpus in the released layout; arguments as in `SourceSpec`.
+BASE_URL = "https://shuyeit.oss-cn-guangzhou.aliyuncs.com/Mmpsy_OpenData/data/"
+_URLS = tuple(BASE_URL + name for name in (table.TABLE_NAME, *(f"np_data.zip.{number:03d}" for number in range(1, 6))))
+_FOLDER = "the folder of wav_select.json and np_data/"
 
-    Raises:
-      InputError: no table, an unreadable one, or no features that belong to it.
-    """
-    spec = SourceSpec(
-        path=os.path.abspath(path),
-        volumes=tuple(map(os.path.abspath, volumes)),
-        transcripts_only=transcripts_only,
-        dtype=str(np.dtype(dtype)),
-        include_text=include_text,
-        opened=secrets.token_hex(8),
+
+def _released(dtype: str) -> Config:
+    said = f"The released mel and token windows, {dtype}."
+    return Config(said, ReleasedSource, needs=_FOLDER, fixed={"dtype": dtype}, urls=_URLS)
+
+
+def _demo(dtype: str) -> Config:
+    return Config(
+        f"Synthetic: written by a seeded generator, {dtype}.",
+        ReleasedSource,
+        demo=demo.write,
+        leaves=True,
+        bulk="data/np_data",
+        fixed={"dtype": dtype},
+        # More test people than usual: the interval of a test AUROC is to be narrow enough to compare with the optimum.
+        fractions=(0.45, 0.15, 0.40),
     )
-    return Source(spec)
 
 
-def valid_length(window: Float[np.ndarray, "a b"], time_axis: int) -> int:
-    """Number of frames or tokens before the zero padding: up to the last that is not zero throughout."""
-    filled = np.flatnonzero(window.any(axis=1 - time_axis))
-    return int(filled[-1]) + 1 if len(filled) else 0
+def _detect(path: Path) -> str:
+    """The config that fits what lies beside the table."""
+    if path.is_file() and path.suffix.lower() != ".json":
+        return ""
+    beside = arrays_lib.find_arrays(table.find_table(path).parent)
+    return "transcripts" if beside is None else "released"
+
+
+CORPUS = Corpus(
+    name="mmpsy",
+    versions={"1.0.0": "First layout: one participant per record, ragged windows."},
+    configs={
+        "demo": _demo("float16"),
+        "demo_float32": _demo("float32"),
+        "released": _released("float16"),
+        "released_float32": _released("float32"),
+        "transcripts": Config(
+            "Hashed character n-grams of the transcripts.",
+            TranscriptSource,
+            needs="the folder of wav_select.json",
+            fixed={"dtype": "float16"},
+            urls=_URLS[:1],
+        ),
+        "recordings": Config(
+            "Log-mel and n-grams of one's own recordings.",
+            InterviewSource,
+            needs="the folder of wav_select.json and of a folder of recordings per participant",
+            fixed={"is_table": True, "ignore": ()},
+            about=False,
+        ),
+    },
+    options={name: INTERVIEW_OPTIONS[name] for name in ("settings", "dtype")},
+    homepage="https://arxiv.org/abs/2408.12088",
+    detect=_detect,
+)

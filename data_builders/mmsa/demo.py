@@ -12,6 +12,7 @@ clipping keeps medians. `optimum.json` says how good that is.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from data_builders.mmsa.unpickle import SPLITS
 from mmpsy_jax.io import InputError, write_json
 
 SHARES = {"text": 0.35, "audio": 0.25, "vision": 0.20}
-SCALE, HIGHEST = 1.5, 3.0
+SCALE, HIGHEST, CLIPS = 1.5, 3.0, 800
 # Steps and features of each modality.
 SHAPES = {"text": (12, 32), "audio": (40, 8), "vision": (24, 12)}
 # Strength of the planted direction, where the noise of a step has standard deviation 1.
@@ -33,6 +34,12 @@ _WORDS, _ENDS = 32, (-4.0, 4.0)
 _FRACTIONS = (0.45, 0.15, 0.40)
 _WORLD = 2021  # the planted directions, the same for all seeds
 _POPULATION = 200_000
+
+
+def write(folder: Path, *, participants: int = CLIPS, seed: int = 0) -> Callable[[Sequence[str]], dict[str, Any]]:
+    """Writes the clips as `Config.demo` does."""
+    write_corpus(folder, participants, seed)
+    return lambda test: json.loads((folder / "optimum.json").read_text())
 
 
 def write_corpus(folder: Path, participants: int, seed: int) -> None:

@@ -15,23 +15,24 @@ with the splits train, valid (or dev) and test:
 `safe_source` makes such a folder of MMSA's `.pkl` file, in a process of its own and with consent only.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, Shaped
 
-from data_builders.common.examine import Record, content_digests
+from data_builders.common.examine import Record
+from data_builders.common.source import Config, Corpus, Option, Source, stat_sha256
+from data_builders.mmsa import demo
 from data_builders.mmsa.unpickle import ALIASES, LENGTHS, SPLITS
-from mmpsy_jax.io import InputError, parse_json, read_text, require_file
+from mmpsy_jax.features.table import natural_key
+from mmpsy_jax.io import InputError, file_sha256, read_json, require_file
 
 MODALITIES = ("text", "audio", "vision")
 TOKENS = "tokens"
@@ -68,8 +69,7 @@ def safe_source(path: str | os.PathLike, kept: str | os.PathLike, *, unpickle: b
             f"{path}: a pickle can run code when it is loaded. Where you trust its origin, add --unpickle: it is then "
             "loaded by a separate process that makes arrays, text and numbers only"
         )
-    with path.open("rb") as file:
-        folder = Path(kept) / hashlib.file_digest(file, "sha256").hexdigest()
+    folder = Path(kept) / file_sha256(path)
     if folder.exists():
         return folder
     workplace = folder.with_name(f"incomplete.{folder.name}")
@@ -87,72 +87,44 @@ def safe_source(path: str | os.PathLike, kept: str | os.PathLike, *, unpickle: b
     return folder
 
 
-@dataclasses.dataclass(frozen=True)
-class MmsaSpec:
-    """Everything a worker process needs to open the same source.
+class MmsaSource(Source):
+    """A folder made of a feature file; a record is one clip, of one window.
 
-    Attributes:
+    Args:
       path: the folder.
-      dtype: "float16" or "float32", of the features in the record.
-      include_text: whether records carry the words.
-      opened: differs with every `open_source`, so that no process takes an earlier reading of the same path for it.
-    """
-
-    path: str
-    dtype: str = "float32"
-    include_text: bool = False
-    opened: str = ""
-
-    @property
-    def root(self) -> Path:
-        """The folder that paths in messages are shown relative to."""
-        return Path(self.path)
-
-    def open(self) -> "MmsaSource":
-        """Opens the folder."""
-        return MmsaSource(self)
-
-
-class MmsaSource:
-    """An opened feature file; see `open_source`.
-
-    Attributes:
-      spec: how it was opened.
-      labels: names of the scores, in the order of `LABELS`.
-      modalities: {name: entry of `corpus.json`}.
-      window_seconds: length that a window is taken to have.
-      listed_splits: {clip: split}, as the file says.
-      subgroups, clusters, without_windows, notes: none.
+      highest: end of the scale of ratings from `-highest`, where it is known.
     """
 
     window_seconds = WINDOW_SECONDS
-    subgroups: tuple[str, ...] = ()
-    clusters: Mapping[str, str] = {}
-    without_windows: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    label_dtype = "float32"
+    dtype = "float32"
+    has_words = True
+    is_table = False  # no table of transcripts, as readers of the card's "source" expect
 
-    def __init__(self, spec: MmsaSpec):
-        self.spec = spec
-        self._folder = {split: _folder(spec.root, split) for split in SPLITS}
+    def __init__(self, path: str | os.PathLike, *, highest: float | None = None):
+        self.path = Path(path)
+        self._folder = {split: _folder(self.path, split) for split in SPLITS}
         self._ids = {split: self._texts(split, "id") for split in SPLITS}
         self._place: dict[str, tuple[str, int]] = {}
         for split, names in self._ids.items():
             for position, name in enumerate(names):
                 if name in self._place:
-                    raise InputError(f"{spec.path}: clip {name!r} occurs more than once: each belongs into one split")
+                    raise InputError(f"{self.path}: clip {name!r} occurs more than once: each belongs into one split")
                 self._place[name] = (split, position)
+        self.participants = tuple(sorted(self._place, key=natural_key))
         self._fields = {split: self._open_fields(split, len(self._ids[split])) for split in SPLITS}
         train = self._fields["train"]
         self.labels = tuple(label for label, field in LABELS.items() if field in train)
         if "sentiment" not in self.labels:
-            raise InputError(f"{spec.path}: train/{LABELS['sentiment']}.npy is missing: it is what is to be estimated")
+            raise InputError(f"{self.path}: train/{LABELS['sentiment']}.npy is missing: it is what is to be estimated")
+        self.ranges = dict.fromkeys(self.labels, (-highest, highest)) if highest else {}
         self.modalities = {
             name: {"kind": "features", "shape": list(train[name].shape[1:]), "time_axis": 0}
             for name in MODALITIES
             if name in train
         }
         if not self.modalities:
-            raise InputError(f"{spec.path}: none of {', '.join(MODALITIES)} is there: nothing to learn from")
+            raise InputError(f"{self.path}: none of {', '.join(MODALITIES)} is there: nothing to learn from")
         self._require_alike()
         if TOKENS in train:
             largest = max(int(fields[TOKENS].max(initial=0)) for fields in self._fields.values() if TOKENS in fields)
@@ -165,8 +137,8 @@ class MmsaSource:
         path = self._folder[split] / f"{field}.json"
         if field == "raw_text" and not path.exists():
             return [""] * len(self._ids[split])
-        found = parse_json(f"{path}", read_text(path))
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        found = read_json(path, "make the folder again", list)
+        if not all(isinstance(one, str) for one in found):
             raise InputError(f"{path}: must be a list of texts: make the folder again")
         return found
 
@@ -202,7 +174,7 @@ class MmsaSource:
                 found = list(fields[name].shape[1:]) if name in fields else "not there"
                 if found != list(train[name].shape[1:]):
                     raise InputError(
-                        f"{self.spec.path}: {split}/{name} is {found} (steps, features), in train "
+                        f"{self.path}: {split}/{name} is {found} (steps, features), in train "
                         f"{list(train[name].shape[1:])}: pad and extract all splits alike"
                     )
 
@@ -216,38 +188,23 @@ class MmsaSource:
             )
         return values[:, [0, 2]].swapaxes(1, 2).astype(np.int32)
 
-    @property
-    def participants(self) -> tuple[str, ...]:
-        """Names of the clips, in the order of the file."""
-        return tuple(self._place)
-
-    def n_windows(self, participants: Iterable[str] | None = None) -> int:
-        """Each clip is one window."""
-        return len(self._place if participants is None else tuple(participants))
-
-    def table_sha256(self) -> str:
-        """Digest of names and labels."""
+    def digests(self) -> dict[str, str]:
+        """Of names and labels; of names and sizes of all files."""
         digest = hashlib.sha256(json.dumps(self._ids).encode())
         for split in SPLITS:
             for label in self.labels:
                 digest.update(np.ascontiguousarray(self._fields[split][LABELS[label]], np.float32).tobytes())
-        return digest.hexdigest()
+        files = [f"{p.parent.name}/{p.name} {p.stat().st_size}" for p in sorted(self.path.glob("*/*"))]
+        return {"source_sha256": digest.hexdigest(), "files_sha256": stat_sha256(files)}
 
-    def files_sha256(self) -> str:
-        """Digest of the names, sizes and times of change of all files."""
-        lines = (f"{p.parent.name}/{p.name} {p.stat().st_size}\n" for p in sorted(self.spec.root.glob("*/*")))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    def scores(self, participant: str) -> Mapping[str, float | None]:
+        split, row = self._place[participant]
+        return {label: self._fields[split][LABELS[label]][row].reshape(()) for label in self.labels}
 
-    def examine(self, participant: str) -> tuple[Record, dict[str, list[str]]]:
-        """Record of one clip, before any TFDS encoding; `content_digests` and "notes" about what was mended."""
+    def examine(self, participant: str) -> tuple[Record, list[str]]:
         split, row = self._place[participant]
         words, fields = self._words[split][row], self._fields[split]
-        record: Record = {"participant": participant}
-        for label in self.labels:
-            record[label] = np.float32(fields[LABELS[label]][row].reshape(()))
-        record |= {"n_answers": np.int32(1), "n_characters": np.int32(len(words)), "duration_s": np.float32(0)}
-        record |= {"n_windows": np.int32(1), "window_start_s": np.zeros(1, np.float32)}
-        notes = []
+        notes, windows = [], {}
         for name in self.modalities:
             with np.errstate(over="ignore"):
                 window = np.array(fields[name][row], np.int32 if name == TOKENS else np.float32)
@@ -255,17 +212,11 @@ class MmsaSource:
             if broken:
                 notes.append(f"{name}: {broken} values are not finite, taken for 0")
                 window[~np.isfinite(window)] = 0
-            length, told = self._length(fields, name, row, window)
-            notes += [f"{name}: said to be {told:g} steps long, has {len(window)}: taken for {length}"] * (
-                length != told
-            )
-            window[length:] = 0
-            record[name] = window.astype(np.int32 if name == TOKENS else self.spec.dtype)[None]
-            record[f"{name}_length"] = np.array([length], np.int32)
-            record[f"has_{name}"] = length > 0
-        if self.spec.include_text:
-            record["transcript"] = words
-        return record, content_digests(record, words) | {"notes": notes}
+            length, claimed = self._length(fields, name, row, window)
+            if length != claimed:
+                notes.append(f"{name}: said to be {claimed:g} steps long, has {len(window)}: taken for {length}")
+            windows[name] = window[:length]
+        return self.one_window(windows) | {"n_characters": len(words), "transcript": words}, notes
 
     def _length(
         self, fields: Mapping[str, np.ndarray], name: str, row: int, window: Shaped[np.ndarray, "t f"]
@@ -298,11 +249,32 @@ def _folder(root: Path, split: str) -> Path:
     return found[0]
 
 
-def open_source(path: str | os.PathLike, *, dtype: str = "float32", include_text: bool = False) -> MmsaSource:
-    """Opens a folder made of a feature file; arguments as in `MmsaSpec`.
+def open_file(
+    path: str | os.PathLike, *, unpickle: bool = False, highest: float | None = None, kept: str = ""
+) -> MmsaSource:
+    """Opens a feature file, or the folder made of one.
 
     Raises:
-      InputError: it is not such a folder.
+      InputError: as `safe_source`, or it is not such a folder.
     """
-    spec = MmsaSpec(os.path.abspath(path), str(np.dtype(dtype)), include_text, secrets.token_hex(8))
-    return spec.open()
+    return MmsaSource(safe_source(path, kept, unpickle=unpickle), highest=highest)
+
+
+_HIGHEST = {"mosi": 3.0, "mosei": 3.0, "sims": 1.0, "simsv2": 1.0}  # of the corpora that MMSA publishes
+_FILE = "a feature file in MMSA's layout (.pkl, with --unpickle), or the folder made of one"
+CORPUS = Corpus(
+    name="mmsa",
+    versions={
+        "1.0.0": "First layout: one clip per record, of one window.",
+        "1.1.0": "Ids of the text's tokens, where the file has them.",
+    },
+    configs={
+        "demo": Config("Synthetic clips.", MmsaSource, demo=demo.write, fixed={"highest": demo.HIGHEST}),
+        **{
+            name: Config(f"The feature file of {name}.", open_file, needs=_FILE, fixed={"highest": highest})
+            for name, highest in _HIGHEST.items()
+        },
+    },
+    named=Config("Clips of a feature file of MMSA.", open_file, needs=_FILE, fixed={"highest": None}),
+    options={"unpickle": Option("load the pickle, in a separate process that makes arrays only", None)},
+)

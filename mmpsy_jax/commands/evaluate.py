@@ -2,7 +2,8 @@
 
 import argparse
 
-from mmpsy_jax.evaluation import terminal
+from mmpsy_jax.evaluation import page, tables
+from mmpsy_jax.evaluation.infer_tasks import options as kind_options
 from mmpsy_jax.evaluation.infer_tasks import read_kinds
 from mmpsy_jax.evaluation.report import evaluate_file, summary
 
@@ -15,14 +16,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")
     parser.add_argument("--subgroups", "--groups", default=None, help="csv: participant_id and columns of categories")
     several = {"action": "append", "default": []}
-    parser.add_argument("--nominal", metavar="TASK", **several, help="its values are classes without an order, from 0")
-    parser.add_argument("--ordinal", metavar="TASK", **several, help="its values are bands, from 0")
+    for kind, meaning in kind_options().items():
+        parser.add_argument(f"--{kind}", metavar="TASK", **several, help=meaning)
     parser.add_argument("--maximum", metavar="TASK:N", **several, help="its highest possible score, or band")
     options = parser.parse_args(arguments)
-    kinds = read_kinds(options.nominal, options.ordinal, options.maximum)
+    kinds = read_kinds(options.maximum, **{kind: getattr(options, kind) for kind in kind_options()})
     files = {"output": options.output, "compare": options.compare, "subgroups": options.subgroups}
     report = evaluate_file(options.predictions, kinds=kinds, **files)
     print(summary(report))
     if options.subgroups:
-        print(terminal.subgroups(report["subgroups"]))
+        unknown = report["subgroups"]["n_unknown"]
+        print("\n\n".join(map(tables.to_text, page.subgroups(report))))
+        print(f"{unknown} participants of the subgroups file have no prediction")
     return 0

@@ -56,7 +56,7 @@ def _part(corpus: Corpus, tasks: Sequence[Task], members: np.ndarray, counted: S
                 "events": int((task.targets(scores[task.label]) == 1).sum()),
             }
             for task in tasks
-            if task.kind == "binary"
+            if task.event
         },
         "without": {name: int((~has[members].astype(bool)).sum()) for name, has in corpus.has.items()},
         "sizes": {name: _quantiles(values) for name, values in sizes.items()},

@@ -194,13 +194,13 @@ def of_run(predictions: Predictions, tasks: Sequence[Task]) -> dict[str, Any]:
 
 
 def _of_task(task: Task, folds: Sequence[int], validation: Predictions, test: Predictions) -> dict[str, Any]:
-    if task.kind == "binary":
+    if task.event:
         fitted_on = [validation.select(fold=fold) for fold in folds]
         if lacking := _of_one_class(folds, fitted_on):
             return {"reason": lacking}
         pairs = zip(folds, fitted_on, strict=True)
         return {"temperatures": {str(fold): fit_temperature(part.y_true, part.y_prob) for fold, part in pairs}}
-    if task.kind == "nominal":
+    if not task.conformal:
         return {"reason": NOMINAL["reason"]}
     radius = conformal_quantile(validation.y_true - validation.y_pred)
     if math.isinf(radius):

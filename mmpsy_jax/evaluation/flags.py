@@ -185,13 +185,11 @@ def checks(predictions: Predictions, tasks: Mapping[str, Any], synthetic: bool) 
     _, first = number_groups(predictions.fold, predictions.split)
     places = predictions.take(first)
     splits = [set(places.split[places.fold == fold].tolist()) for fold in np.unique(places.fold)]
-    scored = [
-        (entry["kind"], part) for entry in tasks.values() for split, part in entry["splits"].items() if split != "train"
-    ]
-    binary = [part for kind, part in scored if kind == "binary"]
+    scored = [part for entry in tasks.values() for split, part in entry["splits"].items() if split != "train"]
+    binary = [part for part in scored if part["n_events"] is not None]
     of_binary = None if binary else "no binary task"
     known = any(part["model"]["auroc"]["value"] is not None for part in binary)
-    lengths = any(HOW_MUCH.keys() & part["baselines"].keys() - set(part["constant_baselines"]) for _, part in scored)
+    lengths = any(HOW_MUCH.keys() & part["baselines"].keys() - set(part["constant_baselines"]) for part in scored)
     return {
         "participant_in_two_splits": None if max(map(len, splits)) > 1 else "all rows of a fold are of one split",
         "threshold_on_test": None
@@ -206,28 +204,28 @@ def checks(predictions: Predictions, tasks: Mapping[str, Any], synthetic: bool) 
     }
 
 
-def of_split(task: str, kind: str, split: str, entry: dict[str, Any], synthetic: bool) -> list[Flag]:
+def of_split(task: Task, split: str, entry: dict[str, Any], synthetic: bool) -> list[Flag]:
     """Flags of one task on one split, from its finished entry of `report.json`."""
-    found = []
-    if kind == "binary":
+    found, name = [], task.name
+    if task.event:
         smaller = min(entry["n_events"], entry["n_participants"] - entry["n_events"])
         if smaller < FEW_EVENTS:
-            found.append(flag("few_events", task, split, n=smaller, few=FEW_EVENTS))
+            found.append(flag("few_events", name, split, n=smaller, few=FEW_EVENTS))
         if split == "test" and entry["n_rows"]:
             prevalence = entry["prevalence"]
-            found.append(flag("all_negative", task, split, prevalence=prevalence, f1=all_negative_f1(prevalence)))
+            found.append(flag("all_negative", name, split, prevalence=prevalence, f1=all_negative_f1(prevalence)))
     if entry["n_without_label"]:
-        found.append(flag("missing_labels", task, split, n=entry["n_without_label"]))
+        found.append(flag("missing_labels", name, split, n=entry["n_without_label"]))
     if split == "train":  # a model may be as good as it likes there, and baselines do not predict it
         return found
-    if kind == "binary" and not synthetic and (entry["model"]["auroc"]["value"] or 0) > TOO_GOOD_AUROC:
-        found.append(flag("auroc_too_good", task, split, limit=TOO_GOOD_AUROC))
-    reaching = [what for name, what in HOW_MUCH.items() if _reaches(name, kind, entry)]
+    if task.event and not synthetic and (entry["model"]["auroc"]["value"] or 0) > TOO_GOOD_AUROC:
+        found.append(flag("auroc_too_good", name, split, limit=TOO_GOOD_AUROC))
+    reaching = [what for baseline, what in HOW_MUCH.items() if _reaches(baseline, task.kind, entry)]
     if reaching:
-        found.append(flag("length_suffices", task, split, what=" or ".join(reaching)))
-    for name, covered in entry["baseline_rows"].items():
+        found.append(flag("length_suffices", name, split, what=" or ".join(reaching)))
+    for baseline, covered in entry["baseline_rows"].items():
         if covered < entry["n_rows"]:
-            found.append(flag("baseline_partial", task, split, name=name, n=covered, rows=entry["n_rows"]))
+            found.append(flag("baseline_partial", name, split, name=baseline, n=covered, rows=entry["n_rows"]))
     return found
 
 
@@ -235,11 +233,11 @@ def of_scale(task: Task, y_true: Float[np.ndarray, " n"]) -> list[Flag]:
     """Flags of a score whose labels do not fit its scale: all far from both its ends, or some outside of them.
 
     Args:
-      task: what is predicted; other kinds than regression have no scale.
+      task: what is predicted; others than scores have no scale.
       y_true: all its labels, NaN where missing.
     """
     known = y_true[~np.isnan(y_true)]
-    if task.kind != "regression" or not len(known):
+    if not task.scaled or not len(known):
         return []
     found, (low, high) = [], (float(known.min()), float(known.max()))
     if high < NEAR * task.maximum and not (task.minimum < 0 and low < NEAR * task.minimum):
@@ -255,7 +253,7 @@ def of_ranges(tasks: Iterable[Task], ranges: Mapping[str, Any]) -> list[Flag]:
     found = []
     for task in tasks:
         known = ranges.get(task.label)
-        taken = known is not None and known.source == "seen" and task.kind == "regression"
+        taken = known is not None and known.source == "seen" and task.scaled
         if taken and (task.minimum, task.maximum) == (known.low, known.high):
             found.append(flag("range_seen", task.name, low=known.low, high=known.high))
     return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.special import xlogy
 
 from mmpsy_jax.evaluation.logistic import ratio
 from mmpsy_jax.evaluation.rows import (
@@ -74,7 +75,7 @@ class Metric:
 
 
 # By kind of task; the first of each is the one by which models are compared.
-METRICS: dict[str, dict[str, Metric]] = {kind: {} for kind in ("binary", "ordinal", "regression", "nominal")}
+METRICS: dict[str, dict[str, Metric]] = {}
 
 
 def metric(kind: str, label: str, better: int, undefined: str | Callable[[Any], str], **options: Any) -> Callable:
@@ -82,7 +83,7 @@ def metric(kind: str, label: str, better: int, undefined: str | Callable[[Any], 
 
     def register(values: Callable) -> Callable:
         name = options.pop("name", values.__name__)
-        METRICS[kind][name] = Metric(name, label, better, values, undefined, **options)
+        METRICS.setdefault(kind, {})[name] = Metric(name, label, better, values, undefined, **options)
         return values
 
     return register
@@ -102,14 +103,10 @@ def rows_of(
     y: Float[np.ndarray, " n"],
     positive: Bool[np.ndarray, " n"] | None = None,
 ) -> Rows:
-    """The rows of a task: `y` are probabilities of a binary task, else predictions; `positive` are decisions."""
-    if task.kind == "binary":
-        return BinaryRows(y_true, y, positive)
-    if task.kind == "ordinal":
-        return ClassRows.of_bands(y_true, y, task.n_classes)
-    if task.kind == "nominal":
-        return ClassRows(y_true, y, task.n_classes)
-    return ScoreRows(y_true, y)
+    """The rows of a task: `y` are probabilities of an event, else predictions; `positive` are decisions."""
+    if task.event:
+        return BinaryRows(y_true, y, positive, task.kind)
+    return ClassRows(y_true, y, task.n_classes, task.kind) if task.n_classes else ScoreRows(y_true, y, task.kind)
 
 
 def point(rows: Rows, names: Sequence[str] | None = None) -> Scores:
@@ -355,6 +352,40 @@ def spearman(s: ScoreSums) -> np.ndarray:
     return ratio(xy, np.sqrt(xx * yy))
 
 
+# Counts; y_pred is a rate.
+
+NO_RATE = "a prediction is 0 or below"
+
+
+def _unit_deviance(y_true: Float[np.ndarray, " n"], rate: Float[np.ndarray, " n"] | float) -> Float[np.ndarray, " n"]:
+    with np.errstate(divide="ignore"):
+        return 2 * (xlogy(y_true, y_true) - xlogy(y_true, rate) + rate - y_true)
+
+
+@metric("count", "deviance explained", 1, lambda s: CONSTANT if (s.rows.y_pred > 0).all() else NO_RATE, headline=True)
+def deviance_explained(s: ScoreSums) -> np.ndarray:
+    """1 - Poisson deviance / that of the mean count (D^2, McCullagh and Nelder 1989)."""
+    y, total = s.rows.y_true[s.rows.order], s.weights.sum(1)
+    mean = s.weights @ y / total
+    of_mean = 2 * (s.weights @ xlogy(y, y) / total - xlogy(mean, mean))
+    # Rounding noise of equal counts is no deviance.
+    return 1 - ratio(poisson_deviance(s), np.where(of_mean > 1e-12 * np.maximum(mean, 1e-300), of_mean, 0.0))
+
+
+metric("count", "MAE", -1, EMPTY, headline=True)(mae)
+
+
+@metric("count", "Poisson deviance", -1, NO_RATE)
+def poisson_deviance(s: ScoreSums) -> np.ndarray:
+    """Mean of 2 (y ln(y / rate) - y + rate), NaN where a rate is not positive."""
+    deviance = _unit_deviance(s.rows.y_true, s.rows.y_pred)[s.rows.order]
+    return s.weights @ deviance / s.weights.sum(1) if (s.rows.y_pred > 0).all() else np.full(len(s.weights), np.nan)
+
+
+metric("count", "RMSE", -1, EMPTY)(rmse)
+metric("count", "Spearman rho", 1, CONSTANT)(spearman)
+
+
 # Classes without an order.
 
 
@@ -388,6 +419,5 @@ def kappa(s: ConfusionSums) -> np.ndarray:
 
 # Derived names, so that a metric is written in one place.
 NAMES = {kind: {m.name: m.better for m in of_kind.values()} for kind, of_kind in METRICS.items()}
-AT_THRESHOLD = tuple(m.name for m in METRICS["binary"].values() if m.at_threshold)
 HEADLINE = {kind: tuple(m.name for m in of_kind.values() if m.headline) for kind, of_kind in METRICS.items()}
 LABELS = {m.name: m.label for of_kind in METRICS.values() for m in of_kind.values()}

@@ -81,7 +81,7 @@ class BinaryRows:
     y_true: Float[np.ndarray, " n"]
     y_prob: Float[np.ndarray, " n"]
     positive: Bool[np.ndarray, " n"] | None = None
-    kind = "binary"
+    kind: str = "binary"
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -202,23 +202,18 @@ def _range(mass: Float[np.ndarray, "r g"]) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRows:
-    """Rows of a task of classes; `kind` is "ordinal" where they have an order.
+    """Rows of a task of classes.
 
     Attributes:
       y_true: 0, 1, ...
-      y_class: the predicted class.
+      y_pred: the predicted class, or an expected band (a float), which counts as the nearest one.
       classes: how many there are.
     """
 
     y_true: Float[np.ndarray, " n"]
-    y_class: Float[np.ndarray, " n"]
+    y_pred: Float[np.ndarray, " n"]
     classes: int
     kind: str = "nominal"
-
-    @classmethod
-    def of_bands(cls, y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], classes: int) -> "ClassRows":
-        """Of an expected band (a float), which counts as the nearest one."""
-        return cls(y_true, rounded_band(y_pred, classes), classes, "ordinal")
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -229,12 +224,16 @@ class ClassRows:
 
     @cached_property
     def _cells(self) -> Float[np.ndarray, "n cells"]:
-        return np.eye(self.classes**2)[(self.y_true * self.classes + self.y_class).astype(int)]
+        return np.eye(self.classes**2)[(self.y_true * self.classes + self._nearest).astype(int)]
+
+    @cached_property
+    def _nearest(self) -> Float[np.ndarray, " n"]:
+        return rounded_band(self.y_pred, self.classes)
 
     def confusion(self) -> Int[np.ndarray, "k k"]:
         """Counts of participants, truth in rows and prediction in columns."""
         counts = np.zeros((self.classes, self.classes), np.int64)
-        np.add.at(counts, (self.y_true.astype(int), self.y_class.astype(int)), 1)
+        np.add.at(counts, (self.y_true.astype(int), self._nearest.astype(int)), 1)
         return counts
 
 
@@ -299,7 +298,7 @@ class ScoreRows:
 
     y_true: Float[np.ndarray, " n"]
     y_pred: Float[np.ndarray, " n"]
-    kind = "regression"
+    kind: str = "regression"
 
     def __len__(self) -> int:
         return len(self.y_true)

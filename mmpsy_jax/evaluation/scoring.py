@@ -8,7 +8,7 @@ fold and of each seed alone: their spread is another source of uncertainty than 
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ from mmpsy_jax.evaluation import (
     metrics,
     multilabel,
     operating_points,
-    sentiment,
     together,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
@@ -99,9 +98,9 @@ def evaluate(
         models[task.name] = model = Predictor(task, rows.over_seeds(task.kind), threshold_rule)
         others = {k: Predictor(task, table.over_seeds(task.kind), threshold_rule) for k, table in beside.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}
-        if task.kind == "nominal":
+        if task.named:
             entry["classes"] = list(task.classes)
-        if task.kind == "binary":
+        if task.event:
             entry["threshold_rule"] = threshold_rule
             entry["thresholds"] = {name: one.thresholds for name, one in {"model": model, **others}.items()}
             found += flags.of_thresholds(task.name, model.thresholds)
@@ -110,13 +109,13 @@ def evaluate(
                 scored = _score_split(model, others, split, options)
                 scored["seeds"] = _over_seeds(task, rows, split, threshold_rule)
                 entry["splits"][split] = scored
-                found += flags.of_split(task.name, task.kind, split, scored, synthetic)
+                found += flags.of_split(task, split, scored, synthetic)
         report["tasks"][task.name] = entry
     for split in SPLITS:  # one family of tests per split: all tasks and baselines
         scored = [entry["splits"][split] for entry in report["tasks"].values() if split in entry["splits"]]
         comparison.adjust([one for part in scored for one in part["comparisons"].values()])
     if as_labels:
-        binary = {name: model for name, model in models.items() if model.task.kind == "binary"}
+        binary = {name: model for name, model in models.items() if model.task.event}
         thresholds = {name: model.thresholds for name, model in binary.items()}
         report["multilabel"] = {s: multilabel.entry(rows, thresholds, options) for s, rows in _by_split(binary)}
     if together.of_one_set(tasks):
@@ -138,21 +137,16 @@ def rows_of(task: Task, table: Predictions) -> Predictions:
     rows = table.select(task=task.name)
     if not len(rows):
         raise one_of("task in the predictions", task.name, np.unique(table.task))
-    if (task.kind == "binary") != (not np.isnan(rows.y_prob[0])):
+    known = rows.y_true[~np.isnan(rows.y_true)]
+    if task.event == np.isnan(rows.y_prob[0]):
         filled = "y_pred" if np.isnan(rows.y_prob[0]) else "y_prob"
-        if task.kind == "binary":
-            infer_tasks.ask_about_decisions(task.name, rows.y_true[~np.isnan(rows.y_true)], rows.y_pred)
+        if task.event:
+            infer_tasks.ask_about_decisions(task.name, known, rows.y_pred)
         raise InputError(
             f"task {task.name!r} is {task.kind}, but the predictions fill {filled}: fill y_prob for binary tasks and "
             "y_pred for the others, or give the task its real kind"
         )
-    known, indices = rows.y_true[~np.isnan(rows.y_true)], np.arange(task.n_classes)
-    if task.kind == "ordinal" and not np.isin(known, indices).all():
-        raise InputError(
-            f"task {task.name!r}: y_true must be a band from 0 to {task.n_classes - 1}, not a score: apply the cut-offs"
-        )
-    if task.kind == "nominal" and not (np.isin(known, indices).all() and np.isin(rows.y_pred, indices).all()):
-        raise InputError(f"task {task.name!r}: y_true and y_pred must be indices of classes, 0 to {task.n_classes - 1}")
+    task.check(known, rows.y_pred)
     return rows
 
 
@@ -176,9 +170,9 @@ class Scored:
         return metrics.rows_of(self.task, self.y_true, self.y, self.positive)
 
     def confusion(self) -> list[list[int]] | None:
-        if self.task.kind == "regression":
+        if not self.task.n_classes:
             return None
-        if self.task.kind == "binary":
+        if self.task.event:
             return ClassRows(self.y_true, self.positive, 2).confusion().tolist()
         return self._rows.confusion().tolist()
 
@@ -191,12 +185,12 @@ class Predictor:
 
     def __init__(self, task: Task, rows: Predictions, rule: str):
         self.task, self.rows = task, rows
-        self.thresholds = choose_thresholds(rows, rule) if task.kind == "binary" else []
+        self.thresholds = choose_thresholds(rows, rule) if task.event else []
 
     @functools.cached_property
     def operating_points(self) -> dict[str, list[dict[str, Any]]]:
-        """Thresholds by every rule; none for other kinds than binary."""
-        rules = operating_points.RULES if self.task.kind == "binary" else ()
+        """Thresholds by every rule; none where there is no event."""
+        rules = operating_points.RULES if self.task.event else ()
         return {rule: choose_thresholds(self.rows, rule) for rule in rules}
 
     def split(self, name: str) -> tuple[Predictions, Scored]:
@@ -217,7 +211,7 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
     pairs = {name: pair for name, pair in aligned.items() if pair[0].any()}
     decisions = {rule: decide(rows, thresholds) for rule, thresholds in model.operating_points.items()}
     validation, recalibrated, lacking = model.rows.select(split="validation").known(), {}, ""
-    if split == "test" and model.task.kind == "binary":  # what is fitted on validation is measured elsewhere
+    if split == "test" and model.task.event:  # what is fitted on validation is measured elsewhere
         recalibrated, lacking = calibration.recalibrated(validation, rows)
     intervals = _intervals(rows, scored, pairs, decisions, recalibrated, options)
     differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
@@ -227,15 +221,15 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
         "n_rows": len(rows),
         "n_without_label": len(model.rows.select(split=split)) - len(rows),
         # Repeats of a cross-validation test everybody again: participants are counted, not rows.
-        "n_events": len(np.unique(rows.participant_id[rows.y_true == 1])) if model.task.kind == "binary" else None,
-        "prevalence": float(rows.y_true.mean()) if model.task.kind == "binary" and len(rows) else None,
+        "n_events": len(np.unique(rows.participant_id[rows.y_true == 1])) if model.task.event else None,
+        "prevalence": float(rows.y_true.mean()) if model.task.event and len(rows) else None,
         "model": with_intervals(scored.point(), intervals.get("model")),
         "baselines": {k: with_intervals(theirs.point(), intervals.get(k)) for k, (_, theirs) in pairs.items()},
         "differences": differences,
         "comparisons": {
             k: _compare(rows, scored, *pairs[k], differences[k], intervals["difference", k].p[0])
             for k in pairs
-            if model.task.kind == "regression" or k not in constant  # every constant is as good by the first metric
+            if not model.task.n_classes or k not in constant  # every constant is as good by the first metric
         },
         "constant_baselines": constant,
         "baseline_rows": {k: int(common.sum()) for k, (common, _) in aligned.items()},
@@ -245,35 +239,32 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
     entry["folds"] = _over_folds(rows, scored, pairs)
     if not len(rows):
         return entry
-    entry |= _of_kind(model, rows, scored, pairs, decisions, intervals)
-    if split == "test" and model.task.kind == "binary":
-        own = {name: intervals.get(("recalibrated", name)) for name in recalibrated}
-        entry["recalibration"] = calibration.recalibration(rows.y_true, recalibrated, lacking, own)
-    elif split == "test" and model.task.kind == "nominal":
-        entry["conformal"] = calibration.NOMINAL
-    elif split == "test":
-        entry["conformal"] = calibration.conformal(validation, rows, model.task.n_classes)
-    return entry
-
-
-def _of_kind(model: Predictor, rows, scored: Scored, pairs, decisions, intervals) -> dict[str, Any]:
-    """What a split has beyond metrics, by the kind of the task."""
-    made: dict[str, Any] = {}
-    if model.task.kind == "binary":
-        made["operating_points"] = operating_points.entry(
+    task, confusion = model.task, entry["confusion"]
+    more: dict[str, Callable[[], Any]] = {
+        "operating_points": lambda: operating_points.entry(
             model.operating_points, rows.y_true, decisions, intervals["operating_points"]
+        ),
+        "decision_curve": lambda: decision.entry(
+            rows.y_true,
+            scored.y,
+            intervals["decision_curve"],
+            {name: (theirs.y_true, theirs.y) for name, (_, theirs) in pairs.items()},
+        ),
+        "bands": lambda: breakdown.bands(np.array(confusion)),
+        "per_class": lambda: breakdown.per_class(np.array(confusion)),
+        "agreement": lambda: breakdown.agreement(rows.y_true, scored.y),
+    }
+    if split == "test":
+        more["recalibration"] = lambda: calibration.recalibration(
+            rows.y_true,
+            recalibrated,
+            lacking,
+            {name: intervals.get(("recalibrated", name)) for name in recalibrated},
         )
-        beside = {name: (theirs.y_true, theirs.y) for name, (_, theirs) in pairs.items()}
-        made["decision_curve"] = decision.entry(rows.y_true, scored.y, intervals["decision_curve"], beside)
-    elif model.task.kind == "ordinal":
-        made["bands"] = breakdown.bands(np.array(scored.confusion()))
-    elif model.task.kind == "nominal":
-        made["per_class"] = breakdown.per_class(np.array(scored.confusion()))
-    else:
-        made["agreement"] = breakdown.agreement(rows.y_true, scored.y)
-        if model.task.maximum in (1, 3) and model.task.minimum == -model.task.maximum:  # the scales that MMSA has
-            made["mmsa"] = sentiment.scores(rows.y_true, scored.y, model.task.maximum)
-    return made
+        more["conformal"] = lambda: (
+            calibration.conformal(validation, rows, task.n_classes) if task.conformal else calibration.NOMINAL
+        )
+    return entry | {name: more[name]() for name in task.entries if name in more}
 
 
 def _is_constant(y: Float[np.ndarray, " n"], fold: Int[np.ndarray, " n"]) -> bool:
@@ -310,7 +301,7 @@ def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[An
         name: (common, theirs.statistic(), scored.take(common).statistic()) for name, (common, theirs) in pairs.items()
     }
     curves: dict[Any, Statistic] = {}
-    if scored.task.kind == "binary":
+    if scored.task.event:
         called = np.stack(list(decisions.values()), axis=1)
         curves["operating_points"] = metrics.decisions(scored.y_true, called, operating_points.METRICS)
         curves["decision_curve"] = decision.weighted_net_benefit(scored.y_true, scored.y)

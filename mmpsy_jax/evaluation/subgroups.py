@@ -30,12 +30,6 @@ SMALLEST = 5
 MOST_SUBGROUPS = 20
 LONGEST_NAME = 40
 
-METRICS = {
-    "binary": ("auroc", "brier", "sensitivity", "specificity"),
-    "ordinal": ("qwk",),
-    "regression": ("mae", "ccc"),
-    "nominal": ("balanced_accuracy", "f1_macro"),
-}
 NOT_ASSESSABLE = {
     "reason": "not assessable: no subgroups file was given (--subgroups=FILE.csv, config.evaluation.subgroups)"
 }
@@ -163,11 +157,11 @@ def _entries(rows: Predictions, scored, member: Shaped[np.ndarray, " n"], option
             continue
         own, part = rows.take(member == name), scored.take(member == name)
         entry: dict[str, Any] = {"subgroup": name, "n": n}
-        if scored.task.kind == "binary":
+        if scored.task.event:
             entry["n_events"] = len(np.unique(own.participant_id[own.y_true == 1]))
         interval = bootstrap.bootstrap(own.cluster, part.statistic(), **options)
         cells = bootstrap.with_intervals(part.point(), interval)
-        entry["metrics"] = {metric: cells[metric] for metric in METRICS[scored.task.kind]}
+        entry["metrics"] = {metric: cells[metric] for metric in scored.task.subgroup_metrics}
         made.append(entry)
     return made
 

@@ -13,7 +13,7 @@ from mmpsy_jax.evaluation import bootstrap, metrics, wording
 from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import ScoreRows, Statistic, where_drawn
-from mmpsy_jax.evaluation.split_page import Section, section
+from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.tasks import Task
 
 NAMES = tuple(metrics.NAMES["regression"])
@@ -21,9 +21,7 @@ NAMES = tuple(metrics.NAMES["regression"])
 
 def of_one_set(tasks: Sequence[Task]) -> bool:
     """Whether there are several tasks, all of them scores on one scale, so that a mean over them says something."""
-    return len(tasks) > 1 and {(task.kind, task.minimum, task.maximum) for task in tasks} == {
-        ("regression", tasks[0].minimum, tasks[0].maximum)
-    }
+    return len(tasks) > 1 and tasks[0].scaled and len({(task.kind, task.ends) for task in tasks}) == 1
 
 
 def aligned(rows: Mapping[str, Predictions]) -> bool:
@@ -72,7 +70,7 @@ def statistic(rows: Mapping[str, Predictions]) -> Statistic:
     return of
 
 
-def sections(report: Mapping[str, Any]) -> list[Section]:
+def sections(report: Mapping[str, Any]) -> list[Table]:
     """The table of the page, a row per split; the one that comes first on top."""
     together = report.get("together") or {}
     rows = [
@@ -85,7 +83,7 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
         return []
     columns = ["split", "participants", "clusters", *map(wording.label, NAMES)]
     note = "Clusters are what is resampled. Each metric is computed for each task, then averaged."
-    return [section("Means over tasks", columns, rows, note=note, opened=True)]
+    return [Table("Means over tasks", columns, rows, note=note, opened=True)]
 
 
 def summary(report: Mapping[str, Any], split: str) -> str:

@@ -26,14 +26,14 @@ class Confidence:
             entry = self._of(task)
             if "reason" in entry:
                 yield f"{task.name}: no calibrated values ({entry['reason']})"
-            elif task.kind == "binary":
+            elif "temperatures" in entry:
                 yield f"{task.name}: calibrated by temperatures fitted on validation"
             else:
                 measured = "not measured" if entry["coverage"] is None else f"{entry['coverage']:.1%} measured on test"
                 what = "y_set" if task.n_classes else "y_low to y_high"
                 yield f"{task.name}: {what} has the nominal coverage {self._card['level']:.0%}, {measured}"
 
-    def cells(self, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
+    def cells(self, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, Any]]:
         """The columns of `COLUMNS` that the task fills, per participant; none where nothing was fitted.
 
         Args:
@@ -42,15 +42,15 @@ class Confidence:
         entry, mean = self._of(task), values.mean(axis=0)
         if "reason" in entry:
             return [{} for _ in mean]
-        if task.kind == "binary":
+        if "temperatures" in entry:
             probabilities = calibration.calibrated(values, self._folds, entry["temperatures"])
-            return [{"y_prob_calibrated": repr(value)} for value in probabilities.tolist()]
-        if task.kind == "ordinal":
+            return [{"y_prob_calibrated": value} for value in probabilities.tolist()]
+        if task.n_classes:
             sets = calibration.band_set(mean, entry["radius"], task.n_classes)
             return [{"y_set": " ".join(map(str, np.flatnonzero(row)))} for row in sets]
         # No score lies outside its questionnaire, so cutting the interval there costs no coverage.
-        ends = np.clip([mean - entry["radius"], mean + entry["radius"]], task.minimum, task.maximum)
-        return [{"y_low": repr(low), "y_high": repr(high)} for low, high in ends.T.tolist()]
+        ends = np.clip([mean - entry["radius"], mean + entry["radius"]], *task.ends)
+        return [{"y_low": low, "y_high": high} for low, high in ends.T.tolist()]
 
     def _of(self, task: Task) -> dict[str, Any]:
         return self._card["tasks"].get(task.name, {"reason": "the run is of an older version: run its command again"})

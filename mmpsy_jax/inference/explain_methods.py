@@ -25,7 +25,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from mmpsy_jax.models.base import Modality
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task
 
 METHODS = ("attention", "occlusion", "integrated_gradients")
@@ -104,9 +103,7 @@ def explained(task: Task, output: Float[Array, "b o"]) -> Float[Array, " b"]:
 
     Of a score outside its range nothing would change what is written to `predictions.csv`.
     """
-    if task.kind == "regression":
-        return output[:, 0] * task.maximum
-    return multitask.probabilities(task, output, jnp)
+    return task.unclipped(output, jnp)
 
 
 def _apply(network: nn.Module, task: Task, variables: PyTree, batch: PyTree) -> Float[Array, ""]:

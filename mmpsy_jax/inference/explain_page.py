@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation import plots
-from mmpsy_jax.evaluation.page import template
-from mmpsy_jax.evaluation.split_page import section
+from mmpsy_jax.evaluation.tables import Table
+from mmpsy_jax.evaluation.wording import template
 from mmpsy_jax.inference.explain_methods import RANDOM_ORDERS, Unit
 from mmpsy_jax.tasks import Task
 
@@ -33,9 +33,7 @@ NOTES = (
 
 def meaning(task: Task) -> str:
     """The number that is explained, in words."""
-    if task.kind == "binary":
-        return f"probability of {task.label} >= {task.cutoffs[0]:g}"
-    return f"expected band of {task.label}" if task.kind == "ordinal" else f"score of {task.label}"
+    return f"{task.output} of {task.label}" + (f" >= {task.cutoffs[0]:g}" if task.event else "")
 
 
 class Spectrum(NamedTuple):
@@ -89,7 +87,7 @@ def render(
         disclaimer=DISCLAIMER,
         report=report,
         notes=NOTES,
-        methods=section(
+        methods=Table(
             "", ["method", *[f"sum over {name}" for name in report["units"]], "deletion", "p"], _rows(report)
         ),
         random_orders=RANDOM_ORDERS,

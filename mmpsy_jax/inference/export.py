@@ -24,7 +24,6 @@ import mmpsy_jax
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.inputs import corpus_of, empty_record
 from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training.batches import Batching
@@ -88,7 +87,7 @@ def values_of(
 
     def values(evaluated: PyTree, batch: PyTree) -> dict[str, Float[Array, "b ..."]]:
         outputs = network.apply(variables_of(evaluated), batch)
-        return {task.name: multitask.averageable(task, outputs[task.name], jnp) for task in tasks}
+        return {task.name: task.averageable(outputs[task.name], jnp) for task in tasks}
 
     return values
 

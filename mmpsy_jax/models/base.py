@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.models.perceiver import Rate, keep_mask
-from mmpsy_jax.tasks import LOGITS
+from mmpsy_jax.tasks import kind_of
 
 
 class Head(NamedTuple):
@@ -22,8 +22,8 @@ class Head(NamedTuple):
 
     Attributes:
       name: task name, key of the outputs.
-      kind: "binary", "ordinal", "regression" or "nominal".
-      n_classes: classes; 0 for regression.
+      kind: of the task (`kinds/`).
+      n_classes: classes; 0 for numbers.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Head(NamedTuple):
     @property
     def n_values(self) -> int:
         """Values that are read out of the network: a logit per class, or one place of the score or on the bands."""
-        return self.n_classes if self.kind in LOGITS else 1
+        return self.n_classes if kind_of(self.kind).logits else 1
 
     def bias(self, start: Float[np.ndarray, " k"]) -> dict[str, Float[np.ndarray, " k"]]:
         """The parameter that holds the output biases, by name, such that they start at these values.
 
         Args:
-          start: one per class logit (binary, nominal), ascending cut points (ordinal), one value (regression).
+          start: one per class logit, ascending cut points, or one value, as the kind has it.
         """
         start = np.asarray(start, np.float32)
-        if self.kind != "ordinal":
+        if not kind_of(self.kind).cut_points:
             return {f"{self.name}_bias": start}
         gaps = np.log(np.expm1(np.maximum(np.diff(start), 2e-3) - 1e-3))  # what `cut_points` undoes
         return {f"{self.name}_cuts": np.concatenate([start[:1], gaps])}
@@ -96,11 +96,11 @@ class Scale(nn.Module):
 def outputs_of(
     model: nn.Module, heads: tuple[Head, ...], values: Float[Array, "b q"]
 ) -> dict[str, Float[Array, "b o"]]:
-    """Outputs per task from one number per class logit, or per ordinal or regression task; `model` gets the biases."""
+    """Outputs per task from one number per class logit, or per task that has none; `model` gets the biases."""
     outputs, start = {}, 0
     for head in heads:
         value, start = values[:, start : start + head.n_values], start + head.n_values
-        if head.kind == "ordinal":
+        if kind_of(head.kind).cut_points:
             outputs[head.name] = value - cut_points(model, head)
         else:
             shape = (head.n_values,)

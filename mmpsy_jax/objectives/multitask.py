@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Annotated, Any
 
 import jax.numpy as jnp
@@ -10,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.io import one_of
-from mmpsy_jax.objectives import losses
+from mmpsy_jax.objectives.base import Sums
 from mmpsy_jax.rules import number
-from mmpsy_jax.tasks import LOGITS, Task
+from mmpsy_jax.tasks import Task
 
 CLASS_WEIGHTS = ("none", "balanced", "positive")
 
@@ -32,7 +31,7 @@ def class_weights(task: Task, scores: Float[np.ndarray, " n"], kind: str) -> tup
         raise one_of("config.objective.class_weights", kind, CLASS_WEIGHTS)
     targets = task.targets(scores)
     counts = np.bincount(targets[~np.isnan(targets)].astype(int), minlength=task.n_classes)
-    if kind == "positive" and task.kind == "binary":
+    if kind == "positive" and task.event:
         return (1.0, float(counts[0] / counts[1]) if counts.all() else 1.0)
     return tuple(float(counts.sum() / (task.n_classes * n)) if n else 1.0 for n in counts)
 
@@ -62,19 +61,8 @@ class Objective:
         labels: Mapping[str, Float[Array, " b"]],
         valid: Bool[Array, " b"],
         class_weights: Mapping[str, Float[Array, " _"]],
-    ) -> tuple[Float[Array, " n"], tuple[Bool[Array, " n"], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]]:
-        """Losses of a batch, which tasks have a label in it, and what is merged over batches.
-
-        Args:
-          outputs: the network's outputs per task name.
-          labels: scores per label name, NaN where missing.
-          valid: False for padding rows.
-          class_weights: one weight per class of each task but regression, see the function `class_weights`.
-
-        Returns:
-          losses in the order of the tasks, 0 without a label; whether there is one; per task name (sum of weighted
-          losses, sum of weights).
-        """
+    ) -> tuple[Float[Array, " n"], tuple[Bool[Array, " n"], Sums]]:
+        """As of `base.Objective`: the losses are in the order of the tasks."""
         made = {
             task.name: self.task_loss(task, outputs[task.name], labels[task.label], valid, class_weights.get(task.name))
             for task in self.tasks
@@ -93,57 +81,37 @@ class Objective:
     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
         """Mean loss of a task over its labelled rows, the weighted sum, and the sum of weights."""
         scores = jnp.where(valid, scores.astype(jnp.float32), jnp.nan)
-        if task.kind == "regression":
-            each, weights = losses.regression(output, scores, task.maximum, self.delta)
-        else:
-            targets = scores
-            if task.kind != "nominal":
-                bands = jnp.digitize(jnp.nan_to_num(scores), jnp.asarray(task.cutoffs, jnp.float32))
-                targets = jnp.where(jnp.isnan(scores), jnp.nan, bands.astype(jnp.float32))
-            loss = losses.cross_entropy if task.kind in LOGITS else losses.ordinal
-            each, weights = loss(output, targets, class_weights)
+        targets = task.targets(scores, jnp)
+        present = ~jnp.isnan(targets)
+        targets = jnp.where(present, targets, 0.0)
+        each = task.losses(output, targets, self.delta)
+        weights = present.astype(jnp.float32)
+        if task.n_classes:
+            weights = jnp.where(present, class_weights[targets.astype(jnp.int32)], 0.0)
         weighted_sum, weight = (each * weights).sum(), weights.sum()
         mean = weighted_sum / jnp.maximum(weight, 1e-9)
-        if task.kind == "regression" and not (isinstance(self.ccc, float) and self.ccc == 0):
-            agreement = losses.concordance(output[:, 0] * task.maximum, scores, weights)
+        if task.scaled and not (isinstance(self.ccc, float) and self.ccc == 0):
+            agreement = concordance(task.unclipped(output, jnp), scores, weights)
             mean = (1 - self.ccc) * mean + self.ccc * jnp.where(weight > 0, 1 - agreement, 0.0)
         return mean, weighted_sum, weight
 
 
-def probabilities(
-    task: Task, output: Float[np.ndarray, "n o"] | Float[Array, "n o"], xp: ModuleType = np
-) -> Float[np.ndarray, " n"] | Float[Array, " n"]:
-    """What is written to `predictions.csv`: P(score >= cut-off), the expected band, the score, or the likeliest class.
+def concordance(
+    values: Float[Array, " b"], targets: Float[Array, " b"], weights: Float[Array, " b"]
+) -> Float[Array, ""]:
+    """Lin's concordance correlation coefficient over the weighted rows of a batch (Lin 1989); 0 for fewer than two.
 
-    Args:
-      output: of the network for this task.
-      xp: numpy, which computes in float64, or jax.numpy, inside a program and in its precision.
+    CCC = 2 cov(x, y) / (var x + var y + (mean x - mean y)^2), with population (1/n) moments.
     """
-    if xp is np:
-        output = np.asarray(output, np.float64)
-    if task.kind == "binary":
-        return 1 / (1 + xp.exp(output[:, 0] - output[:, 1]))
-    if task.kind == "ordinal":
-        return (1 / (1 + xp.exp(-output))).sum(axis=1)  # E[band] = sum_k P(band > k)
-    if task.kind == "nominal":
-        return output.argmax(axis=1).astype(output.dtype)
-    return xp.clip(output[:, 0] * task.maximum, task.minimum, task.maximum)
-
-
-def averageable(
-    task: Task, output: Float[np.ndarray, "n o"] | Float[Array, "n o"], xp: ModuleType = np
-) -> Float[np.ndarray, "n ..."] | Float[Array, "n ..."]:
-    """What trainings are averaged in: class probabilities [n c] of a nominal task, `probabilities` [n] of the others.
-
-    Args:
-      output, xp: as `probabilities`.
-    """
-    if task.kind != "nominal":
-        return probabilities(task, output, xp)
-    if xp is np:
-        output = np.asarray(output, np.float64)
-    odds = xp.exp(output - output.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
+    present = weights > 0
+    targets = jnp.where(present, targets, 0.0)
+    total = jnp.maximum(weights.sum(), 1e-9)
+    mean = lambda x: (weights * x).sum() / total  # noqa: E731
+    mean_x, mean_y = mean(values), mean(targets)
+    x, y = values - mean_x, targets - mean_y
+    denominator = mean(x * x) + mean(y * y) + (mean_x - mean_y) ** 2
+    enough = (present.sum() >= 2) & (denominator > 1e-12)
+    return jnp.where(enough, 2 * mean(x * y) / jnp.where(enough, denominator, 1.0), 0.0)
 
 
 def build(

@@ -23,9 +23,8 @@ from mmpsy_jax import registry
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus, Modality
-from mmpsy_jax.io import InputError, flatten
+from mmpsy_jax.io import InputError, flatten, read_json
 from mmpsy_jax.models.base import EMBEDDING
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import embedding, programs, run_card, run_files, step
@@ -147,7 +146,7 @@ class FinishedRun:
 
         Returns:
           Per task the probability, expected band or score [t m], of a nominal task the probabilities of the classes
-          [t m c] (`multitask.averageable`); and how far the member's embedding lies from those of the
+          [t m c] (`Task.averageable`); and how far the member's embedding lies from those of the
           training participants, as a fraction of the training's limit, by each of the k trainings that know
           (`training/embedding.py`).
         """
@@ -164,7 +163,7 @@ class FinishedRun:
             outputs, index = batching.real_rows(parts)
             outputs = {name: rows[np.argsort(index)] for name, rows in outputs.items()}
             for task in self.tasks:
-                values[task.name].append(multitask.averageable(task, outputs[task.name]))
+                values[task.name].append(task.averageable(outputs[task.name]))
             if training.embedding is not None:
                 far = embedding.distance(training.embedding, outputs[EMBEDDING])
                 distances.append(far / training.embedding["limit"])
@@ -215,7 +214,7 @@ def load(workdir: str | Path) -> FinishedRun:
 
 
 def _load_config(path: Path) -> ConfigDict:
-    saved = run_files.read_object(path, run_files.RESTORE)
+    saved = read_json(path, run_files.RESTORE)
     try:
         config, name = default(), saved["model"]["name"]
         config.model = ConfigDict({"name": name, **registry.declared_fields("models", name)})

@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax.data.records import SPLITS, Corpus
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches, nonfinite
 from mmpsy_jax.training.selection import quick_metrics
@@ -75,10 +74,10 @@ class TrainJob:
         ids = [self.corpus.participants[i] for i in index]
         parts = []
         for task in self.tasks:
-            value = multitask.probabilities(task, outputs[task.name])[order]
+            value = task.predictions(outputs[task.name])[order]
             if not np.isfinite(value).all():
                 self.refuse_nonfinite(index[~np.isfinite(value)])
-            column = {"y_prob" if task.kind == "binary" else "y_pred": value}
+            column = {task.column: value}
             truth = task.targets(self.corpus.labels[task.label][index])
             parts.append(Predictions.build(ids, task.name, truth, **who, **column))
         return Predictions.concatenate(parts)

@@ -87,7 +87,7 @@ def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
     They are those of the binary tasks and all that tell the classes of nominal ones apart; where there are neither, the
     middle of the bands.
     """
-    named = [(task.label, task.cutoffs[0]) for task in tasks if task.kind == "binary"]
+    named = [(task.label, task.cutoffs[0]) for task in tasks if task.event]
     named += [(task.label, float(k)) for task in tasks for k in range(1, len(task.classes))]
     return named or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
 

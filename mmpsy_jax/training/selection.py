@@ -19,9 +19,8 @@ UNDEFINED = -1e30
 
 def quick_metrics(task: Task, rows: Predictions) -> dict[str, float]:
     """Metrics of one task that need no threshold, for the learning curves and the selection."""
-    y = rows.y_prob if task.kind == "binary" else rows.y_pred
-    names = [name for name in metrics.NAMES[task.kind] if task.kind != "binary" or name not in metrics.AT_THRESHOLD]
-    return metrics.point(metrics.rows_of(task, rows.y_true, y), names).values
+    names = [one.name for one in metrics.METRICS[task.kind].values() if not one.at_threshold]
+    return metrics.point(metrics.rows_of(task, rows.y_true, getattr(rows, task.column)), names).values
 
 
 def metric_names(task: Task) -> list[str]:

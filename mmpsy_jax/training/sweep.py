@@ -22,7 +22,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.io import InputError, one_of, parse_json, read_text
+from mmpsy_jax.io import InputError, one_of, read_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training.config import fields_of
 from mmpsy_jax.training.hparams import is_dynamic
@@ -30,8 +30,6 @@ from mmpsy_jax.training.selection import LESS_IS_BETTER, quick_metrics
 
 METHODS = ("grid", "random")
 DRAWS = ("choice", "log_uniform", "uniform")
-# What decides where the file names nothing, by the kind of the first task.
-METRIC = {"binary": "auroc", "ordinal": "qwk", "regression": "ccc", "nominal": "balanced_accuracy"}
 MEAN = "mean"  # over all tasks, in place of the name of one
 FIXED = ("cv", "data.data_dir", "data.dataset", "data.folder", "data.source", "distributed", "name", "seed",
          "seed_list", "seeds", "tasks", "mesh", "replicas", "sweep")  # fmt: skip
@@ -43,10 +41,7 @@ def read(path: str | Path) -> str:
     Raises:
       InputError: it cannot be read, is no JSON object, or has a key twice.
     """
-    spec = parse_json(f"sweep file {path}", read_text(path))
-    if not isinstance(spec, dict):
-        raise InputError(f"sweep file {path}: a JSON object is needed, see docs/scale.md")
-    return json.dumps(spec)
+    return json.dumps(read_json(path, "give a JSON object, see docs/scale.md"))
 
 
 def points(spec: Mapping[str, Any], config: ConfigDict) -> list[dict[str, Any]]:
@@ -132,7 +127,7 @@ def metric_of(spec: Mapping[str, Any], tasks: Sequence[Task]) -> tuple[str, Sequ
     Raises:
       InputError: not a task and one of its metrics.
     """
-    named = spec.get("metric") or f"{tasks[0].name}/{METRIC[tasks[0].kind]}"
+    named = spec.get("metric") or f"{tasks[0].name}/{tasks[0].tuned_by}"
     name, _, metric = named.partition("/")
     chosen = [task for task in tasks if task.name == name] or (tasks if name == MEAN else [])
     if not chosen or not metric:

@@ -14,7 +14,7 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Head, Modality
 from mmpsy_jax.objectives import multitask
-from mmpsy_jax.tasks import LOGITS, Task
+from mmpsy_jax.tasks import Task
 
 
 def fit(
@@ -31,7 +31,7 @@ def fit(
 
     Returns:
       `bias`: initial parameters of the network by name (output biases, a pretrained encoder); `class_weights`
-      [classes] by task but regression; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
+      [classes] by task of classes; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
       of an encoder, a frozen teacher, scales of features); `scores`, for an objective with a memory, by label: those of
       the training participants, NaN for all others of the corpus.
 
@@ -77,7 +77,7 @@ def of_scores(
         "class_weights": {
             task.name: np.asarray(multitask.class_weights(task, scores[task.label], class_weighting), np.float32)
             for task in tasks
-            if task.kind != "regression"
+            if task.n_classes
         },
     }
 
@@ -88,17 +88,9 @@ def head(task: Task) -> Head:
 
 
 def start(task: Task, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
-    """Where a task's output biases start: the frequencies of the classes, or the mean score over its maximum."""
+    """Where a task's output biases start, see `Task.start`."""
     known = task.targets(scores)
     known = known[~np.isnan(known)]
     if not len(known):
         raise InputError(f"task {task.name!r}: no participant of the training split has a {task.label!r} score")
-    if task.kind == "regression":
-        return np.array([known.mean() / task.maximum])
-    # One is added to each class so that an empty class has a finite bias.
-    counts = np.bincount(known.astype(int), minlength=task.n_classes) + 1.0
-    share = counts / counts.sum()
-    if task.kind in LOGITS:
-        return np.log(share)
-    below = np.cumsum(share)[:-1]
-    return np.log(below / (1 - below))
+    return task.start(known)

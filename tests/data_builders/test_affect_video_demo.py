@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from data_builders.affect_video import cli, demo, demo_truth, source, voice
-from data_builders.common import splits
+from data_builders.affect_video import demo, demo_truth, source, voice
+from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 
@@ -67,7 +67,7 @@ def test_mismatches_are_planted_outside_training_only(corpus):
 
 
 def test_a_clip_is_made_from_cues_speaker_and_noise_alone():
-    assigned = splits.assign(demo.speakers(6), (0.5, 0.2, 0.3))
+    assigned = demo.divide(6)
     clip, again = demo.draw(assigned, seed=3)[0][:2]
     other = dataclasses.replace(clip, labels=again.labels, name="x", split="test")
     first, second = (demo.content(one, 2.0, (1.0, 1.5)) for one in (clip, other))
@@ -161,7 +161,7 @@ def test_expected_ratings_are_expectations(population):
 def test_the_optimum_of_the_card_is_that_of_its_test_clips(corpus):
     optimum = corpus.card["optimum"]
     assigned = dict(zip(corpus.cluster, corpus.split, strict=True))
-    named = {name: assigned[name] for name in demo.speakers(6)}
+    named = {name: assigned[name] for name in demo.divide(6)}
     _, tested = demo.draw(named, seed=0)
     rows = [i for i, split in enumerate(corpus.split) if split == "test"]
     assert sorted(corpus.labels["emotion"][rows]) == sorted(tested.emotion)

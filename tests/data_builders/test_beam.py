@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders.common import shards
-from data_builders.mmpsy import beam, cli, demo, source
-from data_builders.mmpsy import mmpsy_dataset_builder as builder_lib
+from data_builders.common import beam, builder, card, cli, shards
+from data_builders.common.plan import Plan, make_request
+from data_builders.mmpsy import demo
 from mmpsy_jax.io import InputError
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
@@ -30,15 +30,12 @@ def corpus(tmp_path_factory):
 
 
 def job(corpus, folder):
-    spec = source.open_source(corpus).spec
-    features = builder_lib.Builder(
-        data_dir=os.fspath(folder / "unused"),
-        config=builder_lib.MmpsyConfig(
-            name="released", source=os.fspath(corpus), audio_shape=(16, 120), text_shape=(24, 32)
-        ),
-    ).info.features
-    members = (("user_1", "user_1"), ("user_2", "user_2"))
-    reader = shards.ShardReader(spec=spec, members=members, report=os.fspath(folder / ".report-train-0.json"))
+    request = make_request("mmpsy/released", source=corpus)
+    plan = Plan(request, request.open(corpus, folder / "kept"))
+    features = builder.tfds_features(card.record_features(plan.outline()))
+    members = ("user_1", "user_2")
+    report = os.fspath(folder / ".report-train-0.json")
+    reader = shards.ShardReader(plan.source, members, {name: name for name in members}, report)
     return beam.ShardJob(reader, features, os.fspath(folder / "mmpsy-train.array_record-00000-of-00001"))
 
 
@@ -62,8 +59,10 @@ def test_job_travels_and_may_run_twice(corpus, tmp_path):
 
 def test_failed_job_leaves_no_shard(corpus, tmp_path):
     broken = job(corpus, tmp_path)
-    reader = dataclasses.replace(broken.reader, members=(("user_1", "user_1"), ("nobody", "nobody")))
-    with pytest.raises(KeyError, match="nobody"):
+    reader = dataclasses.replace(
+        broken.reader, members=("user_1", "nobody"), names={"user_1": "user_1", "nobody": "nobody"}
+    )
+    with pytest.raises(InputError, match="nobody has no windows"):
         dataclasses.replace(broken, reader=reader)()
     assert not any(tmp_path.iterdir())
 
@@ -72,7 +71,7 @@ def test_failed_job_leaves_no_shard(corpus, tmp_path):
 @pytest.mark.filterwarnings("default")  # Beam's older protobuf warns while TFDS reads dataset_info.json
 def test_same_bytes_as_without_beam(corpus, tmp_path):
     """From the command line, as a user would."""
-    command = [sys.executable, "-m", "data_builders.mmpsy.beam", "--dataset=mmpsy/released"]
+    command = [sys.executable, "-m", "data_builders.common.beam", "--dataset=mmpsy/released"]
     ran = subprocess.run(
         [*command, f"--source={corpus}", f"--data_dir={tmp_path / 'beam'}"],
         cwd=ROOT,
@@ -92,7 +91,7 @@ def test_same_bytes_as_without_beam(corpus, tmp_path):
 
 @needs_beam
 def test_bad_input_leaves_nothing(corpus, tmp_path):
-    with pytest.raises(InputError, match="dataset for Beam"):
+    with pytest.raises(InputError, match="writes its own source"):
         beam.build("mmpsy/demo", tmp_path, corpus)
     with pytest.raises(InputError):
         beam.build("mmpsy/released", tmp_path, tmp_path / "nowhere")

@@ -11,10 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 import yaml
 
-from data_builders.common import card
-from data_builders.daily_mood import cli as daily_mood
-from data_builders.hotline import cli as hotline
-from data_builders.mmpsy import about, cli
+from data_builders.common import card, cli
 from mmpsy_jax.io import InputError
 
 # mlcroissant 1.1.1 still uses a class that rdflib 7 deprecates.
@@ -67,7 +64,7 @@ def folder(tmp_path):
 
 
 def write(folder, corpus):
-    card.write_card(folder, corpus, about.about(corpus))
+    card.write_card(folder, corpus, card.about(corpus))
 
 
 def changed(**changes):
@@ -105,12 +102,12 @@ def test_features_are_those_that_tfds_wrote(built):
     [
         (
             "daily_mood/demo_by_time",
-            lambda *given: daily_mood.build(*given, participants=6, days=6),
+            lambda *given: cli.build(*given, participants=6, days=6),
             ("One made-up day of a person.", "Yes, by time within each person", "| dams9 | new person | 0."),
         ),
         (
             "hotline/demo",
-            lambda *given: hotline.build(*given, participants=9, seconds=(0.1, 0.2)),
+            lambda *given: cli.build(*given, participants=9, seconds=(0.1, 0.2)),
             ("One made-up turn of a caller.", "Yes: records with the same `caller` belong together.", "waveform"),
         ),
     ],

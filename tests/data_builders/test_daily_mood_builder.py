@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import RidgeCV
 
-from data_builders.daily_mood import cli, demo, divide, source
+from data_builders.common import cli
+from data_builders.daily_mood import demo, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import folds
 from mmpsy_jax.io import InputError
@@ -28,7 +29,7 @@ def changed(column, value, row=ROW):
     return [value if name == column else cell for name, cell in zip(HEADER, row, strict=True)]
 
 
-@pytest.fixture(scope="module", params=list(divide.RULES))
+@pytest.fixture(scope="module", params=list(source.RULES))
 def built(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     return cli.build(f"daily_mood/demo_{request.param}", folder, participants=8, days=10), request.param
@@ -104,7 +105,7 @@ def test_records_hold_the_days(built, tmp_path):
     assert 0 < absent < 30
     assert corpus.card["modalities"]["person"] == {"kind": "ids", "shape": [1, 2], "time_axis": 0, "vocabulary": 9}
     assert corpus.card["cluster"] == "cluster" and corpus.within_clusters == (rule == "by_time")
-    assert corpus.card["split_rule"] == divide.RULES[rule]
+    assert corpus.card["split_rule"] == source.RULES[rule]
 
 
 def test_splits_follow_the_rule(built):
@@ -163,7 +164,7 @@ def test_a_dataset_is_built_once_and_another_is_refused(built, tmp_path):
     assert (folder / "corpus.json").stat().st_mtime_ns == stamp
     with pytest.raises(InputError, match="differs in seed"):
         cli.build(f"daily_mood/demo_{rule}", folder.parents[2], **again, seed=1)
-    with pytest.raises(InputError, match="belongs to daily_mood/table"):
+    with pytest.raises(InputError, match="writes its own source"):
         cli.build(f"daily_mood/demo_{rule}", tmp_path, source="t.csv")
     with pytest.raises(InputError, match="demo_by_person, daily_mood/demo_by_time"):
         cli.build("daily_mood/demo", tmp_path)
@@ -174,7 +175,7 @@ def test_a_table_of_ones_own(tmp_path):
     table = write(tmp_path / "t.csv", *rows)
     corpus = open_corpus(cli.build("daily_mood/table_by_time", tmp_path / "data", source=table))
     assert corpus.modalities["speech"].shape == (1, 3) and not corpus.card["synthetic"] and len(corpus) == 10
-    with pytest.raises(InputError, match="a split file belongs to"):
+    with pytest.raises(InputError, match="is divided by time within each person"):
         cli.build("daily_mood/table_by_time", tmp_path / "other", source=table, split_file="s.csv")
     few = write(tmp_path / "few.csv", ROW, changed("day", "4"))
     with pytest.raises(InputError, match="a person has 2 days"):
@@ -231,7 +232,7 @@ def test_columns_are_named_by_a_setting(tmp_path):
     header = ["person", "day", "Stress", "steps_am", "steps_pm", "sleep", "Mood"]
     rows = [[f"p{n}", day, "" if day == 1 else n, 10 * day, n, 7.5, 5] for n in range(3) for day in (1, 2, 3)]
     table = write(tmp_path / "t.csv", *rows, header=header)
-    layout = source.read_layout("Stress,Mood", "phone:steps*,night:sleep")
+    layout = source.Layout(("Stress", "Mood"), source.read_sensors("phone:steps*,night:sleep"))
     opened = source.read(table, layout)
     assert opened.labels == ("Stress", "Mood") and opened.sizes == {"phone": 2, "night": 1}
     assert np.isnan(opened.days[0].ratings["Stress"]) and opened.days[2].values["phone"].tolist() == [30, 0]
@@ -258,7 +259,7 @@ def test_columns_are_named_by_a_setting(tmp_path):
 def test_settings_that_do_not_fit_are_refused(tmp_path, labels, sensors, message):
     table = write(tmp_path / "t.csv", ["p1", 1, 2, 8, 4], header=["person", "day", "Stress", "sleep", "steps"])
     with pytest.raises(InputError, match=message):
-        source.read(table, source.read_layout(labels, sensors))
+        source.read(table, source.Layout(tuple(labels.split(",")), source.read_sensors(sensors)))
 
 
 def test_a_table_in_another_form_is_read_and_said(tmp_path):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from small_source import windows_file, write_source
 
+from data_builders.common import cli
 from data_builders.common.examine import require_finite
-from data_builders.daily_mood import cli as daily_mood
-from data_builders.mmpsy import cli
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
@@ -45,27 +44,27 @@ def test_the_writer_looks_at_every_record(tmp_path):
     rows = "".join(f"p{n},{day},1,{value}\n" for n in range(3) for day, value in ((1, 5), (2, 6), (3, 1e300)))
     (tmp_path / "t.csv").write_text(f"person,day,label:stress,sensor:steps\n{rows}")
     with pytest.raises(InputError, match="participant 'p0/3': steps: 1 of 1 values are not finite"):
-        daily_mood.build("daily_mood/table_by_time", tmp_path / "data", source=tmp_path / "t.csv")
+        cli.build("daily_mood/table_by_time", tmp_path / "data", source=tmp_path / "t.csv")
     assert not list(tmp_path.glob("data/daily_mood/*/*/corpus.json"))
 
 
 def test_somebody_whose_features_overflow_is_left_out_where_asked(tmp_path, monkeypatch):
     folder = write_source(tmp_path / "source", 30)
-    real = source_lib.Source.read
+    real = source_lib.ReleasedSource.examine
 
-    def read(self, participant):
-        record = real(self, participant)
+    def examine(self, participant):
+        record, notes = real(self, participant)
         if participant == "user_5":
             record["text"][0, 0, 0] = np.inf
-        return record
+        return record, notes
 
-    monkeypatch.setattr(source_lib.Source, "read", read)
+    monkeypatch.setattr(source_lib.ReleasedSource, "examine", examine)
     with pytest.raises(InputError, match=r"user_5.*text: 1 of \d+ values do not fit float16"):
         cli.build("mmpsy/released", tmp_path / "data", source=folder, workers=0)
     corpus = open_corpus(cli.build("mmpsy/released", tmp_path / "data", source=folder, workers=0, skip_bad=True))
     (skipped,) = corpus.card["skipped"]
     assert skipped["participant"] == "user_5" and "do not fit float16" in skipped["reason"] and len(corpus) == 29
-    monkeypatch.setattr(source_lib.Source, "read", real)
+    monkeypatch.setattr(source_lib.ReleasedSource, "examine", real)
     large = windows_file(folder, 6, 0, "text")
     values = np.load(large)
     values[0, 0] = 1e6

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_builders.hotline import cli, demo, source
+from data_builders.common import cli
+from data_builders.hotline import columns, demo, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 
-HEADER = ["index", "role", *source.EMOTIONS]
-NONE = [0] * len(source.EMOTIONS)
+HEADER = ["index", "role", *columns.EMOTIONS]
+NONE = [0] * len(columns.EMOTIONS)
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def table(folder, caller, rows, header=HEADER):
 
 
 def write_wav(folder, caller, index, samples, rate=16000):
-    path = folder / source.AUDIO_FOLDER / caller / f"{index}.wav"
+    path = folder / columns.AUDIO_FOLDER / caller / f"{index}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, subtype="PCM_16")
 
@@ -55,7 +56,7 @@ def test_records_hold_the_callers_turns_alone(calls, split_file, tmp_path):
     assert corpus.labels["negative"].tolist() == [1, 0] * 3  # any emotion, where the table does not say
     assert corpus.labels["grievance"].tolist() == [0] * 6
     record = corpus.read(3)
-    wanted, _ = soundfile.read(calls / source.AUDIO_FOLDER / "b" / "12.wav", dtype="int16")
+    wanted, _ = soundfile.read(calls / columns.AUDIO_FOLDER / "b" / "12.wav", dtype="int16")
     assert record["n_windows"] == 3 and record["audio_length"].tolist() == [3200, 3200, 1600]
     np.testing.assert_array_equal(record["audio"].ravel()[: len(wanted)], wanted)
     assert not record["audio"].ravel()[len(wanted) :].any()
@@ -65,7 +66,7 @@ def test_records_hold_the_callers_turns_alone(calls, split_file, tmp_path):
 
 
 def test_times_and_the_negative_label_of_the_table_are_taken(calls):
-    header = ["index", "role", "negative", "start_s", "text", *source.EMOTIONS]
+    header = ["index", "role", "negative", "start_s", "text", *columns.EMOTIONS]
     table(calls, "a", [[3, 1, 0, 7.5, "words", 1, *NONE[1:]], [12, 1, 1, 9, "words", *NONE]], header)
     first, second = source.read_calls(calls).segments["a"]
     assert (first.start_s, second.start_s) == (7.5, 9.0)
@@ -94,7 +95,7 @@ def test_a_bad_table_is_refused(calls, rows, header, message):
 
 def test_a_bad_recording_is_refused_or_left_out_and_listed(calls, split_file, tmp_path):
     options = {"source": calls, "split_file": split_file, "window_seconds": 0.5}
-    wav = calls / source.AUDIO_FOLDER / "a" / "3.wav"
+    wav = calls / columns.AUDIO_FOLDER / "a" / "3.wav"
     wav.write_bytes(wav.read_bytes()[:20])
     write_wav(calls, "b", 12, np.zeros(3000))
     with pytest.raises(InputError, match=r"3\.wav: cannot be read"):
@@ -129,7 +130,7 @@ def test_the_demo_is_built_once_and_refused_when_it_differs(tmp_path):
 def test_arguments_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(InputError, match="hotline/calls"):
         cli.build("hotline/nothing", tmp_path)
-    with pytest.raises(InputError, match="--source"):
+    with pytest.raises(InputError, match="source"):
         cli.build("hotline/calls", tmp_path)
     with pytest.raises(InputError, match="Whisper"):
         cli.build("hotline/demo", tmp_path, window_seconds=31)
@@ -163,7 +164,7 @@ def own_calls(folder, header, rows):
     for caller, suffix in (("a", ".flac"), ("b", ".mp3"), ("c", ".WAV")):
         table(folder, caller, rows, header)
         for index in (1, 2):
-            place = folder / source.AUDIO_FOLDER / caller
+            place = folder / columns.AUDIO_FOLDER / caller
             place.mkdir(parents=True, exist_ok=True)
             soundfile.write(place / f"{index}{suffix}", rng.uniform(-0.5, 0.5, 8000), 16000, format=suffix[1:].upper())
 
@@ -171,8 +172,8 @@ def own_calls(folder, header, rows):
 def test_labels_of_ones_own_and_other_sound_files(tmp_path, split_file):
     header = ["Role", "index", "label:Joy", "label:绝望", "other:remark"]
     own_calls(tmp_path / "calls", header, [["1", 1, "1.0", 0, "x"], [1, 2, 0, 1, "y"], [0, 3, 0, 0, ""]])
-    (tmp_path / "calls" / source.AUDIO_FOLDER / "a" / "7.wav").write_bytes(b"")
-    (tmp_path / "calls" / source.AUDIO_FOLDER / "a" / "1.txt").write_text("x")
+    (tmp_path / "calls" / columns.AUDIO_FOLDER / "a" / "7.wav").write_bytes(b"")
+    (tmp_path / "calls" / columns.AUDIO_FOLDER / "a" / "1.txt").write_text("x")
     folder = cli.build("hotline/calls", tmp_path / "data", source=tmp_path / "calls", split_file=split_file)
     corpus = open_corpus(folder)
     assert list(corpus.labels) == ["joy", "绝望"] and corpus.participants == ("a/1", "a/2", "b/1", "b/2", "c/1", "c/2")
@@ -207,6 +208,6 @@ def test_labels_are_named_by_a_setting_and_keep_their_case(tmp_path):
 
 
 def test_two_recordings_of_one_segment_are_refused(calls):
-    (calls / source.AUDIO_FOLDER / "b" / "3.FLAC").write_bytes(b"")
+    (calls / columns.AUDIO_FOLDER / "b" / "3.FLAC").write_bytes(b"")
     with pytest.raises(InputError, match="keep one"):
         source.read_calls(calls)

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from configs import interviews as interviews_config
+from data_builders.common import cli
 from data_builders.interviews import source as source_lib
-from data_builders.mmpsy import cli
 from mmpsy_jax.commands.builders import dataset_folder
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.subgroups import read_subgroups
@@ -193,7 +193,7 @@ def test_cut_recordings_and_unread_files_are_named_by_check_card_and_predict_and
     assert [one["participant"] for one in strict.card["skipped"]] == ["p1", "p2"]
     found, failures = interviews.find(copied / "manifest.csv")
     assert len(found) == 6 and [(one.what, one.reason) for one in failures] == [("p2", unread)]
-    with pytest.raises(InputError, match="strict belongs to recordings or interviews"):
+    with pytest.raises(InputError, match="does not take strict"):
         cli.build("mmpsy/demo", tmp_path / "demo", strict=True)
 
 
@@ -283,7 +283,7 @@ def test_what_is_wrong_with_a_participant_is_named(manifest, tmp_path, damage, r
     if (copied / "p1.csv").exists():
         table = copied / "manifest.csv"
         table.write_text(table.read_text().replace("p1.txt", "p1.csv"))
-    source = source_lib.open_source(copied / "manifest.csv", settings=json.dumps(SETTINGS))
+    source = source_lib.InterviewSource(copied / "manifest.csv", settings=json.dumps(SETTINGS))
     with pytest.raises(InputError, match=reason):
         source.examine("p1")
     source.examine("p2")
@@ -313,7 +313,7 @@ def test_what_is_wrong_with_a_build_is_named(manifest, tmp_path):
         cli.build("interviews/My Lab", tmp_path, source=manifest)
     with pytest.raises(InputError, match="give --source=PATH: a manifest"):
         cli.build("interviews/lab", tmp_path)
-    with pytest.raises(InputError, match="settings, synthetic and dtype belong to recordings or interviews"):
+    with pytest.raises(InputError, match="does not take synthetic"):
         cli.build("mmpsy/demo", tmp_path, synthetic=True)
 
 

@@ -13,9 +13,8 @@ import pytest
 import tensorflow_datasets as tfds
 from small_source import MEL_SHAPE, TEXT_SHAPE, entry, windows_file, write_source, write_table
 
-from data_builders.common import shards, splits
-from data_builders.common.outcome import print_outcome
-from data_builders.mmpsy import cli, mmpsy_dataset_builder
+from data_builders.common import cli, splits
+from data_builders.mmpsy import mmpsy_dataset_builder
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.features import table
 from mmpsy_jax.io import InputError, with_places
@@ -44,21 +43,22 @@ def built(source, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("config", ["released", "released_float32"])
 def test_records_equal_the_source(source, built, tmp_path, config):
     folder = built if config == "released" else cli.build(f"mmpsy/{config}", tmp_path, source=source, workers=0)
-    opened = source_lib.open_source(source, dtype="float32" if config.endswith("32") else "float16")
+    opened = source_lib.ReleasedSource(source, dtype="float32" if config.endswith("32") else "float16")
     seen = []
     for records in read_all(folder).values():
         names = [record["participant"].decode() for record in records]
         assert names == sorted(names, key=table.natural_key)
         seen += names
         for record in records:
-            expected = opened.read(record["participant"].decode())
+            expected = opened.read(record["participant"].decode())[0]
+            del expected["transcript"]
             assert record.keys() == expected.keys()
             for key, value in expected.items():
                 if key == "participant":
                     continue
                 np.testing.assert_array_equal(record[key], value, err_msg=key)
                 assert np.asarray(record[key]).dtype.kind == np.asarray(value).dtype.kind
-            assert record["audio"].dtype == opened.spec.dtype and record["audio"].shape[1:] == MEL_SHAPE
+            assert record["audio"].dtype == opened.dtype and record["audio"].shape[1:] == MEL_SHAPE
     assert sorted(seen, key=table.natural_key) == list(opened.participants)
 
 
@@ -99,7 +99,7 @@ def test_two_builds_are_the_same_bytes(source, built, tmp_path):
 
 
 def test_many_shards_keep_order(source, built, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "PARTICIPANTS_PER_SHARD", 3)
+    monkeypatch.setattr(source_lib.ReleasedSource, "records_per_shard", 3)
     folder = cli.build("mmpsy/released", tmp_path, source=source, workers=0)
     assert len(list(folder.glob("mmpsy-train.array_record*"))) == 7
     for split, records in read_all(folder).items():
@@ -151,9 +151,7 @@ def test_bad_participants_stop_the_build_or_are_skipped(source, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(source, broken)
     shutil.rmtree(broken / "data" / "np_data" / "user_7")
-    with pytest.raises(
-        InputError, match=r"1 of 30 participants of the table have no windows, the first is user_7.*--skip_bad"
-    ):
+    with pytest.raises(InputError, match=r"1 of 30 participants have no files, the first is user_7.*--skip_bad"):
         cli.build("mmpsy/released", tmp_path / "data", source=broken, workers=0)
     windows_file(broken, 9, 0, "text").write_bytes(b"")
     write_table(broken, [entry(number) for number in range(1, 31) if number != 7])
@@ -200,7 +198,7 @@ def test_content_of_two_people_in_two_splits_is_reported(source, tmp_path, capfd
     folder = cli.build("mmpsy/released", tmp_path / "data", source=copied, workers=0)
     expected = {"shared": 1, "across_splits": 1}
     assert card(folder)["duplicates"] == {"windows": expected, "transcripts": expected}
-    assert print_outcome(folder) == 0 and "1 identical windows of different participants" in capfd.readouterr().err
+    assert cli.print_outcome(folder) == 0 and "1 identical windows of different participants" in capfd.readouterr().err
 
 
 def test_transcripts(source, tmp_path):
@@ -208,11 +206,11 @@ def test_transcripts(source, tmp_path):
     corpus = card(folder)
     assert corpus["modalities"] == {"text": {"kind": "ids", "shape": [175, 4], "time_axis": 0, "vocabulary": 65536}}
     assert corpus["window_seconds"] == 43.75
-    opened = source_lib.open_source(source, transcripts_only=True)
+    opened = source_lib.TranscriptSource(source)
     for records in read_all(folder).values():
         for record in records:
             assert "audio" not in record and record["text"].dtype == np.int32
-            np.testing.assert_array_equal(record["text"], opened.read(record["participant"].decode())["text"])
+            np.testing.assert_array_equal(record["text"], opened.read(record["participant"].decode())[0]["text"])
 
 
 def test_demo(tmp_path):
@@ -243,11 +241,13 @@ def test_as_tfds_calls_it(source, tmp_path):
     builder.download_and_prepare(download_config=manual, file_format=None)
     assert len(builder.as_data_source("train")) == card(Path(builder.data_dir))["participants"]["train"]
     released = mmpsy_dataset_builder.Builder(data_dir=tmp_path, config="released")
-    with pytest.raises(InputError, match=r"audio windows are \[4, 30\], but this config says \[80, 1800\]"):
-        released.download_and_prepare(download_config=manual)
+    released.download_and_prepare(download_config=manual)
+    assert released.as_data_source("test")[0]["audio"].shape[1:] == MEL_SHAPE
+    again = tfds.builder("mmpsy/released", data_dir=tmp_path)
+    assert again.info.features["audio"].shape == (None, *MEL_SHAPE) and again.info.splits["train"].num_examples
 
 
-def test_download(source, tmp_path):
+def test_download(source, tmp_path, monkeypatch):
     """The released addresses, served here: table and volumes are fetched and read where they were put."""
     from test_mmpsy_volumes import archive_of, cut
 
@@ -263,17 +263,13 @@ def test_download(source, tmp_path):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            config = dataclasses.replace(
-                mmpsy_dataset_builder.CONFIGS["released"],
-                download=True,
-                base_url=f"http://127.0.0.1:{server.server_port}/",
-                audio_shape=MEL_SHAPE,
-                text_shape=TEXT_SHAPE,
-                workers=0,
+            config = source_lib.CORPUS.configs["released"]
+            urls = tuple(
+                url.replace(source_lib.BASE_URL, f"http://127.0.0.1:{server.server_port}/") for url in config.urls
             )
-            builder = mmpsy_dataset_builder.Builder(data_dir=tmp_path / "data", config=config)
-            builder.download_and_prepare()
+            monkeypatch.setitem(source_lib.CORPUS.configs, "released", dataclasses.replace(config, urls=urls))
+            folder = cli.build("mmpsy/released", tmp_path / "data", download=True, workers=0)
         finally:
             server.shutdown()
             thread.join()
-    assert sum(map(len, read_all(Path(builder.data_dir)).values())) == 30
+    assert sum(map(len, read_all(folder).values())) == 30

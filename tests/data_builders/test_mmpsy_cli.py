@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from small_source import entry, windows_file, write_source, write_table
 
-from data_builders.common import card
-from data_builders.mmpsy import check, cli
+from data_builders.common import card, cli
 from mmpsy_jax.io import InputError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mmpsy"
@@ -73,9 +72,9 @@ def test_a_different_dataset_in_place(source, tmp_path):
     [
         ("mmpsy/relesed", {}, "unknown dataset 'mmpsy/relesed'.*mmpsy/demo.*mmpsy/released.*mmpsy/transcripts"),
         ("daic/released", {}, "unknown dataset"),
-        ("mmpsy/released", {}, "give either --source=DIR"),
-        ("mmpsy/released", {"source": ".", "download": True}, "give either --source=DIR"),
-        ("mmpsy/released", {"source": ".", "participants": 5}, "participants belong"),
+        ("mmpsy/released", {}, "give either --source=PATH"),
+        ("mmpsy/released", {"source": ".", "download": True}, "give either --source=PATH"),
+        ("mmpsy/released", {"source": ".", "participants": 5}, "does not take participants"),
         ("mmpsy/demo", {"source": "."}, "writes its own source"),
         ("mmpsy/transcripts", {"source": "/nonexistent"}, "no table here"),
         ("mmpsy/transcripts", {"source": ".", "split_file": "/nonexistent.csv"}, "no table here|cannot be read"),
@@ -137,7 +136,7 @@ def test_check_finds_everything_at_once(source):
     broken = np.load(windows_file(source, 2, 0, "audio"))
     broken[0, 0] = np.nan
     np.save(windows_file(source, 2, 0, "audio"), broken)
-    report = check.check(source)
+    report = cli.check(source)
     assert report["answers"]["empty"] == 1 and report["transcripts"] == {"empty": 1, "shared_by_several": 1}
     assert report["labels"]["gad7"]["missing"] == 1
     features = report["features"]
@@ -147,17 +146,16 @@ def test_check_finds_everything_at_once(source):
     assert len(report["problems"]) == 3, found
     assert "user_9" in found and "user_11 has no windows" in found and "mel-spectrogram/4.npy: missing" in found
     # A NaN shows only to those who read every value.
-    deep = check.check(source, deep=True)["problems"]
+    deep = cli.check(source, deep=True)["problems"]
     assert len(deep) == 4 and any("user_2" in message and "not finite" in message for message in deep)
-    text = check.render(report)
-    assert "problems      3" in text
+    assert cli.list_problems(report["problems"])[0] == "problems      3"
     json.dumps(report)
 
 
 def test_check_of_a_table_alone(source):
     shutil.rmtree(source / "data" / "np_data")
-    report = check.check(source)
-    assert report["features"] is None and "mmpsy/released cannot" in check.render(report)
+    report = cli.check(source)
+    assert report["features"] is None and "mmpsy/released cannot" in "\n".join(report["lines"])
 
 
 def test_check_as_json(source, capsys):
@@ -167,7 +165,7 @@ def test_check_as_json(source, capsys):
 
 @pytest.mark.skipif(not (REAL / "wav_select.json").is_file(), reason="the real table is not on this machine")
 def test_real_table():
-    report = check.check(REAL)
+    report = cli.check(REAL)
     assert report["participants"] == 1020 and report["problems"] == []
     assert {label: entry["at_least"]["10"]["count"] for label, entry in report["labels"].items()} == {
         "phq9": 206,

@@ -12,8 +12,7 @@ import tensorflow_datasets as tfds
 from small_source import write_source
 from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 
-from data_builders.common import place
-from data_builders.mmpsy import cli
+from data_builders.common import cli, place
 from mmpsy_jax.io import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +31,7 @@ def start(code: str, **options) -> subprocess.Popen:
 
 def build_code(source: Path, data_dir: Path, workers: int) -> str:
     arguments = ["--dataset=mmpsy/released", f"--source={source}", f"--data_dir={data_dir}", f"--workers={workers}"]
-    return f"from data_builders.mmpsy import cli\ncli.main_build({arguments!r})"
+    return f"from data_builders.common import cli\ncli.main_build({arguments!r})"
 
 
 def assert_whole(folder: Path, participants: int = 60) -> None:
@@ -116,7 +115,7 @@ def test_full_disk(source, tmp_path):
 
 def test_too_little_space_is_said_before_anything_is_written(source, tmp_path, monkeypatch):
     usage = type("usage", (), {"free": 1000})
-    monkeypatch.setattr("data_builders.mmpsy.mmpsy_dataset_builder.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("data_builders.common.plan.shutil.disk_usage", lambda path: usage)
     with pytest.raises(InputError, match=r"needs about 0\.00 GB, 0\.00 GB are free"):
         cli.build("mmpsy/released", tmp_path, source=source, workers=0)
     assert {path.name for path in (tmp_path / "mmpsy" / "released").iterdir()} == {".build.lock"}
@@ -131,11 +130,11 @@ def test_a_data_dir_that_is_a_file(source, tmp_path):
 def test_neither_builder_nor_workers_import_jax_or_tensorflow(source, tmp_path):
     code = build_code(source, tmp_path, workers=1) + (
         "\nimport sys"
-        "\nfrom data_builders.common import examine, shards"
+        "\nfrom data_builders.common import shards"
         "\nfrom data_builders.mmpsy import source"
-        f"\nspec = source.open_source({str(source)!r}).spec"
+        f"\nopened = source.ReleasedSource({str(source)!r})"
         "\nwith shards.make_pool(1) as pool:"
-        "\n    pool.submit(examine.read_participant, spec, 'user_1').result()"
+        "\n    pool.submit(shards.read_participant, opened, 'user_1').result()"
         "\n    worker = pool.submit(eval, \"list(__import__('sys').modules)\").result()"
         "\nprint([m for m in ('jax', 'tensorflow') if m in sys.modules], len(worker) > 50,"
         "\n      [m for m in ('jax', 'tensorflow', 'tensorflow_datasets') if m in worker])"

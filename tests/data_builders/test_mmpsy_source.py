@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_source import FOLDERS, MEL_SHAPE, TEXT_SHAPE, entry, window, windows_file, write_source, write_table
 
+from data_builders.common import cli
 from data_builders.common.examine import content_digests
-from data_builders.common.outcome import print_outcome
-from data_builders.mmpsy import cli
+from data_builders.mmpsy import arrays
 from data_builders.mmpsy import source as source_lib
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
@@ -21,11 +21,11 @@ def folder(tmp_path):
 
 
 def test_record_holds_what_the_files_hold(folder):
-    source = source_lib.open_source(folder, dtype="float32")
+    source = source_lib.ReleasedSource(folder, dtype="float32")
     assert source.participants == ("user_1", "user_2", "user_3", "user_4")
     assert source.modalities["audio"] == {"kind": "features", "shape": list(MEL_SHAPE), "time_axis": 1}
     assert source.modalities["text"] == {"kind": "features", "shape": list(TEXT_SHAPE), "time_axis": 0}
-    record = source.read("user_3")
+    record = source.read("user_3")[0]
     assert record["n_windows"] == 12 == source.count_windows("user_3")
     # As text 10.npy sorts before 2.npy: every window must be in its own place.
     for position in range(12):
@@ -40,22 +40,22 @@ def test_record_holds_what_the_files_hold(folder):
     assert record["duration_s"] == 550 + 11 * 60 / 30
     assert record["phq9"] == record["gad7"] == 3 and record["n_answers"] == 4
     assert record["n_characters"] == sum(map(len, entry(3)["audios"].values()))
-    assert record["has_audio"] is True and record["has_text"] is True and "transcript" not in record
+    assert record["has_audio"] is True and record["has_text"] is True
 
 
 def test_float16_is_the_rounded_source(folder):
-    full, half = (source_lib.open_source(folder, dtype=dtype).read("user_1") for dtype in ("float32", "float16"))
+    full, half = (source_lib.ReleasedSource(folder, dtype=dtype).read("user_1")[0] for dtype in ("float32", "float16"))
     assert half["audio"].dtype == np.float16
     np.testing.assert_array_equal(half["audio"], full["audio"].astype(np.float16))
 
 
 def test_missing_modality_is_zero_and_flagged(folder):
     shutil.rmtree(windows_file(folder, 3, 0, "text").parent)
-    record = source_lib.open_source(folder).read("user_3")
+    record = source_lib.ReleasedSource(folder).read("user_3")[0]
     assert record["has_text"] is False and record["has_audio"] is True
     assert record["text"].shape == (12, *TEXT_SHAPE) and not record["text"].any() and not record["text_length"].any()
     shutil.rmtree(windows_file(folder, 2, 0, "audio").parent)
-    record = source_lib.open_source(folder).read("user_2")
+    record = source_lib.ReleasedSource(folder).read("user_2")[0]
     assert record["has_audio"] is False and record["duration_s"] == 0 and not record["audio_length"].any()
 
 
@@ -63,7 +63,7 @@ def test_unknown_score_is_minus_one(folder):
     first = entry(1)
     first["gad-label"]["score"] = None
     write_table(folder, [first, entry(2)])
-    assert source_lib.open_source(folder).read("user_1")["gad7"] == -1
+    assert source_lib.ReleasedSource(folder).read("user_1")[0]["gad7"] == -1
 
 
 def test_windows_may_count_from_one_throughout(folder):
@@ -72,18 +72,18 @@ def test_windows_may_count_from_one_throughout(folder):
             for position in reversed(range(count)):
                 path = windows_file(folder, number, position, modality)
                 path.rename(path.with_name(f"{position + 1}.npy"))
-    record = source_lib.open_source(folder, dtype="float32").read("user_3")
+    record = source_lib.ReleasedSource(folder, dtype="float32").read("user_3")[0]
     np.testing.assert_array_equal(record["audio"][9], window(3, 9, "audio"))
 
 
 def test_transcripts_need_the_table_only(folder):
     shutil.rmtree(folder / "data" / "np_data")
     with pytest.raises(InputError, match="no features beside the table"):
-        source_lib.open_source(folder)
+        source_lib.ReleasedSource(folder)
     write_table(folder, [entry(1, answers=10), {**entry(2), "audios": {}}, entry(4)])
-    source = source_lib.open_source(folder, transcripts_only=True)
+    source = source_lib.TranscriptSource(folder)
     assert list(source.modalities) == ["text"] and source.modalities["text"]["kind"] == "ids"
-    long, empty = source.read("user_1"), source.read("user_2")
+    long, empty = source.read("user_1")[0], source.read("user_2")[0]
     assert long["text"].shape == (2, 175, 4) and long["text"].dtype == np.int32
     assert long["text_length"].sum() == long["n_characters"] + 9
     assert long["window_start_s"].tolist() == [0, 43.75] and long["duration_s"] == 0 and "audio" not in long
@@ -172,61 +172,61 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 def test_traps(folder, kind):
     participant, message = damage(kind, folder)
-    source = source_lib.open_source(folder)
+    source = source_lib.ReleasedSource(folder)
     with pytest.raises(InputError, match=message) as caught:
-        source.read(participant)
+        source.read(participant)[0]
     assert str(folder) in str(caught.value)
-    source.read("user_4")  # others are not harmed
+    source.read("user_4")[0]  # others are not harmed
 
 
 def test_overflow_is_fine_in_float32(folder):
     participant, _ = damage("overflow", folder)
-    assert source_lib.open_source(folder, dtype="float32").read(participant)["audio"].max() == 1e6
+    assert source_lib.ReleasedSource(folder, dtype="float32").read(participant)[0]["audio"].max() == 1e6
 
 
 def test_a_damaged_first_file_does_not_decide_the_shape(folder):
     np.save(windows_file(folder, 1, 0, "audio"), np.zeros((2, 3), np.float32))
-    source = source_lib.open_source(folder)
+    source = source_lib.ReleasedSource(folder)
     assert source.modalities["audio"]["shape"] == list(MEL_SHAPE)
     with pytest.raises(InputError, match=r"user_1.*shape \(2, 3\)"):
-        source.read("user_1")
+        source.read("user_1")[0]
     windows_file(folder, 2, 0, "audio").write_bytes(b"")
-    assert source_lib.open_source(folder).modalities["audio"]["shape"] == list(MEL_SHAPE)
+    assert source_lib.ReleasedSource(folder).modalities["audio"]["shape"] == list(MEL_SHAPE)
 
 
 def test_file_names(folder):
     extra = windows_file(folder, 1, 0, "audio")
     shutil.copy(extra, extra.with_name("._0.npy"))
     (folder / "data" / "np_data" / "np_data.json").write_text("{}")
-    assert source_lib.open_source(folder).count_windows("user_1") == 2
+    assert source_lib.ReleasedSource(folder).count_windows("user_1") == 2
     shutil.copy(extra, extra.with_name("00.npy"))
     with pytest.raises(InputError, match="window 0 is there twice"):
-        source_lib.open_source(folder)
+        source_lib.ReleasedSource(folder)
     extra.with_name("00.npy").rename(extra.with_name("last.npy"))
     with pytest.raises(InputError, match=r"last\.npy: window files must be named <number>\.npy"):
-        source_lib.open_source(folder)
+        source_lib.ReleasedSource(folder)
 
 
 def test_table_of_another_corpus(folder):
     write_table(folder, [entry(77)])
     with pytest.raises(InputError, match="none of them in"):
-        source_lib.open_source(folder)
+        source_lib.ReleasedSource(folder)
 
 
 def test_valid_length():
     window_ = np.zeros((3, 5))
-    assert source_lib.valid_length(window_, 1) == source_lib.valid_length(window_, 0) == 0
+    assert arrays.valid_length(window_, 1) == arrays.valid_length(window_, 0) == 0
     window_[1, 3] = 1
-    assert source_lib.valid_length(window_, 1) == 4 and source_lib.valid_length(window_, 0) == 2
+    assert arrays.valid_length(window_, 1) == 4 and arrays.valid_length(window_, 0) == 2
 
 
 def test_digests_find_equal_content(folder):
-    source = source_lib.open_source(folder)
-    first, again = source.read("user_1"), source.read("user_1")
-    text = source.interview("user_1").transcript
+    source = source_lib.ReleasedSource(folder)
+    first, again = source.read("user_1")[0], source.read("user_1")[0]
+    text = first["transcript"]
     assert content_digests(first, text) == content_digests(again, text.replace("\n", " "))
     assert len(content_digests(first, text)["windows"]) == 2 * first["n_windows"]
-    other = content_digests(source.read("user_2"), source.interview("user_2").transcript)
+    other = content_digests(source.read("user_2")[0], "another transcript, long enough")
     assert not set(other["windows"]) & set(content_digests(first, text)["windows"])
     assert content_digests(first, "不知道")["transcripts"] == []
 
@@ -263,4 +263,4 @@ def test_windows_that_are_missing_and_files_that_are_not_read_are_noted(tmp_path
     assert "1 people have windows and are not in the table" in notes[2][1] and "2 files" in notes[3][1]
     assert not corpus.has["text"][corpus.participants.index("user_4")]
     assert corpus.n_windows[corpus.participants.index("user_8")] == 3
-    assert print_outcome(made) == 0 and "notes 4 (all" in capsys.readouterr().err
+    assert cli.print_outcome(made) == 0 and "notes 4 (all" in capsys.readouterr().err

@@ -46,10 +46,10 @@ def corpus(tmp_path):
 def test_volumes_give_the_records_of_the_folder(corpus, prefix, compression):
     unpacked, packed = corpus
     cut(archive_of(unpacked, prefix, compression), packed)
-    from_folder, from_volumes = source_lib.open_source(unpacked), source_lib.open_source(packed)
+    from_folder, from_volumes = source_lib.ReleasedSource(unpacked), source_lib.ReleasedSource(packed)
     assert from_volumes.arrays.name.endswith("np_data.zip.001")
     for participant in from_folder.participants:
-        one, other = from_folder.read(participant), from_volumes.read(participant)
+        one, other = from_folder.read(participant)[0], from_volumes.read(participant)[0]
         assert one.keys() == other.keys()
         for key in one:
             np.testing.assert_array_equal(one[key], other[key])
@@ -58,10 +58,10 @@ def test_volumes_give_the_records_of_the_folder(corpus, prefix, compression):
 def test_one_whole_archive(corpus):
     unpacked, packed = corpus
     (packed / "np_data.zip").write_bytes(archive_of(unpacked))
-    assert source_lib.open_source(packed).read("user_1")["n_windows"] == 2
+    assert source_lib.ReleasedSource(packed).read("user_1")[0]["n_windows"] == 2
     cut(archive_of(unpacked), packed)
     with pytest.raises(InputError, match="holds both"):
-        source_lib.open_source(packed)
+        source_lib.ReleasedSource(packed)
 
 
 def test_volume_file_reads_like_one_file(tmp_path):
@@ -81,11 +81,11 @@ def test_missing_volumes(corpus):
     kept = paths[2].read_bytes()
     paths[2].unlink()
     with pytest.raises(InputError, match=r"np_data\.zip\.003 missing"):
-        source_lib.open_source(packed)
+        source_lib.ReleasedSource(packed)
     paths[2].write_bytes(kept)
     paths[4].unlink()
     with pytest.raises(InputError, match=r"not a whole zip archive.*missing at the end"):
-        source_lib.open_source(packed)
+        source_lib.ReleasedSource(packed)
 
 
 def test_short_volumes(corpus):
@@ -96,14 +96,14 @@ def test_short_volumes(corpus):
     with pytest.raises(
         InputError, match=r"np_data\.zip\.002: \d+ bytes, but the volumes before the last must be equal"
     ):
-        source_lib.open_source(packed)
+        source_lib.ReleasedSource(packed)
     paths[1].write_bytes(whole[1])
     paths[4].write_bytes(whole[4][:-10])
     with pytest.raises(InputError, match="not a whole zip archive"):
-        source_lib.open_source(packed)
+        source_lib.ReleasedSource(packed)
     paths[4].write_bytes(b"")
     with pytest.raises(InputError, match=r"np_data\.zip\.005: 0 bytes"):
-        source_lib.open_source(packed)
+        source_lib.ReleasedSource(packed)
 
 
 def test_volumes_out_of_order(corpus):
@@ -113,7 +113,7 @@ def test_volumes_out_of_order(corpus):
     paths[1].write_bytes(third)
     paths[2].write_bytes(second)
     with pytest.raises(InputError, match="out of order"):
-        source_lib.open_source(packed)
+        source_lib.ReleasedSource(packed)
 
 
 def test_a_flipped_byte_is_found_when_the_window_is_read(corpus):
@@ -123,7 +123,7 @@ def test_a_flipped_byte_is_found_when_the_window_is_read(corpus):
         member = archive.getinfo("np_data/user_2/mel-spectrogram/1.npy")
     data[member.header_offset + 300] ^= 1
     cut(bytes(data), packed)
-    source = source_lib.open_source(packed)
+    source = source_lib.ReleasedSource(packed)
     with pytest.raises(InputError, match=r"member np_data/user_2/mel-spectrogram/1\.npy: damaged in the archive"):
         source.read("user_2")
     source.read("user_1")

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from data_builders.mmpsy import cli
+from data_builders.common import cli
 from data_builders.mmsa import demo, source
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
@@ -99,7 +99,7 @@ def test_a_pickle_becomes_records_with_true_lengths(tmp_path, protocol):
 def test_aligned_features_are_as_long_as_the_text(tmp_path):
     given = content(aligned=True)
     file = write(tmp_path / "aligned.pkl", given)
-    opened = source.open_source(source.safe_source(file, tmp_path / "kept", unpickle=True))
+    opened = source.MmsaSource(source.safe_source(file, tmp_path / "kept", unpickle=True))
     record, _ = opened.examine("test$_$2")
     assert record["vision_length"].tolist() == record["text_length"].tolist()
     assert record["vision"].shape == (1, 6, 4)
@@ -114,7 +114,7 @@ def test_ids_that_are_none_are_refused(tmp_path, wrong):
     given["valid"]["text_bert"] = values[:, :2] if wrong == "shape" else values
     folder = source.safe_source(write(tmp_path / "a.pkl", given), tmp_path / "kept", unpickle=True)
     with pytest.raises(InputError, match=r"valid/text_bert\.npy: must hold ids"):
-        source.open_source(folder)
+        source.MmsaSource(folder)
 
 
 def test_a_file_without_ids_has_no_tokens(tmp_path):
@@ -122,7 +122,7 @@ def test_a_file_without_ids_has_no_tokens(tmp_path):
     for part in given.values():
         del part["text_bert"]
     folder = source.safe_source(write(tmp_path / "a.pkl", given), tmp_path / "kept", unpickle=True)
-    assert list(source.open_source(folder).modalities) == ["text", "audio", "vision"]
+    assert list(source.MmsaSource(folder).modalities) == ["text", "audio", "vision"]
 
 
 def test_a_pickle_needs_consent_and_is_converted_once(tmp_path):
@@ -237,7 +237,7 @@ def test_splits_that_are_not_alike_are_named(tmp_path):
     given["test"]["vision"] = given["test"]["vision"][:, :5]
     file = write(tmp_path / "odd.pkl", given)
     with pytest.raises(InputError, match=r"test/vision is \[5, 4\] \(steps, features\), in train \[7, 4\]"):
-        source.open_source(source.safe_source(file, tmp_path / "kept", unpickle=True))
+        source.MmsaSource(source.safe_source(file, tmp_path / "kept", unpickle=True))
     given["dev"] = given["valid"]
     with pytest.raises(InputError, match="has both valid and dev"):
         source.safe_source(write(tmp_path / "odd.pkl", given), tmp_path / "kept", unpickle=True)
@@ -250,7 +250,7 @@ def test_a_clip_in_two_splits_is_refused(tmp_path):
     given = content()
     given["test"]["id"][0] = given["train"]["id"][0]
     with pytest.raises(InputError, match="more than once"):
-        source.open_source(source.safe_source(write(tmp_path / "a.pkl", given), tmp_path / "kept", unpickle=True))
+        source.MmsaSource(source.safe_source(write(tmp_path / "a.pkl", given), tmp_path / "kept", unpickle=True))
 
 
 def test_the_demo_holds_what_its_card_promises(tmp_path):
@@ -290,7 +290,7 @@ def _mean(record, name):
         ("mmsa/mosi", {}, "give --source"),
         ("mmsa/demo", {"source": "x"}, "leave out --source"),
         ("mmsa/demo", {"participants": 3}, "at least 10"),
-        ("mmpsy/demo", {"unpickle": True}, "belongs to mmsa"),
+        ("mmpsy/demo", {"unpickle": True}, "does not take unpickle"),
     ],
 )
 def test_bad_arguments(tmp_path, name, options, said):

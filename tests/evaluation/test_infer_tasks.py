@@ -40,7 +40,7 @@ def test_what_the_columns_say():
 @pytest.mark.parametrize("separate", [True, False])
 def test_what_the_user_says(separate):
     maximum = ["mood:10", "valence:3"] if separate else ["mood:10,valence:3"]
-    kinds = read_kinds(["emotion"], ["band"], maximum)
+    kinds = read_kinds(maximum, nominal=["emotion"], ordinal=["band"])
     notes = []
     made = {task.name: task for task in infer_tasks(TABLE, kinds, notes=notes)}
     assert made["emotion"] == Task("emotion", "emotion", "nominal", classes=("0", "1", "2", "3")) and not notes
@@ -52,7 +52,7 @@ def test_what_the_user_says(separate):
 
 def test_what_a_run_of_ours_says_holds_but_where_the_user_says_otherwise():
     defined = {name: Task(name, "emotion", "regression", maximum=9.0) for name in ("emotion", "mood", "band")}
-    made = {task.name: task for task in infer_tasks(TABLE, read_kinds(["emotion"]), defined)}
+    made = {task.name: task for task in infer_tasks(TABLE, read_kinds(nominal=["emotion"]), defined)}
     assert made["emotion"].kind == "nominal" and made["mood"] is defined["mood"] and made["screen"].kind == "binary"
 
 

@@ -10,6 +10,8 @@ from mmpsy_jax.evaluation.calibration import calibration_bins
 from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, ScoreRows
 from mmpsy_jax.io import InputError
 
+AT_THRESHOLD = [one.name for one in metrics.METRICS["binary"].values() if one.at_threshold]
+
 
 def sample(kind, n=150, seed=0, decimals=2):
     """Random truths and predictions with ties, and decisions for the binary kind."""
@@ -20,6 +22,8 @@ def sample(kind, n=150, seed=0, decimals=2):
         return y, prob, prob >= 0.4
     top = 28 if kind == "regression" else 5
     y = rng.integers(0, top, n).astype(float)
+    if kind == "count":
+        return y, np.exp(np.round(0.2 * y + 0.3 * rng.normal(size=n), decimals))
     if kind == "nominal":  # class 4 is never predicted
         return y, np.where(rng.random(n) < 0.6, np.minimum(y, 3), rng.integers(0, 4, n))
     return y, np.round(0.6 * y + rng.normal(size=n) * top / 6, decimals)
@@ -28,9 +32,7 @@ def sample(kind, n=150, seed=0, decimals=2):
 def rows(kind, columns, classes=5):
     if kind == "binary":
         return BinaryRows(*columns)
-    if kind == "ordinal":
-        return ClassRows.of_bands(*columns, classes)
-    return ClassRows(*columns, classes) if kind == "nominal" else ScoreRows(*columns)
+    return ScoreRows(*columns, kind) if kind in ("regression", "count") else ClassRows(*columns, classes, kind)
 
 
 def point(kind, *columns, classes=5):
@@ -38,7 +40,7 @@ def point(kind, *columns, classes=5):
 
 
 def decide(y, positive):
-    return metrics.point(BinaryRows(y, y, positive), metrics.AT_THRESHOLD)
+    return metrics.point(BinaryRows(y, y, positive), AT_THRESHOLD)
 
 
 def weighted(kind, *columns):
@@ -149,6 +151,15 @@ def test_nominal_equals_scikit_learn(seed):
     assert each[5]["n"] == 0 and np.isnan(each[5]["f1"])
 
 
+def test_a_count_of_nobody_or_a_rate_of_zero_has_no_deviance():
+    known, rate = np.array([0.0, 2, 3]), np.array([0.0, 2, 3])
+    assert point("count", known, rate).reasons == dict.fromkeys(
+        ("deviance_explained", "poisson_deviance"), metrics.NO_RATE
+    )
+    same = point("count", np.full(3, 2.0), np.array([1.0, 2, 3]))
+    assert same.reasons["deviance_explained"] == metrics.CONSTANT and same.values["poisson_deviance"] > 0
+
+
 def test_one_class_everywhere_has_no_kappa():
     scores = point("nominal", np.ones(4), np.ones(4), classes=3)
     assert np.isnan(scores.values["kappa"]) and scores.reasons == {"kappa": metrics.CONSTANT}
@@ -195,7 +206,7 @@ def test_threshold_errors():
 def test_a_decision_equals_scikit_learn(seed):
     y, _, positive = sample("binary", seed=seed)
     values = decide(y, positive).values
-    assert list(values) == list(metrics.AT_THRESHOLD)
+    assert list(values) == list(AT_THRESHOLD)
     assert values["mcc"] == pytest.approx(sk.matthews_corrcoef(y, positive))
     assert values["f1_weighted"] == pytest.approx(sk.f1_score(y, positive, average="weighted"))
     assert values["f1_macro"] == pytest.approx(sk.f1_score(y, positive, average="macro"))

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import soxr
 
-from data_builders.affect_video.demo_video import write_video
 from mmpsy_jax.features import video
 from mmpsy_jax.io import InputError
+from tests.draw_video import write_video
 
 
 def flat(greys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from data_builders.mmpsy import cli
+from data_builders.common import cli
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import Predictions
@@ -37,7 +37,7 @@ def made_up(tasks, corpus):
     for task in tasks:
         truth = task.targets(corpus.labels[task.label])
         noisy = np.nan_to_num(truth) + rng.normal(0, 1, len(truth))
-        column = {"y_prob": scipy.special.expit(noisy)} if task.kind == "binary" else {"y_pred": noisy}
+        column = {task.column: scipy.special.expit(noisy) if task.event else noisy}
         parts.append(Predictions.build(corpus.participants, task.name, truth, split="validation", **column))
     return Predictions.concatenate(parts)
 

@@ -9,11 +9,12 @@ import scipy.stats
 
 from mmpsy_jax import tasks
 from mmpsy_jax.io import InputError
-from mmpsy_jax.objectives import losses, multitask
+from mmpsy_jax.objectives import multitask
 from mmpsy_jax.training import train_statistics
 
 NAN = float("nan")
 TASKS = tasks.questionnaire("phq9", "phq")
+FOUR = tasks.Task("gad", "gad7", "ordinal", tasks.BANDS["gad7"])
 
 
 @pytest.fixture
@@ -21,12 +22,11 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_binary_is_weighted_cross_entropy(rng):
-    logits, targets = rng.normal(size=(6, 2)).astype(np.float32), np.array([0, 1, 1, 0, 1, NAN], np.float32)
-    each, weights = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(targets), jnp.array([0.5, 2.0]))
+def test_binary_is_cross_entropy(rng):
+    logits, targets = rng.normal(size=(5, 2)).astype(np.float32), np.array([0, 1, 1, 0, 1], np.float32)
+    each = TASKS[0].losses(jnp.asarray(logits), jnp.asarray(targets), 1.0)
     log_p = scipy.special.log_softmax(logits, axis=1)
-    np.testing.assert_allclose(each[:5], -log_p[np.arange(5), targets[:5].astype(int)], rtol=1e-5)
-    np.testing.assert_array_equal(weights, [0.5, 2, 2, 0.5, 2, 0])
+    np.testing.assert_allclose(each, -log_p[np.arange(5), targets.astype(int)], rtol=1e-5)
 
 
 def test_ordinal_is_the_proportional_odds_likelihood(rng):
@@ -37,23 +37,32 @@ def test_ordinal_is_the_proportional_odds_likelihood(rng):
     p = above[:, :-1] - above[:, 1:]
     np.testing.assert_allclose(p.sum(1), 1)
     for k in range(4):
-        each, _ = losses.ordinal(jnp.asarray(cumulative), jnp.full(5, float(k)), jnp.ones(4))
+        each = FOUR.losses(jnp.asarray(cumulative), jnp.full(5, float(k)), 1.0)
         np.testing.assert_allclose(each, -np.log(p[:, k]), rtol=2e-4)
 
 
 def test_ordinal_stays_finite_far_out():
     cumulative = jnp.array([[100.0, 99.0, -300.0], [-100.0, -150.0, -151.0]])
     for k in range(4):
-        loss = lambda c, k=k: losses.ordinal(c, jnp.full(2, float(k)), jnp.ones(4))[0].sum()  # noqa: E731
+        loss = lambda c, k=k: FOUR.losses(c, jnp.full(2, float(k)), 1.0).sum()  # noqa: E731
         value, gradient = jax.value_and_grad(loss)(cumulative)
         assert np.isfinite(value) and np.all(np.isfinite(gradient))
 
 
 def test_regression_is_huber_in_points():
-    each, weights = losses.regression(jnp.array([[0.5], [0.5], [0.5]]), jnp.array([12.0, 3.5, NAN]), 27.0, 4.0)
+    each = TASKS[2].losses(jnp.array([[0.5], [0.5]]), jnp.array([12.0, 3.5]), 4.0)
     # Errors 1.5 points (quadratic: (1.5/4)^2/2) and 10 points (linear: 10/4 - 1/2).
-    np.testing.assert_allclose(each[:2], [0.5 * 0.375**2, 2.0], rtol=1e-6)
-    np.testing.assert_array_equal(weights, [1, 1, 0])
+    np.testing.assert_allclose(each, [0.5 * 0.375**2, 2.0], rtol=1e-6)
+
+
+def test_a_count_is_poisson_regression(rng):
+    task = tasks.Task("calls", "calls", "count")
+    counts, output = rng.poisson(3.0, 9).astype(np.float32), rng.normal(1, 0.5, (9, 1)).astype(np.float32)
+    each = task.losses(jnp.asarray(output), jnp.asarray(counts), 1.0)
+    likelihood = scipy.stats.poisson.logpmf(counts, np.exp(output[:, 0]))
+    np.testing.assert_allclose(each, scipy.stats.poisson.logpmf(counts, counts) - likelihood, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(task.predictions(output), np.exp(output[:, 0].astype(np.float64)))
+    np.testing.assert_allclose(np.exp(train_statistics.start(task, counts)), counts.mean() + 1 / 9, rtol=1e-6)
 
 
 def test_concordance_against_the_definition(rng):
@@ -62,13 +71,15 @@ def test_concordance_against_the_definition(rng):
     expected = 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
     weights = np.r_[np.ones(50), np.zeros(3)]
     x, y = np.r_[x, [9.0, 9.0, 9.0]], np.r_[y, [NAN, NAN, -9.0]]
-    np.testing.assert_allclose(losses.concordance(jnp.array(x), jnp.array(y), jnp.array(weights)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        multitask.concordance(jnp.array(x), jnp.array(y), jnp.array(weights)), expected, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_concordance_of_too_few_is_zero_with_finite_gradient(n):
     weights = jnp.arange(4) < n
-    loss = lambda v: losses.concordance(v, jnp.array([1.0, NAN, NAN, NAN]), weights.astype(jnp.float32))  # noqa: E731
+    loss = lambda v: multitask.concordance(v, jnp.array([1.0, NAN, NAN, NAN]), weights.astype(jnp.float32))  # noqa: E731
     value, gradient = jax.value_and_grad(loss)(jnp.arange(4.0))
     assert value == 0 and np.all(np.isfinite(gradient))
 
@@ -131,12 +142,12 @@ def test_balanced_class_weights_come_from_the_scores_given():
 
 def test_probabilities(rng):
     logits = rng.normal(size=(4, 2))
-    np.testing.assert_allclose(multitask.probabilities(TASKS[0], logits), scipy.special.softmax(logits, axis=1)[:, 1])
+    np.testing.assert_allclose(TASKS[0].predictions(logits), scipy.special.softmax(logits, axis=1)[:, 1])
     cumulative = np.array([[2.0, 1.0, -1.0, -3.0]])
     above = scipy.special.expit(cumulative[0])
     p = -np.diff(np.r_[1, above, 0])
-    np.testing.assert_allclose(multitask.probabilities(TASKS[1], cumulative), p @ np.arange(5), rtol=1e-6)
-    np.testing.assert_allclose(multitask.probabilities(TASKS[2], np.array([[0.5], [1.2], [-1]])), [13.5, 27, 0])
+    np.testing.assert_allclose(TASKS[1].predictions(cumulative), p @ np.arange(5), rtol=1e-6)
+    np.testing.assert_allclose(TASKS[2].predictions(np.array([[0.5], [1.2], [-1]])), [13.5, 27, 0])
 
 
 def test_a_nominal_task_is_a_weighted_softmax_over_its_classes(rng):
@@ -154,8 +165,8 @@ def test_a_nominal_task_is_a_weighted_softmax_over_its_classes(rng):
     losses_of_rows = -scipy.special.log_softmax(logits, axis=1)[rows, classes]
     np.testing.assert_allclose(each, (losses_of_rows * weight).sum() / weight.sum(), rtol=1e-5)
     np.testing.assert_allclose(sums["emotion"][1], weight.sum(), rtol=1e-6)
-    np.testing.assert_array_equal(multitask.probabilities(task, logits), logits.argmax(axis=1))
-    np.testing.assert_allclose(multitask.averageable(task, logits), scipy.special.softmax(logits, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(task.predictions(logits), logits.argmax(axis=1))
+    np.testing.assert_allclose(task.averageable(logits), scipy.special.softmax(logits, axis=1), rtol=1e-5)
     started = train_statistics.start(task, scores)
     np.testing.assert_allclose(scipy.special.softmax(started), np.array([3, 2, 2, 3]) / 10)
 
@@ -163,8 +174,6 @@ def test_a_nominal_task_is_a_weighted_softmax_over_its_classes(rng):
 def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="balanced, none"):
         multitask.class_weights(TASKS[0], np.array([2.0, 12.0], np.float32), "inverse")
-    with pytest.raises(InputError, match="between 0 and 1"):
-        build(ccc=1.5)
 
 
 def test_two_way_softmax_with_positive_weights_is_binary_cross_entropy_with_them(rng):
@@ -173,10 +182,16 @@ def test_two_way_softmax_with_positive_weights_is_binary_cross_entropy_with_them
     weights = multitask.class_weights(task, scores, "positive")
     assert weights == (1.0, 5 / 2)
     logits = rng.normal(size=(8, 2)).astype(np.float32)
-    each, weight = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(scores), jnp.array(weights))
+    given = (
+        {"fear": jnp.asarray(logits)},
+        {"fear": jnp.asarray(scores)},
+        jnp.ones(8, bool),
+        {"fear": jnp.array(weights)},
+    )
+    _, (_, sums) = multitask.build([task])(*given)
     p = scipy.special.expit(logits[:7, 1] - logits[:7, 0])
     wanted = -(2.5 * scores[:7] * np.log(p) + (1 - scores[:7]) * np.log(1 - p))
-    np.testing.assert_allclose((each * weight)[:7], wanted, rtol=1e-5)
+    np.testing.assert_allclose(sums["fear"], (wanted.sum(), 5 + 2 * 2.5), rtol=1e-5)
     assert multitask.class_weights(task, np.zeros(3, np.float32), "positive") == (1.0, 1.0)
 
 

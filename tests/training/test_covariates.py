@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 import pytest
 
-from data_builders.hotline import cli
+from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation import near_duplicates
 from mmpsy_jax.features import functionals

@@ -20,7 +20,6 @@ from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.inference.inputs import corpus_of
 from mmpsy_jax.inference.predict import CHUNK
 from mmpsy_jax.io import InputError, try_folder, write_atomically, write_json
-from mmpsy_jax.objectives import multitask
 from mmpsy_jax.projects.affect import measures, page
 from mmpsy_jax.projects.affect.measures import Clip, Frames
 from mmpsy_jax.projects.affect.models import audio_visual
@@ -60,10 +59,10 @@ def discrepancy(workdir: str | Path, source: str | Path, output: str | Path) -> 
                 "or :joint"
             )
     corpus = run.select_modalities(open_corpus(source))
-    emotion = next((task for task in run.tasks if task.kind == "nominal"), None)
+    emotion = next((task for task in run.tasks if task.named), None)
     if emotion is None:
         raise InputError(f"{workdir}: no task of kind 'nominal', whose classes are the emotions: train with one")
-    ratings = [task for task in run.tasks if task.kind == "regression"]
+    ratings = [task for task in run.tasks if task.scaled]
     parts = held_out(Path(workdir), run, corpus)
     clips = [clip for part in parts for clip in clips_of(part, run, corpus, emotion, ratings)]
     limits = measures.limits(clips)
@@ -247,7 +246,7 @@ def judge(
 
 
 def _averageable(task: Task, output: Float[np.ndarray, "*n o"]) -> Float[np.ndarray, "..."]:
-    values = multitask.averageable(task, output.reshape(-1, output.shape[-1]))
+    values = task.averageable(output.reshape(-1, output.shape[-1]))
     return values.reshape(*output.shape[:-1], *values.shape[1:])
 
 

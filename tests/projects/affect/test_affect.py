@@ -11,7 +11,7 @@ import pytest
 
 import launch
 from configs import affect_student, affect_teacher
-from data_builders.affect_video import cli
+from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.io import InputError

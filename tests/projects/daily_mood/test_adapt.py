@@ -11,7 +11,7 @@ import scipy.stats
 from sklearn.linear_model import Ridge
 
 import launch
-from data_builders.daily_mood import cli
+from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.io import InputError

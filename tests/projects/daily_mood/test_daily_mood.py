@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 
-from data_builders.daily_mood import cli
+from data_builders.common import cli
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.training import finished_run, run

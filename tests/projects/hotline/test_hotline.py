@@ -10,8 +10,9 @@ import pytest
 from jax.sharding import AxisType
 
 import launch
-from data_builders.hotline import cli, demo
-from data_builders.hotline.source import EMOTIONS
+from data_builders.common import cli
+from data_builders.hotline import demo
+from data_builders.hotline.columns import EMOTIONS
 from mmpsy_jax import models
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.loader import make_loader

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import msa
-from data_builders.mmpsy import cli
+from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.data.splits import by_name
 from mmpsy_jax.evaluation.predictions import read_csv

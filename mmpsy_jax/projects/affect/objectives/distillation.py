@@ -1,4 +1,4 @@
-"""What a student learns from a teacher, beside labels.
+"""What a student learns from a teacher in addition to labels.
 
 Of the clips that have both, with z the logits, y' the scores and e the embeddings of teacher (T) and student (S):
 
@@ -8,9 +8,10 @@ Of the clips that have both, with z the logits, y' the scores and e the embeddin
 | `concordance` | 1 - CCC(y'_T, y'_S), the mean over tasks of scores (Lin 1989) |
 | `alignment` | 1 - cos(e_T, e_S) |
 
-The first is that of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531). The paper asks for a loss that aligns the two
-without saying which; the others are our choice. No gradient of these reaches the teacher, trained along or not, so that
-it is never moved towards the student (our choice): the gap between them is what is looked at later.
+The first is that of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531). No gradient of these reaches the teacher, so that
+it is never moved towards the student: the gap between them is what is measured later.
+
+Departures from the paper: it asks for a loss that aligns the two without naming one; the others were chosen here.
 """
 
 import dataclasses
@@ -23,10 +24,10 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.io import InputError
-from mmpsy_jax.objectives import losses, multitask
+from mmpsy_jax.objectives import multitask
 from mmpsy_jax.objectives.base import Sums
 from mmpsy_jax.rules import number
-from mmpsy_jax.tasks import LOGITS, Task
+from mmpsy_jax.tasks import Task
 
 TEACHER = "teacher_"
 SOFT_TARGETS, CONCORDANCE, ALIGNMENT = "soft_targets", "concordance", "alignment"
@@ -56,11 +57,11 @@ class Objective:
 
     @property
     def _of_classes(self) -> list[str]:
-        return [task.name for task in self.supervised.tasks if task.kind in LOGITS]
+        return [task.name for task in self.supervised.tasks if task.logits]
 
     @property
     def _of_scores(self) -> list[str]:
-        return [task.name for task in self.supervised.tasks if task.kind == "regression"]
+        return [task.name for task in self.supervised.tasks if task.scaled]
 
     def __call__(
         self,
@@ -78,8 +79,8 @@ class Objective:
         """
         if f"{TEACHER}embedding" not in outputs:
             raise InputError(
-                "config.objective.name = 'distillation' needs a teacher beside the student: give config.model.teacher, "
-                "the workdir of a run of one, or set config.model.part = 'joint'"
+                "config.objective.name = 'distillation' needs a teacher: give config.model.teacher, the "
+                "workdir of a run of one, or set config.model.part = 'joint'"
             )
         each, (present, sums) = self.supervised(outputs, labels, valid, class_weights)
         both = valid & (outputs["face_present"][:, 0] > 0) & (outputs["speech_present"][:, 0] > 0)
@@ -114,7 +115,7 @@ class Objective:
             ]
             made[SOFT_TARGETS] = self.temperature**2 * mean(sum(each))
         if self._of_scores:
-            each = [losses.concordance(outputs[k][:, 0], teacher(k)[:, 0], weights) for k in self._of_scores]
+            each = [multitask.concordance(outputs[k][:, 0], teacher(k)[:, 0], weights) for k in self._of_scores]
             made[CONCORDANCE] = jnp.where(weights.sum() > 0, 1 - sum(each) / len(each), 0.0)
         made[ALIGNMENT] = mean(optax.losses.cosine_distance(outputs["embedding"], teacher("embedding"), epsilon=1e-6))
         return made
