@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-
 from mmpsy_jax.io.errors import InputError
 
 # Written when a place is tried: more than what a full disk still has in its last block.
