@@ -25,7 +25,7 @@ def parameters(
     A teacher that was trained on a clip says of it what it has learned by heart, and a student that is held against it
     there would be judged by what nobody knows of a new clip. So of the trainings of the run that one is taken which was
     trained on exactly the same clips: its `predictions.csv` names all others as held out. With folds that is the fold
-    of the same division; of several seeds it is the first (our choice).
+    of the same division; of several seeds it is the first.
 
     Args:
       config: of the student; `config.model.teacher` is the workdir.

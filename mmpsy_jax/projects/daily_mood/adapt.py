@@ -5,8 +5,10 @@ the d features h_q are shared (`models/macro_micro.py`) and stay as they are. Th
 is trained: for normal R, B and errors with variances d s_R, s_B and s_e, the rated days of a person have the covariance
 C = s_R h h' / d + s_B + s_e I, and with a = C^-1 (y - m) the expected layers are R = s_R h' a and B = s_B sum(a):
 random slopes and intercepts (Laird and Ware 1982). The three variances, the same for all people and moods, are those
-under which the ratings of the given days are most probable; no other day is looked at. Weight decay pulls the layers of
-trained people to zero too; that variances are estimated instead is our choice.
+under which the ratings of the given days are most probable; no other day is looked at.
+
+Departures from the paper: weight decay pulls the layers of trained people to zero, too; here the variances that do so
+are estimated.
 """
 
 import dataclasses
