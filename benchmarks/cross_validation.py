@@ -1,4 +1,4 @@
-"""Time from the command to the predictions of a cross-validation: ours beside a usual PyTorch script.
+"""Time from the command to the predictions of a cross-validation: ours against an ordinary PyTorch script.
 
     python launch.py build --dataset=mmpsy/demo --data_dir=DATA_DIR
     python benchmarks/cross_validation.py --dataset_dir=DATA_DIR/mmpsy/demo/1.0.0 [--folds=5] [--seeds=5] [--epochs=12]
@@ -123,7 +123,7 @@ def _seconds(one_core: bool) -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-# --- ours, and what both are given --------------------------------------------------------------------------------
+# --- ours, and the input of both --------------------------------------------------------------------------------------
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tokens or seconds of audio per second of the pretrained encoders, beside transformers on PyTorch.
+"""Tokens or seconds of audio per second of the pretrained encoders, against transformers on PyTorch.
 
     python benchmarks/encoders.py --device=gpu --dtype=bfloat16 --attention=cudnn        base sizes, a few minutes
     python benchmarks/encoders.py --small                                      base sizes, little input, for a CPU
@@ -77,10 +77,10 @@ def inputs_of(kind: str, config: Any, arguments: argparse.Namespace) -> tuple[np
 
 def ours(config: Any, params: Any, batch: np.ndarray, dtype: str, implementation: str) -> Contestant:
     """Our network, compiled."""
-    made = build(config.to_dict(), dtype=dtype, implementation=implementation)
-    run = jax.jit(lambda p, x: made.apply({"params": p}, x)["last_hidden_state"])
-    held = jax.device_put(batch)
-    return Contestant(lambda: run(params, held), jax.block_until_ready, lambda out: np.asarray(out, np.float32))
+    network = build(config.to_dict(), dtype=dtype, implementation=implementation)
+    run = jax.jit(lambda p, x: network.apply({"params": p}, x)["last_hidden_state"])
+    inputs = jax.device_put(batch)
+    return Contestant(lambda: run(params, inputs), jax.block_until_ready, lambda out: np.asarray(out, np.float32))
 
 
 def theirs(model: Any, batch: np.ndarray, device: str, dtype: str, *, compiled: bool = False) -> Contestant:
@@ -89,12 +89,12 @@ def theirs(model: Any, batch: np.ndarray, device: str, dtype: str, *, compiled: 
 
     network = model.encoder if model.config.model_type == "whisper" else model
     network = torch.compile(network) if compiled else network
-    held = torch.tensor(batch, device=device)
-    held = held.long() if batch.dtype == np.int32 else held.to(getattr(torch, dtype))
+    inputs = torch.tensor(batch, device=device)
+    inputs = inputs.long() if batch.dtype == np.int32 else inputs.to(getattr(torch, dtype))
 
     def call() -> Any:
         with torch.inference_mode():
-            return network(held).last_hidden_state
+            return network(inputs).last_hidden_state
 
     def wait(_: Any) -> None:
         if device == "cuda":
@@ -179,8 +179,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    usual = [name for name in MODELS if name != "whisper-base"]
-    parser.add_argument("--models", default=",".join(usual), help=f"of {', '.join(MODELS)}, separated by commas")
+    shipped = [name for name in MODELS if name != "whisper-base"]
+    parser.add_argument("--models", default=",".join(shipped), help=f"of {', '.join(MODELS)}, separated by commas")
     parser.add_argument("--batch", type=int, default=32, help="rows")
     parser.add_argument("--seconds", type=float, default=10.0, help="of audio in a row; Whisper's rows are 30 s")
     parser.add_argument("--rounds", type=int, default=7)

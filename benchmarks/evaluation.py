@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py [--participants=12500,25000,50000,100000] [--resamples=2000]
 
 Predictions are SYNTHETIC: random scores, and predictions of all three kinds with noise, on a validation split of 2,000
-participants and a test split of as many as asked for. Every point is measured in a process of its own.
+participants and a test split of as many as asked for. Every point is measured in a separate process.
 """
 
 import argparse

@@ -42,7 +42,7 @@ def main() -> None:
     usable = np.all([*full, np.array(corpus.split) == "test"], axis=0)
     hosts = np.flatnonzero(usable & (corpus.labels["phq9"] < LOW))
     donors = np.flatnonzero(usable & (corpus.labels["phq9"] >= HIGH))
-    found = {(method, name): [] for method in METHODS for name in corpus.modalities}
+    areas_of = {(method, name): [] for method in METHODS for name in corpus.modalities}
     better = {method: [] for method in METHODS}
     for _ in range(options.pairs):
         host, donor = (
@@ -58,17 +58,17 @@ def main() -> None:
         host["text"][:, at["text"]] = donor["text"][:, at["text"]]
         one = corpus_of(["spliced"], [host], model.modalities, model.card)
         explained = Explained(views(model, one), task)
-        made = explained.attributions()
-        curve = deletion(explained, made)
-        for method, values in made.items():
+        attributions = explained.attributions()
+        curve = deletion(explained, attributions)
+        for method, values in attributions.items():
             better[method].append(curve.p[method] <= 0.05)
             for name in corpus.modalities:
-                own = [(i, unit) for i, unit in enumerate(explained.units) if unit.modality == name]
+                units = [(i, unit) for i, unit in enumerate(explained.units) if unit.modality == name]
                 scale = 30 if name == "audio" else 1
-                inside = [at[name].start <= unit.start * scale < at[name].stop for _, unit in own]
-                found[method, name].append(roc_auc_score(inside, values[[i for i, _ in own]]))
+                inside = [at[name].start <= unit.start * scale < at[name].stop for _, unit in units]
+                areas_of[method, name].append(roc_auc_score(inside, values[[i for i, _ in units]]))
     print(f"SYNTHETIC: {options.pairs} interviews of {len(hosts)} hosts and {len(donors)} donors")
-    for (method, name), areas in found.items():
+    for (method, name), areas in areas_of.items():
         print(f"{method:22} {name:6} AUROC {np.mean(areas):.3f} (sd {np.std(areas):.3f})")
     for method, times in better.items():
         print(f"{method:22} better than all random orders: {np.mean(times):.2f}")

@@ -39,7 +39,7 @@ def film(rng: np.random.Generator, picture: np.ndarray, frames: int) -> list[np.
     x, y = hand(rng, frames, 0.02 * width), hand(rng, frames, 0.02 * height)
     turn, zoom = hand(rng, frames, 2.5), np.exp(hand(rng, frames, 0.05))
     light, contrast, blur = hand(rng, frames, 12), np.exp(hand(rng, frames, 0.1)), np.abs(hand(rng, frames, 0.6))
-    made = []
+    shots = []
     for i in range(frames):
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn[i], zoom[i])
         matrix[:, 2] += x[i], y[i]
@@ -47,8 +47,8 @@ def film(rng: np.random.Generator, picture: np.ndarray, frames: int) -> list[np.
         if blur[i] > 0.3:
             moved = cv2.GaussianBlur(moved, (0, 0), blur[i])
         shown = 128 + contrast[i] * (moved.astype(float) - 128) + light[i] + rng.normal(0, 3, moved.shape)
-        made.append(np.clip(np.rint(shown), 0, 255).astype(np.uint8))
-    return made
+        shots.append(np.clip(np.rint(shown), 0, 255).astype(np.uint8))
+    return shots
 
 
 def crops_of(frames: Sequence[np.ndarray]) -> np.ndarray:
@@ -58,7 +58,7 @@ def crops_of(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 def read_photographs(folder: Path) -> dict[str, list[np.ndarray]]:
     """Grey pictures by person, `ROWS` each way: head and shoulders of the largest face; the rest is left out."""
-    found: dict[str, list[np.ndarray]] = {}
+    by_person: dict[str, list[np.ndarray]] = {}
     for path in sorted(folder.iterdir()):
         picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if picture is None:
@@ -72,8 +72,8 @@ def read_photographs(folder: Path) -> dict[str, list[np.ndarray]]:
         if len(faces.find(picture)) != 1:
             print(f"left out: {path.name}: not one face is found in it")
             continue
-        found.setdefault(re.sub(r"[\d_]+$", "", path.stem), []).append(picture)
-    return found
+        by_person.setdefault(re.sub(r"[\d_]+$", "", path.stem), []).append(picture)
+    return by_person
 
 
 def from_photographs(rng: np.random.Generator, photographs: dict[str, list[np.ndarray]], two: bool) -> np.ndarray:
@@ -90,18 +90,18 @@ def from_photographs(rng: np.random.Generator, photographs: dict[str, list[np.nd
     return crops_of(films[0][:cut] + films[1][cut:])
 
 
-def from_crops(rng: np.random.Generator, given: np.ndarray, two: bool) -> np.ndarray:
+def from_crops(rng: np.random.Generator, cut_out: np.ndarray, two: bool) -> np.ndarray:
     """Crops of a clip of 4 to 6 s of faces that were cut out before, with a margin of replicated pixels."""
-    frames, made = int(rng.integers(40, 61)), []
-    chosen = rng.permutation(len(given))[: 1 + two]
+    frames, crops = int(rng.integers(40, 61)), []
+    chosen = rng.permutation(len(cut_out))[: 1 + two]
     cut = int(frames * rng.uniform(0.6, 0.8)) if two else frames
     for one, count in zip(chosen, (cut, frames - cut), strict=False):
-        large = cv2.resize((255 * given[one]).astype(np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize((255 * cut_out[one]).astype(np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
         for frame in film(rng, large, count):
             # The detector's box jitters by some percent by itself.
             x, y, side = (*rng.integers(2, 9, 2), rng.integers(82, 88))
-            made.append(faces.crop(frame, np.array([x, y, side, side])))
-    return np.stack(made)
+            crops.append(faces.crop(frame, np.array([x, y, side, side])))
+    return np.stack(crops)
 
 
 def main() -> None:
@@ -116,9 +116,9 @@ def main() -> None:
     print("photographs:", {name: len(pictures) for name, pictures in photographs.items()})
     sources = {"photographs": lambda rng, two: from_photographs(rng, photographs, two)}
     if options.crops:
-        given = np.load(options.crops)
-        print(f"crops: {len(given)} persons")
-        sources["crops"] = lambda rng, two: from_crops(rng, given, two)
+        cut_out = np.load(options.crops)
+        print(f"crops: {len(cut_out)} persons")
+        sources["crops"] = lambda rng, two: from_crops(rng, cut_out, two)
     rng = np.random.default_rng(options.seed)
     drawn: dict[str, dict[bool, list[float]]] = {name: {False: [], True: []} for name in sources}
     counted: dict[tuple[str, bool], list[int]] = {(name, two): [] for name in sources for two in (False, True)}
@@ -128,9 +128,9 @@ def main() -> None:
             drawn[name][two].append(faces.divide(crops)[0])
             counted[name, two].append(int(faces.group(crops).max()) + 1)
     for name, lists in drawn.items():
-        values = {two: np.array(found) for two, found in lists.items()}
-        for two, found in values.items():
-            quantiles = np.quantile(found, (0, 0.5, 0.9, 0.95, 1) if not two else (0, 0.05, 0.1, 0.5, 1))
+        values = {two: np.array(scores) for two, scores in lists.items()}
+        for two, scores in values.items():
+            quantiles = np.quantile(scores, (0, 0.5, 0.9, 0.95, 1) if not two else (0, 0.05, 0.1, 0.5, 1))
             who = "two persons" if two else "one person"
             print(f"{name}, {who}: " + " ".join(f"{q:.3f}" for q in quantiles))
             print(f"  persons counted: {dict(sorted(collections.Counter(counted[name, two]).items()))}", flush=True)

@@ -93,7 +93,7 @@ def print_point(values: Mapping[str, float]) -> None:
 
 
 def grow(name: str, counts: Sequence[int], arguments: Sequence[str], **environment: str) -> None:
-    """Prints how numbers grow with a count, each point from a process of its own, and the exponents of the growth.
+    """Prints how numbers grow with a count, each point from a separate process, and the exponents of the growth.
 
     An exponent of 1 is linear growth: the slope of a straight line through the logarithms.
 

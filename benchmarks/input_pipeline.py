@@ -68,7 +68,7 @@ def readers(corpus: Corpus, batch_size: int, parts: int, workers: int) -> dict[s
 
         return read
 
-    made = {
+    ways = {
         "array_record bytes only (the bound of reading)": raw,
         "zero-copy decoding, record by record": decoded,
         "tfds.as_data_source, record by record": tfds,
@@ -83,8 +83,8 @@ def readers(corpus: Corpus, batch_size: int, parts: int, workers: int) -> dict[s
         "device": ours(placement="device", sharding=sharding),
     }
     if workers:
-        made[f"stream, {workers} worker processes (start included)"] = ours(placement="stream", workers=workers)
-    return made
+        ways[f"stream, {workers} worker processes (start included)"] = ours(placement="stream", workers=workers)
+    return ways
 
 
 def torch_readers(corpus: Corpus, batch_size: int, folder: Path) -> dict[str, Callable[[], None]]:

@@ -87,7 +87,7 @@ def record(dataset_dir: str, folder: Path) -> Donation:
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     deleted: list[bool] = []
-    made: list[Donation] = []
+    donations: list[Donation] = []
 
     def compile_for(*arguments: Any, **more: Any) -> steps.Programs:
         programs = steps.compile_for(*arguments, **more)
@@ -104,7 +104,7 @@ def record(dataset_dir: str, folder: Path) -> Donation:
                 jax.block_until_ready(new)
                 jax.profiler.stop_trace()
                 memory = programs.update.lower(new[0], batch).compile().memory_analysis()
-                made.append(Donation(sum(deleted), memory.alias_size_in_bytes, bytes_of(new[0])))
+                donations.append(Donation(sum(deleted), memory.alias_size_in_bytes, bytes_of(new[0])))
                 raise Recorded
             return new
 
@@ -118,7 +118,7 @@ def record(dataset_dir: str, folder: Path) -> Donation:
     try:
         loop.train(planned[0])
     except Recorded:
-        return made[0]
+        return donations[0]
     finally:
         loop.compile_for = original
     sys.exit(f"error: {dataset_dir}: the training has fewer than {FIRST + STEPS} steps: take a larger corpus")
@@ -162,14 +162,14 @@ def _times(
 
 
 def union(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Spans that overlap or touch, made one; in order."""
-    made: list[tuple[float, float]] = []
+    """Spans that overlap or touch, joined; in order."""
+    joined: list[tuple[float, float]] = []
     for start, end in sorted(spans):
-        if made and start <= made[-1][1]:
-            made[-1] = (made[-1][0], max(end, made[-1][1]))
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
-            made.append((start, end))
-    return made
+            joined.append((start, end))
+    return joined
 
 
 def show(donation: Donation, times: Times) -> None:

@@ -52,7 +52,7 @@ def by_hand(path: Path) -> np.ndarray:
 
 def contestants(paths: Sequence[Path], pool: Executor, matmul: bool) -> dict[str, Callable[[], object]]:
     """By name; calling one takes all files."""
-    from mmpsy_jax.features_jax import mel as jitted
+    from benchmarks import jitted_mel as jitted
 
     samples = [list(mel.padded([mel.samples(path)])) for path in paths]
 
@@ -78,16 +78,16 @@ def contestants(paths: Sequence[Path], pool: Executor, matmul: bool) -> dict[str
 
 def agreement(path: Path, ways: Sequence[str]) -> None:
     """Prints the largest difference from librosa in float64: of librosa in float32, and of the jitted paths."""
-    from mmpsy_jax.features_jax import mel as jitted
+    from benchmarks import jitted_mel as jitted
 
     blocks = list(mel.padded([mel.samples(path)]))
     ours = np.concatenate(list(mel.decibels(blocks)))
     ours = np.maximum(ours, ours.max() - mel.RELEASE.top_db)
     others = {f"jitted ({way})": np.concatenate(list(jitted.decibels(blocks, fourier=way))) for way in ways}
-    for name, made in {"librosa in float32": _in_float32(blocks), **others}.items():
-        made = np.maximum(made, made.max() - mel.RELEASE.top_db)
-        decibels = np.abs(ours - made)
-        normalised = np.abs(_normalised(ours) - _normalised(made))
+    for name, values in {"librosa in float32": _in_float32(blocks), **others}.items():
+        values = np.maximum(values, values.max() - mel.RELEASE.top_db)
+        decibels = np.abs(ours - values)
+        normalised = np.abs(_normalised(ours) - _normalised(values))
         print(
             f"{name} against librosa in float64: largest difference {decibels.max():.1e} dB "
             f"(99.9 % below {np.quantile(decibels, 0.999):.1e}), {normalised.max():.1e} after normalisation"
@@ -114,21 +114,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rate", type=int, default=16000, help="of the files")
     parser.add_argument("--matmul", action="store_true")
-    parser.add_argument("--speech", type=Path, help="a recording of speech to compare values on; default: a file made")
-    given = parser.parse_args()
+    parser.add_argument("--speech", type=Path, help="a recording of speech to compare values on; default: one of ours")
+    options = parser.parse_args()
     import jax
 
     print(f"{harness.machine('jax', 'librosa')}; {jax.devices()[0].device_kind}")
     with tempfile.TemporaryDirectory() as folder, make_pool(2) as pool:
-        paths = [Path(folder) / f"{k}.wav" for k in range(given.files)]
+        paths = [Path(folder) / f"{k}.wav" for k in range(options.files)]
         for k, path in enumerate(paths):
-            record(path, 60 * given.minutes / given.files, given.rate, k)
-        times = harness.take_turns(contestants(paths, pool, given.matmul), given.rounds)
-        agreement(given.speech or paths[0], ("rfft", "matmul") if given.matmul else ("rfft",))
-    print(f"\n{given.minutes:g} minutes in {given.files} files at {given.rate} Hz, medians of {given.rounds} rounds\n")
+            record(path, 60 * options.minutes / options.files, options.rate, k)
+        times = harness.take_turns(contestants(paths, pool, options.matmul), options.rounds)
+        agreement(options.speech or paths[0], ("rfft", "matmul") if options.matmul else ("rfft",))
+    print(f"\n{options.minutes:g} minutes in {options.files} files at {options.rate} Hz, {options.rounds} rounds\n")
     first, rows = next(iter(times.values())), []
     for name, taken in times.items():
-        speeds = [60 * given.minutes / seconds for seconds in taken]
+        speeds = [60 * options.minutes / seconds for seconds in taken]
         hour = f"{3600 / statistics.median(speeds):.1f}"
         rows.append([name, *harness.spread(speeds, ",.0f"), hour, f"{harness.ratio(first, taken):.2f}"])
     harness.print_table(["way", "s of audio per s", "lowest to highest", "s for an hour", "ratio"], rows)

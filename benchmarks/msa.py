@@ -1,4 +1,4 @@
-"""Milliseconds per training step of the models of MMSA, beside MMSA's own trainers.
+"""Milliseconds per training step of the models of MMSA, against MMSA's trainers.
 
     python3.11 -m venv mmsa && mmsa/bin/pip install MMSA==2.2.1 torch && mmsa/bin/pip install -r requirements.txt
     mmsa/bin/python benchmarks/msa.py [--models=lmf,mult] [--rounds=7]
@@ -54,12 +54,12 @@ def corpus_of(name: str) -> str:
 def clips(name: str, batch: int) -> list[dict[str, np.ndarray]]:
     """SYNTHETIC batches: features by modality [b t f], scores by label [b], positions in the training split [b]."""
     corpus, rng = corpus_of(name), np.random.default_rng(0)
-    made = []
+    batches = []
     for _ in range(BATCHES):
         values = {m: rng.normal(size=(batch, STEPS[corpus], f)).astype(np.float32) for m, f in SIZES[corpus].items()}
         labels = {label: rng.uniform(-1, 1, batch).astype(np.float32) for label in ("M", *LETTERS.values())}
-        made.append({**values, **labels, "index": rng.choice(CLIPS[corpus], batch, replace=False)})
-    return made
+        batches.append({**values, **labels, "index": rng.choice(CLIPS[corpus], batch, replace=False)})
+    return batches
 
 
 def our_block(name: str, batches: list[dict[str, np.ndarray]]) -> Callable[[], None]:
@@ -79,12 +79,12 @@ def our_block(name: str, batches: list[dict[str, np.ndarray]]) -> Callable[[], N
     mesh = meshes.make_mesh()
     packed = [jax.device_put(_packed(one, tasks), meshes.over_data(mesh)) for one in batches]
     programs = compile_for(functions, mesh, packed[0], constants)
-    held = [programs.init(np.int32(0), packed[0], constants)]
+    state = [programs.init(np.int32(0), packed[0], constants)]
 
     def block() -> None:
         for batch in packed:
-            held[0], _ = programs.update(held[0], batch)
-        jax.block_until_ready(held[0])
+            state[0], _ = programs.update(state[0], batch)
+        jax.block_until_ready(state[0])
 
     return block
 
@@ -92,14 +92,14 @@ def our_block(name: str, batches: list[dict[str, np.ndarray]]) -> Callable[[], N
 def _packed(one: Mapping[str, np.ndarray], tasks: Any) -> dict[str, Any]:
     """A batch of one group with a slot per clip (docs/architecture.md)."""
     rows = len(one["M"])
-    made: dict[str, Any] = {"valid": np.ones((1, rows), bool), "index": one["index"][None].astype(np.int32)}
+    batch: dict[str, Any] = {"valid": np.ones((1, rows), bool), "index": one["index"][None].astype(np.int32)}
     for name in LETTERS:
-        made |= {name: one[name][None], f"{name}_start_s": np.zeros((1, rows), np.float32)}
-        made[f"{name}_length"] = np.full((1, rows), one[name].shape[1], np.int32)
-        made[f"{name}_row"] = np.arange(rows, dtype=np.int32)[None]
+        batch |= {name: one[name][None], f"{name}_start_s": np.zeros((1, rows), np.float32)}
+        batch[f"{name}_length"] = np.full((1, rows), one[name].shape[1], np.int32)
+        batch[f"{name}_row"] = np.arange(rows, dtype=np.int32)[None]
     letter = lambda label: LETTERS.get(label.removeprefix("sentiment_"), "M")  # noqa: E731
-    made["labels"] = {task.label: one[letter(task.label)][None] for task in tasks}
-    return made
+    batch["labels"] = {task.label: one[letter(task.label)][None] for task in tasks}
+    return batch
 
 
 class Done(Exception):
@@ -165,9 +165,9 @@ def measure(name: str, rounds: int) -> tuple[int, list[tuple[float, float]]]:
 
     for module in (sys.modules["MMSA.models.singleTask.MISA"], sys.modules["MMSA.models.multiTask.SELF_MM"]):
         module.BertTextEncoder = NoBert
-    made = clips(name, args.batch_size)
+    drawn = clips(name, args.batch_size)
     batches = []
-    for one in made:
+    for one in drawn:
         values = {m: torch.from_numpy(one[m]) for m in LETTERS}
         features = values["text"]
         if args.get("need_normalized"):  # the loader of MMSA does this once
@@ -180,7 +180,7 @@ def measure(name: str, rounds: int) -> tuple[int, list[tuple[float, float]]]:
                         "index": torch.from_numpy(one["index"])})  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         args.model_save_path = Path(folder) / "model.pth"
-        loader = Loader(batches, NoBert, our_block(name, made), rounds, 3 if name == "self_mm" else 1)
+        loader = Loader(batches, NoBert, our_block(name, drawn), rounds, 3 if name == "self_mm" else 1)
         with contextlib.suppress(Done):
             ATIO().getTrain(args).do_train(AMIO(args), {"train": loader, "valid": batches[:1]})
     return args.batch_size, loader.seconds

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [--participants=300,1000,3000,10000] [--data_dir=DIR] [--only=participants]
 
-Every point is measured in a process of its own, which reports its seconds and its peak memory. All data are SYNTHETIC:
+Every point is measured in a separate process, which reports its seconds and its peak memory. All data are SYNTHETIC:
 demo corpora with small windows (16 bands x 60 frames, 12 tokens of 24) for what depends on the number of participants,
 random numbers of full size for what depends on windows. Devices are virtual ones that share the cores: what is shown
 there is the cost of dividing, no speed-up.
@@ -60,18 +60,18 @@ def _epoch(corpus, changes: dict) -> float:
     config = smoke.get_config()
     config.model.patch = 10
     config.update_from_flattened_dict(changes)
-    made, tasks = mesh.make_mesh(), from_config(config.tasks)
-    shape = batches.of(config, corpus, made)
+    grid, tasks = mesh.make_mesh(), from_config(config.tasks)
+    shape = batches.of(config, corpus, grid)
     everyone = np.arange(len(corpus))
     options = {**shape.sizes, "parts": shape.pieces.parts, "placement": config.data.placement}
-    with make_loader(corpus, everyone, sharding=mesh.over_data(made), **options) as loader:
+    with make_loader(corpus, everyone, sharding=mesh.over_data(grid), **options) as loader:
         per_epoch, first = loader.batches_per_epoch, next(loader)
         functions = programs.build(
             config, tasks, modalities=shape.modalities, window_seconds=shape.pieces.seconds, total=100,
             steps_per_epoch=per_epoch,
         )  # fmt: skip
         constants = train_statistics.fit(config, tasks, shape.modalities, corpus, everyone)
-        compiled = step.compile_for(functions, made, first, constants)
+        compiled = step.compile_for(functions, grid, first, constants)
         state = compiled.init(np.int32(0), first, constants)
         state, _ = compiled.update(state, first)
         jax.block_until_ready(state)
@@ -134,9 +134,9 @@ def _step(people: int, count: int, packs: int = 1) -> float:
     from mmpsy_jax.training import mesh, step
 
     functions, constants = _functions(people)
-    made = mesh.make_mesh()
-    batch = jax.device_put(_random_batch(people, count, packs), mesh.over_data(made))
-    compiled = step.compile_for(functions, made, batch, constants)
+    grid = mesh.make_mesh()
+    batch = jax.device_put(_random_batch(people, count, packs), mesh.over_data(grid))
+    compiled = step.compile_for(functions, grid, batch, constants)
     state = [compiled.init(np.int32(0), batch, constants)]
 
     def turn() -> None:

@@ -64,15 +64,15 @@ def write(folder: Path, participants: int, answers: int, seed: int) -> Path:
         # Half of them above the usual cut-off of 10, and nobody near it.
         score = int(rng.integers(0, 7) if number % 2 else rng.integers(14, HIGHEST + 1))
         voice = str(rng.choice(["m1", "m3", "f1", "f3"]))
-        said = [
+        sentences = [
             " ".join(str(rng.choice(TIRED if rng.random() < score / HIGHEST else PLAIN)) for _ in range(2))
             for _ in range(answers)
         ]
         (folder / name).mkdir(parents=True)
-        for k, text in enumerate(said, 1):
+        for k, text in enumerate(sentences, 1):
             options = [f"-ven+{voice}", f"-s{200 - 4 * score}", f"-p{60 - score}"]
             subprocess.run(["espeak-ng", *options, "-w", folder / name / f"answer_{k}.wav", text], check=True)
-        (folder / f"{name}.txt").write_text("\n".join(said))
+        (folder / f"{name}.txt").write_text("\n".join(sentences))
         rows.append([name, name, f"{name}.txt", score, voice[0]])
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="") as file:
@@ -89,8 +89,8 @@ def main() -> None:
     parser.add_argument("--participants", type=int, default=30)
     parser.add_argument("--answers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    print(write(given.output, given.participants, given.answers, given.seed))
+    options = parser.parse_args()
+    print(write(options.output, options.participants, options.answers, options.seed))
 
 
 if __name__ == "__main__":

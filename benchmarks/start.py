@@ -44,11 +44,11 @@ def child(began: float, arguments: list[str]) -> None:
     spent = dict.fromkeys(COLUMNS, 0.0)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any, **more: Any) -> Any:
+        def run(*arguments: Any, **more: Any) -> Any:
             before = time.time()
-            made = function(*given, **more)
+            result = function(*arguments, **more)
             spent[name] += time.time() - before
-            return made
+            return result
 
         return run
 
@@ -74,8 +74,8 @@ def child(began: float, arguments: list[str]) -> None:
     run.open_corpus, loop._loader = timed("corpus", run.open_corpus), timed("corpus", loop._loader)
     read_out = loop._read_out
 
-    def end(*given: Any) -> None:
-        read_out(*given)
+    def end(*arguments: Any) -> None:
+        read_out(*arguments)
         spent["wall s"], spent["CPU s"] = time.time() - began, time.process_time()
         parts = ("imports", "corpus", *EVENTS)
         spent["rest"] = spent["wall s"] - sum(spent[name] for name in parts)
@@ -102,9 +102,9 @@ def start(folder: Path, bytecode: bool, *arguments: str) -> str:
 def measure(dataset_dir: str, folder: Path, bytecode: bool) -> dict[str, float]:
     """One run in a new process and a new workdir; the compile cache and the bytecode lie in `folder`."""
     config = {"data.folder": Path(dataset_dir).absolute(), "compile_cache": folder / "cache", "log.every": "1 steps"}
-    given = [f"--config.{name}={value}" for name, value in config.items()]
+    options = [f"--config.{name}={value}" for name, value in config.items()]
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
-        return json.loads(start(folder, bytecode, "--config=configs/phq.py", f"--workdir={workdir}", *given))
+        return json.loads(start(folder, bytecode, "--config=configs/phq.py", f"--workdir={workdir}", *options))
 
 
 def main() -> None:
@@ -122,10 +122,10 @@ def main() -> None:
         folder = Path(name)
         if not options.no_bytecode:
             start(folder, True, "--help")
-        made = [measure(options.dataset_dir, folder, not options.no_bytecode) for _ in range(1 + options.rounds)]
+        runs = [measure(options.dataset_dir, folder, not options.no_bytecode) for _ in range(1 + options.rounds)]
     rows = []
-    for state, runs in (("empty", made[:1]), (f"full, median of {options.rounds}", made[1:])):
-        medians = [statistics.median(run[name] for run in runs) for name in COLUMNS]
+    for state, some in (("empty", runs[:1]), (f"full, median of {options.rounds}", runs[1:])):
+        medians = [statistics.median(run[name] for run in some) for name in COLUMNS]
         rows.append([state, *(f"{seconds:.1f}" for seconds in medians[:-1]), f"{medians[-1]:.0f}"])
     harness.print_table(["compile cache", *COLUMNS], rows)
 

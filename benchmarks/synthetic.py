@@ -90,41 +90,41 @@ def _needed(one: Mapping[str, Any], modality: Modality, parts: int) -> np.ndarra
 
 
 def _inputs(rng: np.random.Generator, modalities: Sequence[Modality], one: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    made = {}
+    inputs = {}
     for m in modalities:
         length = one[f"{m.name}_length"]
         shape = (len(length), *m.shape)
         ids = m.kind == "ids"
         x = rng.integers(1, m.vocabulary, shape, np.int32) if ids else rng.standard_normal(shape, np.float32)
         x[np.arange(m.shape[0]) >= length[:, None]] = 0
-        made[m.name] = x if ids else x.astype(np.float16)
-    return made
+        inputs[m.name] = x if ids else x.astype(np.float16)
+    return inputs
 
 
-def packed(made: Setting, members: np.ndarray) -> dict[str, Any]:
+def packed(drawn: Setting, members: np.ndarray) -> dict[str, Any]:
     """A batch as docs/architecture.md says, on the default device."""
-    people = [made.participants[i] for i in members[0] if i >= 0]
+    people = [drawn.participants[i] for i in members[0] if i >= 0]
     padding = members.shape[1] - len(people)
     start = np.concatenate([one["window_start_s"] for one in people])[:, None]
-    start = start + np.arange(made.parts, dtype=np.float32) * (WINDOW_SECONDS / made.parts)  # [windows, parts]
+    start = start + np.arange(drawn.parts, dtype=np.float32) * (WINDOW_SECONDS / drawn.parts)  # [windows, parts]
     batch: dict[str, Any] = {"index": members.astype(np.int32), "valid": members >= 0}
     batch["labels"] = {
         name: np.array([[one["labels"][name] for one in people] + [np.nan] * padding], np.float32)
         for name in people[0]["labels"]
     }
-    for whole, m in zip(made.modalities, made.pieces, strict=True):
-        needed = [_needed(one, whole, made.parts) for one in people]
-        kept = np.concatenate([np.arange(made.parts) < n[:, None] for n in needed])
+    for whole, m in zip(drawn.modalities, drawn.pieces, strict=True):
+        needed = [_needed(one, whole, drawn.parts) for one in people]
+        kept = np.concatenate([np.arange(drawn.parts) < n[:, None] for n in needed])
         windows = np.concatenate([one[m.name] for one in people])
         length = np.concatenate([one[f"{m.name}_length"] for one in people])[:, None]
         joined = {
-            m.name: windows.reshape(len(windows), made.parts, *m.shape)[kept],
-            f"{m.name}_length": np.clip(length - np.arange(made.parts) * m.shape[0], 0, m.shape[0])[kept],
+            m.name: windows.reshape(len(windows), drawn.parts, *m.shape)[kept],
+            f"{m.name}_length": np.clip(length - np.arange(drawn.parts) * m.shape[0], 0, m.shape[0])[kept],
             f"{m.name}_start_s": start[kept],
         }
         for name, x in joined.items():
-            batch[name] = np.zeros((1, made.slots[m.name], *x.shape[1:]), x.dtype)
+            batch[name] = np.zeros((1, drawn.slots[m.name], *x.shape[1:]), x.dtype)
             batch[name][0, : len(x)] = x
         counts = np.array([[int(n.sum()) for n in needed] + [0] * padding])
-        batch[f"{m.name}_row"] = rows_of_slots(counts, made.slots[m.name])
+        batch[f"{m.name}_row"] = rows_of_slots(counts, drawn.slots[m.name])
     return jax.device_put(batch)

@@ -1,4 +1,4 @@
-"""Milliseconds per training step, beside PyTorch.
+"""Milliseconds per training step, against PyTorch.
 
     python benchmarks/train_step.py --preset=small                  our step and PyTorch's, in turn (needs torch)
     python benchmarks/train_step.py --preset=small --ablations      our step with parts of it switched
@@ -59,22 +59,22 @@ class Ours(NamedTuple):
     compile_s: float
 
 
-def ours(made: Setting, batch: Mapping[str, Any]) -> Ours:
+def ours(data: Setting, batch: Mapping[str, Any]) -> Ours:
     """The update step of `mmpsy_jax.training`, which donates its state, and a fresh state."""
     labels = {
-        task.label: np.array([p["labels"][task.label] for p in made.participants if "labels" in p])
-        for task in made.tasks
+        task.label: np.array([p["labels"][task.label] for p in data.participants if "labels" in p])
+        for task in data.tasks
     }
     fitted: dict[str, Any] = {"bias": {}, "class_weights": {}, "network": {}}
-    for task in made.tasks:
+    for task in data.tasks:
         fitted["bias"] |= head(task).bias(start(task, labels[task.label]))
         if task.kind != "regression":
             fitted["class_weights"][task.name] = np.ones(task.n_classes, np.float32)
-    for modality in made.modalities:
+    for modality in data.modalities:
         if modality.kind == "ids":
             fitted["network"][f"{modality.name}_adapter"] = {"idf": np.ones(modality.vocabulary, np.float32)}
     functions = build(
-        made.config, made.tasks, modalities=made.pieces, window_seconds=WINDOW_SECONDS / made.parts, total=TOTAL,
+        data.config, data.tasks, modalities=data.pieces, window_seconds=WINDOW_SECONDS / data.parts, total=TOTAL,
         steps_per_epoch=EPOCH,
     )  # fmt: skip
     programs = compile_for(functions, meshes.make_mesh(), batch, fitted)
@@ -84,15 +84,15 @@ def ours(made: Setting, batch: Mapping[str, Any]) -> Ours:
     return Ours(programs, update, state, time.perf_counter() - began)
 
 
-def our_turn(made: Setting, batches: Sequence[Any]) -> tuple[Callable[[], None], Ours]:
+def our_turn(data: Setting, batches: Sequence[Any]) -> tuple[Callable[[], None], Ours]:
     """One step on each batch, until everything is done."""
-    built = ours(made, batches[0])
-    held = [jax.tree.map(jnp.copy, built.state)]
+    built = ours(data, batches[0])
+    state = [jax.tree.map(jnp.copy, built.state)]
 
     def turn() -> None:
         for batch in batches:
-            held[0], _ = built.update(held[0], batch)
-        jax.block_until_ready(held[0])
+            state[0], _ = built.update(state[0], batch)
+        jax.block_until_ready(state[0])
 
     return turn, built
 
@@ -100,27 +100,27 @@ def our_turn(made: Setting, batches: Sequence[Any]) -> tuple[Callable[[], None],
 # --- PyTorch ------------------------------------------------------------------------------------------------------
 
 
-def torch_trainer(made: Setting, state: Any, device: str, **options: Any) -> Any:
+def torch_trainer(data: Setting, state: Any, device: str, **options: Any) -> Any:
     """A `torch_peer.Trainer` with our parameters."""
     from benchmarks import torch_peer
 
-    config = made.config
+    config = data.config
     rates = Rates(**{name: config.model[field] for name, field in RATES.items()})
     plain = options.pop("plain", False)
     model = torch_peer.MentalPerceiver(
-        made.modalities, [head(task) for task in made.tasks], WINDOW_SECONDS, rates, config.model, plain=plain
+        data.modalities, [head(task) for task in data.tasks], WINDOW_SECONDS, rates, config.model, plain=plain
     )
     torch_peer.copy_parameters(model, jax.device_get(state["params"]["network"]))
     warmup = to_steps(config.optimizer.warmup, steps_per_epoch=EPOCH, batch_size=config.data.batch_size, total=TOTAL)
-    return torch_peer.Trainer(model.to(device), made.tasks, config, TOTAL, warmup, dtype=config.model.dtype, **options)
+    return torch_peer.Trainer(model.to(device), data.tasks, config, TOTAL, warmup, dtype=config.model.dtype, **options)
 
 
-def torch_batches(made: Setting, device: str) -> list[dict[str, Any]]:
+def torch_batches(data: Setting, device: str) -> list[dict[str, Any]]:
     """The same participants padded, on the device."""
     from benchmarks import torch_peer
 
-    names = [m.name for m in made.modalities]
-    padded = [torch_peer.collate([made.participants[i] for i in members[0] if i >= 0], names) for members in made.plan]
+    names = [m.name for m in data.modalities]
+    padded = [torch_peer.collate([data.participants[i] for i in members[0] if i >= 0], names) for members in data.plan]
     return [jax.tree.map(lambda x: x.to(device), batch) for batch in padded]
 
 
@@ -137,17 +137,17 @@ def torch_turn(trainer: Any, batches: Sequence[Any]) -> Callable[[], None]:
     return turn
 
 
-def agreement(made: Setting, batch: Any, padded: Any, device: str) -> str:
+def agreement(data: Setting, batch: Any, padded: Any, device: str) -> str:
     """Loss and gradient norm of both from equal weights, without dropout, in float32.
 
     Raises:
       SystemExit: they differ by more than 1e-4 of their size.
     """
     none = dict.fromkeys((f"model.{field}" for field in RATES.values()), 0.0)
-    made = made._replace(config=overlay(made.config, {**none, "model.dtype": "float32"}))
+    data = data._replace(config=overlay(data.config, {**none, "model.dtype": "float32"}))
     with jax.default_matmul_precision("highest"):
-        built = ours(made, batch)
-    reference = torch_trainer(made, built.state, device)
+        built = ours(data, batch)
+    reference = torch_trainer(data, built.state, device)
     _, metrics = built.update(built.state, batch)
     pairs = {
         name: (float(a), float(b))
@@ -194,10 +194,10 @@ def quietly(turn: Callable[[], None], cpu_time: bool = False) -> tuple[float, bo
         return time.process_time() - began, True
     for _ in range(TRIES):
         _wait()
-        busy, own, began = _busy(), time.process_time(), time.perf_counter()
+        busy, mine, began = _busy(), time.process_time(), time.perf_counter()
         turn()
         seconds = time.perf_counter() - began
-        others = (_busy() - busy - (time.process_time() - own)) / seconds
+        others = (_busy() - busy - (time.process_time() - mine)) / seconds
         if others < QUIET:
             return seconds, True
     return seconds, False
@@ -226,10 +226,10 @@ def ceilings(dtype: str, one_core: bool) -> tuple[float, float]:
     """GFLOP/s of a product of two large square matrices, and GB/s (read and written) of a copy of 256 MB, by XLA."""
     square, long = jnp.ones((GEMM[jax.default_backend()],) * 2, dtype), jnp.ones(64 << 20, jnp.float32)
     product, copy = jax.jit(lambda x: x @ x), jax.jit(lambda x, out: out.at[:].set(x + 1), donate_argnums=1)
-    held = [jnp.copy(long)]
+    target = [jnp.copy(long)]
 
     def copied() -> None:
-        held[0] = jax.block_until_ready(copy(long, held[0]))
+        target[0] = jax.block_until_ready(copy(long, target[0]))
 
     best = []
     for turn in (lambda: jax.block_until_ready(product(square)), copied):
@@ -238,45 +238,51 @@ def ceilings(dtype: str, one_core: bool) -> tuple[float, float]:
     return 2 * len(square) ** 3 / best[0] / 1e9, 2 * long.nbytes / best[1] / 1e9
 
 
-def analytic(made: Setting) -> float:
+def analytic(data: Setting) -> float:
     """Floating-point operations of one training step on all slots: matrix products only, forward and backward.
 
     The adapters get no gradient of their input, so that they count twice, everything else three times.
     """
-    model, heads = made.config.model, made.tasks
+    model, heads = data.config.model, data.tasks
     d, latents, wide = model.width, model.latents, 2 * model.expansion * model.width**2
     absorbed = model.absorb if model.absorb is not None else latents * model.heads_attention <= d + latents
     mixing = latents * model.heads_attention if absorbed else d + latents
     of_slots = 0
+<<<<<<< HEAD
     for m in made.pieces:
         tokens = -(-m.shape[0] // model.patch) if m.kind == "frames" else m.shape[0]
         adapter = m.shape[0] * m.shape[1] * d * (2 if m.kind == "ids" else 1)
+=======
+    for m in data.pieces:
+        tokens = -(-m.shape[0] // model.patch) if m.frames else m.shape[0]
+        adapter = m.shape[0] * m.shape[1] * d * (1 if m.kind == "features" else 2)
+>>>>>>> main
         position = tokens * 32 * d if model.position == "fourier" else 0
-        of_slots += made.slots[m.name] * (2 * adapter + 3 * (position + 2 * tokens * mixing * d))
+        of_slots += data.slots[m.name] * (2 * adapter + 3 * (position + 2 * tokens * mixing * d))
     outputs = sum(task.n_classes if task.kind == "binary" else 1 for task in heads)
     encoder = latents * d * d * (2 if absorbed else 1) + latents * wide
     block = 4 * latents * d * d + 2 * latents * latents * d + latents * wide
     decoder = 2 * (latents + outputs) * d * d + 2 * latents * outputs * d + outputs * wide
     per_row = 3 * (encoder + model.layers * block + decoder)
-    return 2.0 * (of_slots + made.config.data.batch_size * per_row)
+    return 2.0 * (of_slots + data.config.data.batch_size * per_row)
 
 
 # --- modes --------------------------------------------------------------------------------------------------------
 
 
-def against_torch(made: Setting, rounds: int, device: str, with_compile: bool, one_core: bool) -> None:
-    """Prints the agreement and the table of our step beside PyTorch's."""
+def against_torch(data: Setting, rounds: int, device: str, with_compile: bool, one_core: bool) -> None:
+    """Prints the agreement and the table of our step and PyTorch's."""
     import torch
 
     if one_core:
         torch.set_num_threads(1)
 
-    batches, padded = [packed(made, members) for members in made.plan], torch_batches(made, device)
-    print(f"equal weights, no dropout: {agreement(made, batches[0], padded[0], device)}")
+    batches, padded = [packed(data, members) for members in data.plan], torch_batches(data, device)
+    print(f"equal weights, no dropout: {agreement(data, batches[0], padded[0], device)}")
     if device == "cuda":  # TF32, as JAX takes float32 products on such a GPU
         torch.set_float32_matmul_precision("high")
-    turn, built = our_turn(made, batches)
-    trainer = lambda **options: torch_turn(torch_trainer(made, built.state, device, **options), padded)  # noqa: E731
+    turn, built = our_turn(data, batches)
+    trainer = lambda **options: torch_turn(torch_trainer(data, built.state, device, **options), padded)  # noqa: E731
     turns = {
         "ours": turn,
         "PyTorch eager": trainer(),
@@ -290,9 +296,9 @@ def against_torch(made: Setting, rounds: int, device: str, with_compile: bool, o
     print(f"compiling our step took {built.compile_s:.1f} s")
 
 
-def ablations(made: Setting, rounds: int, one_core: bool) -> None:
-    """Prints our own step with parts of it switched."""
-    batches = [packed(made, members) for members in made.plan]
+def ablations(data: Setting, rounds: int, one_core: bool) -> None:
+    """Prints our step with parts of it switched."""
+    batches = [packed(data, members) for members in data.plan]
     no_dropout = dict.fromkeys((f"model.{field}" for field in RATES.values()), 0.0)
     variants: dict[str, dict[str, Any]] = {
         "absorb=True": {"model.absorb": True},
@@ -301,18 +307,24 @@ def ablations(made: Setting, rounds: int, one_core: bool) -> None:
         "remat": {"model.remat": True},
     }
     turns, built = {}, None
-    turns["as configured"], built = our_turn(made, batches)
+    turns["as configured"], built = our_turn(data, batches)
     for name, values in variants.items():
-        turns[name], _ = our_turn(made._replace(config=overlay(made.config, values)), batches)
-    usual, perceiver.keep_mask = (
+        turns[name], _ = our_turn(data._replace(config=overlay(data.config, values)), batches)
+    original, perceiver.keep_mask = (
         perceiver.keep_mask,
         lambda key, rate, shape: jax.random.bernoulli(key, 1 - rate, shape),
     )
+<<<<<<< HEAD
     turns["masks by jax.random.bernoulli (32 bits)"], _ = our_turn(made, batches)
     perceiver.keep_mask = usual
     if any(m.kind != "ids" for m in made.modalities):
+=======
+    turns["masks by jax.random.bernoulli (32 bits)"], _ = our_turn(data, batches)
+    perceiver.keep_mask = original
+    if any(m.kind == "features" for m in data.modalities):
+>>>>>>> main
         wider = lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x  # noqa: E731
-        turns["inputs float32 in memory"], _ = our_turn(made, [jax.tree.map(wider, batch) for batch in batches])
+        turns["inputs float32 in memory"], _ = our_turn(data, [jax.tree.map(wider, batch) for batch in batches])
     seen = inference_params(built.state)
     turns["forward only (evaluation)"] = lambda: jax.block_until_ready(
         [built.programs.predict(seen, batch) for batch in batches]
@@ -338,11 +350,11 @@ def configs(rounds: int, dtype: str, one_core: bool) -> None:
     print(f"ceilings: {flops_limit:.0f} GFLOP/s ({side}^3 product, {dtype}), {bytes_limit:.1f} GB/s (copy of 256 MB)\n")
     rows = []
     for name, get in SHIPPED.items():
-        made = setting(overlay(get(), {"model.dtype": dtype}), batches=BATCHES)
-        turn, built = our_turn(made, [packed(made, members) for members in made.plan])
+        data = setting(overlay(get(), {"model.dtype": dtype}), batches=BATCHES)
+        turn, built = our_turn(data, [packed(data, members) for members in data.plan])
         times = harness.take_turns({name: turn}, rounds, lambda turn: quietly(turn, one_core)[0])
         cost, seconds = built.update.cost_analysis(), statistics.median(times[name]) / BATCHES
-        hand = analytic(made) / 1e9
+        hand = analytic(data) / 1e9
         moved, rate = cost["bytes accessed"] / 1e9, hand / seconds
         numbers = (f"{1e3 * seconds:.1f}", f"{cost['flops'] / 1e9:.2f}", f"{hand:.2f}", f"{rate:.0f}")
         bytes_moved = (f"{moved:.2f}", f"{moved / seconds:.1f}")
@@ -375,21 +387,21 @@ def main() -> None:
     if arguments.configs:
         return configs(arguments.rounds, arguments.dtype, arguments.one_core)
     config = overlay(phq.get_config("demo"), {**PRESETS[arguments.preset], "model.dtype": arguments.dtype})
-    made = setting(config, batches=BATCHES, equal=arguments.windows)
-    longest = [max(len(made.participants[i]["window_start_s"]) for i in m[0] if i >= 0) for m in made.plan]
-    slots = ", ".join(f"{name} {n}" for name, n in made.slots.items())
+    data = setting(config, batches=BATCHES, equal=arguments.windows)
+    longest = [max(len(data.participants[i]["window_start_s"]) for i in m[0] if i >= 0) for m in data.plan]
+    slots = ", ".join(f"{name} {n}" for name, n in data.slots.items())
     print(
         f"preset {arguments.preset}, {arguments.dtype}; SYNTHETIC inputs; batch {config.data.batch_size}: packed "
-        f"into slots for pieces of 1/{made.parts} window ({slots}), padded to {longest} windows; "
-        f"{analytic(made) / 1e9:.1f} GFLOP per packed step; {arguments.rounds} rounds"
+        f"into slots for pieces of 1/{data.parts} window ({slots}), padded to {longest} windows; "
+        f"{analytic(data) / 1e9:.1f} GFLOP per packed step; {arguments.rounds} rounds"
         + (", CPU time on one core" if arguments.one_core else "")
     )
     if arguments.ablations:
-        return ablations(made, arguments.rounds, arguments.one_core)
+        return ablations(data, arguments.rounds, arguments.one_core)
     if not harness.installed("torch"):
         sys.exit("error: no PyTorch in this environment: docs/benchmarks/train_step.md says how to make one")
     device = "cuda" if arguments.device == "gpu" else "cpu"
-    against_torch(made, arguments.rounds, device, not arguments.no_compile, arguments.one_core)
+    against_torch(data, arguments.rounds, device, not arguments.no_compile, arguments.one_core)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/a
 `runs/affect_teacher`, or --config.model.teacher=DIR. It must be of the same corpus and division (same --config.cv and
 --config.seed): a teacher that has seen held-out clips is refused. Weights of losses:
 --config.objective.weights.soft_targets=... (mmpsy_jax/projects/affect/objectives/distillation.py). The
-paper gives no result of a student; all numbers here are our choice.
+paper gives no result of a student, and none of these numbers.
 """
 
 from data_builders.affect_video.clips import EMOTIONS

@@ -5,11 +5,11 @@ python launch.py --config=configs/daily_mood.py:by_person   days of unknown peop
 python launch.py --config=configs/daily_mood.py:by_time --config.data.dataset=daily_mood/table_by_time
   --config.data.source=TABLE.csv                            the published nine moods
 python launch.py --config=configs/daily_mood.py:by_time,stress,energy --config.data.source=TABLE.csv
-                                                            ratings of one's own, by the names of their columns
+                                                            your own ratings, by the names of their columns
 
 --config.model.fusion=none|concat|max|attention|gated|self|cross; --config.model.micro=False: one layer for all;
 --config.objective.weighting=druw|dwa|restrained|... (mmpsy_jax/objectives/weighting.py). Best published mean CCC: 0.503
-(private data). docs/daily_mood.md tells which parts are our own choice.
+(private data). Departures from the paper: docs/daily_mood.md.
 """
 
 from data_builders.daily_mood.columns import LABELS, MOODS, RULES
@@ -19,18 +19,18 @@ from mmpsy_jax.training.config import choose_model, default
 
 
 def get_config(argument: str = "by_time"):
-    """`argument` is "by_time" or "by_person", and names of ratings of one's own behind it, with commas."""
-    rule, *own = (part.strip() for part in argument.split(","))
+    """`argument` is "by_time" or "by_person", then names of your own ratings, with commas."""
+    rule, *columns = (part.strip() for part in argument.split(","))
     if rule not in RULES:
         raise one_of("argument of the config", rule, RULES)
     config = default()
     config.name = f"daily_mood_{rule}"
-    named = zip(own, own, strict=True) if own else zip(MOODS, LABELS, strict=True)
+    named = zip(columns, columns, strict=True) if columns else zip(MOODS, LABELS, strict=True)
     config.tasks = to_config(Task(name, label, "regression") for name, label in named)
-    config.data.dataset = f"daily_mood/{'table' if own else 'demo'}_{rule}"
+    config.data.dataset = f"daily_mood/{'table' if columns else 'demo'}_{rule}"
     config.data.parts = 1  # a day is one step
-    # Columns of one's own may be few, and on scales of their own.
-    choose_model(config, "macro_micro", standardize=bool(own))
+    # Such columns may be few, and on different scales.
+    choose_model(config, "macro_micro", standardize=bool(columns))
     config.objective.update({"weighting": "druw", "ccc": 1.0})
     config.optimizer.update({"learning_rate": 3e-3, "weight_decay": 0.3})
     config.total = "40 epochs"

@@ -6,7 +6,7 @@ python launch.py --config=configs/hotline_emotions.py:hubert --config.data.datas
   --config.data.source=DIR --config.model.folder=HF_FOLDER --config.cv.folds=5 --config.optimizer.learning_rate=1e-4
 
 python launch.py --config=configs/hotline_emotions.py:hubert,joy,anger --config.data.source=DIR
-                                                                            emotions of one's own, by their columns
+                                                                            your own emotions, by their columns
 
 As published: two-way heads, the sum of their cross-entropies, argmax. The better-founded alternative:
 --config.objective.class_weights=positive --config.evaluation.threshold=f1 (binary cross-entropy with positive weights,
@@ -23,11 +23,11 @@ from mmpsy_jax.tasks import Task
 
 
 def get_config(argument: str = "hubert"):
-    """`argument` is "hubert", "wav2vec2" or "whisper", and names of labels of one's own behind it, with commas."""
-    encoder, *own = (part.strip() for part in argument.split(","))
-    names = own or EMOTIONS
+    """`argument` is "hubert", "wav2vec2" or "whisper", then names of your own labels, with commas."""
+    encoder, *labels = (part.strip() for part in argument.split(","))
+    names = labels or EMOTIONS
     config = presets.experiment("hotline_emotions", encoder, [Task(name, name, "binary", (1,)) for name in names])
-    if own:
+    if labels:
         config.data.dataset = "hotline/calls"
     if encoder == "hubert":
         config.model.dropout = 0.0

@@ -9,7 +9,7 @@ learning rates and weight decay are those that MMSA publishes for the corpus (mm
 demo and corpora of your own take those of MOSI, or of SIMSv2 for MTFN, MLMF and MLF-DNN, which need labels of each
 modality. The scale of the ratings of your own corpus is that of its card.
 
-MAG-BERT trains a BERT of its own, in `--config.model.folder`; without one, which suits the demo alone, a tiny random
+MAG-BERT trains the BERT in `--config.model.folder`; without one, which suits the demo alone, a tiny random
 one.
 """
 

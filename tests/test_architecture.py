@@ -13,7 +13,6 @@ LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".io", ".kinds", ".registry", ".ru
 # Room -> rooms of ours that it may import besides leaves and itself.
 ROOMS = {
     "features": set(),
-    "features_jax": {"features"},
     "data": set(),
     "encoders": set(),
     "models": {"encoders"},

@@ -30,3 +30,7 @@ def test_parameter_counts_are_in_the_documents_of_the_models():
     for (name, argument), count in PARAMETERS.items():
         title = name if argument is None else f"{name}:{argument}"
         assert f"| `{title}` | {count:,} |" in text, title
+
+
+def test_lines_of_the_readme_are_short():
+    assert [line for line in (ROOT / "README.md").read_text().splitlines() if len(line) > 160] == []

@@ -17,7 +17,7 @@ from data_builders.common.examine import Record
 from data_builders.common.source import Config, Corpus, Option, Source, stat_sha256
 from data_builders.common.store import Store
 from mmpsy_jax.features.recording_folder import recordings_by_stem
-from mmpsy_jax.io import InputError, one_of, read_table, whole
+from mmpsy_jax.io import InputError, number, one_of, read_table, whole
 
 TABLE = "clips.csv"
 REQUIRED, OPTIONAL = ("clip", "speaker"), (*LABELS, "text")
@@ -56,7 +56,10 @@ def read_clips(folder: Path) -> list[Clip]:
         if name in made:
             raise InputError(f"{path}: line {line}: clip {name!r} is there twice: keep one row per clip")
         labels = {"emotion": _emotion(path, line, row.get("emotion", ""), dict(zip(EMOTIONS, EMOTIONS, strict=True)))}
-        labels |= {rating: _rating(path, line, rating, row.get(rating, "")) for rating in RATINGS}
+        labels |= {
+            rating: number(f"{path}: line {line}", rating, row.get(rating, ""), -1, 1, empty=math.nan)
+            for rating in RATINGS
+        }
         made[name] = Clip(name, row["speaker"], labels, folder / name)
     return list(made.values())
 
@@ -75,7 +78,9 @@ def read_meld(folder: Path) -> list[Clip]:
         path = folder / f"{published}_sent_emo.csv"
         there = recordings_by_stem(folder / clips, (".mp4",))
         for line, row in read_table(path, _MELD_COLUMNS, extra="ignore").rows:
-            dialogue, utterance = (whole(path, line, name, row[name]) for name in ("Dialogue_ID", "Utterance_ID"))
+            dialogue, utterance = (
+                whole(f"{path}: line {line}", name, row[name]) for name in ("Dialogue_ID", "Utterance_ID")
+            )
             name = f"{published}/dia{dialogue}_utt{utterance}"
             if name in made:
                 raise InputError(f"{path}: line {line}: dia{dialogue}_utt{utterance} is there twice: keep one row")
@@ -93,16 +98,6 @@ def _emotion(path: Path, line: int, text: str, names: Mapping[str, str]) -> floa
     if text not in names:
         raise one_of(f"emotion in line {line} of {path}", text, names)
     return float(EMOTIONS.index(names[text]))
-
-
-def _rating(path: Path, line: int, name: str, text: str) -> float:
-    try:
-        value = float(text) if text else math.nan
-    except ValueError:
-        value = math.inf
-    if abs(value) > 1:
-        raise InputError(f"{path}: line {line}: {name} must be a number from -1 to 1, or empty: mend the cell")
-    return value
 
 
 class ClipSource(Source):

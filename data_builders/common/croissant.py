@@ -5,12 +5,11 @@ mlcroissant itself cannot decode ArrayRecord shards, tensorflow_datasets does. T
 can be read anywhere. Every shard is listed with its sha256, so a copy can be verified.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.io import InputError
+from mmpsy_jax.io import InputError, file_sha256
 
 # The card is not data, and this file cannot hold its own digest.
 _OWN = ("README.md", "DATASHEET.md", "croissant.json")
@@ -105,15 +104,13 @@ def describe(
 
 
 def _file(mlc, path: Path):
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return mlc.FileObject(
         id=path.name,
         name=path.name,
         content_url=path.name,
         content_size=f"{path.stat().st_size} B",
         encoding_formats=[_FORMATS.get(path.suffix, _ARRAY_RECORD)],
-        sha256=digest,
+        sha256=file_sha256(path),
     )
 
 

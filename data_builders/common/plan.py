@@ -1,9 +1,7 @@
 """A build before any TFDS: what is asked for, who of the source goes into which shard, what the card says of it."""
 
-import csv
 import dataclasses
 import hashlib
-import io as text_io
 import json
 import os
 import secrets
@@ -21,7 +19,7 @@ from data_builders.common.source import Config, Corpus, Source, expand, find, ke
 from mmpsy_jax import tasks
 from mmpsy_jax.features import interview
 from mmpsy_jax.features.table import natural_key
-from mmpsy_jax.io import InputError, file_sha256, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_table
 
 FORMAT = 1  # of `corpus.json`
 SUBGROUPS_FILE = "subgroups.csv"
@@ -78,7 +76,7 @@ class Request:
         kept = {name: value for name, value in own.items() if name not in _ASIDE}
         kept |= {name: getattr(self, name) for name in ("include_text", "hash_ids", "skip_bad", "strict", "synthetic")}
         kept["fractions"] = None if self.split_file else list(self.config.fractions)
-        kept["split_file_sha256"] = file_sha256(Path(self.split_file)).hex() if self.split_file else None
+        kept["split_file_sha256"] = file_sha256(self.split_file) if self.split_file else None
         kept["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         always = ("include_text", "hash_ids", "skip_bad")
         return json.loads(
@@ -345,13 +343,11 @@ class Plan:
     def write_subgroups(self, folder: Path, written: Sequence[str]) -> None:
         """The categories of the participants, as `evaluate --subgroups` reads them."""
         source, there = self.source, set(written)
-        rows = [["participant_id", *source.subgroups]]
+        rows = []
         for participant in source.participants:
             if self.names[participant] in there:
                 rows.append([self.names[participant], *source.subgroup_row(participant)])
-        buffer = text_io.StringIO(newline="")
-        csv.writer(buffer, lineterminator="\n").writerows(rows)
-        write_atomically(folder / SUBGROUPS_FILE, buffer.getvalue())
+        write_table(folder / SUBGROUPS_FILE, ["participant_id", *source.subgroups], rows)
 
 
 _OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "duplicates")

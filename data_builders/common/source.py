@@ -164,7 +164,7 @@ class Source:
 
     def digests(self) -> dict[str, str]:
         """What changes with the source: `source_sha256` of its table, and `files_sha256` of what that names."""
-        return {"source_sha256": file_sha256(self.path).hex()}
+        return {"source_sha256": file_sha256(self.path)}
 
     def subgroup_row(self, participant: str) -> Sequence[str]:
         """The categories of a participant, "" where one is not known."""

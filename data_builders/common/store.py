@@ -6,8 +6,6 @@ A build that was killed goes on where it stopped, and no file is decoded twice.
 import hashlib
 import json
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.io import file_sha256, write_atomically
+from mmpsy_jax.io import InputError, file_sha256, open_npz, write_npz
 
 # Another number whenever the same file would give other arrays.
 _EXTRACTION = 2
@@ -53,7 +51,7 @@ class Store:
         key = {"extraction": _EXTRACTION, **settings}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
         for path in files:
-            digest.update(file_sha256(path))
+            digest.update(bytes.fromhex(file_sha256(path)))
         source = digest.hexdigest()
         file = self._folder / f"{source}.npz"
         arrays = _load(file, source)
@@ -61,21 +59,20 @@ class Store:
             return from_arrays(arrays)
         made = make()
         arrays = {"source": np.array(source), **{name: np.asarray(value) for name, value in to_arrays(made).items()}}
-        write_atomically(file, lambda stream: np.savez(stream, **arrays))
+        write_npz(file, **arrays)
         return made
 
 
 def _load(file: Path, source: str) -> dict[str, np.ndarray] | None:
     """What was kept of some files; None where nothing was, where it is damaged, or is of other files."""
     try:
-        # Opened here, because np.load leaves its own handle open when the file is no zip.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        if str(arrays["source"]) != source:  # the file was renamed, or put here under the name of another
+        with open_npz(file) as stored:
+            arrays = dict(stored)
+        if str(arrays.get("source")) != source:  # the file was renamed, or put here under the name of another
             print(f"warning: {file}: is of other recordings: they are read again", file=sys.stderr)
             return None
         return arrays
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except InputError:
         return None
 
 

@@ -9,8 +9,6 @@ The rating is 50 + 18 z, rounded and cut to 0 ... 100. Cues lie in the columns o
 under noise; counts are exponentials of that. One day in ten lacks speech. All constants are our choice.
 """
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 from data_builders.daily_mood.columns import COLUMNS, COUNTS, LABELS, RATINGS
-from mmpsy_jax.io import InputError, write_atomically
+from mmpsy_jax import io
+from mmpsy_jax.io import InputError
 
 PEOPLE, DAYS = 60, 30
 SIZES = {"zcm": 24, "pim": 24, "speech": 32}
@@ -62,10 +61,8 @@ def write_table(path: Path, people: int = PEOPLE, days: int = DAYS, seed: int = 
     common = world.normal(size=(moods, cues))
     common *= np.sqrt(SHARES["common"]) / np.linalg.norm(common, axis=1, keepdims=True)
     directions = {name: world.normal(size=(_CUES, size)) for name, size in SIZES.items()}
-    buffer, truth = io.StringIO(newline=""), {}
-    table = csv.writer(buffer, lineterminator="\n")
+    rows, truth = [], {}
     columns = [f"{COLUMNS[name]}_{i}" for name, size in SIZES.items() for i in range(size)]
-    table.writerow(["person", "day", *columns, *RATINGS])
     for number in range(1, people + 1):
         rng = np.random.default_rng([seed, number])
         slope = common + np.sqrt(SHARES["slope"] / cues) * rng.normal(size=(moods, cues))
@@ -80,12 +77,12 @@ def write_table(path: Path, people: int = PEOPLE, days: int = DAYS, seed: int = 
                 values = own @ directions[name] + _NOISE * rng.normal(size=size)
                 values = np.rint(np.exp(4.0 + 0.5 * values)) if name in COUNTS else np.round(values, 4)
                 cells += [""] * size if name == "speech" and lacks_speech else values.tolist()
-            table.writerow([f"person_{number}", day, *cells, *ratings])
+            rows.append([f"person_{number}", day, *cells, *ratings])
             seen = cue.copy()
             seen[-1] *= not lacks_speech
             known, new = slope @ seen.ravel() + level, common @ seen.ravel()
             truth[f"person_{number}/{day}"] = {"known": known, "new": new, "ratings": ratings}
-    write_atomically(path, buffer.getvalue())
+    io.write_table(path, ["person", "day", *columns, *RATINGS], rows)
     return truth
 
 

@@ -165,7 +165,7 @@ def read(path: Path, layout: Layout | None = None) -> Table:
         notes = [*notes, f"{path}: {len(unread)} columns are not read: {shown}"]
     ordered = sorted(days.values(), key=lambda one: (natural_key(one.person), one.day))
     sizes = {name: len(columns) for name, columns in sensors.items()}
-    return Table(sizes, tuple(ordered), file_sha256(path).hex(), tuple(labels), (*cells.notes, *notes))
+    return Table(sizes, tuple(ordered), file_sha256(path), tuple(labels), (*cells.notes, *notes))
 
 
 def _labels(path: Path, cells: Cells, layout: Layout) -> dict[str, str]:
@@ -247,13 +247,11 @@ def _read_day(
     where = f"{path}: line {line}"
     if not _PERSON.fullmatch(row["person"]):
         raise InputError(f"{where}: person must be 1 to 64 letters, digits, '_', '.' and '-': rename it")
-    ratings = {
-        label: number(path, line, column, row[column]) if row[column] else np.nan for label, column in labels.items()
-    }
+    ratings = {label: number(where, column, row[column], empty=np.nan) for label, column in labels.items()}
     values: dict[str, Float32[np.ndarray, " f"] | None] = {}
     for name, columns in sensors.items():
         least = 0.0 if name in COUNTS else -np.inf
-        numbers = np.array([number(path, line, c, row[c], least) if row[c] else 0.0 for c in columns])
+        numbers = np.array([number(where, c, row[c], least, empty=0.0) for c in columns])
         stored = np.log1p(numbers) if name in COUNTS else numbers
         with np.errstate(over="ignore"):  # what does not fit is refused when it is written
             values[name] = stored.astype(np.float32) if any(row[column] for column in columns) else None

@@ -6,8 +6,6 @@ caller's voice and white noise, and for each emotion that holds a tone of its ow
 times a second. All constants are our choice.
 """
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ import soundfile
 from jaxtyping import Float32
 
 from data_builders.hotline.columns import AUDIO_FOLDER, CALLER_ROLE, EMOTIONS, NEGATIVE
-from mmpsy_jax.io import InputError, write_atomically
+from mmpsy_jax.io import InputError, write_table
 
 CALLERS, SEGMENTS = 24, 12
 SAMPLE_RATE = 16_000
@@ -53,21 +51,19 @@ def _write_call(folder: Path, caller: str, rng: np.random.Generator, seconds: tu
     pitch, clock = rng.uniform(90, 240), 0.0
     audio = folder / AUDIO_FOLDER / caller
     audio.mkdir(parents=True, exist_ok=True)
-    buffer = io.StringIO(newline="")
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["index", "role", "start_s", NEGATIVE, *EMOTIONS])
+    rows = []
     for turn in range(2 * SEGMENTS):  # the operator speaks first, then in turn
         if turn % 2 == 0:
-            table.writerow([turn, _OPERATOR_ROLE, round(clock, 2), 0, *[0] * len(EMOTIONS)])
+            rows.append([turn, _OPERATOR_ROLE, round(clock, 2), 0, *[0] * len(EMOTIONS)])
             clock += rng.uniform(*seconds)
             continue
         odds = inclination + trend * (turn / (2 * SEGMENTS - 1) - 0.5)
         present = rng.uniform(size=len(EMOTIONS)) < 1 / (1 + np.exp(-odds))
         samples = _segment(present, pitch, rng.uniform(*seconds), rng)
         soundfile.write(audio / f"{turn}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
-        table.writerow([turn, CALLER_ROLE, round(clock, 2), int(present.any()), *present.astype(int)])
+        rows.append([turn, CALLER_ROLE, round(clock, 2), int(present.any()), *present.astype(int)])
         clock += len(samples) / SAMPLE_RATE
-    write_atomically(folder / f"{caller}.csv", buffer.getvalue())
+    write_table(folder / f"{caller}.csv", ["index", "role", "start_s", NEGATIVE, *EMOTIONS], rows)
 
 
 def _segment(present: np.ndarray, pitch: float, seconds: float, rng: np.random.Generator) -> Float32[np.ndarray, " n"]:

@@ -144,16 +144,17 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
     folder = path.parent / AUDIO_FOLDER / path.stem
     recordings = recordings_by_stem(folder)
     for line, row in table.rows:
-        if whole(path, line, "role", row["role"]) != CALLER_ROLE:
+        where = f"{path}: line {line}"
+        if whole(where, "role", row["role"]) != CALLER_ROLE:
             others.append(whole_or_none(row["index"]))
             continue
-        index = whole(path, line, "index", row["index"])
+        index = whole(where, "index", row["index"])
         if index in made:
-            raise InputError(f"{path}: line {line}: index {index} is there twice: keep one row per segment")
-        labels = {name: _flag(path, line, column, row[column]) for name, column in columns.items() if column in row}
+            raise InputError(f"{where}: index {index} is there twice: keep one row per segment")
+        labels = {name: whole(where, column, row[column], 1) for name, column in columns.items() if column in row}
         if NEGATIVE in columns and NEGATIVE not in labels:
             labels[NEGATIVE] = int(any(labels.values()))
-        start = number(path, line, "start_s", row["start_s"], 0.0) if "start_s" in row else None
+        start = number(where, "start_s", row["start_s"], 0.0) if "start_s" in row else None
         recording = recordings.get(str(index))
         if recording is None:
             raise InputError(
@@ -167,13 +168,6 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
     unread = [file for file in unread if file.stem not in {str(index) for index in others}]
     notes = [f"{folder}: {len(unread)} files belong to no row of the table and are not read"] * bool(unread)
     return [made[index] for index in sorted(made)], notes
-
-
-def _flag(path: Path, line: int, name: str, text: str) -> int:
-    value = whole_or_none(text)
-    if value not in (0, 1):
-        raise InputError(f"{path}: line {line}: {name} must be 0 or 1: mend the cell")
-    return value
 
 
 class CallSource(Source):

@@ -162,7 +162,7 @@ class InterviewSource(Source):
                     if file is not None and file.is_file():
                         status = file.stat()
                         digest.update(f"{file}\x00{status.st_size}\x00{status.st_mtime_ns}\n".encode())
-        return {"source_sha256": file_sha256(self.table).hex(), "files_sha256": digest.hexdigest()}
+        return {"source_sha256": file_sha256(self.table), "files_sha256": digest.hexdigest()}
 
     def describe(self, deep: bool, strict: bool) -> dict[str, Any]:
         return check.describe(self, strict)

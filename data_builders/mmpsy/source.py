@@ -55,7 +55,7 @@ class _TableSource(Source):
         """Of the table's bytes; of the names and sizes (in an archive also the checksums) of the windows."""
         arrays = self.arrays
         return {
-            "source_sha256": file_sha256(self.table).hex(),
+            "source_sha256": file_sha256(self.table),
             "files_sha256": arrays.fingerprint() if arrays is not None else "",
         }
 

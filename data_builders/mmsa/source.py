@@ -32,7 +32,7 @@ from data_builders.common.source import Config, Corpus, Option, Source, stat_sha
 from data_builders.mmsa import demo
 from data_builders.mmsa.unpickle import ALIASES, LENGTHS, SPLITS
 from mmpsy_jax.features.table import natural_key
-from mmpsy_jax.io import InputError, parse_json, read_text, require_file
+from mmpsy_jax.io import InputError, file_sha256, read_json, require_file
 
 MODALITIES = ("text", "audio", "vision")
 TOKENS = "tokens"
@@ -69,8 +69,7 @@ def safe_source(path: str | os.PathLike, kept: str | os.PathLike, *, unpickle: b
             f"{path}: a pickle can run code when it is loaded. Where you trust its origin, add --unpickle: it is then "
             "loaded by a separate process that makes arrays, text and numbers only"
         )
-    with path.open("rb") as file:
-        folder = Path(kept) / hashlib.file_digest(file, "sha256").hexdigest()
+    folder = Path(kept) / file_sha256(path)
     if folder.exists():
         return folder
     workplace = folder.with_name(f"incomplete.{folder.name}")
@@ -138,8 +137,8 @@ class MmsaSource(Source):
         path = self._folder[split] / f"{field}.json"
         if field == "raw_text" and not path.exists():
             return [""] * len(self._ids[split])
-        found = parse_json(f"{path}", read_text(path))
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        found = read_json(path, "make the folder again", list)
+        if not all(isinstance(one, str) for one in found):
             raise InputError(f"{path}: must be a list of texts: make the folder again")
         return found
 

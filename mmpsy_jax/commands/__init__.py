@@ -54,9 +54,10 @@ def print_end(workdir: str, place: str) -> None:
       place: of the results.
     """
     from mmpsy_jax.evaluation.wording import disclaimer_of
+    from mmpsy_jax.io import read_json
     from mmpsy_jax.training import run_files
 
-    tasks = run_files.read_object(Path(workdir, run_files.CONFIG), run_files.RESTORE)["tasks"]
+    tasks = read_json(Path(workdir, run_files.CONFIG), run_files.RESTORE)["tasks"]
     if run_files.read_card(Path(workdir))["synthetic"]:
         print(run_files.SYNTHETIC, file=sys.stderr)
     print(f"{place}\n{disclaimer_of([task['label'] for task in tasks])}")

@@ -8,8 +8,6 @@ collects them into `index.npz` beside the shards.
 import hashlib
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmpsy_jax.data.reader import REBUILD, RecordReader
-from mmpsy_jax.io import InputError, write_atomically
+from mmpsy_jax.io import InputError, open_npz, write_npz
 
 FILE = "index.npz"
 COUNTS = {"n_answers": np.int32, "n_characters": np.int32, "duration_s": np.float32, "n_windows": np.int32}
@@ -52,7 +50,7 @@ def load(
         return cached
     columns = _scan(reader, labels, modalities, cluster)
     try:
-        write_atomically(folder / FILE, lambda file: np.savez(file, fingerprint=np.array(fingerprint), **columns))
+        write_npz(folder / FILE, fingerprint=np.array(fingerprint), **columns)
     except OSError as error:
         _log.warning("%s cannot be written (%s): the index stays in memory", folder / FILE, error.strerror or error)
     return columns
@@ -71,11 +69,10 @@ def _read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
     if not path.exists():
         return None
     try:
-        # Opened here, because np.load leaves its own handle open when the file is no zip.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        _log.warning("%s cannot be read (%s): scanning the records again", path, type(error).__name__)
+        with open_npz(path, "scanning the records again") as file:
+            columns = dict(file)
+    except InputError as error:
+        _log.warning("%s", error)
         return None
     found = columns.pop("fingerprint", None)
     if found is None or str(found) != fingerprint:

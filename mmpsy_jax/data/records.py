@@ -3,8 +3,7 @@
 import collections
 import dataclasses
 import functools
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,11 @@ from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
+<<<<<<< HEAD
 from mmpsy_jax.io import InputError, one_of, with_kinds, with_places
+=======
+from mmpsy_jax.io import InputError, one_of, read_json, with_places
+>>>>>>> main
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
@@ -119,6 +122,14 @@ class Corpus:
         """
         return self.reader.read(i)
 
+    def start_times(self, participants: Collection[str]) -> dict[str, float]:
+        """Where some participants begin in seconds: segments in their call, parts in their day."""
+        return {
+            name: float(self.reader.read(i, ["window_start_s"])["window_start_s"][0])
+            for i, name in enumerate(self.participants)
+            if name in participants
+        }
+
     def read_reference(self, i: int) -> dict[str, Any]:
         """The same record through `tfds.data_source`: slower, and what `read` is tested against."""
         split = self.split[i]
@@ -137,14 +148,14 @@ def open_corpus(path: str | Path) -> Corpus:
       InputError: nothing there, a half-made or foreign dataset, several to choose from, a damaged shard.
     """
     folder = _find(Path(path))
-    info = _json(folder / "dataset_info.json")
+    info = read_json(folder / "dataset_info.json", REBUILD)
     if info.get("fileFormat") != "array_record":
         raise InputError(
             f"{folder}: file format is {info.get('fileFormat')!r}, but only 'array_record' can be read at random: "
             f"{REBUILD}, or with stock TFDS pass --file_format=array_record"
         )
     card = _card(folder)
-    _json(folder / "features.json")  # TFDS would take the dataset for one of an old version
+    read_json(folder / "features.json", REBUILD)  # TFDS would take the dataset for one of an old version
     builder = _tfds_builder(folder)
     fields = _fields(folder, builder.info.features)
     modalities = _modalities(folder, card, fields)
@@ -222,23 +233,11 @@ def _find(path: Path) -> Path:
     raise InputError(f"{path}: holds no dataset (dataset_info.json is missing): {REBUILD}")
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing, the dataset is half-made or of another tool: {REBUILD}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({type(error).__name__}): {REBUILD}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: must be a JSON object: {REBUILD}")
-    return value
-
-
 _FORMER = {"group": "cluster", "within_groups": "within_clusters"}  # entries of cards as they were called before
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    card = _json(folder / CARD)
+    card = read_json(folder / CARD, REBUILD)
     if card.get("format") != CARD_FORMAT:
         raise InputError(f"{folder / CARD}: format {card.get('format')!r}, this version reads {CARD_FORMAT}: {REBUILD}")
     missing = [name for name in ("labels", "modalities", "participants", "window_seconds") if not card.get(name)]

@@ -38,13 +38,13 @@ import jax
 import jax.numpy as jnp
 
 from mmpsy_jax.encoders.bert import Bert
-from mmpsy_jax.encoders.checkpoint import read_json, read_tensors
+from mmpsy_jax.encoders.checkpoint import read_tensors
 from mmpsy_jax.encoders.config import build
 from mmpsy_jax.encoders.convert import our_parameters
 from mmpsy_jax.encoders.layers import Dtype
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
-from mmpsy_jax.io import InputError
+from mmpsy_jax.io import InputError, read_json
 
 __all__ = ["Bert", "Encoder", "Wav2Vec2", "Whisper", "load", "make"]
 
@@ -73,7 +73,7 @@ def load(
         tensors.
     """
     folder = Path(folder)
-    config = read_json(folder / "config.json")
+    config = read_json(folder / "config.json", "give the folder of a Hugging Face model")
     tensors = read_tensors(folder)
     try:
         module = build(config, **options)

@@ -5,26 +5,12 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from mmpsy_jax.io import InputError, parse_json, read_text, require_file
+from mmpsy_jax.io import InputError, read_json, require_file
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Types of tensors that numpy reads; whole numbers are those of buffers.
 TYPES = ("BF16", "F16", "F32", "F64", "BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object.
-
-    Raises:
-      InputError: there is no such file, or it is something else.
-    """
-    if not path.exists():
-        raise InputError(f"{path} is not there: give the folder of a Hugging Face model")
-    value = parse_json(str(path), read_text(path))
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object: copy it again")
-    return value
 
 
 def read_tensors(folder: Path) -> dict[str, np.ndarray]:
@@ -43,7 +29,7 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
                 f"convert it to {SINGLE} once, as docs/encoders.md says"
             )
         raise InputError(f"{folder} has neither {SINGLE} nor {INDEX}: give the folder of a Hugging Face model")
-    places = read_json(folder / INDEX).get("weight_map")
+    places = read_json(folder / INDEX, "copy it again").get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise InputError(f"{folder / INDEX} has no weight_map: copy it again")
     shards = sorted(set(places.values()))

@@ -4,9 +4,7 @@ A prediction file may come from our runs or from any other tool; `read_csv` says
 Messages name lines and columns, never a participant id together with a score.
 """
 
-import csv
 import dataclasses
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from mmpsy_jax.io import OTHER, InputError, escape, number, read_table, unescape, write_atomically
+from mmpsy_jax.io import OTHER, InputError, number, read_table, unescape, write_table
 from mmpsy_jax.tasks import kind_of
 
 COLUMNS = ("participant_id", "split", "fold", "seed", "task", "y_true", "y_prob", "y_pred")
@@ -262,21 +260,9 @@ def _name_rows(word: str, rows: np.ndarray) -> str:
 
 def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
     """Writes `predictions.csv` atomically; numbers round-trip exactly, formula-like ids are quoted."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
     alone = np.array_equal(predictions.cluster, predictions.participant_id)
     names = COLUMNS if alone else (*COLUMNS, CLUSTER)
-    writer.writerow(names)
-    columns = []
-    for name in names:
-        values = getattr(predictions, name).tolist()
-        if name in ("participant_id", "task", CLUSTER):
-            values = [escape(value) for value in values]
-        elif NUMBERS.get(name) is np.float64:
-            values = ["" if value != value else repr(value) for value in values]
-        columns.append(values)
-    writer.writerows(zip(*columns, strict=True))
-    write_atomically(path, buffer.getvalue())
+    write_table(path, names, zip(*(getattr(predictions, name).tolist() for name in names), strict=True))
 
 
 def read_csv(path: str | os.PathLike, notes: list[str] | None = None) -> Predictions:
@@ -343,7 +329,7 @@ def _numbers(path: Path, name: str, texts: list[str], lines: list[int]) -> np.nd
     odd = values is None or not np.isfinite(values[~empty]).all() or (integer and not _whole(values))
     if odd or any("_" in text for text in texts):  # Python reads 1_2 as 12
         for text, line in zip(texts, lines, strict=True):
-            value = number(path, line, name, text) if text or integer else np.nan
+            value = number(f"{path}: line {line}", name, text) if text or integer else np.nan
             if integer and not _whole(np.asarray(value)):
                 raise InputError(f"{path}: line {line}: {name} is no whole number: mend the cell")
     return values.astype(np.int64) if integer else values

@@ -14,8 +14,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,12 @@ from jaxtyping import Float, Int
 from mmpsy_jax.features.text import TextExtractor, TextSettings, windows
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows, cast
-from mmpsy_jax.io import InputError, file_sha256, parse_json, read_text, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, open_npz, read_json, write_json, write_npz
 
 INFO = "embeddings.json"
 FORMAT = 1
 _REMEDY = "make it with launch.py embed"
-# What numpy raises where a file is cut off or changed.
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_AGAIN = "delete it and run embed again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +144,7 @@ class SpeechEmbeddings:
           InputError: a recording is not among those that were embedded, its file is damaged, or its states do not fit
             the type.
         """
-        parts = [self.store.read(file_sha256(path).hex(), str(path)) for path in recordings]
+        parts = [self.store.read(file_sha256(path), str(path)) for path in recordings]
         states = cast(np.concatenate([one["states"] for one in parts]), dtype, "speech embeddings")
         size, rate = self.shape[0], self.info["frames_per_second"]
         values, lengths = windows(states, size)
@@ -204,7 +201,7 @@ class Store:
         if not path.exists():
             raise InputError(f"{path}: no folder of embeddings: {_REMEDY}")
         try:
-            info = parse_json(str(path), read_text(path))
+            info = read_json(path, _REMEDY)
             if info["format"] != FORMAT:
                 raise InputError(f"{path}: format {info['format']!r}, this version reads {FORMAT}: {_REMEDY}")
             if info["of"] != of:
@@ -244,10 +241,10 @@ class Store:
         if not path.is_file():
             return None
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            with open_npz(path) as arrays:
                 return self._exchanged(key, arrays)
-        except _DAMAGED as error:
-            return f"is damaged ({type(error).__name__})"
+        except InputError as error:
+            return str(error).removeprefix(f"{path}: ")
 
     def write(self, key: str, what: str, states: Float[np.ndarray, "n d"], **arrays: Any) -> None:
         """Adds a transcript or recording.
@@ -264,7 +261,7 @@ class Store:
         remedy = "give --dtype=float32 and another --output"
         states = cast(states, np.dtype(self.info["dtype"]), f"{what}: states of {self.info['of']}", remedy)
         arrays |= {"states": states, "source": key, "way": self.way}
-        write_atomically(self._file(key), lambda stream: np.savez(stream, **arrays))
+        write_npz(self._file(key), **arrays)
 
     def read(self, key: str, what: str) -> dict[str, np.ndarray]:
         """The arrays of a transcript or recording.
@@ -279,17 +276,12 @@ class Store:
         path = self._file(key)
         if not path.is_file():
             raise InputError(f"{what} is not among those that were embedded in {self.folder}: run embed again")
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                fault = self._exchanged(key, file)
-                arrays = {name: file[name] for name in file.files}
-            states = arrays["states"]
-        except _DAMAGED as error:
-            fault = f"damaged ({type(error).__name__})"
+        with open_npz(path, _AGAIN) as file:
+            fault, arrays, states = self._exchanged(key, file), dict(file), file["states"]
         if not fault and (states.ndim != 2 or states.shape[1] != self.info["width"] or not np.isfinite(states).all()):
             fault = f"holds no finite states of width {self.info['width']}"
         if fault:
-            raise InputError(f"{path}: {fault}: delete it and run embed again")
+            raise InputError(f"{path}: {fault}: {_AGAIN}")
         return arrays
 
     def _exchanged(self, key: str, arrays: Mapping[str, np.ndarray]) -> str:

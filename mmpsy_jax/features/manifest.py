@@ -27,7 +27,7 @@ from pathlib import Path
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
-from mmpsy_jax.io import InputError, has_column, read_table, require_file, whole_or_none
+from mmpsy_jax.io import InputError, has_column, read_table, require_file, whole
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
@@ -203,7 +203,7 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], scored: bool) -> En
     split = row.get("split", "").casefold() if scored else ""
     if split and split not in SPLITS:
         raise InputError(f"{where}: split must be {', '.join(SPLITS)}, or empty for everybody: correct the cell")
-    labels = {name: _score(where, name, row[name]) for name in row if scored and name.startswith(_LABEL)}
+    labels = {name: whole(where, name, row[name], empty=None) for name in row if scored and name.startswith(_LABEL)}
     return Entry(
         participant=participant,
         recording=paths["recording"],
@@ -215,11 +215,3 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], scored: bool) -> En
         cluster=cluster,
         split=split,
     )
-
-
-def _score(where: str, name: str, given: str) -> int | None:
-    # The messages leave the score out: an id beside a score is what must not reach a log.
-    score = whole_or_none(given)
-    if given and score is None:
-        raise InputError(f"{where}: {name} must be a whole number from 0, or empty where it is unknown")
-    return score

@@ -8,8 +8,6 @@ by linear interpolation, we by soxr: alike for recordings that are at 16 kHz alr
 Cut-off, mean and deviation are those of the whole recording. So it is read once, block by block, into a temporary file
 of dB values (10 kB a second); that file is read once for mean and deviation, and once more for the windows. In memory
 are a block and the windows themselves (20 MB an hour in float16).
-
-`features_jax/mel.py` computes the same dB values in one jitted program; what this file computes is the truth.
 """
 
 import dataclasses
@@ -155,7 +153,7 @@ def decibels(
         yield librosa.power_to_db(power, amin=AMIN, top_db=None).T.astype(np.float32)
 
 
-# Blocks of samples from `padded` -> blocks of dB values; `decibels` and `features_jax.mel.decibels` are of this kind.
+# Blocks of samples from `padded` -> blocks of dB values; `decibels`, or that of `benchmarks/jitted_mel.py`.
 Transform = Callable[[Iterable[np.ndarray], MelSettings], Iterable[np.ndarray]]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.io import InputError, parse_json, read_text
+from mmpsy_jax.io import InputError, read_json
 from mmpsy_jax.tasks import SCORE_MAXIMUM
 
 TABLE_NAME = "wav_select.json"
@@ -90,7 +90,7 @@ def read_table(path: str | os.PathLike, *, scored: bool = True) -> list[Intervie
       InputError: unreadable file, wrong layout, a missing key, an id twice, a score out of range.
     """
     table = find_table(path)
-    entries = parse_json(str(table), read_text(table))
+    entries = read_json(table, kind=object)
     if not isinstance(entries, list):
         raise InputError(
             f"{table}: holds a JSON {_json_type(entries)}: the release is a list of objects with user_id, phq-label, "

@@ -25,11 +25,12 @@ from jaxtyping import Float
 
 from mmpsy_jax.features import subtitles
 from mmpsy_jax.features.table import natural_key
-from mmpsy_jax.io import InputError, number, read_table, read_text, whole_or_none
+from mmpsy_jax.io import InputError, number, read_table, read_text, whole
 
 PARTICIPANT = "participant"  # whose rows are read where speakers are named
 TEXTS, TABLES = (".txt", ".srt", ".vtt"), (".csv", ".tsv")
 # Columns of DAIC-WOZ and E-DAIC.
+LAST_QUESTION = 99_999
 _ALIASES = {"start_time": "start", "stop_time": "end", "end_time": "end", "value": "text"}
 
 
@@ -120,18 +121,6 @@ def _read_answers(path: Path, speaker: str) -> Transcript:
     return _from_rows(path, rows, speaker if any(row.speaker for row in rows) else None)
 
 
-def question_number(where: str, given: str) -> int | None:
-    """A cell of a column `question`; None where it is empty.
-
-    Raises:
-      InputError: no whole number below 100,000.
-    """
-    number = whole_or_none(given)
-    if given and (number is None or number >= 100_000):
-        raise InputError(f"{where}: question must be a whole number below 100000, or empty")
-    return number
-
-
 @dataclasses.dataclass(frozen=True)
 class _Row:
     """A row of a table, or a cue: line in the file, words, start and end where known, speaker, question where known."""
@@ -151,12 +140,11 @@ def _read_table(path: Path, speaker: str) -> Transcript:
         raise InputError(f"{path}: the header must name start with end, or neither: correct it")
     unit, rows = "word" if "word" in header else "text", []
     for line, row in table.rows:
-        start, end = (
-            number(path, line, name, row[name], least=0) if row.get(name) else None for name in ("start", "end")
-        )
+        where = f"{path}: line {line}"
+        start, end = (number(where, name, row.get(name, ""), 0, empty=None) for name in ("start", "end"))
         if start is not None and end is not None and end < start:
-            raise InputError(f"{path}: line {line}: end is before start: mend the cells")
-        question = question_number(f"{path}: line {line}", row.get("question", ""))
+            raise InputError(f"{where}: end is before start: mend the cells")
+        question = whole(where, "question", row.get("question", ""), LAST_QUESTION, empty=None)
         rows.append(_Row(line, row[unit], (start, end), row.get("speaker", ""), question))
     made = _from_rows(path, rows, speaker if "speaker" in header else None, unit == "word")
     notes = (note.removeprefix(f"{path}: ") for note in table.notes)

@@ -33,7 +33,7 @@ class Confidence:
                 what = "y_set" if task.n_classes else "y_low to y_high"
                 yield f"{task.name}: {what} has the nominal coverage {self._card['level']:.0%}, {measured}"
 
-    def cells(self, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
+    def cells(self, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, Any]]:
         """The columns of `COLUMNS` that the task fills, per participant; none where nothing was fitted.
 
         Args:
@@ -44,13 +44,13 @@ class Confidence:
             return [{} for _ in mean]
         if "temperatures" in entry:
             probabilities = calibration.calibrated(values, self._folds, entry["temperatures"])
-            return [{"y_prob_calibrated": repr(value)} for value in probabilities.tolist()]
+            return [{"y_prob_calibrated": value} for value in probabilities.tolist()]
         if task.n_classes:
             sets = calibration.band_set(mean, entry["radius"], task.n_classes)
             return [{"y_set": " ".join(map(str, np.flatnonzero(row)))} for row in sets]
         # No score lies outside its questionnaire, so cutting the interval there costs no coverage.
         ends = np.clip([mean - entry["radius"], mean + entry["radius"]], *task.ends)
-        return [{"y_low": repr(low), "y_high": repr(high)} for low, high in ends.T.tolist()]
+        return [{"y_low": low, "y_high": high} for low, high in ends.T.tolist()]
 
     def _of(self, task: Task) -> dict[str, Any]:
         return self._card["tasks"].get(task.name, {"reason": "the run is of an older version: run its command again"})

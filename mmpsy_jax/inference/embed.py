@@ -183,7 +183,7 @@ def embed_recordings(
     for number, (path, name) in enumerate(paths.items(), 1):
         level = recording.Level()
         try:
-            key = file_sha256(path).hex()
+            key = file_sha256(path)
             missing = _is_missing(store, key, name)
             blocks = list(recording.samples(path, processors.SAMPLE_RATE, level, channel)) if missing else []
             note = level.note(path) if missing else ""
@@ -252,5 +252,5 @@ def digest(folder: Path) -> str:
     sha256 = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".txt") and path.is_file():
-            sha256.update(path.name.encode() + file_sha256(path))
+            sha256.update(path.name.encode() + bytes.fromhex(file_sha256(path)))
     return sha256.hexdigest()

@@ -3,10 +3,8 @@
 Everything written is about one person: it belongs into the user's folder, and nothing of it is printed.
 """
 
-import csv
-import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,13 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.inference import explain_page, inputs
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
-from mmpsy_jax.io import InputError, escape, one_of, try_folder, write_atomically, write_json
+from mmpsy_jax.io import InputError, one_of, try_folder, write_atomically, write_json, write_table
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run
 from mmpsy_jax.training.finished_run import FinishedRun
 
 PAGE, TABLE, REPORT = "explanation.html", "attributions.csv", "explanation.json"
+COLUMNS = ("participant_id", "modality", "start_s", "end_s", "start_token", "end_token", "method", "value")
 # Ids of more participants are not listed in an error.
 LISTED = 10
 MODEL = "mental_perceiver"
@@ -80,7 +79,7 @@ def explain(
     words = "\n".join(answers) if show_text else None
     page = explain_page.render(report, units, attributions, spectra=spectra, words=words)
     write_atomically(folder / PAGE, page, private=True)
-    write_atomically(folder / TABLE, table(corpus.participants[0], units, attributions), private=True)
+    write_table(folder / TABLE, COLUMNS, table(corpus.participants[0], units, attributions), private=True)
     write_json(folder / REPORT, report, private=True)
 
 
@@ -187,13 +186,11 @@ def report_of(
     return report, interview.units, attributions
 
 
-def table(participant: str, units: Sequence[Unit], attributions: Mapping[str, Float[np.ndarray, " u"]]) -> str:
-    """`attributions.csv`: a row per method and unit; a unit has seconds or tokens, `end` excluded."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("participant_id", "modality", "start_s", "end_s", "start_token", "end_token", "method", "value"))
+def table(
+    participant: str, units: Sequence[Unit], attributions: Mapping[str, Float[np.ndarray, " u"]]
+) -> Iterator[tuple]:
+    """Rows of `attributions.csv`, one per method and unit; a unit has seconds or tokens, `end` excluded."""
     for method, values in attributions.items():
         for unit, value in zip(units, values.tolist(), strict=True):
             place = (unit.start, unit.end, "", "") if unit.in_seconds else ("", "", int(unit.start), int(unit.end))
-            writer.writerow((escape(participant), unit.modality, *place, method, repr(value)))
-    return buffer.getvalue()
+            yield participant, unit.modality, *place, method, value

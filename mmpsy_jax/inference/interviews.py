@@ -21,8 +21,8 @@ from pathlib import Path
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
-from mmpsy_jax.features.transcript import Transcript, question_number
-from mmpsy_jax.io import InputError, read_table
+from mmpsy_jax.features.transcript import LAST_QUESTION, Transcript
+from mmpsy_jax.io import InputError, read_table, whole
 
 TABLES = (".json", ".csv", ".tsv", ".jsonl")
 KINDS = (*transcript_lib.TEXTS, *TABLES, *SOUND)
@@ -177,7 +177,10 @@ def _read_csv(file: Path) -> Iterator[Interview]:
         if row.get("audio"):
             one.recordings.append(file.parent / row["audio"])
         if row.get("text"):
-            before, question = one.transcript, question_number(where, row.get("question", ""))
+            before, question = (
+                one.transcript,
+                whole(where, "question", row.get("question", ""), LAST_QUESTION, empty=None),
+            )
             question = len(before.answers) + 1 if question is None else question
             one.transcript = Transcript((*before.answers, row["text"]), (*before.questions, question))
         empty += not row.get("audio") and not row.get("text")

@@ -1,12 +1,11 @@
 """`launch.py predict`: a finished run and new interviews (or built records) to a csv of predictions."""
 
-import csv
-import io
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +15,7 @@ from mmpsy_jax.evaluation.predictions import COLUMNS, SYNTHETIC
 from mmpsy_jax.inference import abstention, confidence, inputs
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.interviews import Failure
-from mmpsy_jax.io import InputError, escape, try_file, write_atomically
+from mmpsy_jax.io import InputError, try_file, write_table
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training.finished_run import FinishedRun
@@ -70,7 +69,7 @@ def predict(
         chunks = _record_chunks(inputs.open_records(run, source))
     else:
         chunks = _interview_chunks(run, source, modalities, encoders, ignore, failures)
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}  # against a number, by participant
     began, done = time.monotonic(), 0
     for corpus, members, total in chunks:
@@ -97,7 +96,7 @@ def predict(
 
 
 def _remarks(
-    run: FinishedRun, workdir: Path, rows: Sequence[Mapping[str, str]], reasons: Mapping[str, str], abstain: bool
+    run: FinishedRun, workdir: Path, rows: Sequence[Mapping[str, Any]], reasons: Mapping[str, str], abstain: bool
 ) -> Iterator[str]:
     """What must be known of all the numbers together: which are missing, and which say nothing about new people."""
     people = len({row["participant_id"] for row in rows})
@@ -153,27 +152,24 @@ def _interview_chunks(
                 ids, records = [], []
 
 
-def _cells(sure: confidence.Confidence, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, str]]:
+def _cells(sure: confidence.Confidence, task: Task, values: Float[np.ndarray, "t m ..."]) -> list[dict[str, Any]]:
     """Per participant, the cells that hold numbers."""
     means = task.average(values).tolist()
-    return [{task.column: repr(mean), **more} for mean, more in zip(means, sure.cells(task, values), strict=True)]
+    return [{task.column: mean, **more} for mean, more in zip(means, sure.cells(task, values), strict=True)]
 
 
-def _row(participant: str, task: str, reason: str, learned: bool) -> dict[str, str]:
+def _row(participant: str, task: str, reason: str, learned: bool) -> dict[str, Any]:
     """The cells of a row but for its numbers; `learned`: the run was trained on the participant."""
     return {
-        "participant_id": escape(participant),
+        "participant_id": participant,
         "split": "train" if learned else "test",
-        "fold": "-1",  # as seed: the mean over all of them
-        "seed": "-1",
-        "task": escape(task),
+        "fold": -1,  # as seed: the mean over all of them
+        "seed": -1,
+        "task": task,
         "abstained": reason,
     }
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, str]], synthetic: bool) -> None:
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, (*HEADER, SYNTHETIC) if synthetic else HEADER, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, SYNTHETIC: TRAINED_ON} if synthetic else row for row in rows)
-    write_atomically(path, buffer.getvalue())
+def _write(path: Path, rows: Sequence[Mapping[str, Any]], synthetic: bool) -> None:
+    names = (*HEADER, SYNTHETIC) if synthetic else HEADER
+    write_table(path, names, ([({SYNTHETIC: TRAINED_ON} | row).get(name) for name in names] for row in rows))

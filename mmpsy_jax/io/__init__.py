@@ -4,8 +4,10 @@ from mmpsy_jax.io.errors import InputError, one_of, report_fault
 from mmpsy_jax.io.files import (
     file_sha256,
     flatten,
+    open_npz,
     parse_json,
     public,
+    read_json,
     read_rows,
     read_text,
     require_file,
@@ -15,6 +17,7 @@ from mmpsy_jax.io.files import (
     with_places,
     write_atomically,
     write_json,
+    write_npz,
     write_places,
 )
 from mmpsy_jax.io.tables import (
@@ -25,10 +28,13 @@ from mmpsy_jax.io.tables import (
     number,
     read_table,
     repeats_ids,
+    table_text,
     unescape,
     whole,
     whole_or_none,
+    write_table,
 )
+<<<<<<< HEAD
 
 __all__ = [
     "OTHER",
@@ -59,3 +65,5 @@ __all__ = [
     "write_json",
     "write_places",
 ]
+=======
+>>>>>>> main

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files as a whole: written so that a reader never sees half of one; JSON, npz, digests; what a card tells of paths."""
 
 import contextlib
 import hashlib
@@ -6,16 +6,20 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from mmpsy_jax.io.errors import InputError
 
 # Written when a place is tried: more than what a full disk still has in its last block.
 _TRIAL_BYTES = 1 << 16
+_REMEDY = "correct the path, or permit access"
 
 
 def write_atomically(
@@ -130,25 +134,27 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       InputError: the file cannot be read at all.
     """
-    rows, unread = [], []
-    try:
-        lines = Path(path).read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): correct the path, or permit access") from error
-    for number, line in enumerate(lines, 1):
+    rows, unread = [], 0
+    for line in _read_bytes(path).splitlines():
         try:
             row = json.loads(line)
             if not isinstance(row, dict) or type(row.get("step")) is not int or not all(map(_measured, row.values())):
                 raise ValueError("no such row")
             rows.append(row)
         except (ValueError, RecursionError):  # also bytes that are not UTF-8
-            unread.append(number)
+            unread += 1
     if unread:
-        logging.warning("%s: %d of %d lines cannot be read and are left out", path, len(unread), len(lines))
+        logging.warning("%s: %d of %d lines cannot be read and are left out", path, unread, len(rows) + unread)
     return rows
 
 
-def require_file(path: str | os.PathLike) -> None:
+def _measured(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(one, int | float) for one in value)
+    return value is None or isinstance(value, int | float)
+
+
+def require_file(path: str | os.PathLike, remedy: str = _REMEDY) -> None:
     """Refuses what is no regular file: to open a pipe or a device may wait for ever.
 
     Raises:
@@ -158,60 +164,104 @@ def require_file(path: str | os.PathLike) -> None:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no path"
-        raise InputError(f"{path}: cannot be read ({reason}): correct the path, or permit access") from error
+        raise InputError(f"{path}: cannot be read ({reason}): {remedy}") from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(mode), "a device")
         raise InputError(f"{path}: is {kind}, and only regular files are read: give a file")
 
 
-def _measured(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(isinstance(one, int | float) for one in value)
-    return value is None or isinstance(value, int | float)
-
-
-def file_sha256(path: Path) -> bytes:
-    """Digest of the content of a file.
+@contextlib.contextmanager
+def _open(path: str | os.PathLike, remedy: str = _REMEDY) -> Iterator[Any]:
+    """A regular file to read from.
 
     Raises:
       InputError: it cannot be read.
     """
-    require_file(path)
+    require_file(path, remedy)
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        with open(path, "rb") as file:
+            yield file
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): correct the path, or permit access") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
 
 
-def read_text(path: str | os.PathLike) -> str:
+def _read_bytes(path: str | os.PathLike, remedy: str = _REMEDY) -> bytes:
+    with _open(path, remedy) as file:
+        return file.read()
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """Digest of the content of a file, in hexadecimal digits.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    with _open(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_text(path: str | os.PathLike, remedy: str | None = None) -> str:
     """The text of a file, without a byte order mark.
+
+    Args:
+      path: the file.
+      remedy: what to do about a file that cannot be read; by default what helps with files of a user.
 
     Raises:
       InputError: no regular file, unreadable, or not UTF-8.
     """
-    require_file(path)
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from None
+    content = _read_bytes(path, remedy or _REMEDY)
+    remedy = remedy or 'save it as UTF-8 (in spreadsheets "CSV UTF-8")'
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:1000]:
-        raise InputError(f'{path}: is UTF-16, or no text: save it as UTF-8 (in spreadsheets "CSV UTF-8")')
+        raise InputError(f"{path}: is UTF-16, or no text: {remedy}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f'{path}: not UTF-8 at byte {error.start}: save it as UTF-8 (in spreadsheets "CSV UTF-8")'
-        ) from None
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}: {remedy}") from None
 
 
-def parse_json(where: str, text: str) -> Any:
+def read_json(path: str | os.PathLike, remedy: str | None = None, kind: type = dict) -> Any:
+    """The JSON object (or `list`, where that is the `kind`) in a file.
+
+    Raises:
+      InputError: as of `read_text` and `parse_json`, or the value is of another kind.
+    """
+    value = parse_json(str(path), read_text(path, remedy), remedy or "mend it")
+    if not isinstance(value, kind):
+        raise InputError(f"{path}: holds no JSON {'object' if kind is dict else kind.__name__}: {remedy or 'mend it'}")
+    return value
+
+
+@contextlib.contextmanager
+def open_npz(path: str | os.PathLike, remedy: str = "delete it, so that it is written anew") -> Iterator[Any]:
+    """The arrays of an npz file as a mapping that reads each when it is asked for; pickled objects are refused.
+
+    Raises:
+      InputError: cut off, changed, no such file, or an array that is asked for is not in it.
+    """
+    with _open(path) as stream:
+        try:
+            with np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
+                yield arrays
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{path}: is damaged ({type(error).__name__}): {remedy}") from error
+
+
+def write_npz(path: str | os.PathLike, **arrays: Any) -> None:
+    """`write_atomically` for an uncompressed npz file."""
+    write_atomically(path, lambda stream: np.savez(stream, **arrays))
+
+
+def parse_json(where: str, text: str, remedy: str = "mend it") -> Any:
     """The value of a JSON text in which no object has a key twice.
 
     Args:
       where: file, or file and line, for messages; they repeat no value, and a key only where it is there twice.
       text: of the file or line.
+      remedy: for messages, too.
 
     Raises:
       InputError: not such a text.
@@ -219,22 +269,22 @@ def parse_json(where: str, text: str) -> Any:
 
     def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         # Python keeps the last of two equal keys; a value would vanish without a word.
-        made = dict(pairs)
-        if len(made) < len(pairs):
+        value = dict(pairs)
+        if len(value) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = sorted({key[:40] for key in keys if keys.count(key) > 1})
             raise InputError(f"{where}: an object has the key {', '.join(twice)} twice: keep one of each")
-        return made
+        return value
 
     try:
         return json.loads(text, object_pairs_hook=refuse_repeats)
     except json.JSONDecodeError as error:
         # `from None`: the original exception carries the whole text.
         raise InputError(
-            f"{where}: not JSON ({error.msg} at line {error.lineno}, column {error.colno}): is it cut short? mend it"
+            f"{where}: not JSON ({error.msg} at line {error.lineno}, column {error.colno}): is it cut short? {remedy}"
         ) from None
     except RecursionError:
-        raise InputError(f"{where}: nested too deeply: mend it") from None
+        raise InputError(f"{where}: nested too deeply: {remedy}") from None
 
 
 def public(value: Any) -> Any:
@@ -282,10 +332,10 @@ def with_kinds(card: Mapping[str, Any]) -> dict[str, Any]:
 def with_places(version_folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a corpus with the paths that `write_places` kept, where they are still those of this card."""
     try:
-        places = json.loads((version_folder.parent / f".places_{version_folder.name}.json").read_text())
-    except (OSError, ValueError):
+        places = read_json(version_folder.parent / f".places_{version_folder.name}.json")
+    except InputError:
         return dict(card)
-    return _restored(card, places if isinstance(places, dict) else {}, "")
+    return _restored(card, places, "")
 
 
 def _restored(value: Any, places: Mapping[str, Any], name: str) -> Any:

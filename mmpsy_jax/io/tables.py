@@ -11,12 +11,12 @@ import functools
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from mmpsy_jax.io.errors import InputError
-from mmpsy_jax.io.files import parse_json, read_text
+from mmpsy_jax.io.files import parse_json, read_text, write_atomically
 
 # A spreadsheet runs a cell that begins with one of the first six as a formula; the quote itself is escaped too, so that
 # reading undoes exactly what writing did.
@@ -208,22 +208,44 @@ def has_column(path: Path, name: str) -> bool:
     return any(name in map(str.casefold, _first_row(text, delimiter)) for delimiter in _DELIMITERS)
 
 
-def number(path: Path, line: int, name: str, text: str, least: float = -math.inf) -> float:
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as text: NaN and None are empty cells, other floats round-trip, and no text is taken for a formula."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([escape(cell) if isinstance(cell, str) else None if cell != cell else cell for cell in row])
+    return buffer.getvalue()
+
+
+def write_table(
+    path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, private: bool = False
+) -> None:
+    """`files.write_atomically` for a table; see `table_text`."""
+    write_atomically(path, table_text(columns, rows), private=private)
+
+
+def number(
+    where: str, name: str, text: str, least: float = -math.inf, most: float = math.inf, *, empty: Any = ...
+) -> Any:
     """The number in a cell.
 
     Args:
-      path, line, name: of the file, row and column.
+      where, name: file and line, and the column, for the message.
       text: of the cell.
-      least: the number must not be smaller.
+      least, most: the number must not be smaller or larger.
+      empty: what an empty cell means; where it is not given, one is an error.
 
     Raises:
-      InputError: it is no finite number (`1_2` is none), or too small.
+      InputError: it is no finite number (`1_2` is none), too small or too large.
     """
+    if not text and empty is not ...:
+        return empty
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
-    if not least <= value < math.inf:
-        rule = "finite number" if least == -math.inf else f"number of {least:g} or more"
-        remedy = "write its decimals behind a point" if "," in text else "mend the cell"
-        raise InputError(f"{path}: line {line}: {name} is no {rule}: {remedy}")
+    if not least <= value <= most or value == math.inf:
+        rule = f"number{_between(least, most)}" if least > -math.inf else "finite number"
+        remedy = "write its decimals behind a point" if "," in text else _remedy(empty)
+        raise InputError(f"{where}: {name} is no {rule}: {remedy}")
     return value
 
 
@@ -233,16 +255,26 @@ def whole_or_none(text: str) -> int | None:
     return int(value) if 0 <= value < 2**31 and value.is_integer() else None
 
 
-def whole(path: Path, line: int, name: str, text: str) -> int:
-    """The whole number in a cell, be it written as `1.0`.
+def whole(where: str, name: str, text: str, most: float = math.inf, *, empty: Any = ...) -> Any:
+    """The whole number of 0 or more in a cell, be it written as `1.0`; see `number`.
 
     Raises:
-      InputError: it is no whole number of 0 or more.
+      InputError: it is no such number.
     """
+    if not text and empty is not ...:
+        return empty
     value = whole_or_none(text)
-    if value is None:
-        raise InputError(f"{path}: line {line}: {name} is no whole number of 0 or more: mend the cell")
+    if value is None or value > most:
+        raise InputError(f"{where}: {name} is no whole number{_between(0, most)}: {_remedy(empty)}")
     return value
+
+
+def _between(least: float, most: float) -> str:
+    return f" from {least:g} to {most:g}" if most < math.inf else f" of {least:g} or more"
+
+
+def _remedy(empty: Any) -> str:
+    return "mend the cell" if empty is ... else "mend the cell, or leave it empty"
 
 
 def repeats_ids(cells: Sequence[str]) -> bool:

@@ -59,7 +59,7 @@ def scales_inputs(name: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Where a network starts beside random numbers: parameters and frozen variables by name, both empty for most.
+    """Pretrained parameters and frozen variables that a network starts from, by name; both empty for most.
 
     Args:
       name: as in `build`.

@@ -2,8 +2,10 @@
 
 After Qin et al., "Mental-Perceiver: Audio-Textual Multi-Modal Learning for Mental Health Assessment" (AAAI 2025,
 arXiv 2408.12088), whose idea is a fully attentional network in which learned category priors query the fused audio and
-text. The paper's sizes, losses and definition of the prior could not be obtained: what stands here is our own choice,
-with the equations in `docs/mental_perceiver.md`.
+text.
+
+Departures from the paper: its sizes, losses and definition of the prior could not be obtained; those used here have
+their equations in `docs/mental_perceiver.md`.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -28,7 +30,7 @@ class Model(nn.Module):
       width, heads_attention, latents, layers, expansion: sizes of the Perceiver.
       patch: mel frames per token.
       position, longest_seconds: see `perceiver.TimePosition`.
-      pooled_prior: the category priors also see the pooled input tokens, a linear path beside the latents.
+      pooled_prior: the category priors also see the pooled input tokens, a linear path around the latents.
       absorb: see `perceiver.PackedAttention`.
       remat: recompute latent blocks in the backward pass.
       dtype: precision of the matrix products, "float32" or "bfloat16".
@@ -117,8 +119,8 @@ class Model(nn.Module):
 
     def hide(self, inputs: list[Packed], rows: int, rates: Rates) -> tuple[list[Packed], Bool[Array, "b m"]]:
         """The inputs after dropout of modalities and tokens, and which modalities each participant has left."""
-        found = [merge_windows(jnp.any(one.mask, axis=1).astype(jnp.float32), one.row, rows) > 0 for one in inputs]
-        present = jnp.stack(found, axis=1)
+        counts = [merge_windows(jnp.any(one.mask, axis=1).astype(jnp.float32), one.row, rows) for one in inputs]
+        present = jnp.stack(counts, axis=1) > 0
         if not off(rates.modality) and len(inputs) > 1:
             present = drop_modalities(self.make_rng("dropout"), present, rates.modality)
             kept = jnp.pad(present, [(0, 1), (0, 0)])

@@ -11,6 +11,12 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Array, Bool, Float
 
 Sums = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]
+# Of a batch: what the network returns by name, scores by label, which rows are no padding, weights of classes by task.
+Outputs = Mapping[str, Float[Array, "b _"]]
+Labels = Mapping[str, Float[Array, " b"]]
+Rows = Bool[Array, " b"]
+ClassWeights = Mapping[str, Float[Array, " _"]]
+Losses = tuple[Float[Array, " n"], tuple[Bool[Array, " n"], Sums]]
 
 
 @runtime_checkable
@@ -21,13 +27,7 @@ class Objective(Protocol):
     def names(self) -> tuple[str, ...]:
         """What the losses are called, in their order."""
 
-    def __call__(
-        self,
-        outputs: Mapping[str, Float[Array, "b _"]],
-        labels: Mapping[str, Float[Array, " b"]],
-        valid: Bool[Array, " b"],
-        class_weights: Mapping[str, Float[Array, " _"]],
-    ) -> tuple[Float[Array, " n"], tuple[Bool[Array, " n"], Sums]]:
+    def __call__(self, outputs: Outputs, labels: Labels, valid: Rows, class_weights: ClassWeights) -> Losses:
         """Losses of a batch.
 
         Args:

@@ -21,7 +21,7 @@ from absl import logging
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, read_json, write_atomically, write_json
 from mmpsy_jax.training.mesh import all_or_none
 
 MANIFEST, METRICS = "sha256.json", "metrics/metrics"
@@ -46,9 +46,9 @@ def leaf_table(tree: PyTree) -> dict[str, list]:
 
 def _read_object(path: Path, kind: type | UnionType, *names: str) -> dict[str, Any] | None:
     """A JSON object with these entries of a kind; None for anything else."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(value, dict) and all(isinstance(value.get(name), kind) for name in names):
+    with contextlib.suppress(InputError):
+        value = read_json(path)
+        if all(isinstance(value.get(name), kind) for name in names):
             return value
     return None
 
@@ -124,7 +124,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             folder = self.folder / str(step)
             files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-            digests = {str(p.relative_to(folder)): file_sha256(p).hex() for p in files}
+            digests = {str(p.relative_to(folder)): file_sha256(p) for p in files}
             write_json(folder / MANIFEST, {"leaves": table, "files": digests, "metrics": metrics})
 
     def wait(self) -> None:
@@ -216,7 +216,7 @@ class Checkpoints:
             path = folder / name
             if not path.is_file():
                 raise InputError(f"{path}: missing: {self._without(step)}")
-            if file_sha256(path).hex() != expected:
+            if file_sha256(path) != expected:
                 raise InputError(f"{path}: damaged (its checksum differs): {self._without(step)}")
         return True
 

@@ -23,7 +23,7 @@ from mmpsy_jax import registry
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.data.records import Corpus, Modality
-from mmpsy_jax.io import InputError, flatten
+from mmpsy_jax.io import InputError, flatten, read_json
 from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
@@ -214,7 +214,7 @@ def load(workdir: str | Path) -> FinishedRun:
 
 
 def _load_config(path: Path) -> ConfigDict:
-    saved = run_files.read_object(path, run_files.RESTORE)
+    saved = read_json(path, run_files.RESTORE)
     try:
         config, name = default(), saved["model"]["name"]
         config.model = ConfigDict({"name": name, **registry.declared_fields("models", name)})

@@ -92,7 +92,7 @@ def digests_of(participants: Sequence[str], salt: str) -> dict[str, Any]:
 
 def _salt(folders: Sequence[Path]) -> str:
     """The same whenever `model.json` is written anew; another for every run."""
-    return hashlib.sha256(b"".join(file_sha256(folder / WEIGHTS) for folder in folders)).hexdigest()[:32]
+    return hashlib.sha256(bytes.fromhex("".join(file_sha256(folder / WEIGHTS) for folder in folders))).hexdigest()[:32]
 
 
 def usual(corpus: Corpus, names: Sequence[str], members: Int[np.ndarray, " m"]) -> dict[str, Any]:

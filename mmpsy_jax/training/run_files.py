@@ -26,7 +26,7 @@ from flax import traverse_util
 from jaxtyping import PyTree
 
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
-from mmpsy_jax.io import InputError, file_sha256, with_kinds, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, read_json, with_kinds, write_atomically, write_json
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"
@@ -137,7 +137,7 @@ def read_card(workdir: Path) -> dict[str, Any]:
       InputError: not there, cut, damaged or changed.
     """
     path = workdir / CARD
-    card = read_object(path, AGAIN)
+    card = read_json(path, AGAIN)
     if card.get("format") != FORMAT:
         raise InputError(f"{path}: format {card.get('format')!r:.40}, this version reads {FORMAT}: train again")
     digest = card.pop("sha256", None)
@@ -170,24 +170,6 @@ def card_or_none(workdir: Path) -> dict[str, Any] | None:
     return None
 
 
-def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-      InputError: unreadable, not UTF-8, not JSON or no object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
-    except (ValueError, RecursionError) as error:
-        what = "UTF-8 text" if isinstance(error, UnicodeDecodeError) else "JSON"
-        raise InputError(f"{path}: is cut or damaged, it is not {what}: {remedy}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: is damaged, it holds no JSON object: {remedy}")
-    return value
-
-
 def check(workdir: Path, card: Mapping[str, Any], name: str) -> None:
     """Compares a file of a run with what `model.json` says of it; a run of an earlier version says nothing.
 
@@ -195,7 +177,7 @@ def check(workdir: Path, card: Mapping[str, Any], name: str) -> None:
       InputError: it differs; the message says how.
     """
     path, known = workdir / name, card["files"].get(name)
-    if known is None or file_sha256(path).hex() == known.get("sha256"):
+    if known is None or file_sha256(path) == known.get("sha256"):
         return
     how = "its sha256 differs"
     if "arrays" in known:
@@ -222,7 +204,7 @@ def intact(workdir: Path, card: Mapping[str, Any] | None, name: str) -> bool:
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = {"sha256": file_sha256(path).hex()}
+    entry: dict[str, Any] = {"sha256": file_sha256(path)}
     return entry | {"arrays": arrays_of(path)} if path.suffix == ".safetensors" else entry
 
 

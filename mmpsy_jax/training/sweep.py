@@ -22,7 +22,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.io import InputError, one_of, parse_json, read_text
+from mmpsy_jax.io import InputError, one_of, read_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training.config import fields_of
 from mmpsy_jax.training.hparams import is_dynamic
@@ -41,10 +41,7 @@ def read(path: str | Path) -> str:
     Raises:
       InputError: it cannot be read, is no JSON object, or has a key twice.
     """
-    spec = parse_json(f"sweep file {path}", read_text(path))
-    if not isinstance(spec, dict):
-        raise InputError(f"sweep file {path}: a JSON object is needed, see docs/scale.md")
-    return json.dumps(spec)
+    return json.dumps(read_json(path, "give a JSON object, see docs/scale.md"))
 
 
 def points(spec: Mapping[str, Any], config: ConfigDict) -> list[dict[str, Any]]:

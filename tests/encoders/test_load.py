@@ -338,7 +338,7 @@ def test_config_of_something_else(folder):
     (made / "config.json").write_text('{"model_type": "bert", "model_type": "hubert"}')
     refused(made, "the key model_type twice")
     (made / "config.json").unlink()
-    refused(made, "config.json is not there")
+    refused(made, "config.json: cannot be read")
 
 
 def test_an_unknown_activation_is_refused(folder):

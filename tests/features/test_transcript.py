@@ -150,7 +150,11 @@ def test_subtitles_whatever_they_are_called(tmp_path, name, content):
         ("a.csv", b"text,start,end\nsecret,nan,1\n", "line 2: start is no number of 0 or more"),
         ("a.csv", b"text,start,end\nsecret,0,inf\n", "line 2: end is no number of 0 or more"),
         ("a.csv", b"text,start,end\nsecret\n", "has 1 cells, the header 3"),
-        ("a.csv", b"text,question\nsecret,one\n", "question must be a whole number"),
+        (
+            "a.csv",
+            b"text,question\nsecret,one\n",
+            "question is no whole number from 0 to 99999: mend the cell, or",
+        ),
         ("a.csv", b'text\n"secret\n', "not CSV"),
         ("a.txt", b"secret\xff", "not UTF-8 at byte 6"),
         ("a.docx", b"secret", "transcripts are .txt, .srt, .vtt, .csv, .tsv files"),

@@ -317,7 +317,7 @@ def test_a_damaged_file_is_named(embedded, manifest, tmp_path):
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(path.read_bytes()[: 200 if path.suffix == ".npz" else None])
     extractor = embeddings.TokenEmbeddings(embeddings.EmbeddingSettings(folder=str(tmp_path)))
-    with pytest.raises(InputError, match=r"\.npz: damaged .* run embed again"):
+    with pytest.raises(InputError, match=r"\.npz: is damaged .* run embed again"):
         extractor.positions(interviews.find(manifest)[0][0].transcript)
 
 

@@ -78,8 +78,11 @@ def test_subtitles_and_tables_keep_their_times_and_notes(tmp_path, capsys):
         ("participant_id,words\np,x\n", "no column text or audio: needed are participant_id, "),
         ("", "no column participant_id, text or audio: "),
         ("participant_id,text\n,x\n", "line 2: participant_id is empty"),
-        ("participant_id,text,question\np,x,1.5\n", "line 2: question must be a whole number"),
-        (f"participant_id,text,question\np,x,{'9' * 5000}\n", "line 2: question must be a whole number"),
+        ("participant_id,text,question\np,x,1.5\n", "line 2: question is no whole number from 0 to 99999"),
+        (
+            f"participant_id,text,question\np,x,{'9' * 5000}\n",
+            "line 2: question is no whole number from 0 to 99999",
+        ),
         ('participant_id,text\np,"x\n', "not CSV"),
     ],
 )

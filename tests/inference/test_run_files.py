@@ -62,15 +62,18 @@ DAMAGES = {
         "config.json: is not the file that the run left .*: bring the file back",
     ),
     "config is cut": (lambda run: cut(run / "config.json", 300), "config.json: is not the file .*: bring the file"),
-    "card is cut": (lambda run: cut(run / "model.json", 200), f"model.json: is cut or damaged, it is not JSON{AGAIN}"),
-    "card is empty": (lambda run: cut(run / "model.json", 0), "model.json: is cut or damaged, it is not JSON"),
+    "card is cut": (
+        lambda run: cut(run / "model.json", 200),
+        f"model.json: not JSON .* cut short\\? {AGAIN[2:]}",
+    ),
+    "card is empty": (lambda run: cut(run / "model.json", 0), "model.json: not JSON"),
     "card is no text": (
         lambda run: (run / "model.json").write_bytes(b"\xff\xfe\x00"),
-        "model.json: is cut or damaged, it is not UTF-8 text",
+        "model.json: not UTF-8",
     ),
     "card is a list": (
         lambda run: (run / "model.json").write_text("[]"),
-        "model.json: is damaged, it holds no JSON",
+        "model.json: holds no JSON",
     ),
     "card is nothing": (lambda run: (run / "model.json").write_text("{}"), "model.json: format None, this version"),
     "card has another digit": (
@@ -100,7 +103,7 @@ WEAKER = {
     "empty weights": f"{FOLD}: cannot be read",
     "weights are the embedding": f"{FOLD}: holds no parameters of a network",
     "embedding is empty": f"{FIRST}: cannot be read",
-    "config is cut": "config.json: is cut or damaged, it is not JSON: bring the file back",
+    "config is cut": "config.json: not JSON .*: is it cut short\\? bring the file back",
 }
 TYPES = {
     "trainings": ({}, r"trainings is damaged"),

@@ -5,16 +5,20 @@ import json
 import os
 import stat
 
+import numpy as np
 import pytest
 
 from mmpsy_jax.io import (
     InputError,
+    open_npz,
     public,
+    read_json,
     try_file,
     try_folder,
     with_places,
     write_atomically,
     write_json,
+    write_npz,
     write_places,
 )
 
@@ -86,6 +90,40 @@ CARD = {
     "options": {"settings": json.dumps({"text": {"folder": "/home/somebody/embedded"}}), "skip_bad": True},
     "skipped": [{"participant": "/p1", "reason": "r/p1.wav: empty"}],
 }
+
+
+def test_arrays_are_read_one_by_one_and_nothing_is_unpickled(tmp_path):
+    path = tmp_path / "a.npz"
+    write_npz(path, numbers=np.arange(3), objects=np.array([{}, []], object))
+    with open_npz(path) as arrays:
+        assert arrays["numbers"].tolist() == [0, 1, 2] and set(arrays) == {"numbers", "objects"}
+    for name in ("objects", "absent"):
+        with (
+            pytest.raises(InputError, match=r"a.npz: is damaged \((Value|Key)Error\): delete it"),
+            open_npz(path) as arrays,
+        ):
+            arrays[name]
+    for content in (b"", path.read_bytes()[:-9], b"no zip"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a.npz: is damaged \(BadZipFile\): delete it"), open_npz(path):
+            pass
+
+
+def test_json_of_another_kind_or_cut_short_is_refused_with_the_remedy(tmp_path):
+    path = tmp_path / "a.json"
+    for content, message in (
+        ("[1]", "holds no JSON object: copy it again"),
+        ('{"a": 1', "not JSON .* is it cut short\\? copy it again"),
+        ('{"a": 1, "a": 2}', ".* has the key a twice"),
+        (b"\xff", "not UTF-8 at byte 0: copy it again"),
+    ):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(InputError, match=f"a.json: {message}"):
+            read_json(path, "copy it again")
+    with pytest.raises(InputError, match=r"b.json: cannot be read \(No such file or directory\): copy it again"):
+        read_json(tmp_path / "b.json", "copy it again")
+    path.write_text("[1]")
+    assert read_json(path, kind=list) == [1]
 
 
 def test_a_card_that_is_passed_on_names_no_folder(tmp_path):

@@ -1,10 +1,11 @@
 """Tables as spreadsheets, pandas and R leave them are read; what is no such table is refused without its cells."""
 
+import math
 import os
 
 import pytest
 
-from mmpsy_jax.io import InputError, has_column, number, read_table, whole
+from mmpsy_jax.io import InputError, has_column, number, read_table, unescape, whole, write_table
 
 WANTED = [(2, {"participant": "p1", "text": "a, b; c", "label:phq9": "3.0"})]
 
@@ -114,17 +115,29 @@ def test_only_regular_files_are_opened(tmp_path):
             read(tmp_path / name)
 
 
-def test_numbers_in_cells(tmp_path):
-    path = tmp_path / "t.csv"
-    assert [whole(path, 2, "day", text) for text in ("3", "3.0", "03", "3.", "1e2")] == [3, 3, 3, 3, 100]
-    assert [number(path, 2, "x", text) for text in ("-.5", "+1e-3", "7")] == [-0.5, 1e-3, 7.0]
+def test_numbers_in_cells():
+    assert [whole("t.csv: line 2", "day", text) for text in ("3", "3.0", "03", "3.", "1e2")] == [3, 3, 3, 3, 100]
+    assert [number("t.csv: line 2", "x", text) for text in ("-.5", "+1e-3", "7")] == [-0.5, 1e-3, 7.0]
     for text in ("1_2", "1.5", "-1", "", "nan", "inf", "1e400", "٣", "3000000000", "1 2"):
         with pytest.raises(InputError, match="line 2: day is no whole number of 0 or more: mend the cell"):
-            whole(path, 2, "day", text)
+            whole("t.csv: line 2", "day", text)
     for text in ("1_2", "", "nan", "-inf", "1e400", "0x1"):
         with pytest.raises(InputError, match="line 2: x is no finite number: mend the cell"):
-            number(path, 2, "x", text)
+            number("t.csv: line 2", "x", text)
     with pytest.raises(InputError, match="write its decimals behind a point"):
-        number(path, 2, "x", "0,5")
+        number("t.csv: line 2", "x", "0,5")
     with pytest.raises(InputError, match="start is no number of 0 or more"):
-        number(path, 2, "start", "-1", least=0)
+        number("t.csv: line 2", "start", "-1", least=0)
+    with pytest.raises(InputError, match="x is no number from -1 to 1: mend the cell, or leave it empty"):
+        number("t.csv: line 2", "x", "1.5", -1, 1, empty=None)
+    with pytest.raises(InputError, match="flag is no whole number from 0 to 1: mend the cell"):
+        whole("t.csv: line 2", "flag", "2", 1)
+    assert number("t.csv: line 2", "x", "", empty=None) is None and whole("t.csv: line 2", "x", "", empty=-1) == -1
+
+
+def test_a_table_that_is_written_is_read_as_it_was(tmp_path):
+    cells = ["=1+1", "a, b; c", "-3", "'q", 0.1 + 0.2, 7, math.nan, None]
+    write_table(tmp_path / "t.csv", list("abcdefgh"), [cells], private=True)
+    ((_, row),) = read_table(tmp_path / "t.csv", extra="keep").rows
+    assert [unescape(cell) for cell in row.values()] == [*cells[:4], repr(0.1 + 0.2), "7", "", ""]
+    assert row["a"] == "'=1+1" and (tmp_path / "t.csv").stat().st_mode & 0o777 == 0o600

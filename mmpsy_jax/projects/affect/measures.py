@@ -1,14 +1,14 @@
-"""How far apart are what a teacher sees in a face and what a student hears in the voice beside it?
+"""How far apart are what a teacher sees in a face and what a student hears in the voice?
 
 The gap of a segment is JSD(p_T, p_S) + |r_T - r_S|: the Jensen-Shannon divergence (Lin 1991) of the probabilities of
 the emotions in nats, at most ln 2, and the Euclidean distance of the ratings, such as valence and arousal. Of a clip it
 is the mean over segments that have both, and the share of them above a limit: the 95th percentile over the segments of
-held-out clips that are taken to be normal. The paper asks for a threshold and names none; all of this is our choice.
+held-out clips that are taken to be normal.
+
+Departures from the paper: it asks for a threshold and names none, nor a measure; all of this was chosen here.
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 from mmpsy_jax.evaluation import metrics
 from mmpsy_jax.evaluation.bootstrap import bootstrap
 from mmpsy_jax.evaluation.rows import BinaryRows
-from mmpsy_jax.io import InputError, escape, write_atomically
+from mmpsy_jax.io import InputError, write_table
 
 PERCENTILE = 95.0
 SEGMENTS, CLIPS, EMOTIONS, BY_LABEL = "segments.csv", "clips.csv", "emotions.csv", "emotions_by_label.csv"
@@ -31,7 +31,7 @@ SCORES = ("gap", "share_above", "divergence", "distance")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frames:
-    """What the teacher says of the frames of a clip that show a face.
+    """Outputs of the teacher for the frames of a clip that show a face.
 
     Attributes:
       seconds: into the clip.
@@ -51,7 +51,7 @@ class Frames:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """What teacher and student say of a held-out clip.
+    """Outputs of teacher and student for a held-out clip.
 
     Attributes:
       participant, cluster: ids of clip and speaker.
@@ -102,7 +102,7 @@ def limits(clips: Sequence[Clip], percentile: float = PERCENTILE) -> dict[int, f
     Raises:
       InputError: a fold without such a segment.
     """
-    made = {}
+    by_fold = {}
     for fold in dict.fromkeys(clip.fold for clip in clips):
         normal = [c.gap for c in clips if c.fold == fold and c.split == "validation" and c.mismatch != 1]
         gaps = np.concatenate(normal) if normal else np.zeros(0)
@@ -111,8 +111,8 @@ def limits(clips: Sequence[Clip], percentile: float = PERCENTILE) -> dict[int, f
                 f"fold {fold}: no segment of a validation clip has both a face and speech, so that there is no limit: "
                 "give records of which some are in the validation split"
             )
-        made[fold] = float(np.percentile(gaps, percentile))
-    return made
+        by_fold[fold] = float(np.percentile(gaps, percentile))
+    return by_fold
 
 
 def score(clip: Clip, limit: float) -> dict[str, float]:
@@ -142,14 +142,14 @@ def mismatches(
     if len(np.unique(truth)) < 2:
         return {}
     speakers = np.array([c.cluster for c, _ in rows])
-    made = {}
+    by_score = {}
     for name in SCORES:
         values = np.array([scores[name] for _, scores in rows])
         ranking = metrics.statistic(BinaryRows(truth, values), ["auroc"])
-        found = bootstrap(speakers, ranking, resamples=resamples, seed=seed)
-        bounds = {"low": float(found.low[0]), "high": float(found.high[0])}
-        made[name] = {"value": float(found.value[0]), **{k: v if v == v else None for k, v in bounds.items()}}
-    return made
+        interval = bootstrap(speakers, ranking, resamples=resamples, seed=seed)
+        bounds = {"low": float(interval.low[0]), "high": float(interval.high[0])}
+        by_score[name] = {"value": float(interval.value[0]), **{k: v if v == v else None for k, v in bounds.items()}}
+    return by_score
 
 
 def percentages(emotions: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
@@ -164,11 +164,11 @@ def ranks(percent: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
 
 def by_label(clips: Sequence[Clip]) -> dict[int, tuple[int, Float[np.ndarray, " c"]]]:
     """Per labelled emotion the number of clips that show a face, and the mean of their percentages."""
-    made: dict[int, list[np.ndarray]] = {}
+    percent: dict[int, list[np.ndarray]] = {}
     for clip in clips:
         if clip.emotion == clip.emotion and len(clip.after.seconds):
-            made.setdefault(int(clip.emotion), []).append(percentages(clip.after.emotions))
-    return {label: (len(made[label]), np.mean(made[label], axis=0)) for label in sorted(made)}
+            percent.setdefault(int(clip.emotion), []).append(percentages(clip.after.emotions))
+    return {label: (len(percent[label]), np.mean(percent[label], axis=0)) for label in sorted(percent)}
 
 
 def order(clips: Sequence[Clip], limits: Mapping[int, float]) -> list[int]:
@@ -178,7 +178,7 @@ def order(clips: Sequence[Clip], limits: Mapping[int, float]) -> list[int]:
 
 
 def summary(clips: Sequence[Clip], limits: Mapping[int, float], *, resamples: int) -> dict[str, Any]:
-    """What is said of all test clips.
+    """Numbers over all test clips.
 
     Args:
       clips: of the test split.
@@ -214,8 +214,8 @@ def write_tables(folder: Path, clips: Sequence[Clip], limits: Mapping[int, float
     """
     ranked = [clips[i] for i in order(clips, limits)]
     scored = [(number, clip, score(clip, limits[clip.fold])) for number, clip in enumerate(ranked, 1)]
-    who = lambda clip: (escape(clip.participant), clip.fold)  # noqa: E731
-    _write(
+    who = lambda clip: (clip.participant, clip.fold)  # noqa: E731
+    write_table(
         folder / SEGMENTS,
         ("participant_id", "fold", "start_s", "divergence", "distance", "gap", "above"),
         [
@@ -224,12 +224,12 @@ def write_tables(folder: Path, clips: Sequence[Clip], limits: Mapping[int, float
             for numbers in zip(clip.start_s, clip.divergence, clip.distance, clip.gap, strict=True)
         ],
     )
-    _write(
+    write_table(
         folder / CLIPS,
         ("rank", "participant_id", "fold", "segments", *SCORES),
         [(rank, *who(clip), len(clip.start_s), *scores.values()) for rank, clip, scores in scored],
     )
-    _write(
+    write_table(
         folder / EMOTIONS,
         ("participant_id", "fold", "labelled", "emotion", "percent", "rank"),
         [
@@ -239,7 +239,7 @@ def write_tables(folder: Path, clips: Sequence[Clip], limits: Mapping[int, float
             for row in _ranked(percentages(clip.after.emotions), names)
         ],
     )
-    _write(
+    write_table(
         folder / BY_LABEL,
         ("labelled", "clips", "emotion", "percent", "rank"),
         [
@@ -256,11 +256,3 @@ def _label(clip: Clip, names: Sequence[str]) -> str:
 
 def _ranked(percent: Float[np.ndarray, " c"], names: Sequence[str]) -> list[tuple[str, float, float]]:
     return list(zip(names, percent.tolist(), ranks(percent).tolist(), strict=True))
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_atomically(path, buffer.getvalue())

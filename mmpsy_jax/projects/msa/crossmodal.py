@@ -1,19 +1,21 @@
 """Transformers over one modality that read another (Tsai et al. 2019, arXiv 1906.00295): the blocks of MulT.
 
-As MMSA's transformers_encoder, for sequences of true lengths (our choice): there, padding is attended to like data, and
-what a step may attend to follows from the padded lengths. Keys and values share one dropout mask; there, each has its
-own.
+As MMSA's transformers_encoder.
+
+Departures from it: sequences have their true lengths; there, padding is attended to like data, and what a step may
+attend to follows from the padded lengths. Keys and values share one dropout mask; there, each has its own.
 """
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmpsy_jax.models.perceiver import MASKED_SCORE, Dropout, Rate
-from mmpsy_jax.projects.msa.sequences import Padded
+from mmpsy_jax.models.perceiver import MASKED_SCORE, Rate
+from mmpsy_jax.projects.msa.sequences import Dropout, Padded, SequenceModel
 
 EPSILON = 1e-5  # of layer normalisations, PyTorch's
 
@@ -51,7 +53,7 @@ class Crossmodal(nn.Module):
     Attributes:
       heads, layers: must divide the width; number of layers.
       attention_dropout, relu_dropout, residual_dropout, input_dropout: of the weights, after the ReLU, before each
-        addition, and of the inputs; 0 outside of training.
+        addition, and of the inputs.
       positions: whether sines and cosines of its place are added to every input.
     """
 
@@ -119,5 +121,34 @@ class Convolution(nn.Module):
         short = max(self.kernel - x.shape[1], 0)
         x = nn.Conv(self.width, (self.kernel,), padding=((0, short),), use_bias=False, name="conv")(x)
         length = jnp.where(sequence.length > 0, jnp.maximum(sequence.length - self.kernel + 1, 1), 0)
-        made = Padded(x, length)
-        return Padded(x * made.mask[..., None], length)
+        return Padded(x * Padded(x, length).mask[..., None], length)
+
+
+class CrossmodalModel(SequenceModel):
+    """Mix-in of MulT and TETFN: modalities read each other.
+
+    A subclass declares `heads_attention`, `width`, `relu_dropout`, `residual_dropout`, `input_dropout`, and
+    `<modality>_kernel` and `<modality>_attention_dropout`.
+    """
+
+    def convolved(self, name: str, sequence: Padded) -> Padded:
+        """A modality at the common width."""
+        return Convolution(self.width, self.of("kernel", name), name=f"{name}_in")(sequence)
+
+    def transformer(self, name: str, attended: str, layers: int, positions: bool = False) -> Crossmodal:
+        """A transformer that attends to a modality."""
+        return Crossmodal(
+            self.heads_attention,
+            layers,
+            attention_dropout=self.of("attention_dropout", attended),
+            relu_dropout=self.relu_dropout,
+            residual_dropout=self.residual_dropout,
+            input_dropout=self.input_dropout,
+            positions=positions,
+            name=name,
+        )
+
+    def remember(self, name: str, sequence: Padded, read: Sequence[Padded], layers: int) -> Float[Array, "b d"]:
+        """The last step of a modality after a transformer over what it has read of the others, or over itself."""
+        joined = jnp.concatenate([one.values for one in read], axis=-1) if read else sequence.values
+        return last_step(self.transformer(f"{name}_memory", "text", layers)(Padded(joined, sequence.length)))

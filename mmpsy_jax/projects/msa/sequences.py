@@ -1,13 +1,15 @@
 """What the models of MMSA share: packed pieces as padded sequences, LSTM and MLP of a modality, heads.
 
-MMSA (https://github.com/thuiar/MMSA) is the implementation that sizes and hyper-parameters are taken from. Where ours
-differs on purpose, for all these models:
+MMSA (https://github.com/thuiar/MMSA) is the implementation that sizes and hyper-parameters are taken from.
+
+Departures from it, in all these models:
 
 - Means and last states are over valid steps; there, audio and vision are averaged over the padded length.
 - Where it has a batch normalisation of inputs, features are scaled by mean and deviation of the training participants,
   fitted beforehand, then by a trained weight and bias: as many parameters, and no participant depends on the others.
 - An LSTM has one bias per gate; PyTorch's has two, which are only ever added: 4 h fewer parameters, the same network.
-- Whoever lacks a modality has zeros for its features.
+- A missing modality is zero-filled.
+- Unaligned modalities are aligned by position (`align`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +20,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
-from mmpsy_jax.models.base import NO_DROPOUT, Head, Modality, Rates, Scale, drop_modalities, outputs_of
-from mmpsy_jax.models.perceiver import Dropout, Rate, off
+from mmpsy_jax.models import perceiver
+from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, Scale, drop_modalities, outputs_of
+from mmpsy_jax.models.perceiver import Rate, off
 from mmpsy_jax.rules import Count, Share
 
 NAMES = ("text", "audio", "vision")
+
+
+class Dropout(perceiver.Dropout):
+    """Dropout in training; nothing where the model is applied without random numbers."""
+
+    def __call__(self, x: Float[Array, "..."], rate: Rate) -> Float[Array, "..."]:
+        return super().__call__(x, rate) if self.has_rng("dropout") else x
 
 
 class Padded(NamedTuple):
@@ -63,12 +73,12 @@ def padded(
     """
     steps = values.shape[1]
     before = jnp.cumsum(length) - length  # valid steps of all earlier pieces
-    own = jnp.zeros(rows + 1, length.dtype).at[row].add(length)
-    start = (before - (jnp.cumsum(own) - own)[row])[:, None] + jnp.arange(steps)
+    total = jnp.zeros(rows + 1, length.dtype).at[row].add(length)
+    start = (before - (jnp.cumsum(total) - total)[row])[:, None] + jnp.arange(steps)
     at = jnp.where(jnp.arange(steps) < length[:, None], start, pieces * steps)
-    made = jnp.zeros((rows, pieces * steps, values.shape[2]), jnp.float32)
-    made = made.at[row[:, None], at].set(values.astype(jnp.float32), mode="drop")
-    return Padded(made, jnp.minimum(own[:rows], pieces * steps))
+    sequence = jnp.zeros((rows, pieces * steps, values.shape[2]), jnp.float32)
+    sequence = sequence.at[row[:, None], at].set(values.astype(jnp.float32), mode="drop")
+    return Padded(sequence, jnp.minimum(total[:rows], pieces * steps))
 
 
 class Lstm(nn.Module):
@@ -111,19 +121,20 @@ def as_pytorch(hidden: int) -> nn.initializers.Initializer:
 def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]], Int[Array, " b"]]:
     """All modalities at the steps of the first one, and how many of these each participant has.
 
-    With a step goes the frame at the same share of the length of its modality (our choice); 0 where that is absent. Who
-    lacks the first modality has as many steps as the longest of the others.
+    With a step goes the frame at the same share of the length of its modality; 0 where that is absent. Who lacks the
+    first modality has as many steps as the longest of the others.
     """
     first, *_ = sequences.values()
     steps = first.values.shape[1]
     longest = jnp.max(jnp.stack([one.length for one in sequences.values()]), axis=0)
     length = jnp.where(first.length > 0, first.length, jnp.minimum(longest, steps))
     share = (jnp.arange(steps) + 0.5) / jnp.maximum(length, 1)[:, None]
-    made = []
-    for one in sequences.values():
+
+    def at_steps(one: Padded) -> Float[Array, "b t _"]:
         frame = jnp.minimum((share * one.length[:, None]).astype(jnp.int32), one.values.shape[1] - 1)
-        made.append(jnp.take_along_axis(one.values, frame[..., None], axis=1))
-    return made, length
+        return jnp.take_along_axis(one.values, frame[..., None], axis=1)
+
+    return [at_steps(one) for one in sequences.values()], length
 
 
 def with_one(x: Float[Array, "b f"]) -> Float[Array, "b f+1"]:
@@ -132,7 +143,7 @@ def with_one(x: Float[Array, "b f"]) -> Float[Array, "b f+1"]:
 
 
 def values_of(heads: Sequence[Head]) -> int:
-    """Numbers that the outputs of heads are made of."""
+    """How many numbers the outputs of heads need."""
     return sum(head.n_values for head in heads)
 
 
@@ -168,25 +179,17 @@ class SequenceModel(nn.Module):
         """The attribute `<modality>_<what>`."""
         return getattr(self, f"{name}_{what}")
 
-    def drop(self, x: Float[Array, "*b f"], rate: Rate) -> Float[Array, "*b f"]:
-        """Dropout in training; nothing where the model is applied without random numbers."""
-        return Dropout()(x, rate if self.has_rng("dropout") else 0.0)
-
     def sequences(self, batch: PyTree, rates: Rates) -> dict[str, Padded]:
         """The modalities of a pack of a batch, some of them hidden in training (`rates.modality`)."""
         rows = batch["valid"].shape[0]
-        made = {}
-        for modality in self.modalities:
-            name = modality.name
-            made[name] = padded(batch[name], batch[f"{name}_length"], batch[f"{name}_row"], rows, self.pieces)
-        if not off(rates.modality) and len(made) > 1:
-            present = jnp.stack([one.length > 0 for one in made.values()], axis=1)
-            kept = drop_modalities(self.make_rng("dropout"), present, rates.modality)
-            made = {
-                name: Padded(one.values * kept[:, i, None, None], one.length * kept[:, i])
-                for i, (name, one) in enumerate(made.items())
-            }
-        return made
+        names = [modality.name for modality in self.modalities]
+        sequences = [padded(batch[n], batch[f"{n}_length"], batch[f"{n}_row"], rows, self.pieces) for n in names]
+        if not off(rates.modality) and len(names) > 1:
+            present = jnp.stack([one.length > 0 for one in sequences], axis=1)
+            kept = drop_modalities(self.make_rng("dropout"), present, rates.modality).T
+            shown = zip(sequences, kept, strict=True)
+            sequences = [Padded(one.values * keep[:, None, None], one.length * keep) for one, keep in shown]
+        return dict(zip(names, sequences, strict=True))
 
     def feed_forward(self, x: Float[Array, "b f"], widths: Sequence[int], name: str) -> Float[Array, "b o"]:
         """Dense layers with ReLU after each."""
@@ -211,6 +214,27 @@ class SequenceModel(nn.Module):
     def read_out(self, features: Float[Array, "b f"]) -> dict[str, Float[Array, "b c"]]:
         """Outputs per joint head, linear in the features."""
         return self.outputs(nn.Dense(self.n_outputs, use_bias=False, name="readout")(features))
+
+
+class HeadPerModality(SequenceModel):
+    """Base of Self-MM and TETFN, which have a head per modality and one of the fusion, for the objective `ulgm`.
+
+    A subclass declares `fusion_width`, and per modality `<modality>_width` and `<modality>_dropout`.
+    """
+
+    def modality_head(self, name: str, x: Float[Array, "b d"], sequence: Padded) -> dict[str, Float[Array, "b _"]]:
+        """`<modality>_value` [b 1], the score as a fraction of its maximum, `<modality>_feature` and `_present`."""
+        width = [self.of("width", name)]
+        feature = self.feed_forward(Dropout()(x, self.of("dropout", name)), width, name)
+        value = nn.Dense(1, name=f"{name}_readout")(self.feed_forward(feature, width, f"{name}_head"))
+        return {f"{name}_value": value, f"{name}_feature": feature, f"{name}_present": sequence.present}
+
+    def fusion_head(self, joined: Sequence[Float[Array, "b _"]], rate: Rate) -> dict[str, Float[Array, "b _"]]:
+        """Outputs per head, `EMBEDDING`, and `fusion_feature`, the same."""
+        x = Dropout()(jnp.concatenate(joined, axis=-1), rate)
+        fused = self.feed_forward(x, [self.fusion_width], "fusion")
+        outputs = self.read_out(self.feed_forward(fused, [self.fusion_width], "fusion_head"))
+        return {**outputs, "fusion_feature": fused, EMBEDDING: fused}
 
 
 class SubnetModel(SequenceModel):
@@ -241,23 +265,22 @@ class SubnetModel(SequenceModel):
 
     def subnets(self, batch: PyTree, rates: Rates) -> dict[str, Float[Array, "b h"]]:
         """The vector of each modality; 0 for who lacks it."""
-        made = {}
+        vectors = {}
         for name, sequence in self.sequences(batch, rates).items():
             if name == "text":
-                vector = nn.Dense(self.text_out, name="text_dense")(
-                    Lstm(self.text_hidden, name="text_lstm")(sequence)[1]
-                )
+                _, last = Lstm(self.text_hidden, name="text_lstm")(sequence)
+                vector = nn.Dense(self.text_out, name="text_dense")(last)
             else:
-                scaled = self.drop(Scale(name=f"{name}_scale")(sequence.mean()), self.of("dropout", name))
+                scaled = Dropout()(Scale(name=f"{name}_scale")(sequence.mean()), self.of("dropout", name))
                 vector = self.feed_forward(scaled, [self.of("hidden", name)] * 3, name)
-            made[name] = vector * sequence.present
-        return made
+            vectors[name] = vector * sequence.present
+        return vectors
 
 
-class WithOwnHeads(SubnetModel):
+class UnimodalHeads(SubnetModel):
     """Mix-in for MTFN, MLMF and MLF-DNN (Yu et al. 2020, ACL, CH-SIMS): heads that read one modality alone.
 
-    They are trained on what people said of that modality alone, each a task; how much it counts is its weight.
+    They are trained on ratings of that modality alone, each a task; how much it counts is its weight.
 
     Attributes:
       text_head, audio_head, vision_head: names of these heads; of a modality without one, "".
@@ -273,8 +296,8 @@ class WithOwnHeads(SubnetModel):
 
     @property
     def joint_heads(self) -> tuple[Head, ...]:
-        own = {self.of("head", modality.name) for modality in self.modalities}
-        return tuple(head for head in self.heads if head.name not in own)
+        unimodal = {self.of("head", modality.name) for modality in self.modalities}
+        return tuple(head for head in self.heads if head.name not in unimodal)
 
     def check(self) -> None:
         super().check()
@@ -292,10 +315,10 @@ class WithOwnHeads(SubnetModel):
         features = self.subnets(batch, rates)
         outputs = self.fuse(features, rates)
         for name, feature in features.items():
-            own = tuple(head for head in self.heads if head.name == self.of("head", name))
-            if own:
+            heads = tuple(head for head in self.heads if head.name == self.of("head", name))
+            if heads:
                 widths = [self.of("width", name)] * 2
-                hidden = self.feed_forward(self.drop(feature, rates.dropout), widths, f"{name}_own")
-                values = nn.Dense(values_of(own), use_bias=False, name=f"{name}_readout")(hidden)
-                outputs |= outputs_of(self, own, values)
+                hidden = self.feed_forward(Dropout()(feature, rates.dropout), widths, f"{name}_own")
+                values = nn.Dense(values_of(heads), use_bias=False, name=f"{name}_readout")(hidden)
+                outputs |= outputs_of(self, heads, values)
         return outputs

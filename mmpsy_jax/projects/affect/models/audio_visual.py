@@ -1,13 +1,15 @@
-"""A teacher that sees faces, a student that hears speech, and both beside each other.
+"""A teacher that sees faces, a student that hears speech, and both together.
 
 The paper fixes that the teacher is convolutional over face crops, the student convolutional and recurrent over speech,
-and that the student is brought to agree with the teacher. All sizes and what follows are our choice.
+and that the student is brought to agree with the teacher.
 
 Teacher: a small CNN over each frame by itself, then attention over the frames of a segment in which there is a face
 (Bahdanau et al. 2015, arXiv 1409.0473, with one learned query). Student: a small CNN over the log-mel spectrogram, a
 GRU, and the same attention over its states. Both give an embedding per segment, whose mean over the segments of a clip
-is the clip's; outputs are linear in it. What is said of one frame is therefore said from that frame alone, and what is
-said of a segment is the weighted mean of that (`traces`).
+is the clip's; outputs are linear in it. The output of a frame therefore depends on that frame alone, and the output of
+a segment is their weighted mean (`traces`).
+
+Departures from the paper: it names no sizes and no layers; all were chosen here.
 
 Letters of shapes: s segments, n frames of one, p pixels of a crop, b clips, d width, o outputs of a head.
 """
@@ -37,7 +39,7 @@ SEEN, HEARD = "face_present", "speech_present"
 
 
 class Traces(NamedTuple):
-    """What the networks say of parts of clips, in the units of the outputs.
+    """Outputs of the networks for parts of clips.
 
     Attributes:
       faces: which frames show a face.
@@ -89,7 +91,7 @@ class FaceNetwork(nn.Module):
 
 
 def moved(key: jax.Array, crops: Float[Array, "s n h w"]) -> Float[Array, "s n h w"]:
-    """Crops of which each segment is mirrored by chance, and all are moved by the same up to `SHIFT` pixels."""
+    """Crops, each segment mirrored by chance, and all moved by the same up to `SHIFT` pixels."""
     mirror, shift = jax.random.split(key)
     mirrored = jax.random.bernoulli(mirror, shape=(len(crops), 1, 1, 1))
     down, right = jax.random.randint(shift, (2,), -SHIFT, SHIFT + 1)
@@ -121,8 +123,8 @@ class Model(nn.Module):
       modalities: `FACE` and `AUDIO`, as far as `part` needs them.
       heads: the outputs.
       window_seconds: of a segment; not needed, since nothing here knows of time beyond a segment.
-      part: "teacher": outputs are of the face; "student": of speech, and a frozen teacher stands beside where `teacher`
-        says so; "joint": of speech, with a teacher that is trained along.
+      part: "teacher": outputs are of the face; "student": of speech, with a frozen teacher where `teacher` names
+        one; "joint": of speech, with a teacher that is trained along.
       teacher: workdir of a finished run of part "teacher", whose parameters are `fitted/teacher`
         (`projects/affect/teacher.py`); "" for none.
       width: of the embeddings.
@@ -145,13 +147,13 @@ class Model(nn.Module):
 
     def __post_init__(self):
         if self.teacher and self.part != "student":
-            raise ValueError(f"a frozen teacher stands beside part 'student', not {self.part!r}: set teacher = ''")
+            raise ValueError(f"a frozen teacher belongs to part 'student', not {self.part!r}: set teacher = ''")
         sees, hears = self.part != "student" or self.teacher, self.part != "teacher"
         needed = {name for name, used in ((FACE, sees), (AUDIO, hears)) if used}
-        given = {m.name for m in self.modalities}
-        if given != needed:
+        names = {m.name for m in self.modalities}
+        if names != needed:
             raise ValueError(
-                f"part {self.part!r} reads {', '.join(sorted(needed))}, not {', '.join(sorted(given))}: "
+                f"part {self.part!r} reads {', '.join(sorted(needed))}, not {', '.join(sorted(names))}: "
                 f"set config.data.modalities"
             )
         for m in self.modalities:
@@ -163,14 +165,14 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, batch: PyTree, rates: Rates = NO_DROPOUT) -> dict[str, Float[Array, "b _"]]:
-        """Outputs per task and the embedding of each clip; of a teacher beside the student the same as `teacher_...`.
+        """Outputs per task and the embedding of each clip; of a teacher next to the student the same as `teacher_...`.
 
         Args:
           batch: one pack of a packed batch (docs/architecture.md), a piece being a segment.
           rates: of dropout; only `dropout` is used.
 
         Returns:
-          as `mental_perceiver.Model`, and where there is a teacher beside the student, `SEEN` and `HEARD` [b 1].
+          as `mental_perceiver.Model`, and where there is a teacher, too, `SEEN` and `HEARD` [b 1].
         """
         if self.part == "teacher":
             return self.watch(batch, rates.dropout, "")
@@ -238,16 +240,16 @@ class Model(nn.Module):
         ends = np.cumsum([head.n_values for head in heads])
         dense = nn.Dense(int(ends[-1]), use_bias=False, name=f"{prefix}readout")
         bias = outputs_of(self, heads, jnp.zeros((1, ends[-1])))  # what the outputs of nothing are
-        made = [jnp.split(dense(x), ends[:-1], axis=-1) for x in embeddings]
+        values = [jnp.split(dense(x), ends[:-1], axis=-1) for x in embeddings]
         named = lambda parts: zip(self.heads, heads, parts, strict=True)  # noqa: E731
-        return [{head.name: part + bias[own.name][0] for head, own, part in named(parts)} for parts in made]
+        return [{head.name: part + bias[renamed.name][0] for head, renamed, part in named(parts)} for parts in values]
 
 
 def traces(model: Model, variables: Mapping[str, PyTree], batch: PyTree) -> Traces:
-    """What the teacher and the student of a model say of frames and segments.
+    """Outputs of the teacher and the student of a model for frames and segments.
 
     Args:
-      model: with a teacher beside the student.
+      model: with teacher and student.
       variables: `params` and `fitted`.
       batch: as of `Model`.
     """

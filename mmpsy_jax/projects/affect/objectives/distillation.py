@@ -1,4 +1,4 @@
-"""What a student learns from a teacher, beside labels.
+"""What a student learns from a teacher in addition to labels.
 
 Of the clips that have both, with z the logits, y' the scores and e the embeddings of teacher (T) and student (S):
 
@@ -8,9 +8,10 @@ Of the clips that have both, with z the logits, y' the scores and e the embeddin
 | `concordance` | 1 - CCC(y'_T, y'_S), the mean over tasks of scores (Lin 1989) |
 | `alignment` | 1 - cos(e_T, e_S) |
 
-The first is that of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531). The paper asks for a loss that aligns the two
-without saying which; the others are our choice. No gradient of these reaches the teacher, trained along or not, so that
-it is never moved towards the student (our choice): the gap between them is what is looked at later.
+The first is that of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531). No gradient of these reaches the teacher, so that
+it is never moved towards the student: the gap between them is what is measured later.
+
+Departures from the paper: it asks for a loss that aligns the two without naming one; the others were chosen here.
 """
 
 import dataclasses
@@ -78,8 +79,8 @@ class Objective:
         """
         if f"{TEACHER}embedding" not in outputs:
             raise InputError(
-                "config.objective.name = 'distillation' needs a teacher beside the student: give config.model.teacher, "
-                "the workdir of a run of one, or set config.model.part = 'joint'"
+                "config.objective.name = 'distillation' needs a teacher: give config.model.teacher, the "
+                "workdir of a run of one, or set config.model.part = 'joint'"
             )
         each, (present, sums) = self.supervised(outputs, labels, valid, class_weights)
         both = valid & (outputs["face_present"][:, 0] > 0) & (outputs["speech_present"][:, 0] > 0)

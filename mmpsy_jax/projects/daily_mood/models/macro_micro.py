@@ -1,14 +1,16 @@
 """Macro-micro personalisation: emotion queries shared by all people, and last layers of each person.
 
 After Song et al., "Empowering Mental Health Monitoring Using a Macro-Micro Personalization Framework" (JMIR Mental
-Health 2024, e59512). The published code (repo Meishu619/mental-health-monitoring) holds the fusion variants and private
-layers, but no transformer over emotions: the macro part is made from the abstract, and all sizes are our choice. Unlike
-there, attention runs over the modalities of one record and never over the records of a batch.
+Health 2024, e59512).
 
 macro: one query per emotion reads the tokens of the modalities (attention), the other emotions (attention), and an MLP.
 micro: y_q = h_q (r_q + R_pq / d) + b_q + B_pq with h the emotions [q d], and R, B the differences of person p from all.
 They start at zero and only days of p in training change them, so that somebody unknown has the shared layer; weight
 decay pulls them back to it.
+
+Departures from the paper: its code (repo Meishu619/mental-health-monitoring) holds the fusion variants and private
+layers, but no transformer over emotions: the macro part follows the abstract, and all sizes were chosen here. Attention
+runs over the modalities of one record, there over the records of a batch.
 """
 
 from typing import ClassVar, Literal, get_args
@@ -110,7 +112,7 @@ class Model(nn.Module):
       window_seconds: not used: a token per modality and record is the mean over its windows.
       width, heads_attention, layers, expansion: sizes of the transformer.
       fusion: one of `FUSIONS`.
-      micro: whether people have layers of their own.
+      micro: whether people have personal layers.
       standardize: inputs are standardised by the training days, each column by itself; else normalised over the columns
         of a modality, which says nothing of one column, and little of columns on different scales.
       dtype: precision of the matrix products, "float32" or "bfloat16".
@@ -149,7 +151,7 @@ class Model(nn.Module):
             block = EmotionBlock(self.heads_attention, self.expansion, dtype, name=f"block_{i}")
             x = block(x, tokens, present, rates.dropout)
         x = nn.LayerNorm(dtype=dtype, name="norm_out")(x).astype(jnp.float32)
-        self.sow("intermediates", "emotions", x)  # what layers of people read (`adapt.py`)
+        self.sow("intermediates", "emotions", x)  # the input of personal layers (`adapt.py`)
         readout = self.param("readout", nn.initializers.normal(0.02), queries.shape)
         values = jnp.einsum("bqd,qd->bq", x, readout)
         person = next((m for m in self.modalities if m.name == PERSON), None)
@@ -161,7 +163,7 @@ class Model(nn.Module):
         self, batch: PyTree, rows: int, rates: Rates, dtype: jnp.dtype
     ) -> tuple[Float[Array, "b m d"], Bool[Array, "b m"]]:
         """One token per modality, and whether the record has it."""
-        made, present = [], []
+        tokens_of, present = [], []
         for modality in self.modalities:
             if modality.name == PERSON:
                 continue
@@ -175,23 +177,23 @@ class Model(nn.Module):
                 tokens, mask = perceiver.FeaturesAdapter(self.width, dtype, name=adapter)(batch[modality.name], length)
             mask = mask & batch.get(f"{modality.name}_keep", True)
             code = self.param(f"{modality.name}_code", nn.initializers.normal(0.02), (self.width,))
-            made.append(masked_mean(tokens, mask, row, rows).astype(dtype) + code.astype(dtype))
+            tokens_of.append(masked_mean(tokens, mask, row, rows).astype(dtype) + code.astype(dtype))
             present.append(merge_windows(mask.any(axis=1).astype(jnp.float32), row, rows) > 0)
-        if not made:  # of people alone: what their levels say
+        if not tokens_of:  # of people alone: their levels decide
             return jnp.zeros((rows, 1, self.width), dtype), jnp.zeros((rows, 1), bool)
         there = jnp.stack(present, axis=1)
-        if not off(rates.modality) and len(made) > 1:
+        if not off(rates.modality) and len(tokens_of) > 1:
             there = drop_modalities(self.make_rng("dropout"), there, rates.modality)
-        return jnp.stack(made, axis=1), there
+        return jnp.stack(tokens_of, axis=1), there
 
     def of_person(self, x: Float[Array, "b q d"], person: Int[Array, " b"], vocabulary: int) -> Float[Array, "b q"]:
-        """What the person's own last layer adds; nothing for number 0."""
+        """What the last layer of the person adds; nothing for number 0."""
         zeros, queries = nn.initializers.zeros_init(), x.shape[1]
         slopes = self.param("micro_readout", zeros, (vocabulary, queries, self.width))
         levels = self.param("micro_level", zeros, (vocabulary, queries))
         # A mean over features: a step of the optimiser then moves what slopes say as far as a level, not `width` times.
-        own = jnp.einsum("bqd,bqd->bq", x, slopes[person]) / self.width + levels[person]
-        return jnp.where((person > 0)[:, None], own, 0.0)
+        added = jnp.einsum("bqd,bqd->bq", x, slopes[person]) / self.width + levels[person]
+        return jnp.where((person > 0)[:, None], added, 0.0)
 
 
 def person_of(batch: PyTree, rows: int) -> Int[Array, " b"]:

@@ -2,7 +2,7 @@
 
 After Chen et al., "Fine-grained Speech Sentiment Analysis in Chinese Psychological Support Hotlines Based on
 Large-scale Pre-trained Model" (arXiv 2405.04128; repo czl0914/psy_hotline_analysis): HuBERT, wav2vec 2.0, or Whisper,
-whose decoder is given one start token and whose only state is what the head sees.
+whose decoder gets one start token, and whose one state the head reads.
 """
 
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ class Model(nn.Module):
       folder: of Hugging Face, for pretrained weights; "" is a tiny random one.
       train, freeze: patterns (regular expressions on whole paths) of the encoder's parameters that are trained, and of
         those among them that are not; "" freezes none.
-      lora_rank: of low-rank updates of queries and values beside a frozen encoder; 0 for none.
+      lora_rank: of low-rank updates of queries and values of a frozen encoder; 0 for none.
       lora_alpha: their scale.
       dtype: precision of the encoder, "float32" or "bfloat16".
       remat: recompute its layers in the backward pass.
@@ -118,7 +118,7 @@ class Model(nn.Module):
         Args:
           batch: one pack of a packed batch (docs/architecture.md).
           rates: of dropout in the heads; the encoder's own rates are those of its config.json and hold wherever a
-            "dropout" rng is given.
+            "dropout" rng is passed.
 
         Raises:
           InputError: several modalities, one that is no samples, an ordinal task or a score, or an unknown encoder.
@@ -232,14 +232,14 @@ def pretrained(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     """
     config = config_of(arguments["encoder"], arguments["folder"])
     standardises(config, arguments["folder"])  # for what it refuses
-    made = encoders.load(arguments["folder"]) if arguments["folder"] else encoders.make(config)
-    parts = split(made.params, arguments["train"], arguments["freeze"], arguments["lora_rank"])
+    encoder = encoders.load(arguments["folder"]) if arguments["folder"] else encoders.make(config)
+    parts = split(encoder.params, arguments["train"], arguments["freeze"], arguments["lora_rank"])
     trained, frozen = jax.tree.map(np.asarray, parts)
     return {"encoder": trained}, {"encoder": frozen} if frozen else {}
 
 
 def split(params: dict[str, Any], train: str, freeze: str, lora_rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """FinishedRun and frozen parameters of an encoder; with LoRA the updates, nested by path, and everything else."""
+    """Trained and frozen parameters of an encoder; with LoRA the updates, nested by path, and everything else."""
     if not lora_rank:
         return finetune.partition(params, (train,), (freeze,) if freeze else ())
     updates = finetune.lora_init(jax.random.key(0), params, rank=lora_rank)
@@ -248,10 +248,10 @@ def split(params: dict[str, Any], train: str, freeze: str, lora_rank: int) -> tu
 
 def low_rank(nested: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The updates by path of their matrix, as `finetune.lora_merge` takes them."""
-    made: dict[str, dict[str, Any]] = {}
+    updates: dict[str, dict[str, Any]] = {}
     for path, values in traverse_util.flatten_dict(nested).items():
-        made.setdefault("/".join(path[:-1]), {})[path[-1]] = values
-    return made
+        updates.setdefault("/".join(path[:-1]), {})[path[-1]] = values
+    return updates
 
 
 def standardised(samples: Float[Array, "s t"], mask: Bool[Array, "s t"]) -> Float[Array, "s t"]:

@@ -1,7 +1,9 @@
 """MAG-BERT (Rahman et al. 2020, arXiv 1908.05787): BERT whose embeddings of words sound and image move.
 
-As MMSA's BERT_MAG.py: all of BERT is trained, and the pooled [CLS] is read out. Ours: sound and image of another length
-than the text are aligned by position (`sequences.align`), and who lacks one of them is not moved by it.
+As MMSA's BERT_MAG.py: all of BERT is trained, and the pooled [CLS] is read out.
+
+Departures from it: sound and image of another length than the text are aligned by position (`sequences.align`), and a
+missing one moves nothing.
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ from mmpsy_jax.encoders.layers import INIT
 from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON
-from mmpsy_jax.projects.msa.sequences import SequenceModel, align
+from mmpsy_jax.projects.msa.sequences import Dropout, SequenceModel, align
 from mmpsy_jax.rules import number
 
 TOKENS = "tokens"
@@ -116,7 +118,7 @@ class Model(SequenceModel):
         gate = Gate(self.beta_shift, name="gate")
 
         def between(z: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-            return self.drop(gate(z, frames), rates.dropout)
+            return Dropout()(gate(z, frames), rates.dropout)
 
         options: dict[str, Any] = {"deterministic": not self.has_rng("dropout")}
         if not options["deterministic"]:
@@ -128,7 +130,7 @@ class Model(SequenceModel):
             {"params": params}, ids, mask, token_types=types, between=between if frames else None, **options
         )
         pooled = out["pooled"]
-        return {**self.read_out(self.drop(pooled, module.dropout)), EMBEDDING: pooled}
+        return {**self.read_out(Dropout()(pooled, module.dropout)), EMBEDDING: pooled}
 
 
 def config_of(folder: str) -> dict[str, Any]:
@@ -155,5 +157,5 @@ def pretrained(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
       InputError: the folder cannot be read, is of another network, or has no pooler.
     """
     folder, config = arguments["folder"], config_of(arguments["folder"])
-    made = encoders.load(folder, pooler=True) if folder else encoders.make(config, pooler=True)
-    return {"encoder": jax.tree.map(np.asarray, made.params)}, {}
+    encoder = encoders.load(folder, pooler=True) if folder else encoders.make(config, pooler=True)
+    return {"encoder": jax.tree.map(np.asarray, encoder.params)}, {}

@@ -1,8 +1,7 @@
 """EF-LSTM: one LSTM over the joined features of every step, as MMSA's EF_LSTM.py (Williams et al. 2018).
 
-There modalities must be aligned, and a batch normalisation acts on the steps instead of the features: 2 t parameters
-for t steps. Here features are scaled (2 parameters each), and of a longer or shorter modality the frame at the same
-share of its length goes with each step of the first modality (our choice).
+Departures from it: features are scaled (2 parameters each); there, a batch normalisation acts on the steps instead of
+the features (2 t parameters for t steps). There, modalities must be aligned.
 """
 
 from typing import ClassVar
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates, Scale
-from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel, align
+from mmpsy_jax.projects.msa.sequences import Dropout, Lstm, Padded, SequenceModel, align
 from mmpsy_jax.rules import Count
 
 
@@ -40,7 +39,7 @@ class Model(SequenceModel):
         joined = Padded(jnp.concatenate(parts, axis=-1), length)
         for layer in range(1, self.layers):
             states, _ = Lstm(self.hidden, name=f"lstm_{layer}")(joined)
-            joined = Padded(self.drop(states, rates.dropout), length)
+            joined = Padded(Dropout()(states, rates.dropout), length)
         _, last = Lstm(self.hidden, name=f"lstm_{self.layers}")(joined)
-        hidden = self.feed_forward(self.drop(last, rates.dropout), [self.hidden], "dense")
-        return {**self.read_out(self.drop(hidden, rates.dropout)), EMBEDDING: hidden}
+        hidden = self.feed_forward(Dropout()(last, rates.dropout), [self.hidden], "dense")
+        return {**self.read_out(Dropout()(hidden, rates.dropout)), EMBEDDING: hidden}

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmpsy_jax.models.base import EMBEDDING, Rates
-from mmpsy_jax.projects.msa.sequences import SubnetModel
+from mmpsy_jax.projects.msa.sequences import Dropout, SubnetModel
 from mmpsy_jax.rules import Count
 
 
@@ -21,5 +21,5 @@ class Model(SubnetModel):
         """See `SubnetModel`."""
         joined = jnp.concatenate(list(features.values()), axis=-1)
         widths = [self.fusion_width, self.fusion_width]
-        fused = self.feed_forward(self.drop(joined, rates.dropout), widths, "fusion")
+        fused = self.feed_forward(Dropout()(joined, rates.dropout), widths, "fusion")
         return {**self.read_out(fused), EMBEDDING: fused}

@@ -1,8 +1,7 @@
 """LMF, low-rank multimodal fusion (Liu et al. 2018, arXiv 1806.00064), as MMSA's LMF.py.
 
-There the weights and the bias of the fusion are left out of the optimizer and never trained, and the dropout after the
-fusion is not applied (its authors: Justin1904/Low-rank-Multimodal-Fusion issue 9); here all are trained, and
-`rates.dropout` applies to the fused features.
+Departures from it: the weights and the bias of the fusion are trained, and `rates.dropout` applies to the fused
+features; there, the former are left out of the optimizer, and the latter is not applied.
 """
 
 import flax.linen as nn
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmpsy_jax.models.base import EMBEDDING, Rates
-from mmpsy_jax.projects.msa.sequences import SubnetModel, with_one
+from mmpsy_jax.projects.msa.sequences import Dropout, SubnetModel, with_one
 from mmpsy_jax.rules import Count
 
 
@@ -32,5 +31,5 @@ class Model(SubnetModel):
             factor = self.param(f"{name}_factor", nn.initializers.glorot_normal(batch_axis=0), shape)
             fused = fused * jnp.einsum("bi,rio->bro", one, factor)
         weights = self.param("fusion_weights", nn.initializers.glorot_normal(), (1, self.rank))
-        values = jnp.einsum("bro,r->bo", self.drop(fused, rates.dropout), weights[0])
+        values = jnp.einsum("bro,r->bo", Dropout()(fused, rates.dropout), weights[0])
         return {**self.outputs(values), EMBEDDING: jnp.concatenate(list(features.values()), axis=-1)}

@@ -1,8 +1,10 @@
 """MFN, memory fusion network (Zadeh et al. 2018, AAAI, arXiv 1802.00927), as MMSA's MFN.py.
 
 An LSTM per modality; at every step, attention over their cells of this and the last step decides what is written into a
-memory, and gates what of it is kept. Modalities are aligned as in EF-LSTM; steps beyond a participant's last change
-nothing, where MMSA goes on over the padding.
+memory, and gates what of it is kept.
+
+Departures from it: modalities are aligned as in EF-LSTM, and steps beyond a participant's last change nothing; there,
+the padding is read on.
 """
 
 import flax.linen as nn
@@ -11,8 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.models.perceiver import Dropout
-from mmpsy_jax.projects.msa.sequences import SequenceModel, align
+from mmpsy_jax.projects.msa.sequences import Dropout, SequenceModel, align
 from mmpsy_jax.rules import Count, Share
 
 
@@ -22,7 +23,7 @@ class _Step(nn.Module):
     Attributes:
       hidden: of each LSTM.
       widths: of the hidden layers of attention, candidate, and the gates of keeping and writing.
-      dropouts: after these layers, 0 outside of training.
+      dropouts: after these layers.
     """
 
     hidden: tuple[int, ...]
@@ -88,7 +89,7 @@ class Model(SequenceModel):
         )(
             hidden=tuple(self.of("hidden", name) for name in sequences),
             widths=tuple(self.of("width", name) for name in parts),
-            dropouts=tuple(self.of("dropout", name) if self.has_rng("dropout") else 0.0 for name in parts),
+            dropouts=tuple(self.of("dropout", name) for name in parts),
             name="step",
         )
         zeros = lambda size: jnp.zeros((rows, size))  # noqa: E731
@@ -97,4 +98,4 @@ class Model(SequenceModel):
         (states, memory), _ = step((states, zeros(self.memory)), (features, valid))
         last = jnp.concatenate([state for _, state in states] + [memory], axis=-1)
         hidden = self.feed_forward(last, [self.out_width], "out")
-        return {**self.read_out(self.drop(hidden, rates.dropout)), EMBEDDING: hidden}
+        return {**self.read_out(Dropout()(hidden, rates.dropout)), EMBEDDING: hidden}

@@ -1,8 +1,10 @@
-"""MISA (Hazarika et al. 2020, arXiv 2005.03545): what modalities share and what is each one's own, for `misa`.
+"""MISA (Hazarika et al. 2020, arXiv 2005.03545): shared and private codes of modalities, for `misa`.
 
-As MMSA's MISA.py, without its BERT: text is the mean of precomputed features. Left out is what never reaches its loss:
-the discriminator of shared and private codes, and a normalisation of the text (3,588 parameters). There, audio and
-vision end where the text does; here they have lengths of their own.
+As MMSA's MISA.py.
+
+Departures from it: no BERT; text is the mean of precomputed features. What never reaches its loss is left out: the
+discriminator of shared and private codes, and a normalisation of the text (3,588 parameters). Audio and vision keep
+their lengths; there, they end where the text does.
 """
 
 from typing import Annotated
@@ -13,7 +15,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON, MaskedAttention
-from mmpsy_jax.projects.msa.sequences import Lstm, Padded, SequenceModel
+from mmpsy_jax.projects.msa.sequences import Dropout, Lstm, Padded, SequenceModel
 from mmpsy_jax.rules import whole
 
 # Of the transformer over the six codes: PyTorch's defaults, which MMSA leaves alone.
@@ -34,27 +36,27 @@ class Model(SequenceModel):
         """Arguments as `mental_perceiver.Model`.
 
         Returns:
-          outputs per head and `EMBEDDING`, and of each modality `<modality>_given` [b width], what its codes are made
-          of, `<modality>_private`, `<modality>_shared`, `<modality>_remade` and `<modality>_present` [b 1].
+          outputs per head and `EMBEDDING`, and of each modality `<modality>_given` [b width], the input of its
+          codes, `<modality>_private`, `<modality>_shared`, `<modality>_remade` and `<modality>_present` [b 1].
         """
         sequences = self.sequences(batch, rates)
         shared = nn.Dense(self.width, name="shared")
-        made = {}
+        outputs = {}
         for name, sequence in sequences.items():
             x = sequence.mean() if name == "text" else self.recurrent(name, sequence)
-            given = nn.LayerNorm(epsilon=EPSILON, name=f"{name}_norm")(self.feed_forward(x, [self.width], name))
-            own = nn.sigmoid(nn.Dense(self.width, name=f"{name}_private")(given))
-            common = nn.sigmoid(shared(given))
-            remade = nn.Dense(self.width, name=f"{name}_remake")(own + common)
-            made |= {f"{name}_given": given, f"{name}_private": own, f"{name}_shared": common}
-            made |= {f"{name}_remade": remade, f"{name}_present": sequence.present}
+            features = nn.LayerNorm(epsilon=EPSILON, name=f"{name}_norm")(self.feed_forward(x, [self.width], name))
+            private = nn.sigmoid(nn.Dense(self.width, name=f"{name}_private")(features))
+            common = nn.sigmoid(shared(features))
+            remade = nn.Dense(self.width, name=f"{name}_remake")(private + common)
+            outputs |= {f"{name}_given": features, f"{name}_private": private, f"{name}_shared": common}
+            outputs |= {f"{name}_remade": remade, f"{name}_present": sequence.present}
         kinds = ("private", "shared")
-        codes = jnp.stack([made[f"{name}_{kind}"] for kind in kinds for name in sequences], axis=1)
+        codes = jnp.stack([outputs[f"{name}_{kind}"] for kind in kinds for name in sequences], axis=1)
         present = jnp.concatenate([sequence.present for _ in kinds for sequence in sequences.values()], axis=1)
         fused = (self.transformer(codes, present > 0) * present[..., None]).reshape(codes.shape[0], -1)
         hidden = nn.Dense(self.width * 3, name="fusion")(fused)
-        hidden = nn.relu(self.drop(hidden, rates.dropout))
-        return {**self.read_out(hidden), **made, EMBEDDING: hidden}
+        hidden = nn.relu(Dropout()(hidden, rates.dropout))
+        return {**self.read_out(hidden), **outputs, EMBEDDING: hidden}
 
     def recurrent(self, name: str, sequence: Padded) -> Float[Array, "b _"]:
         """The last states of two LSTMs of both directions, as wide as the features, normalised between them."""
@@ -73,8 +75,8 @@ class Model(SequenceModel):
         """One layer over the codes, normalised after each addition."""
         rate = TRANSFORMER_DROPOUT
         mask = jnp.broadcast_to(valid[:, None], (*x.shape[:2], x.shape[1]))
-        attended = MaskedAttention(HEADS, rate if self.has_rng("dropout") else 0.0, name="attention")(x, x, mask)
-        x = nn.LayerNorm(epsilon=EPSILON, name="norm_attention")(x + self.drop(attended, rate))
-        hidden = self.drop(nn.relu(nn.Dense(HIDDEN, name="up")(x)), rate)
-        hidden = self.drop(nn.Dense(self.width, name="down")(hidden), rate)
+        attended = MaskedAttention(HEADS, rate, name="attention")(x, x, mask)
+        x = nn.LayerNorm(epsilon=EPSILON, name="norm_attention")(x + Dropout()(attended, rate))
+        hidden = Dropout()(nn.relu(nn.Dense(HIDDEN, name="up")(x)), rate)
+        hidden = Dropout()(nn.Dense(self.width, name="down")(hidden), rate)
         return nn.LayerNorm(epsilon=EPSILON, name="norm_network")(x + hidden)

@@ -1,8 +1,8 @@
 """MTFN (Yu et al. 2020, ACL, CH-SIMS): TFN with heads that read one modality alone, as MMSA's MTFN.py."""
 
 from mmpsy_jax.projects.msa.models import tfn
-from mmpsy_jax.projects.msa.sequences import WithOwnHeads
+from mmpsy_jax.projects.msa.sequences import UnimodalHeads
 
 
-class Model(WithOwnHeads, tfn.Model):
+class Model(UnimodalHeads, tfn.Model):
     """Participants' windows -> outputs per head; attributes as of both classes."""

@@ -1,7 +1,8 @@
 """MulT, multimodal transformer (Tsai et al. 2019, arXiv 1906.00295): every modality reads every other.
 
-As MMSA's MULT.py, which has no positions. There, the step that is read out is the last one of the padding; here it is
-the last valid one.
+As MMSA's MULT.py, which has no positions.
+
+Departures from it: the step that is read out is the last valid one; there it is the last one of the padding.
 """
 
 import flax.linen as nn
@@ -9,15 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.projects.msa.crossmodal import Convolution, Crossmodal, last_step
-from mmpsy_jax.projects.msa.sequences import Padded, SequenceModel
+from mmpsy_jax.projects.msa.crossmodal import CrossmodalModel
+from mmpsy_jax.projects.msa.sequences import Dropout, Padded
 from mmpsy_jax.rules import Count, Heads, Share
 
 # Layers that the transformers over what was read have at least.
 LEAST_MEMORY_LAYERS = 3
 
 
-class Model(SequenceModel):
+class Model(CrossmodalModel):
     """Participants' windows -> outputs per head.
 
     Attributes:
@@ -50,34 +51,17 @@ class Model(SequenceModel):
         inputs = {}
         for name, sequence in self.sequences(batch, rates).items():
             if name == "text":
-                sequence = Padded(self.drop(sequence.values, self.text_dropout), sequence.length)
-            inputs[name] = Convolution(self.width, self.of("kernel", name), name=f"{name}_in")(sequence)
+                sequence = Padded(Dropout()(sequence.values, self.text_dropout), sequence.length)
+            inputs[name] = self.convolved(name, sequence)
         last = []
         for name, sequence in inputs.items():
             read = [
-                self.transformer(f"{name}_from_{other}", self.of("attention_dropout", other), self.layers)(
-                    sequence, source
-                ).values
+                self.transformer(f"{name}_from_{other}", other, self.layers)(sequence, source)
                 for other, source in inputs.items()
                 if other != name
             ]
-            joined = Padded(jnp.concatenate(read, axis=-1), sequence.length) if read else sequence
-            layers = max(self.layers, LEAST_MEMORY_LAYERS)
-            last.append(last_step(self.transformer(f"{name}_memory", self.text_attention_dropout, layers)(joined)))
+            last.append(self.remember(name, sequence, read, max(self.layers, LEAST_MEMORY_LAYERS)))
         fused = jnp.concatenate(last, axis=-1)
-        hidden = self.drop(self.feed_forward(fused, [fused.shape[-1]], "residual"), rates.dropout)
+        hidden = Dropout()(self.feed_forward(fused, [fused.shape[-1]], "residual"), rates.dropout)
         fused = fused + nn.Dense(fused.shape[-1], name="residual_out")(hidden)
         return {**self.read_out(fused), EMBEDDING: fused}
-
-    def transformer(self, name: str, attention_dropout: float, layers: int) -> Crossmodal:
-        """A transformer; its dropout is 0 outside of training."""
-        rate = lambda value: value if self.has_rng("dropout") else 0.0  # noqa: E731
-        return Crossmodal(
-            self.heads_attention,
-            layers,
-            attention_dropout=rate(attention_dropout),
-            relu_dropout=rate(self.relu_dropout),
-            residual_dropout=rate(self.residual_dropout),
-            input_dropout=rate(self.input_dropout),
-            name=name,
-        )

@@ -1,19 +1,20 @@
 """Self-MM (Yu et al. 2021, arXiv 2102.04830): late fusion with a head per modality, for the objective `ulgm`.
 
-As MMSA's SELF_MM.py, without its BERT: text is the first step of its features, BERT's [CLS], precomputed. There are
-4 h parameters less per LSTM (`sequences.py`): 159,140 instead of 159,332 with the sizes for MOSI.
+As MMSA's SELF_MM.py.
+
+Departures from it: no BERT; text is the first step of its features, BERT's [CLS], precomputed. There are 4 h parameters
+fewer per LSTM (`sequences.py`): 159,140 instead of 159,332 with the sizes for MOSI.
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
-from mmpsy_jax.projects.msa.sequences import Lstm, SequenceModel
+from mmpsy_jax.models.base import NO_DROPOUT, Rates
+from mmpsy_jax.projects.msa.sequences import HeadPerModality, Lstm
 from mmpsy_jax.rules import Count, Share
 
 
-class Model(SequenceModel):
+class Model(HeadPerModality):
     """Participants' windows -> outputs per head, and what `ulgm` asks for.
 
     Attributes:
@@ -44,7 +45,7 @@ class Model(SequenceModel):
           outputs per head, `EMBEDDING` and `fusion_feature` (the same), and of each modality `<modality>_value` [b 1],
           the score as a fraction of its maximum, `<modality>_feature` and `<modality>_present` [b 1].
         """
-        made, encoded = {}, []
+        outputs, encoded = {}, []
         for name, sequence in self.sequences(batch, rates).items():
             if name == "text":
                 x = sequence.values[:, 0]
@@ -52,11 +53,5 @@ class Model(SequenceModel):
                 _, last = Lstm(self.of("hidden", name), name=f"{name}_lstm")(sequence)
                 x = nn.Dense(self.of("out", name), name=f"{name}_dense")(last) * sequence.present
             encoded.append(x)
-            feature = self.feed_forward(self.drop(x, self.of("dropout", name)), [self.of("width", name)], name)
-            hidden = self.feed_forward(feature, [self.of("width", name)], f"{name}_head")
-            made[f"{name}_value"] = nn.Dense(1, name=f"{name}_readout")(hidden)
-            made |= {f"{name}_feature": feature, f"{name}_present": sequence.present}
-        joined = self.drop(jnp.concatenate(encoded, axis=-1), rates.dropout)
-        fused = self.feed_forward(joined, [self.fusion_width], "fusion")
-        outputs = self.read_out(self.feed_forward(fused, [self.fusion_width], "fusion_head"))
-        return {**outputs, **made, "fusion_feature": fused, EMBEDDING: fused}
+            outputs |= self.modality_head(name, x, sequence)
+        return {**outputs, **self.fusion_head(encoded, rates.dropout)}

@@ -1,14 +1,16 @@
 """TFN, tensor fusion network (Zadeh et al. 2017, arXiv 1707.07250): the outer product of all modalities.
 
-As MMSA's TFN.py. There the output is 6 sigmoid(x) - 3 for every corpus, though the labels of SIMS lie between -1 and 1;
-here a score is tanh(x / 2) of its maximum, which is the same for labels between -3 and 3 and right for others.
+As MMSA's TFN.py.
+
+Departures from it: a score is tanh(x / 2) of its maximum. There, the output is 6 sigmoid(x) - 3 for every corpus,
+though the labels of SIMS lie between -1 and 1; for labels between -3 and 3 both are the same.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmpsy_jax.models.base import EMBEDDING, Rates
-from mmpsy_jax.projects.msa.sequences import SubnetModel, with_one
+from mmpsy_jax.projects.msa.sequences import Dropout, SubnetModel, with_one
 from mmpsy_jax.rules import Count
 from mmpsy_jax.tasks import kind_of
 
@@ -29,7 +31,7 @@ class Model(SubnetModel):
             one = with_one(feature)
             product = one if product is None else jnp.einsum("bi,bj->bij", product, one).reshape(one.shape[0], -1)
         widths = [self.fusion_width, self.fusion_width]
-        fused = self.feed_forward(self.drop(product, rates.dropout), widths, "fusion")
+        fused = self.feed_forward(Dropout()(product, rates.dropout), widths, "fusion")
         outputs = self.read_out(fused)
         bounded = {head.name for head in self.joint_heads if kind_of(head.kind).scaled}
         outputs = {name: jnp.tanh(value / 2) if name in bounded else value for name, value in outputs.items()}

@@ -1,6 +1,9 @@
 """MISA's losses (Hazarika et al. 2020, arXiv 2005.03545): the score, and what private and shared codes should be.
 
-As MMSA's trainer of it, over the rows of a batch that have the modality (ours: there, everybody has all).
+As MMSA's trainer of it.
+
+Departures from it: rows of a batch count where they have the modality (there, everybody has all), and `LEAST` stands
+below roots, so that they have a gradient at 0.
 """
 
 import dataclasses
@@ -10,23 +13,23 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from mmpsy_jax.io import InputError
+from mmpsy_jax.objectives.base import ClassWeights, Labels, Losses, Outputs, Rows
 from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import Task
 
 MOMENTS = 5
 # Added to lengths in a denominator, as in MMSA.
 EPSILON = 1e-6
-# Added below roots, so that they have a gradient at 0 (ours).
 LEAST = 1e-12
 
 Codes = Float[Array, "b d"]
-Rows = Float[Array, " b"]
+Weight = Float[Array, " b"]
 
 
-def difference(one: Codes, other: Codes, weight: Rows) -> Float[Array, ""]:
+def difference(one: Codes, other: Codes, weight: Weight) -> Float[Array, ""]:
     """How alike two kinds of codes are: mean over entries of (A^T B)^2, the rows of A and B centred and of length 1.
 
     The lengths are constants of the gradient.
@@ -39,7 +42,7 @@ def difference(one: Codes, other: Codes, weight: Rows) -> Float[Array, ""]:
     return jnp.mean((rows(one).T @ rows(other)) ** 2)
 
 
-def central_moments(one: Codes, other: Codes, of_one: Rows, of_other: Rows) -> Float[Array, ""]:
+def central_moments(one: Codes, other: Codes, of_one: Weight, of_other: Weight) -> Float[Array, ""]:
     """Central moment discrepancy (Zellinger et al. 2017, arXiv 1702.08811) without its scaling by the range.
 
     |E x - E y| + sum_k=2..5 |E (x - E x)^k - E (y - E y)^k|, in Euclidean lengths.
@@ -52,7 +55,7 @@ def central_moments(one: Codes, other: Codes, of_one: Rows, of_other: Rows) -> F
     return total
 
 
-def mean(x: Codes, weight: Rows) -> Float[Array, " d"]:
+def mean(x: Codes, weight: Weight) -> Float[Array, " d"]:
     """Over the rows of weight 1; 0 without any."""
     return weight @ x / jnp.maximum(weight.sum(), 1.0)
 
@@ -83,9 +86,7 @@ class Objective:
         """What the only loss is called."""
         return (self.task.name,)
 
-    def of_codes(
-        self, outputs: Mapping[str, Float[Array, "b o"]], valid: Bool[Array, " b"]
-    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    def of_codes(self, outputs: Outputs, valid: Rows) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
         """Difference, similarity and reconstruction.
 
         Raises:
@@ -104,13 +105,7 @@ class Objective:
         remade = [mean((code(s, "remade") - code(s, "given")) ** 2, rows[s]).mean() for s in self.modalities]
         return sum(apart), sum(alike, jnp.float32(0)) / max(len(pairs), 1), sum(remade) / len(remade)
 
-    def __call__(
-        self,
-        outputs: Mapping[str, Float[Array, "b o"]],
-        labels: Mapping[str, Float[Array, " b"]],
-        valid: Bool[Array, " b"],
-        class_weights: Mapping[str, Float[Array, " _"]],
-    ) -> tuple[Float[Array, " 1"], tuple[Bool[Array, " 1"], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]]:
+    def __call__(self, outputs: Outputs, labels: Labels, valid: Rows, class_weights: ClassWeights) -> Losses:
         """The loss of a batch, whether it has a label, and (sum, count) of the squared errors alone.
 
         Args: as `multitask.Objective`.

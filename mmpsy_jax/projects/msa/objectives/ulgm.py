@@ -1,13 +1,15 @@
 """Self-MM's loss and its unimodal label generation module (Yu et al. 2021, AAAI, arXiv 2102.04830).
 
-A network with a head per modality is trained on one score; what each modality alone says is made up while training,
-from where its features lie between the centres of the positive and of the negative participants. That takes memory,
+A network with a head per modality is trained on one score; labels of each modality are generated in training, from
+where its features lie between the centres of the positive and of the negative participants. That takes memory,
 which is part of the state of a training (`training/step.py`): the generated labels, the last features of every
 participant, the centres, and how often each participant was seen.
 
-The equations are those of the authors' code, with these repairs (ours): features that were never seen are left out of
-the centres; a class without anybody keeps its centre, and until both classes have one no label is moved; the
-denominator of the ratio keeps a distance from zero; epochs are counted by participant.
+The equations are those of the authors' code.
+
+Departures from it: features that were never seen are left out of the centres; a class without anybody keeps its centre,
+and until both classes have one no label is moved; the denominator of the ratio keeps `LEAST_RATIO` from zero; epochs
+are counted by participant.
 """
 
 import dataclasses
@@ -16,16 +18,17 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from mmpsy_jax.io import InputError
+from mmpsy_jax.objectives.base import ClassWeights, Labels, Losses, Outputs, Rows
 from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import Task
 
 FUSION = "fusion"
 # Added to a distance in a denominator, as in the authors' code.
 EPSILON = 1e-8
-# Least size of the relative distance of the fused features, by which another is divided (our choice).
+# Least size of the relative distance of the fused features, by which another is divided.
 LEAST_RATIO = 1e-3
 # Of the histograms of generated labels: an odd number, so that one bin is about 0.
 BINS = 25
@@ -101,13 +104,7 @@ class Objective:
         """The generated labels of a batch, `<modality>_label`; `index` is -1 for padding, whose labels mean nothing."""
         return {f"{name}_label": labels[index] for name, labels in memory["label"].items()}
 
-    def remember(
-        self,
-        memory: PyTree,
-        outputs: Mapping[str, Float[Array, "b o"]],
-        labels: Mapping[str, Float[Array, " b"]],
-        index: Int[Array, " b"],
-    ) -> PyTree:
+    def remember(self, memory: PyTree, outputs: Outputs, labels: Labels, index: Int[Array, " b"]) -> PyTree:
         """The memory after a step: labels of the batch moved, then its features kept, then the centres computed anew.
 
         With f the features of this step, c+ and c- the centres before it, n how often a participant was seen with it:
@@ -157,28 +154,22 @@ class Objective:
           counts of u - y over the same span to both sides of 0; and `labels/limits` [2].
         """
         low, high = self.limits
-        made = {"labels/limits": jnp.array([low, high])}
+        counts = {"labels/limits": jnp.array([low, high])}
         for name, label in memory["label"].items():
             known = (memory["seen"][name] > 0) & ~jnp.isnan(memory["score"])
             ends = {"labels": (label, low, high), "changes": (label - memory["score"], low - high, high - low)}
             for kind, (x, start, stop) in ends.items():
                 x = jnp.where(known, x, start)
-                made[f"{kind}/{name}"], _ = jnp.histogram(x, BINS, (start, stop), weights=known.astype(jnp.float32))
-        return made
+                counts[f"{kind}/{name}"], _ = jnp.histogram(x, BINS, (start, stop), weights=known.astype(jnp.float32))
+        return counts
 
-    def _nearness(self, memory: PyTree, name: str, outputs: Mapping[str, Float[Array, "b o"]]) -> Float[Array, " b"]:
+    def _nearness(self, memory: PyTree, name: str, outputs: Outputs) -> Float[Array, " b"]:
         """How much nearer to the positive than to the negative centre, relative to the former."""
         feature, (positive, negative) = outputs[f"{name}_feature"], memory["centre"][name]
         to_positive = jnp.linalg.norm(feature - positive, axis=-1)
         return (jnp.linalg.norm(feature - negative, axis=-1) - to_positive) / (to_positive + EPSILON)
 
-    def __call__(
-        self,
-        outputs: Mapping[str, Float[Array, "b o"]],
-        labels: Mapping[str, Float[Array, " b"]],
-        valid: Bool[Array, " b"],
-        class_weights: Mapping[str, Float[Array, " _"]],
-    ) -> tuple[Float[Array, " 1"], tuple[Bool[Array, " 1"], dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]]:
+    def __call__(self, outputs: Outputs, labels: Labels, valid: Rows, class_weights: ClassWeights) -> Losses:
         """The loss of a batch, whether it has a label, and (sum, count) of the absolute errors, in signed units.
 
         Args: as `multitask.Objective`; where `labels` has no `<modality>_label` of `recall` (in evaluation), the loss

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks import jitted_mel as mel
 from mmpsy_jax.features import mel as reference
-from mmpsy_jax.features_jax import mel
 from tests.features.test_mel import speech_like
 
 OTHER = reference.MelSettings(8000, 512, 128, 24, 60.0, 3000.0, 60.0, window_seconds=2.0, overlap_seconds=0.5)
