@@ -12,11 +12,7 @@ from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
-<<<<<<< HEAD
-from mmpsy_jax.io import InputError, one_of, with_kinds, with_places
-=======
-from mmpsy_jax.io import InputError, one_of, read_json, with_places
->>>>>>> main
+from mmpsy_jax.io import InputError, one_of, read_json, with_kinds, with_places
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"

@@ -34,36 +34,3 @@ from mmpsy_jax.io.tables import (
     whole_or_none,
     write_table,
 )
-<<<<<<< HEAD
-
-__all__ = [
-    "OTHER",
-    "InputError",
-    "Table",
-    "escape",
-    "file_sha256",
-    "flatten",
-    "has_column",
-    "number",
-    "one_of",
-    "parse_json",
-    "public",
-    "read_rows",
-    "read_table",
-    "read_text",
-    "repeats_ids",
-    "report_fault",
-    "require_file",
-    "try_file",
-    "try_folder",
-    "unescape",
-    "whole",
-    "whole_or_none",
-    "with_kinds",
-    "with_places",
-    "write_atomically",
-    "write_json",
-    "write_places",
-]
-=======
->>>>>>> main
