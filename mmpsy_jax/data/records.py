@@ -12,11 +12,12 @@ from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
-from mmpsy_jax.io import InputError, one_of, read_json, with_places
+from mmpsy_jax.io import InputError, one_of, read_json, with_kinds, with_places
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
 CARD_FORMAT = 1
+KINDS = ("frames", "features", "ids")
 SPLITS = ("train", "validation", "test")
 
 
@@ -25,14 +26,15 @@ class Modality:
     """One input of the records.
 
     Attributes:
-      kind: "features" (float windows) or "ids" (integers, 0 means nothing).
+      kind: "frames" (time-frequency, of which several become one token), "features" (other numbers) or "ids" (integers,
+        0 means nothing).
       shape: of one window.
       time_axis: axis of `shape` that `<modality>_length` counts.
-      vocabulary: ids are smaller than this; None for features.
+      vocabulary: ids are smaller than this; None for others.
       dtype: as stored and as batched.
     """
 
-    kind: Literal["features", "ids"]
+    kind: Literal["frames", "features", "ids"]
     shape: tuple[int, ...]
     time_axis: int
     vocabulary: int | None
@@ -238,7 +240,7 @@ def _card(folder: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{folder / CARD}: {', '.join(missing)} missing or empty: {REBUILD}")
     former = {now: card[before] for before, now in _FORMER.items() if before in card}
-    return with_places(folder, former | card)
+    return with_kinds(with_places(folder, former | card))
 
 
 def _fields(folder: Path, features: Any) -> dict[str, Field]:
@@ -272,8 +274,8 @@ def _modalities(folder: Path, card: dict[str, Any], fields: dict[str, Field]) ->
     modalities = {}
     for name, entry in card["modalities"].items():
         shape = tuple(entry["shape"])
-        if entry["kind"] not in ("features", "ids"):
-            raise one_of(f"kind of modality {name!r} in {folder / CARD}", entry["kind"], ("features", "ids"))
+        if entry["kind"] not in KINDS:
+            raise one_of(f"kind of modality {name!r} in {folder / CARD}", entry["kind"], KINDS)
         if fields[name].shape != (None, *shape):
             raise InputError(
                 f"{folder}: {name} is stored as {fields[name].shape}, but {CARD} says {(None, *shape)}: {REBUILD}"

@@ -145,7 +145,7 @@ def _spread(task: Task, unit: str, spread: Numbers | None) -> Table:
 
 def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Iterator[tuple[str, str]]:
     if "cells" in curves:
-        yield "Scores", plots.scatter(curves["cells"], curves["fit"], task.maximum)
+        yield "Scores", plots.scatter(curves["cells"], curves["fit"], max(task.maximum, *curves["cells"]["true"]))
         if scored.get("agreement"):
             yield "Bland-Altman", plots.bland_altman(curves["cells"], scored["agreement"])
     if "roc" in curves:

@@ -165,7 +165,7 @@ class LogMel:
       settings: of frames, bands and windows.
     """
 
-    name, kind, time_axis = "log_mel", "features", 1
+    name, kind, time_axis = "log_mel", "frames", 1
 
     def __init__(self, settings: MelSettings = RELEASE, transform: Transform = decibels):
         self.settings = settings

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -74,7 +75,7 @@ def explain(
     spectra = {
         name: explain_page.spectrum(corpus.reader.read(0), name, modality.steps / corpus.card["window_seconds"])
         for name, modality in corpus.modalities.items()
-        if modality.time_axis == 1 and corpus.has[name][0]
+        if modality.kind == "frames" and corpus.has[name][0]
     }
     words = "\n".join(answers) if show_text else None
     page = explain_page.render(report, units, attributions, spectra=spectra, words=words)
@@ -175,13 +176,7 @@ def report_of(
             "sum": float(attributions["integrated_gradients"].sum()),
             "difference": interview.from_zero(),
         },
-        "deletion": {
-            "fractions": curve.fractions.tolist(),
-            "curves": {name: values.tolist() for name, values in curve.curves.items()},
-            "random": curve.random.tolist(),
-            "gain": curve.gain,
-            "p": curve.p,
-        },
+        "deletion": jax.tree.map(lambda x: x.tolist() if isinstance(x, np.ndarray) else x, curve._asdict()),
     }
     return report, interview.units, attributions
 

@@ -49,15 +49,14 @@ class Head(NamedTuple):
 
 
 class Modality(NamedTuple):
-    """How a modality's windows look: `kind` "features" or "ids", shape of one window in the batch, ids in use.
+    """How a modality's windows look: its kind, shape of one window in the batch, ids in use.
 
-    `frames` tells dense frames (log-mel), of which several become one token, from features that are tokens already.
+    `kind` is "frames" (dense, as log-mel), of which several become one token, "features", tokens already, or "ids".
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
-    frames: bool = False
     vocabulary: int = 0
 
 

@@ -28,6 +28,11 @@ class Batching(NamedTuple):
     pieces: Pieces
     sizes: dict[str, Any]
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """`modalities` and `window_seconds`, as a network takes them."""
+        return {"modalities": self.modalities, "window_seconds": self.pieces.seconds}
+
     def needed(self, members: Int[np.ndarray, " m"], batches: int | None = None) -> int:
         """Batches per epoch of some participants, at least `batches`."""
         return batches_needed(self.pieces.counts, members, **self.sizes, batches=batches)
@@ -56,7 +61,7 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
       InputError: parts that do not divide the windows, or participants, packs and devices that cannot be divided.
     """
     data, names = config.data, names_of(config, corpus)
-    frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].time_axis == 1}
+    frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].kind == "frames"}
     parts = data.parts or default_parts(corpus, names, frames)
     pieces = cut(corpus, names, parts, data.max_windows or None)
     packs = packs_of(data.batch_size, data.packs, mesh)
@@ -64,5 +69,5 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
     modalities = []
     for name, m in pieces.modalities.items():
         size = m.shape[1 - m.time_axis]
-        modalities.append(Modality(name, m.kind, (pieces.steps(name), size), m.time_axis == 1, m.vocabulary or 0))
+        modalities.append(Modality(name, m.kind, (pieces.steps(name), size), m.vocabulary or 0))
     return Batching(tuple(modalities), pieces, {"batch_size": data.batch_size, "packs": packs, "slots": slots})

@@ -18,7 +18,7 @@ TITLES = {
     "divergence": "divergence of the emotions alone",
     "distance": "distance of the ratings alone",
 }
-# Clips with the largest gaps that are drawn, beside the one in the middle.
+# Clips with the largest gaps that are drawn, and the one in the middle.
 _LARGEST = 3
 
 
@@ -90,7 +90,7 @@ def _traces(
 
 
 def _trace(clip: Clip, rank: int, emotions: Sequence[str], ratings: Sequence[str]) -> str:
-    """Most probable emotion per frame above the ratings, before the choice of the speaker beside after it."""
+    """Most probable emotion per frame above the ratings, before and after the choice of the speaker."""
     shown = {when: frames for when in ("before", "after") if (frames := getattr(clip, when)) is not None}
     with plots.figure(
         f"Emotions over time, rank {rank}", 2, len(shown), size=(7.6, 4.2), sharex=True, sharey="row", squeeze=False
