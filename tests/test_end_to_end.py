@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+import launch
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import read_csv
@@ -16,7 +17,9 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run, loop, run, step
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
-from tests.runs import ROOT, command, environment, losses, small
+from tests.runs import ROOT, command, environment, lean, losses, small
+
+KINDS = ("binary", "ordinal", "regression")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,30 @@ def test_a_nominal_task_goes_all_the_way(dataset, tmp_path):
     np.testing.assert_array_equal(made.y_pred, said["which"].mean(axis=0).argmax(axis=1))
 
 
+def test_a_count_goes_all_the_way(dataset, tmp_path, capsys):
+    config = small(dataset)
+    config.tasks = [{"name": "points", "label": "phq9", "kind": "count"}]
+    config.selection.metric, config.data.modalities = "points/poisson_deviance", ("text",)
+    report = run.run(config, dataset, tmp_path / "run")
+    entry = report["tasks"]["points"]["splits"]["test"]
+    assert list(entry["model"])[:2] == ["deviance_explained", "mae"] and entry["model"]["mae"]["low"] > 0
+    assert {"prior", "length", "tfidf_ridge"} <= set(entry["baselines"]) and entry["conformal"]["mean_width"]
+    table = read_csv(tmp_path / "run" / "predictions.csv")
+    assert (table.y_pred > 0).all() and np.isnan(table.y_prob).all()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "expected count of phq9" in page and "deviance explained" in page and "No conformal" not in page
+    predict(tmp_path / "run", dataset, tmp_path / "out.csv", abstain=False)
+    assert (read_csv(tmp_path / "out.csv").y_pred > 0).all()
+    # Away from its run the table needs to be told; then it is scored alike.
+    alone = tmp_path / "alone.csv"
+    alone.write_bytes((tmp_path / "run" / "predictions.csv").read_bytes())
+    assert launch.main(["evaluate", f"--predictions={alone}", "--count=points", f"--output={tmp_path / 'out'}"]) == 0
+    assert "deviance explained" in capsys.readouterr().out
+    again = json.loads((tmp_path / "out" / "report.json").read_text())["tasks"]["points"]
+    values = ({k: one["value"] for k, one in part["model"].items()} for part in (again["splits"]["test"], entry))
+    assert again["kind"] == "count" and next(values) == pytest.approx(next(values))
+
+
 def test_the_model_that_is_left_gives_the_predictions_of_the_run(finished, dataset, tmp_path):
     workdir, _ = finished
     assert predict(workdir, dataset, tmp_path / "out.csv", abstain=False) == []
@@ -135,7 +162,7 @@ def test_streamed_records_give_the_same_run(finished, dataset, tmp_path):
 
 
 def test_folds_and_seeds(dataset, tmp_path):
-    config = small(dataset, "multitask")
+    config = lean(dataset, "multitask", KINDS)
     config.total = "1 epochs"
     config.cv.folds, config.seeds = 2, 2
     report = run.run(config, dataset, tmp_path)
@@ -150,7 +177,7 @@ def test_folds_and_seeds(dataset, tmp_path):
 
 
 def test_folds_without_a_validation_part(dataset, tmp_path):
-    config = small(dataset)
+    config = lean(dataset, kinds=KINDS)
     config.total = "1 epochs"
     config.cv.folds, config.cv.validation_fraction = 2, 0.0
     with pytest.raises(InputError, match=r"validation split .* has no participant"):
@@ -162,7 +189,7 @@ def test_folds_without_a_validation_part(dataset, tmp_path):
 
 
 def test_nan_stops_with_the_step_and_what(dataset, tmp_path):
-    config = small(dataset)
+    config = lean(dataset)
     config.optimizer.learning_rate = 1e30
     config.optimizer.clip = 0.0
     with pytest.raises(loop.TrainingDiverged, match=r"not finite at step \d+: .*loss.*learning_rate"):
@@ -171,7 +198,7 @@ def test_nan_stops_with_the_step_and_what(dataset, tmp_path):
 
 
 def test_early_stopping_and_the_first_best(dataset, tmp_path):
-    config = small(dataset)
+    config = lean(dataset)
     config.total = "50 epochs"
     config.optimizer.learning_rate = 0.0  # never better than the first evaluation
     config.selection.patience = 2
@@ -215,14 +242,14 @@ def test_each_program_is_compiled_once(dataset, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(loop, "compile_for", lambda *a, **k: made.append(step.compile_for(*a, **k)) or made[-1])
     corpus = open_corpus(dataset)
-    loop.train(loop.TrainJob(small(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
+    loop.train(loop.TrainJob(lean(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
     assert made[0].update._cache_size() == made[0].predict._cache_size() == 1
 
 
 def test_another_process_finds_every_program_in_the_compile_cache(dataset, tmp_path):
     # Both are fresh processes: what this one has traced before may order the parts of a program otherwise.
     for name in ("first", "second"):
-        of_cache = until_validation(command(dataset, tmp_path / name), tmp_path / "cache")
+        of_cache = until_validation(command(dataset, tmp_path / name, model="lf_dnn"), tmp_path / "cache")
     for name in ("jit_gather", "jit_init", "jit__lambda", "jit_predict"):
         assert any(f"compilation cache hit for '{name}'" in line for line in of_cache), (name, of_cache)
     assert not [line for line in of_cache if "compilation cache miss" in line]
