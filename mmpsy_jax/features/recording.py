@@ -19,6 +19,7 @@ import soxr
 from jaxtyping import Float32
 
 from mmpsy_jax.features import recording_header
+from mmpsy_jax.features.windows import require_number
 from mmpsy_jax.io import InputError, require_file
 
 BLOCK_SECONDS = 30
@@ -170,8 +171,7 @@ def require_channel(what: str, channel: int) -> None:
     Raises:
       InputError: no whole number from 0.
     """
-    if isinstance(channel, bool) or not isinstance(channel, int) or channel < 0:
-        raise InputError(f"{what} settings: channel is {channel!r}, must be a whole number, 0 for all of them averaged")
+    require_number(f"{what} settings: channel", channel, whole=True, least=0, why=", 0 for all of them averaged")
 
 
 def samples(

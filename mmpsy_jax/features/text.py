@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Shaped
 
 from mmpsy_jax.features.transcript import Transcript, evenly
-from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.features.windows import Extractor, Windows, cut, pad, require_number
 from mmpsy_jax.io import InputError, one_of
 
 VOCABULARY = 65536
@@ -63,15 +63,9 @@ class TextSettings:
     placement: Placement = "spoken"
 
     def __post_init__(self):
-        if isinstance(self.positions, bool) or not isinstance(self.positions, int) or self.positions < 1:
-            raise InputError(f"text settings: positions is {self.positions!r}, must be a whole number above 0")
+        require_number("text settings: positions", self.positions, whole=True, above=0)
         if self.placement not in PLACEMENTS:
             raise one_of("placement of the text settings", self.placement, PLACEMENTS)
-
-
-def modality_card() -> dict[str, Any]:
-    """What `corpus.json` says about text that was encoded here."""
-    return {"kind": "ids", "shape": [POSITIONS_PER_WINDOW, IDS_PER_POSITION], "time_axis": 0, "vocabulary": VOCABULARY}
 
 
 @functools.lru_cache(maxsize=1 << 18)
@@ -104,48 +98,10 @@ def encode(answers: Sequence[str], questions: Sequence[int]) -> Int32[np.ndarray
     return ids
 
 
-def windows(
-    values: Shaped[np.ndarray, "n d"], positions: int = POSITIONS_PER_WINDOW
-) -> tuple[Shaped[np.ndarray, "w positions d"], Int32[np.ndarray, " w"]]:
-    """Cuts positions into zero-padded windows without overlap, at least one.
+class TextExtractor(Extractor):
+    """Cuts the positions of a transcript into windows; what a position holds is said by who inherits."""
 
-    Returns:
-      the windows, and the number of valid positions of each.
-    """
-    parts = [values[start : start + positions] for start in range(0, max(1, len(values)), positions)]
-    return _pad(parts, positions)
-
-
-def _pad(
-    parts: Sequence[Shaped[np.ndarray, "some d"]], positions: int
-) -> tuple[Shaped[np.ndarray, "w positions d"], Int32[np.ndarray, " w"]]:
-    padded = np.zeros((len(parts), positions, *parts[0].shape[1:]), parts[0].dtype)
-    for window, part in zip(padded, parts, strict=True):
-        window[: len(part)] = part
-    return padded, np.array([len(part) for part in parts], np.int32)
-
-
-class TextExtractor(abc.ABC):
-    """Cuts the positions of a transcript into windows; what a position holds is said by who inherits.
-
-    Attributes:
-      name, kind, time_axis: for the card of a corpus.
-      settings: of the windows.
-    """
-
-    name: str
-    kind: str
-    time_axis = 0
     settings: TextSettings
-
-    @property
-    @abc.abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """Of a window: positions, numbers of each."""
-
-    @abc.abstractmethod
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
 
     @abc.abstractmethod
     def positions(self, transcript: Transcript) -> tuple[Shaped[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
@@ -153,7 +109,7 @@ class TextExtractor(abc.ABC):
 
     def extract(self, transcript: Transcript) -> Windows:
         """Windows of a transcript without a recording, in pseudo-time."""
-        values, lengths = windows(self.positions(transcript)[0], self.settings.positions)
+        values, lengths = cut(self.positions(transcript)[0], self.settings.positions)
         seconds = np.float32(self.settings.positions * SECONDS_PER_CHARACTER)
         return Windows(values, lengths, np.arange(len(values), dtype=np.float32) * seconds)
 
@@ -179,8 +135,8 @@ class TextExtractor(abc.ABC):
         if self.settings.placement == "corpus":
             values = values[:POSITIONS_OF_RELEASE]
             hop = max(0, len(values) - size) // max(1, count - 1)
-            cut, lengths = _pad([values[k * hop : k * hop + size] for k in range(count)], size)
-            return Windows(cut, lengths, sound.start_s), np.arange(count, dtype=np.int32)
+            padded, lengths = pad([values[k * hop : k * hop + size] for k in range(count)], size)
+            return Windows(padded, lengths, sound.start_s), np.arange(count, dtype=np.int32)
         if transcript.times is None:
             times = evenly(len(transcript.text), sound.duration_s)
         else:
@@ -206,10 +162,9 @@ class NGrams(TextExtractor):
         """Of a window: positions, ids of each."""
         return self.settings.positions, IDS_PER_POSITION
 
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
-        extractor = {"name": self.name, **dataclasses.asdict(self.settings)}
-        return {**modality_card(), "shape": list(self.shape), "extractor": extractor}
+    def about(self) -> dict[str, Any]:
+        """The number of ids."""
+        return {"vocabulary": VOCABULARY}
 
     def positions(self, transcript: Transcript) -> tuple[Int32[np.ndarray, "n 4"], Int[np.ndarray, " n"]]:
         """Ids of every character."""
@@ -235,6 +190,6 @@ def _spoken(
             chunk = inside[begin : begin + size]
             parts.append((values[chunk], float(times[chunk[0]]), -1))
     parts.sort(key=lambda part: part[1])
-    cut, lengths = _pad([part for part, _, _ in parts], size)
+    padded, lengths = pad([part for part, _, _ in parts], size)
     start_s: Float32[np.ndarray, " w"] = np.array([start for _, start, _ in parts], np.float32)
-    return Windows(cut, lengths, start_s), np.array([k for _, _, k in parts], np.int32)
+    return Windows(padded, lengths, start_s), np.array([k for _, _, k in parts], np.int32)
