@@ -115,7 +115,7 @@ class Loader(Iterator[Batch]):
 
     def members(self, position: int) -> Int32[np.ndarray, "g b"]:
         """Who is in the batch at `position`: positions in the corpus, -1 for nobody."""
-        return self._plans[position].members
+        return self._plans[position]
 
     def padding_report(self, epoch: int = 0) -> dict[str, Any]:
         """`plan.padding_report` of one epoch."""
@@ -214,7 +214,7 @@ class _Make:
         self._plans, self._share, self._make = plans, share, make
 
     def __call__(self, position: int) -> Batch:
-        return self._make(self._plans[position].members[self._share])
+        return self._make(self._plans[position][self._share])
 
 
 def _on_host(arrays: Arrays, plan: Callable[[np.ndarray], Batch]) -> Callable[[np.ndarray], Batch]:

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, Int64, Shaped
 
 from mmpsy_jax.data.plan import limited
-from mmpsy_jax.data.records import Corpus, Modality, choose
+from mmpsy_jax.data.records import Corpus, choose
 from mmpsy_jax.io import InputError
+from mmpsy_jax.modality import Modality
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,13 +129,6 @@ def cut(
         made["part"][name] = part.astype(np.int32)
         made["length"][name] = np.minimum(valid[source] - part * steps, steps).astype(np.int32)
     return Pieces(kinds, parts, float(corpus.card["window_seconds"]) / parts, **made)
-
-
-def piece_counts(
-    corpus: Corpus, modalities: Sequence[str] | None = None, parts: int = 1, max_windows: int | None = None
-) -> dict[str, Int32[np.ndarray, " n"]]:
-    """Pieces of each participant by modality: what plans count. Arguments and errors: `cut`."""
-    return cut(corpus, modalities, parts, max_windows).counts
 
 
 def default_parts(

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -13,40 +13,12 @@ from jaxtyping import Float32, Int32
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
 from mmpsy_jax.io import InputError, one_of, read_json, with_places
+from mmpsy_jax.modality import Modality
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
 CARD_FORMAT = 1
 SPLITS = ("train", "validation", "test")
-
-
-@dataclasses.dataclass(frozen=True)
-class Modality:
-    """One input of the records.
-
-    Attributes:
-      kind: "features" (float windows) or "ids" (integers, 0 means nothing).
-      shape: of one window.
-      time_axis: axis of `shape` that `<modality>_length` counts.
-      vocabulary: ids are smaller than this; None for features.
-      dtype: as stored and as batched.
-    """
-
-    kind: Literal["features", "ids"]
-    shape: tuple[int, ...]
-    time_axis: int
-    vocabulary: int | None
-    dtype: np.dtype
-
-    @property
-    def steps(self) -> int:
-        """Frames or tokens that fit into one window."""
-        return self.shape[self.time_axis]
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of one window."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,22 +81,12 @@ class Corpus:
         return self.columns["n_windows"]
 
     def read(self, i: int) -> dict[str, Any]:
-        """Record of participant `i`: Python scalars, bytes for text, read-only numpy views; equals `read_reference`.
+        """Record of participant `i`: Python scalars, bytes for text, read-only numpy views.
 
         Raises:
           InputError: the shard is damaged.
         """
         return self.reader.read(i)
-
-    def read_reference(self, i: int) -> dict[str, Any]:
-        """The same record through `tfds.data_source`: slower, and what `read` is tested against."""
-        split = self.split[i]
-        return self.reference(split)[i - self.split.index(split)]
-
-    @functools.cache  # noqa: B019  a corpus lives as long as the process
-    def reference(self, split: str) -> Any:
-        """`tfds.data_source` of one split."""
-        return _tfds_builder(self.path).as_data_source(split)
 
 
 def open_corpus(path: str | Path) -> Corpus:
@@ -263,15 +225,10 @@ def _modalities(folder: Path, card: dict[str, Any], fields: dict[str, Field]) ->
         raise InputError(f"{folder}: its records lack {', '.join(missing)}, which {CARD} promises: {REBUILD}")
     modalities = {}
     for name, entry in card["modalities"].items():
-        shape = tuple(entry["shape"])
-        if entry["kind"] not in ("features", "ids"):
-            raise one_of(f"kind of modality {name!r} in {folder / CARD}", entry["kind"], ("features", "ids"))
-        if fields[name].shape != (None, *shape):
-            raise InputError(
-                f"{folder}: {name} is stored as {fields[name].shape}, but {CARD} says {(None, *shape)}: {REBUILD}"
-            )
-        vocabulary = entry["vocabulary"] if entry["kind"] == "ids" else None
-        modalities[name] = Modality(entry["kind"], shape, entry["time_axis"], vocabulary, fields[name].dtype)
+        modalities[name] = Modality.of_card(name, entry, fields[name].dtype)
+        stored = (None, *modalities[name].shape)
+        if fields[name].shape != stored:
+            raise InputError(f"{folder}: {name} is stored as {fields[name].shape}, but {CARD} says {stored}: {REBUILD}")
     return modalities
 
 

@@ -23,8 +23,9 @@ from jaxtyping import Float, Int
 
 from mmpsy_jax.features.text import TextExtractor, TextSettings
 from mmpsy_jax.features.transcript import Transcript
-from mmpsy_jax.features.windows import SoundExtractor, Windows, cast, cut_sound, require_number
+from mmpsy_jax.features.windows import SoundExtractor, Windows, cast, cut_sound, require
 from mmpsy_jax.io import InputError, file_sha256, open_npz, read_json, write_json, write_npz
+from mmpsy_jax.rules import number
 
 INFO = "embeddings.json"
 FORMAT = 1
@@ -95,7 +96,7 @@ class SpeechSettings:
     window_seconds: float = 60.0
 
     def __post_init__(self):
-        require_number("speech settings: window_seconds", self.window_seconds, above=0, most=3600)
+        require("speech settings: window_seconds", self.window_seconds, number(0, 3600, above=True))
 
     @property
     def step_seconds(self) -> float:

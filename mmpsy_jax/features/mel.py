@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from mmpsy_jax.features.recording import BLOCK_SECONDS, Level, require_channel, samples
-from mmpsy_jax.features.windows import SoundExtractor, Windows, require_number
+from mmpsy_jax.features.windows import SoundExtractor, Windows, require
 from mmpsy_jax.io import InputError
+from mmpsy_jax.rules import number, whole
 
 # Samples of the release are 16-bit numbers; this matters only beside the floor of dB values, `AMIN`.
 SCALE = 32768.0
@@ -61,10 +62,10 @@ class MelSettings:
 
     def __post_init__(self):
         for field in ("sample_rate", "n_fft", "hop", "bands"):
-            require_number(f"mel settings: {field}", getattr(self, field), whole=True, above=0)
+            require(f"mel settings: {field}", getattr(self, field), whole(1))
         require_channel("mel", self.channel)
         for field in ("fmin", "top_db", "window_seconds", "overlap_seconds", *(["fmax"] * (self.fmax is not None))):
-            require_number(f"mel settings: {field}", getattr(self, field))
+            require(f"mel settings: {field}", getattr(self, field), number())
         if not 0 <= self.fmin < self.highest_hz <= self.sample_rate / 2:
             raise InputError(
                 f"mel settings: bands from {self.fmin:g} to {self.highest_hz:g} Hz: must ascend, within 0 and half the "

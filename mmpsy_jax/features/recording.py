@@ -19,8 +19,9 @@ import soxr
 from jaxtyping import Float32
 
 from mmpsy_jax.features import recording_header
-from mmpsy_jax.features.windows import require_number
+from mmpsy_jax.features.windows import require
 from mmpsy_jax.io import InputError, require_file
+from mmpsy_jax.rules import whole
 
 BLOCK_SECONDS = 30
 # Our choice, all of these. A sample counts as clipped at the largest value that 16 bits hold, or beyond it.
@@ -171,7 +172,7 @@ def require_channel(what: str, channel: int) -> None:
     Raises:
       InputError: no whole number from 0.
     """
-    require_number(f"{what} settings: channel", channel, whole=True, least=0, why=", 0 for all of them averaged")
+    require(f"{what} settings: channel", channel, whole(0), ", 0 for all of them averaged")
 
 
 def samples(

@@ -31,8 +31,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Shaped
 
 from mmpsy_jax.features.transcript import Transcript, evenly
-from mmpsy_jax.features.windows import Extractor, Windows, cut, pad, require_number
+from mmpsy_jax.features.windows import Extractor, Windows, cut, pad, require
 from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.rules import whole
 
 VOCABULARY = 65536
 IDS_PER_POSITION = 4
@@ -63,7 +64,7 @@ class TextSettings:
     placement: Placement = "spoken"
 
     def __post_init__(self):
-        require_number("text settings: positions", self.positions, whole=True, above=0)
+        require("text settings: positions", self.positions, whole(1))
         if self.placement not in PLACEMENTS:
             raise one_of("placement of the text settings", self.placement, PLACEMENTS)
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from mmpsy_jax.features import mel
 from mmpsy_jax.features.recording import Level, require_channel, samples
-from mmpsy_jax.features.windows import SoundExtractor, Windows, cut_sound, require_number
+from mmpsy_jax.features.windows import SoundExtractor, Windows, cut_sound, require
+from mmpsy_jax.rules import number, whole
 
 LONGEST_SECONDS = 30
 
@@ -33,9 +34,9 @@ class WaveformSettings:
 
     def __post_init__(self):
         require_channel("waveform", self.channel)
-        require_number("waveform settings: sample_rate", self.sample_rate, whole=True, above=0)
-        why = ", which is what Whisper hears"
-        require_number("waveform settings: window_seconds", self.window_seconds, above=0, most=LONGEST_SECONDS, why=why)
+        require("waveform settings: sample_rate", self.sample_rate, whole(1))
+        rule = number(0, LONGEST_SECONDS, above=True)
+        require("waveform settings: window_seconds", self.window_seconds, rule, ", which is what Whisper hears")
 
     @property
     def window_samples(self) -> int:

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Shaped
 
 from mmpsy_jax.io import InputError
+from mmpsy_jax.rules import Rule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,28 +112,17 @@ def cut_sound(
     return Windows(windows, lengths, start_s, len(values) / per_second, tuple(parts_s), tuple(notes))
 
 
-def require_number(
-    what: str, value: object, *, whole: bool = False, least: float = -math.inf, above: float = -math.inf,
-    most: float = math.inf, why: str = "",
-) -> None:  # fmt: skip
-    """Raises InputError unless a setting is a finite number (or a whole one) within its limits.
+def require(what: str, value: object, rule: Rule, why: str = "") -> None:
+    """Raises InputError unless a setting keeps a rule.
 
     Args:
       what: settings and field, for the message.
       value: of the field.
-      least, above, most: limits; `above` itself is beyond them.
-      why: what the message says behind the limits.
+      rule: that it must keep.
+      why: what the message says behind the rule.
     """
-    kind = int if whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
-        holds = False
-    else:
-        holds = value > above and least <= value <= most
-    if not holds:
-        limits = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (least > -math.inf)
-        limits += [f"at most {most:g}"] * (most < math.inf)
-        rule = " ".join(["a whole number" if whole else "a number", *filter(None, [" and ".join(limits)])])
-        raise InputError(f"{what} is {value!r}, must be {rule}{why}")
+    if not rule.test(value):
+        raise InputError(f"{what} is {value!r}, must be {rule.text}{why}")
 
 
 def cast(
