@@ -19,7 +19,7 @@ KINDS: dict[str, Rule] = {  # what a field may hold
     "rate": rules.SHARE,
     "sizes": rules.WIDTHS,
     "flag": rules.FLAG,
-    "name": rules.TEXT,
+    "name": rules.NAME,
 }
 
 
