@@ -315,29 +315,29 @@ def make_loader(
     if placed == "stream":
         make = FromRecords(corpus.reader, pieces, {name: corpus.labels[name] for name in label_names}, slots)
     else:
-        held = resident or Resident(
+        windows = resident or Resident(
             corpus, members, modalities=chosen, labels=label_names, max_windows=max_windows, parts=parts
         )
-        held.check(members)
-        make = functools.partial(held.plan_arrays, slots=slots)
+        windows.check(members)
+        make = functools.partial(windows.plan_arrays, slots=slots)
         if placed == "host":
-            make = _on_host(select(held.arrays, chosen, label_names), make)
+            make = _on_host(select(windows.arrays, chosen, label_names), make)
         else:
-            arrays = select(held.on_device(sharding), chosen, label_names)
+            arrays = select(windows.on_device(sharding), chosen, label_names)
             if resident is None:
-                held.arrays = {}  # the host copy has served
+                windows.arrays = {}  # the host copy has served
     pipeline = _Pipeline(placed, make, arrays, pieces.modalities, sharding, packs, share, workers)
     counts = np.stack([pieces.counts[name][members] for name in chosen], axis=1).tolist()
-    names = "\n".join(f"{corpus.participants[i]} {own}" for i, own in zip(members, counts, strict=True))
+    names = "\n".join(f"{corpus.participants[i]} {n}" for i, n in zip(members, counts, strict=True))
     identity = {"parts": parts, "members": hashlib.sha256(names.encode()).hexdigest()[:16], **options}
     identity["batches_per_epoch"] = plans.per_epoch
     return Loader(plans, pipeline, pieces, identity, epochs)
 
 
-def _same(held: Pieces, pieces: Pieces) -> bool:
+def _same(resident: Pieces, pieces: Pieces) -> bool:
     """Whether pieces in memory are those that a loader plans, in the modalities of both."""
-    both = held.counts.keys() & pieces.counts.keys()
-    return held.parts == pieces.parts and all(np.array_equal(held.counts[n], pieces.counts[n]) for n in both)
+    both = resident.counts.keys() & pieces.counts.keys()
+    return resident.parts == pieces.parts and all(np.array_equal(resident.counts[n], pieces.counts[n]) for n in both)
 
 
 def _place(placement: str, sharding: NamedSharding | None, needed: int, limit: int, resident: bool) -> str:

@@ -131,18 +131,18 @@ def open_corpus(path: str | Path) -> Corpus:
     )
 
 
-def choose(what: str, wanted: Sequence[str] | None, known: Any) -> list[str]:
+def choose(what: str, chosen: Sequence[str] | None, known: Any) -> list[str]:
     """The wanted names in the order of the known ones; None means all of them.
 
     Raises:
       InputError: an unknown name.
     """
-    if wanted is None:
+    if chosen is None:
         return list(known)
-    for name in wanted:
+    for name in chosen:
         if name not in known:
             raise one_of(what, name, known)
-    return [name for name in known if name in wanted]
+    return [name for name in known if name in chosen]
 
 
 def _tfds_builder(folder: Path) -> Any:
@@ -168,14 +168,14 @@ def _find(path: Path) -> Path:
         return path
     if any(path.glob("*.array_record*")) or path.name.startswith("incomplete."):
         raise InputError(f"{path}: a half-made dataset (dataset_info.json is missing): {REBUILD}")
-    below = sorted({found.parent for depth in range(1, 4) for found in path.glob("*/" * depth + "dataset_info.json")})
-    below = [found for found in below if not found.name.startswith("incomplete.")]
+    below = sorted({place.parent for depth in range(1, 4) for place in path.glob("*/" * depth + "dataset_info.json")})
+    below = [place for place in below if not place.name.startswith("incomplete.")]
     if len(below) == 1:
         return below[0]
     if below:
-        names = ", ".join(str(found.relative_to(path)) for found in below)
+        names = ", ".join(str(place.relative_to(path)) for place in below)
         raise InputError(f"{path}: holds several datasets: choose one of: {names}")
-    half_made = [found.name for depth in range(1, 4) for found in path.glob("*/" * (depth - 1) + "incomplete.*")]
+    half_made = [place.name for depth in range(1, 4) for place in path.glob("*/" * (depth - 1) + "incomplete.*")]
     if half_made:
         raise InputError(f"{path}: holds only a half-made dataset ({half_made[0]}), a build was interrupted: {REBUILD}")
     raise InputError(f"{path}: holds no dataset (dataset_info.json is missing): {REBUILD}")
@@ -216,11 +216,11 @@ def _fields(folder: Path, features: Any) -> dict[str, Field]:
 
 
 def _modalities(folder: Path, card: dict[str, Any], fields: dict[str, Field]) -> dict[str, Modality]:
-    wanted = ["participant", *card["labels"], *index.COUNTS, "window_start_s"]
-    wanted += [card["cluster"]] if card.get("cluster") else []
+    needed = ["participant", *card["labels"], *index.COUNTS, "window_start_s"]
+    needed += [card["cluster"]] if card.get("cluster") else []
     for name in card["modalities"]:
-        wanted += [name, f"{name}_length", f"has_{name}"]
-    missing = [name for name in wanted if name not in fields]
+        needed += [name, f"{name}_length", f"has_{name}"]
+    missing = [name for name in needed if name not in fields]
     if missing:
         raise InputError(f"{folder}: its records lack {', '.join(missing)}, which {CARD} promises: {REBUILD}")
     modalities = {}

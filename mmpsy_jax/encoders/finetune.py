@@ -38,7 +38,7 @@ def partition(params: Params, train: Sequence[str] = (".*",), freeze: Sequence[s
     chosen = _matching(flat, train) - _matching(flat, freeze)
     if not chosen:
         raise InputError(f"nothing to train: freeze {list(freeze)} covers all that train {list(train)} matches")
-    parts = ({path: x for path, x in flat.items() if (path in chosen) == wanted} for wanted in (True, False))
+    parts = ({path: x for path, x in flat.items() if (path in chosen) == is_trained} for is_trained in (True, False))
     trained, frozen = (traverse_util.unflatten_dict(part, sep="/") for part in parts)
     return trained, frozen
 
@@ -69,7 +69,7 @@ def lora_init(
       InputError: a pattern matches nothing, or what is no matrix; or the rank is no rank of such a matrix.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
-    made = {}
+    updates = {}
     for number, path in enumerate(sorted(_matching(flat, patterns))):
         shape = flat[path].shape
         if len(shape) != 2:
@@ -77,8 +77,8 @@ def lora_init(
         if not 1 <= rank <= min(shape):
             raise InputError(f"rank {rank} is no rank of {path}: choose 1 to {min(shape)}")
         down = jax.random.normal(jax.random.fold_in(key, number), (shape[0], rank)) / jnp.sqrt(shape[0])
-        made[path] = {"down": down, "up": jnp.zeros((rank, shape[1]))}
-    return made
+        updates[path] = {"down": down, "up": jnp.zeros((rank, shape[1]))}
+    return updates
 
 
 def lora_merge(params: Params, low_rank: dict[str, dict[str, jax.Array]], *, alpha: float) -> Params:
@@ -94,10 +94,10 @@ def lora_merge(params: Params, low_rank: dict[str, dict[str, jax.Array]], *, alp
 
 
 def _matching(flat: dict[str, Any], patterns: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+    matches: set[str] = set()
     for pattern in patterns:
         paths = {path for path in flat if re.fullmatch(pattern, path)}
         if not paths:
             raise InputError(f"pattern {pattern!r} matches no parameter: there are {', '.join(sorted(flat)[:3])}, ...")
-        found |= paths
-    return found
+        matches |= paths
+    return matches

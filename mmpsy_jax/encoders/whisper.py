@@ -38,13 +38,13 @@ class Stack(nn.Module):
         states = [nn.Dropout(self.dropout, deterministic=deterministic)(x)]
         layer = maybe_remat(self.remat)
         for number in range(self.layers):
-            made = layer(
+            block = layer(
                 self.heads, self.hidden, self.activation, norm_first=True, epsilon=EPSILON, key_bias=False,
                 cross=self.decoder, causal=self.decoder, dropout=self.dropout,
                 activation_dropout=self.activation_dropout, dtype=self.dtype, implementation=self.implementation,
                 name=f"layer_{number}",
             )  # fmt: skip
-            states.append(made(states[-1], mask, memory, deterministic))
+            states.append(block(states[-1], mask, memory, deterministic))
         return (*states[:-1], layer_norm(EPSILON, self.dtype, "norm")(states[-1]))
 
 

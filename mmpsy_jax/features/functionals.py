@@ -85,10 +85,10 @@ def of_mel(frames: Float[np.ndarray, "bands n"], frames_per_second: float) -> di
     cepstrum = scipy.fft.dct(frames, axis=0, norm="ortho")[1 : 1 + CEPSTRAL]
     change = np.abs(np.diff(frames, axis=1)).mean(axis=0)
     tracks = {"level": level, "change": change, **{f"cepstrum_{k + 1}": track for k, track in enumerate(cepstrum)}}
-    made = {}
+    values = {}
     for name, track in tracks.items():
-        made |= describe(name, track, frames_per_second)
-    return made | _pauses(level, frames_per_second)
+        values |= describe(name, track, frames_per_second)
+    return values | _pauses(level, frames_per_second)
 
 
 def describe(name: str, track: Float[np.ndarray, " n"], frames_per_second: float) -> dict[str, float]:
@@ -101,11 +101,11 @@ def describe(name: str, track: Float[np.ndarray, " n"], frames_per_second: float
     if not len(known):
         keys = ("mean", "sd", *(f"p{p}" for p in PERCENTILES), "rise", "fall")
         return {f"{name}_{key}": np.nan for key in keys}
-    made = {"mean": known.mean(), "sd": known.std()}
-    made |= {f"p{p}": value for p, value in zip(PERCENTILES, np.percentile(known, PERCENTILES), strict=True)}
+    values = {"mean": known.mean(), "sd": known.std()}
+    values |= {f"p{p}": value for p, value in zip(PERCENTILES, np.percentile(known, PERCENTILES), strict=True)}
     for key, part in (("rise", steps[steps > 0]), ("fall", steps[steps < 0])):
-        made[key] = part.mean() if len(part) else 0.0
-    return {f"{name}_{key}": float(value) for key, value in made.items()}
+        values[key] = part.mean() if len(part) else 0.0
+    return {f"{name}_{key}": float(value) for key, value in values.items()}
 
 
 def _pauses(level: Float[np.ndarray, " n"], frames_per_second: float) -> dict[str, float]:
@@ -140,8 +140,8 @@ def _pitch(windows: Float[np.ndarray, "n size"], sample_rate: int) -> Float[np.n
     length = scipy.fft.next_fast_len(2 * size, real=True)
 
     def autocorrelation(x):
-        made = scipy.fft.irfft(np.abs(scipy.fft.rfft(x, length)) ** 2, length)[..., : size // 2]
-        return made / np.maximum(made[..., :1], 1e-30)
+        products = scipy.fft.irfft(np.abs(scipy.fft.rfft(x, length)) ** 2, length)[..., : size // 2]
+        return products / np.maximum(products[..., :1], 1e-30)
 
     centred = windows - windows.mean(axis=1, keepdims=True)
     strength = autocorrelation(centred * hann) / autocorrelation(hann)

@@ -380,13 +380,13 @@ def decoded(container: Any, stream: Any, start: float, level: Level, path: Path)
       level: is told of damage and holes.
       path: of the file, for errors.
     """
-    size, waiting, held = stream.rate * BLOCK_SECONDS, [], 0
+    size, waiting, count = stream.rate * BLOCK_SECONDS, [], 0
     for part in _parts(container, stream, start, level, path):
         waiting.append(part)
-        held += len(part)
-        if held >= size:
+        count += len(part)
+        if count >= size:
             yield np.concatenate(waiting)
-            waiting, held = [], 0
+            waiting, count = [], 0
     if waiting:
         yield np.concatenate(waiting)
 
