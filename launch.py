@@ -11,6 +11,7 @@ Train
 Judge
     evaluate --predictions=FILE.csv                                 the predictions of any tool
     report --workdirs RUN RUN ... [--output=DIR]                    runs beside each other
+    report --json=FILE [--output=DIR]                               the page of any report.json anew
 Use
     predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv     on new interviews
     explain --workdir=RUN --input=FOLDER|FILE --output=DIR          what mattered in an interview

@@ -1,4 +1,4 @@
-"""Models, objectives, kinds of task and verbs by name: a file of their room, or of a paper's folder in `projects/`.
+"""Models, objectives, kinds of task, verbs and parts of reports by name: a file of their room or of a paper's folder.
 
 The config fields that one declares are read from its source without importing it, so that a mistyped field is known
 before jax is loaded: of a model the rates of dropout in `RATES` of its class `Model` and the attributes of it that have
@@ -20,17 +20,19 @@ BLOCKS = {
     "objectives": {"base", "weighting"},
     "kinds": set(),
     "commands": {"builders"},
+    "reports": set(),
 }
 WHERE = {
     "models": "config.model.name",
     "objectives": "config.objective.name",
     "kinds": "kind of task",
     "commands": "verb",
+    "reports": "report",
 }
 
 
 def names(room: str) -> list[str]:
-    """Names of a room: `models`, `objectives`, `kinds` or `commands`."""
+    """Names of a room: `models`, `objectives`, `kinds`, `commands` or `reports`."""
     return sorted(_paths(room))
 
 

@@ -27,8 +27,21 @@ def test_nominal_targets_are_the_indices_of_classes_and_nothing_else():
             EMOTION.targets([0, wrong])
 
 
+CALLS = tasks.Task("calls", "calls", "count")
+
+
+def test_a_count_has_no_highest_value_and_takes_whole_numbers_alone():
+    np.testing.assert_array_equal(CALLS.targets([0, 3, -1, np.nan]), [0, 3, np.nan, np.nan])
+    assert (CALLS.n_classes, CALLS.column, CALLS.ends) == (0, "y_pred", (0, np.inf))
+    for wrong in (0.5, -2):
+        with pytest.raises(InputError, match="whole numbers from 0"):
+            CALLS.targets([wrong])
+    with pytest.raises(InputError, match="give none"):
+        tasks.Task("calls", "calls", "count", (3,))
+
+
 def test_config_round_trip():
-    made = (*tasks.questionnaire("gad7", "gad", cutoff=8), EMOTION)
+    made = (*tasks.questionnaire("gad7", "gad", cutoff=8), EMOTION, CALLS)
     assert tasks.from_config(tasks.to_config(made)) == made
     assert tasks.from_config(json.loads(json.dumps(tasks.to_config(made)))) == made
 
@@ -36,7 +49,7 @@ def test_config_round_trip():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "multilabel"}, "choose one of: binary, nominal, ordinal"),
+        ({"kind": "multilabel"}, "choose one of: binary, count, nominal, ordinal"),
         ({"cutoffs": (10, 5), "kind": "ordinal"}, "ascending"),
         ({"cutoffs": ()}, "give one$"),
         ({"maximum": 0}, "positive"),

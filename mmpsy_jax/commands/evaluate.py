@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmpsy_jax.evaluation import terminal
+from mmpsy_jax.evaluation import page, tables
 from mmpsy_jax.evaluation.infer_tasks import options as kind_options
 from mmpsy_jax.evaluation.infer_tasks import read_kinds
 from mmpsy_jax.evaluation.report import evaluate_file, summary
@@ -25,5 +25,7 @@ def main(arguments: list[str]) -> int:
     report = evaluate_file(options.predictions, kinds=kinds, **files)
     print(summary(report))
     if options.subgroups:
-        print(terminal.subgroups(report["subgroups"]))
+        unknown = report["subgroups"]["n_unknown"]
+        print("\n\n".join(map(tables.to_text, page.subgroups(report))))
+        print(f"{unknown} participants of the subgroups file have no prediction")
     return 0

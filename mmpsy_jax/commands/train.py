@@ -104,7 +104,7 @@ def main(arguments: list[str], ablate: bool = False) -> int:
 
 
 def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes: list[str]) -> int:
-    from mmpsy_jax.evaluation import terminal
+    from mmpsy_jax.evaluation import page, tables
     from mmpsy_jax.training import ablations
 
     try:
@@ -113,7 +113,9 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
         raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
     entries = ablations.ablate(config, dataset_dir, workdir, first)
     if entries:
-        print(terminal.ablations(entries, {task["name"]: task["kind"] for task in config.tasks}))
+        print("test split, 95% intervals in brackets")
+        runs = {"tasks": {task["name"]: {"kind": task["kind"]} for task in config.tasks}, "ablations": entries}
+        print("\n".join(map(tables.to_text, page.ablations(runs))))
         print(f"\nablations: {workdir / ablations.FILE}")
     return 0
 

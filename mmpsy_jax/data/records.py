@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,14 @@ class Corpus:
           InputError: the shard is damaged.
         """
         return self.reader.read(i)
+
+    def start_times(self, participants: Collection[str]) -> dict[str, float]:
+        """Where some participants begin in seconds: segments in their call, parts in their day."""
+        return {
+            name: float(self.reader.read(i, ["window_start_s"])["window_start_s"][0])
+            for i, name in enumerate(self.participants)
+            if name in participants
+        }
 
 
 def open_corpus(path: str | Path) -> Corpus:

@@ -27,7 +27,7 @@ import scipy.stats
 import threadpoolctl
 from jaxtyping import Float, Int, Shaped
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import LogisticRegression
 
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.io import InputError
@@ -179,27 +179,27 @@ def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[
         if texts is not None and task.event:
             made["tfidf_ridge"] = texts.ridge_probability(fit_on, scores[fit_on], task)
     else:
-        for name, (x, _, linear) in numbers.items():
-            made[name] = linear.fit(x[fit_on], target).predict(x)
+        for name, (x, _, alpha) in numbers.items():
+            made[name] = task.linear_model(alpha, len(fit_on)).fit(x[fit_on], target).predict(x)
         if texts is not None:
-            made["tfidf_ridge"] = texts.ridge(fit_on, target)[0]
+            made["tfidf_ridge"] = texts.ridge(task, fit_on, target)[0]
     return made
 
 
-def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], float, LinearRegression | Ridge]]:
-    """Standardised numbers of each baseline that has some, its C, and its linear model."""
+def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], float, float]]:
+    """Standardised numbers of each baseline that has some, its C, and its ridge penalty."""
     made = {}
     if covariates.n_characters is not None:
-        made["length"] = (np.log1p(covariates.n_characters)[:, None], SINGLE_C, LinearRegression())
+        made["length"] = (np.log1p(covariates.n_characters)[:, None], SINGLE_C, 0.0)
     if covariates.n_answers is not None:
-        made["answers"] = (np.asarray(covariates.n_answers, np.float64)[:, None], SINGLE_C, LinearRegression())
+        made["answers"] = (np.asarray(covariates.n_answers, np.float64)[:, None], SINGLE_C, 0.0)
     of_sound = {"mel_linear": covariates.mel, **covariates.functionals}
     for name, x in of_sound.items():
         # What nobody knows in training, such as the pitch of whispers, is left out.
         known = np.zeros(0, bool) if x is None else np.isfinite(x[fit_on]).any(axis=0)
         if known.any():
-            made[name] = (x[:, known], MEL_C, Ridge(MEL_ALPHA))
-    return {name: (_standardised(x, fit_on), c, linear) for name, (x, c, linear) in made.items()}
+            made[name] = (x[:, known], MEL_C, MEL_ALPHA)
+    return {name: (_standardised(x, fit_on), c, alpha) for name, (x, c, alpha) in made.items()}
 
 
 def _standardised(x: Float[np.ndarray, "n f"], fit_on: Int[np.ndarray, " m"]) -> Float[np.ndarray, "n f"]:
@@ -238,14 +238,14 @@ class _Texts:
             self._matrices[key] = vectorizer.transform(self._texts)
         return self._matrices[key]
 
-    def ridge(self, fit_on, target) -> tuple[Float[np.ndarray, " n"], float]:
+    def ridge(self, task: Task, fit_on, target) -> tuple[Float[np.ndarray, " n"], float]:
         """Predicted targets, and the root mean square of the leave-one-out residuals on the training rows."""
-        key = (fit_on.tobytes(), target.tobytes())
+        key = (type(task).linear_model, fit_on.tobytes(), target.tobytes())
         if key not in self._ridges:
             matrix = self.matrix(fit_on)
-            # RidgeCV with a single alpha: nothing is selected, but it yields leave-one-out residuals in closed form.
-            model = RidgeCV(alphas=[RIDGE_ALPHA], store_cv_results=True).fit(matrix[fit_on], target)
-            self._ridges[key] = model.predict(matrix), float(np.sqrt(np.mean(model.cv_results_)))
+            model = task.linear_model(RIDGE_ALPHA, len(fit_on)).fit(matrix[fit_on], target)
+            error = float(np.sqrt(np.mean(getattr(model, "cv_results_", np.nan))))
+            self._ridges[key] = model.predict(matrix), error
         return self._ridges[key]
 
     def ridge_probability(self, fit_on, scores, task: Task) -> Float[np.ndarray, " n"]:
@@ -254,5 +254,5 @@ class _Texts:
         The error's size is that of the leave-one-out residuals, so that the ranking is exactly the ranking of the
         predicted scores. Scores are whole numbers: reaching 10 means more than 9.5.
         """
-        predicted, error = self.ridge(fit_on, scores)
+        predicted, error = self.ridge(task, fit_on, scores)
         return scipy.stats.norm.cdf((predicted - (task.cutoffs[0] - 0.5)) / max(error, 1e-6))

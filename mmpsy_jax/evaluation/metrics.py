@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.special import xlogy
 
 from mmpsy_jax.evaluation.logistic import ratio
 from mmpsy_jax.evaluation.rows import (
@@ -349,6 +350,40 @@ def spearman(s: ScoreSums) -> np.ndarray:
     xy = dot(y.sums(s.weights * np.take(ranks_x, x.group, axis=1)), ranks_y) / total
     xx, yy = (variance(dot(sums * ranks, ranks) / total, 0.0) for sums, ranks in ((sums_x, ranks_x), (sums_y, ranks_y)))
     return ratio(xy, np.sqrt(xx * yy))
+
+
+# Counts; y_pred is a rate.
+
+NO_RATE = "a prediction is 0 or below"
+
+
+def _unit_deviance(y_true: Float[np.ndarray, " n"], rate: Float[np.ndarray, " n"] | float) -> Float[np.ndarray, " n"]:
+    with np.errstate(divide="ignore"):
+        return 2 * (xlogy(y_true, y_true) - xlogy(y_true, rate) + rate - y_true)
+
+
+@metric("count", "deviance explained", 1, lambda s: CONSTANT if (s.rows.y_pred > 0).all() else NO_RATE, headline=True)
+def deviance_explained(s: ScoreSums) -> np.ndarray:
+    """1 - Poisson deviance / that of the mean count (D^2, McCullagh and Nelder 1989)."""
+    y, total = s.rows.y_true[s.rows.order], s.weights.sum(1)
+    mean = s.weights @ y / total
+    of_mean = 2 * (s.weights @ xlogy(y, y) / total - xlogy(mean, mean))
+    # Rounding noise of equal counts is no deviance.
+    return 1 - ratio(poisson_deviance(s), np.where(of_mean > 1e-12 * np.maximum(mean, 1e-300), of_mean, 0.0))
+
+
+metric("count", "MAE", -1, EMPTY, headline=True)(mae)
+
+
+@metric("count", "Poisson deviance", -1, NO_RATE)
+def poisson_deviance(s: ScoreSums) -> np.ndarray:
+    """Mean of 2 (y ln(y / rate) - y + rate), NaN where a rate is not positive."""
+    deviance = _unit_deviance(s.rows.y_true, s.rows.y_pred)[s.rows.order]
+    return s.weights @ deviance / s.weights.sum(1) if (s.rows.y_pred > 0).all() else np.full(len(s.weights), np.nan)
+
+
+metric("count", "RMSE", -1, EMPTY)(rmse)
+metric("count", "Spearman rho", 1, CONSTANT)(spearman)
 
 
 # Classes without an order.

@@ -16,7 +16,7 @@ from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows, Statistic, of_labels
-from mmpsy_jax.evaluation.split_page import section
+from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.io import InputError
 
 
@@ -106,7 +106,7 @@ def statistic(truth: Float[np.ndarray, "n k"], called: Bool[np.ndarray, "n k"]) 
     return of
 
 
-def sections(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def sections(report: Mapping[str, Any]) -> list[Table]:
     """Tables of the page: means, then labels, of the split that comes first."""
     scored = (report.get("multilabel") or {}).get(wording.headline_split(report))
     if not scored:
@@ -121,8 +121,8 @@ def sections(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
     note = f"{scored['n_participants']} participants in {scored['n_clusters']} clusters, which are what is resampled."
     return [
-        section("Means over labels", ["of the positive class", *_KINDS], means, note=note, opened=True),
-        section("Each label", ["label", "events", *_NAMES, "AUROC"], labels, opened=True),
+        Table("Means over labels", ["of the positive class", *_KINDS], means, note=note, opened=True),
+        Table("Each label", ["label", "events", *_NAMES, "AUROC"], labels, opened=True),
     ]
 
 

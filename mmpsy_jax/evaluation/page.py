@@ -1,87 +1,56 @@
-"""`report.html`: what a reader sees of a report: one file, no request leaves it, no participant's id stands in it."""
+"""`report.html`, a function of `report.json` alone: one file, no request leaves it, no participant's id is in it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jinja2
+import numpy as np
 from markupsafe import Markup
 
-from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, sweep_page, together, tripod, wording
+from mmpsy_jax import registry
+from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, together, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
-from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.evaluation.split_page import section
-from mmpsy_jax.tasks import Task
+from mmpsy_jax.evaluation.tables import Table
+from mmpsy_jax.tasks import Task, from_config
 
-TEMPLATES = Path(__file__).parent / "templates"
-
-METHODS = (
-    "Participants are the unit of resampling; models are compared in pairs on the same resamples.",
-    "Thresholds, recalibration and conformal intervals come from validation and are carried to test.",
-    "An interval is about the sample of participants; retraining adds variation that folds and seeds show.",
-)
-# Not known of another tool's predictions.
-TRAINING_METHODS = (
-    "Participants are the unit of splitting too.",
-    "Baselines are fitted on the training split alone, with fixed hyper-parameters.",
-)
+Report = Mapping[str, Any]
 
 
-def template(name: str | Path) -> jinja2.Template:
-    """A file of `templates/`, or one elsewhere that may include those; values are escaped."""
-    loader = jinja2.FileSystemLoader([Path(TEMPLATES, name).parent, TEMPLATES])
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.get_template(Path(name).name)
-
-
-def render(
-    report: Mapping[str, Any],
-    predictions: Predictions,
-    tasks: Sequence[Task],
-    *,
-    baselines: Mapping[str, Predictions],
-    curves: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
-    calls: Mapping[str, str] | None = None,
-) -> str:
+def render(report: Report) -> str:
     """The page as HTML text.
 
     Args:
       report: content of `report.json`; its "context" holds what may be shown of the configuration, the environment
         and the corpus. A report with "runs" compares them: the first is the model, the others stand as its baselines.
-      predictions, tasks, baselines: as given to `scoring.evaluate`.
-      curves: by run the rows of its trainings, see `plots.learning_curves`; a single run is called "".
-      calls: pictures of long recordings by title, see `calls.pictures`.
     """
     context = report.get("context") or {}
     runs = report.get("runs") or []
-    model = wording.model_name(report)
-    optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
-    return template("report.html").render(
+    defined = {task.name: task for task in from_config(report["task_definitions"])}
+    items = Table("", ["item", "asks for", "known"], [list(item.values()) for item in wording.tripod(report)])
+    return wording.template("report.html").render(
         title=f"{len(runs)} runs compared" if runs else wording.title(context),
         synthetic=report["synthetic"],
         disclaimer=wording.disclaimer(report),
         flags=[{**flag, "where": wording.place(flag)} for flag in report["flags"]],
         checks=wording.checks(report),
         split=wording.headline_split(report),
-        headline=_headline_of_runs(report) if runs else _headline(report, context),
-        runs=_runs(runs),
-        optimum=_optimum(optimum) if optimum else None,
-        interval_note=f"{wording.interval_note(report)} {wording.spread_note(report)}",
-        multilabel=multilabel.sections(report),
-        together=together.sections(report),
-        calls={title: Markup(svg) for title, svg in (calls or {}).items()},
-        curves=_drawn(plots.learning_curves, curves),
-        updates=_drawn(plots.label_updates, curves),
-        sweep=_sweep(context.get("sweep")),
-        tasks=[_task(task, report, predictions, baselines, model) for task in tasks],
-        subgroups=_subgroups(report),
-        ablations=_ablations(report),
+        headline=headline(report),
+        runs=_runs(report),
+        optimum=_optimum(report),
+        interval_note=wording.interval_note(report),
+        more=_more(report),
+        curves=_pictures(plots.learning_curve, report.get("learning_curves") or {}),
+        updates=_pictures(plots.label_update, report.get("label_updates") or {}),
+        sweep=_sweep(context["sweep"]) if context.get("sweep") else None,
+        tasks=[_task(defined[name], report) for name in report["tasks"]],
+        subgroups=report.get("subgroups"),
+        subgroup_tables=list(subgroups(report)),
+        ablations=list(ablations(report, every=True)),
         audit=audit_page.sections(report),
         intended_use=wording.intended_use(report),
-        tripod=[] if runs else tripod.items(report),
-        methods=(*METHODS, *TRAINING_METHODS) if context.get("config") else METHODS,
+        tripod=None if runs else items,
+        methods=wording.methods(report),
         context={
             name: json.dumps(value, indent=1, ensure_ascii=False)
             for name, value in context.items()
@@ -90,87 +59,66 @@ def render(
     )
 
 
-def _drawn(draw: Callable[..., Mapping[str, str]], curves: Mapping[str, Any]) -> dict[str, Markup]:
-    """What a function of `plots` draws of the rows of one run, or of several beside each other."""
-    drawn = {run: draw(rows) for run, rows in curves.items()}
-    names = dict.fromkeys(name for pictures in drawn.values() for name in pictures)
-    return {
-        f"{run}: {name}" if run else name: Markup(pictures[name])
-        for name in names
-        for run, pictures in drawn.items()
-        if name in pictures
-    }
+def headline(report: Report) -> list[Table]:
+    """What comes first, on the page and in a terminal.
 
-
-def _sweep(sweep: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if not sweep:
-        return None
-    made = sweep_page.section(sweep)
-    return {**made, "pictures": {name: Markup(svg) for name, svg in made["pictures"].items()}}
-
-
-def _headline(report, context) -> list[dict[str, Any]]:
-    """A row per task and metric, beside the baselines and, on a synthetic corpus, the constructed optimum."""
-    split = wording.headline_split(report)
+    A row per task and metric with the baselines beside it and, on a synthetic corpus, the constructed optimum. Of runs
+    a table per task, with a row per run; the first stands first and the others on the participants it shares.
+    """
+    split, model = wording.headline_split(report), wording.model_name(report)
+    scored = {name: entry["splits"].get(split) for name, entry in report["tasks"].items()}
+    if report.get("runs"):
+        return [_of_runs(name, report["tasks"][name]["kind"], part, model) for name, part in scored.items() if part]
+    best = {(k, m): wording.best_possible(report, k, m, split) for k, _, m in wording.headline(report, split)}
     rows = []
-    for name, scored, metric in wording.headline(report, split):
-        beside = [scored["baselines"].get(baseline) for baseline in report["baselines"]]
-        rows.append(
-            [
-                name,
-                wording.label(metric),
-                wording.cell(metric, scored["model"][metric]),
-                wording.best_possible(report, context, name, metric, split),
-                *(wording.cell(metric, one and one[metric]) for one in beside),
-            ]
-        )
-    columns = ["task", "metric", "model", "best possible (constructed)"]
-    if not any(row[3] for row in rows):
-        columns.pop(3)
-        rows = [row[:3] + row[4:] for row in rows]
-    return [section("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows, strong="model")]
+    for (name, metric), optimum in best.items():
+        part = scored[name]
+        others = [part["baselines"].get(baseline, {}).get(metric) for baseline in report["baselines"]]
+        row = [name, _counts(part), wording.label(metric), wording.cell(metric, part["model"][metric])]
+        rows.append(row + [optimum] * any(best.values()) + [wording.cell(metric, one) for one in others])
+    columns = ["task", "participants", "metric", "model", *["best possible (constructed)"] * any(best.values())]
+    return [Table("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows, strong="model")]
 
 
-def _headline_of_runs(report) -> list[dict[str, Any]]:
-    """A table per task with a row per run; the first run stands first and the others on the participants it shares."""
-    split, first_run = wording.headline_split(report), wording.model_name(report)
-    made = []
-    for name, entry in report["tasks"].items():
-        scored = entry["splits"].get(split)
-        if scored is None:
-            continue
-        shown = wording.HEADLINE[entry["kind"]]
-        own = [wording.cell(metric, scored["model"][metric]) for metric in shown]
-        rows = [[first_run, str(scored["n_participants"]), *own, None]]
-        for other, values in scored["baselines"].items():
-            difference = wording.cell(shown[0], scored["differences"][other][shown[0]], signed=True)
-            cells = [wording.cell(metric, values[metric]) for metric in shown]
-            rows.append([other, str(scored["baseline_rows"][other]), *cells, difference])
-        columns = ["run", "participants", *map(wording.label, shown)]
-        made.append(section(name, [*columns, f"{wording.label(shown[0])}: {first_run} - run"], rows))
-    return made
+def _counts(scored: Report) -> str:
+    events = "" if scored["n_events"] is None else f", {scored['n_events']} events"
+    return f"{scored['n_participants']}{events}"
 
 
-def _runs(runs) -> list[dict[str, Any]]:
+def _of_runs(name: str, kind: str, scored: Report, first_run: str) -> Table:
+    shown = wording.HEADLINE[kind]
+    rows = [[first_run, _counts(scored), *(wording.cell(m, scored["model"][m]) for m in shown), None]]
+    for other, cells in scored["baselines"].items():
+        difference = wording.cell(shown[0], scored["differences"][other][shown[0]], signed=True)
+        estimates = [wording.cell(metric, cells[metric]) for metric in shown]
+        rows.append([other, scored["baseline_rows"][other], *estimates, difference])
+    columns = ["run", "participants", *map(wording.label, shown), f"{wording.label(shown[0])}: {first_run} - run"]
+    return Table(name, columns, rows)
+
+
+def _runs(report: Report) -> list[Table]:
     """Where the compared runs came from, and the config fields in which they differ."""
-    if not runs:
-        return []
+    runs = report.get("runs") or []
     about = [
-        [run["name"], run["workdir"], run["corpus"] or "not known", run["revision"] or "not known"] for run in runs
+        [one["name"], one["workdir"], *(one[name] or "not known" for name in ("corpus", "revision"))] for one in runs
     ]
-    fields = sorted({field for run in runs for field in run["differs"]})
     differing = [
-        [field, *(json.dumps(run["differs"][field]) if field in run["differs"] else "-" for run in runs)]
-        for field in fields
+        [field, *(json.dumps(run["differs"][field]) if field in run["differs"] else None for run in runs)]
+        for field in sorted({field for run in runs for field in run["differs"]})
     ]
-    made = [section("Where the runs came from", ["run", "workdir", "corpus", "revision of the code"], about)]
-    if differing:
-        made.append(section("Settings that differ", ["field", *(run["name"] for run in runs)], differing, opened=True))
-    return made
+    names = [run["name"] for run in runs]
+    parts = [
+        Table("Where the runs came from", ["run", "workdir", "corpus", "revision of the code"], about),
+        Table("Settings that differ", ["field", *names], differing, opened=True),
+    ]
+    return [part for part in parts if part.rows]
 
 
-def _optimum(optimum: Mapping[str, Any]) -> dict[str, Any]:
+def _optimum(report: Report) -> dict[str, Any] | None:
     """Tables of the nested numbers {where: {label: {modality: {metric: value}}}}; everything else as text."""
+    optimum = ((report.get("context") or {}).get("corpus") or {}).get("optimum") if report["synthetic"] else None
+    if not optimum:
+        return None
     texts, tables = [], []
     for name, value in optimum.items():
         by_label = {k: v for k, v in value.items() if isinstance(v, Mapping)} if isinstance(value, Mapping) else {}
@@ -180,61 +128,99 @@ def _optimum(optimum: Mapping[str, Any]) -> dict[str, Any]:
             body = [
                 [k, m, *(wording.number(c, values[c]) if c in values else "" for c in metrics)] for k, m, values in rows
             ]
-            tables.append(section(name, ["label", "from", *map(wording.label, metrics)], body))
+            tables.append(Table(name, ["label", "from", *map(wording.label, metrics)], body))
         else:
             texts.append(f"{name}: {value}")
     return {"texts": texts, "tables": tables}
 
 
-def _task(task: Task, report, predictions, baselines, model: str) -> dict[str, Any]:
+def _more(report: Report) -> list[dict[str, Any]]:
+    """Sections that few reports have: tasks as one set, labels, and what the papers of `projects/` add."""
+    parts = [
+        {"title": "Tasks together", "tables": together.sections(report)},
+        {"title": "Labels together", "tables": multilabel.sections(report)},
+        *(part for name in registry.names("reports") for part in registry.load("reports", name).sections(report)),
+    ]
+    for part in parts:
+        part["pictures"] = {name: Markup(svg) for name, svg in part.get("pictures", {}).items()}
+    return [{"text": "", "tables": [], **part} for part in parts if part.get("tables") or part["pictures"]]
+
+
+def _pictures(draw: Callable[[str, Any], str], by_run: Mapping[str, Mapping[str, Any]]) -> dict[str, Markup]:
+    """A picture per quantity of one run, called "", or of several beside each other."""
+    names = dict.fromkeys(name for quantities in by_run.values() for name in quantities)
+    return {
+        f"{run}: {name}" if run else name: Markup(draw(name, quantities[name]))
+        for name in names
+        for run, quantities in by_run.items()
+        if name in quantities
+    }
+
+
+def _sweep(sweep: Report) -> dict[str, Any]:
+    """What a sweep tried, best first, and a picture per field.
+
+    Args:
+      sweep: `metric`, `inner_folds`, `points` (settings, each {field: value}), `scores` [folds][points] on validation
+        (higher is better, None where a training diverged), `chosen` [folds].
+    """
+    scores = np.ma.masked_invalid(np.array(sweep["scores"], float))  # [folds, points]
+    points, fields = sweep["points"], list(sweep["points"][0])
+    times = np.bincount(sweep["chosen"], minlength=len(points))
+    mean = scores.mean(axis=0).filled(np.nan)
+    spread = scores.std(axis=0, ddof=1).filled(np.nan) if len(scores) > 1 else np.full(len(points), np.nan)
+    rows = [
+        [plots.short(points[i].get(field)) for field in fields]
+        + ["diverged" if np.isnan(mean[i]) else f"{mean[i]:.4f}", "" if np.isnan(spread[i]) else f"{spread[i]:.4f}"]
+        + [str(times[i] or "")]
+        for i in sorted(range(len(points)), key=lambda i: (np.isnan(mean[i]), -np.nan_to_num(mean[i])))
+    ]
+    drawn = {
+        field: Markup(plots.settings(sweep["metric"], field, [point.get(field) for point in points], mean, times > 0))
+        for field in fields
+    }
+    table = Table("", [*fields, "mean of folds", "sd", "chosen"], rows)
+    return {"metric": sweep["metric"], "inner_folds": sweep["inner_folds"], "table": table, "pictures": drawn}
+
+
+def _task(task: Task, report: Report) -> dict[str, Any]:
     entry = report["tasks"][task.name]
-    there = [name for name in wording.SPLIT_ORDER if name in entry["splits"]]
-    splits = [split_page.split(task, name, report, predictions, baselines, model) for name in there]
+    splits = [split_page.split(task, name, report) for name in wording.SPLIT_ORDER if name in entry["splits"]]
     return {"name": task.name, "description": f"{task.kind}, {wording.target(entry)}", "splits": splits}
 
 
-def _subgroups(report) -> dict[str, Any] | None:
+def subgroups(report: Report) -> Iterator[Table]:
     """A table per column, task and split."""
-    subgroups = report.get("subgroups")
-    if subgroups is None:
-        return None
-    made = []
-    for column, tasks in subgroups.get("columns", {}).items():
+    for column, tasks in (report.get("subgroups") or {}).get("columns", {}).items():
         for task, splits in tasks.items():
-            for split, entries in splits.items():
-                kind = report["tasks"][task]["kind"]
+            for split, parts in splits.items():
+                binary = report["tasks"][task]["kind"] == "binary"
                 opened = split == wording.headline_split(report)
-                made.append(_subgroups_table(f"{column}: {task}, {split}", kind, entries, opened))
-    return {"reason": subgroups.get("reason", ""), "sections": made}
+                yield _subgroups(f"{column}: {task}, {split}", binary, parts, opened)
 
 
-def _subgroups_table(title: str, kind: str, subgroups, opened: bool) -> dict[str, Any]:
-    shown = [subgroup for subgroup in subgroups if not subgroup.get("suppressed")]
-    metrics = list(shown[0]["metrics"]) if shown else []
+def _subgroups(title: str, binary: bool, parts: list[Report], opened: bool) -> Table:
+    metrics = next((list(part["metrics"]) for part in parts if not part.get("suppressed")), [])
     rows = []
-    for subgroup in subgroups:
-        counts = [subgroup["subgroup"], "too few to show" if subgroup.get("suppressed") else str(subgroup["n"])]
-        if kind == "binary":
-            counts.append("-" if subgroup.get("n_events") is None else str(subgroup["n_events"]))
-        cells = subgroup.get("metrics", {})
-        rows.append([*counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
-    columns = ["subgroup", "participants", *(["events"] if kind == "binary" else [])]
-    return section(title, [*columns, *map(wording.label, metrics)], rows, opened=opened)
+    for part in parts:
+        counts = ["too few to show" if part.get("suppressed") else part["n"], *[part.get("n_events")] * binary]
+        cells = part.get("metrics", {})
+        rows.append([part["subgroup"], *counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
+    columns = ["subgroup", "participants", *["events"] * binary]
+    return Table(title, [*columns, *map(wording.label, metrics)], rows, opened=opened)
 
 
-def _ablations(report) -> list[dict[str, Any]]:
-    """A table per task: a row per ablation, its metrics, and its difference to the first by the first metric."""
-    ablations = report.get("ablations") or []
-    made = []
+def ablations(report: Report, every: bool = False) -> Iterator[Table]:
+    """A table per task: a row per ablation, its difference to the first run, and its metrics, or the first alone."""
     for task, entry in report["tasks"].items():
-        rows, first = [], next(iter(NAMES[entry["kind"]]))
-        those = [one for one in ablations if task in one["tasks"]]
-        metrics = [metric for metric in NAMES[entry["kind"]] if those and metric in those[0]["tasks"][task]]
-        for one in those:
-            difference = one.get("differences", {}).get(task, {}).get(first)
+        runs = [one for one in report.get("ablations") or () if task in one["tasks"]]
+        names = list(NAMES[entry["kind"]])
+        metrics = [metric for metric in (names if every else names[:1]) if runs and metric in runs[0]["tasks"][task]]
+        rows = []
+        for one in runs:
+            difference = one.get("differences", {}).get(task, {}).get(names[0])
             cells = [wording.cell(metric, one["tasks"][task].get(metric)) for metric in metrics]
-            rows.append([one["name"], wording.cell(first, difference, signed=True), *cells])
+            rows.append([one["name"], wording.cell(names[0], difference, signed=True), *cells])
         if rows:
-            columns = ["run", f"{wording.label(first)}: run - {rows[0][0]}", *map(wording.label, metrics)]
-            made.append(section(task, columns, rows))
-    return made
+            columns = ["run", f"{wording.label(names[0])}: run - {rows[0][0]}", *map(wording.label, metrics)]
+            yield Table(task, columns, rows)

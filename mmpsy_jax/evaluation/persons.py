@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from jaxtyping import Float
 
-from mmpsy_jax.evaluation import page, wording
+from mmpsy_jax.evaluation import wording
 from mmpsy_jax.evaluation.operating_points import decide
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
 from mmpsy_jax.evaluation.report import read_report
-from mmpsy_jax.evaluation.split_page import Section, section
+from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.io import InputError, write_atomically
 
 FILE = "persons.html"
@@ -32,9 +31,7 @@ def write(workdir: str | os.PathLike) -> Path:
         raise InputError(
             f"{workdir}: no report.json of ours beside predictions.csv, so the tasks are not known: let the run finish"
         )
-    loader = jinja2.FileSystemLoader(page.TEMPLATES)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    html = environment.get_template("persons.html").render(
+    html = wording.template("persons.html").render(
         title=f"Person by person: {wording.title(report.get('context') or {})}",
         synthetic=report["synthetic"],
         disclaimer=wording.disclaimer(report),
@@ -44,7 +41,7 @@ def write(workdir: str | os.PathLike) -> Path:
     return workdir / FILE
 
 
-def _sections(report: Mapping[str, Any], predictions: Predictions) -> Iterator[Section]:
+def _sections(report: Mapping[str, Any], predictions: Predictions) -> Iterator[Table]:
     """A table per task, of the split that the report shows first, one row per participant and fold."""
     split = wording.headline_split(report)
     for name, entry in report["tasks"].items():
@@ -61,7 +58,7 @@ def _sections(report: Mapping[str, Any], predictions: Predictions) -> Iterator[S
             titles = ["true", "predicted", "error"]
             cells = [_texts(rows.y_true, "g"), _texts(rows.y_pred, ".3f"), _texts(rows.y_pred - rows.y_true, ".3f")]
         body = [list(map(str, row)) for row in zip(*who, *cells, strict=True)]
-        yield section(f"{name}, {split}", ["participant", "fold", *titles], body)
+        yield Table(f"{name}, {split}", ["participant", "fold", *titles], body)
 
 
 def _names(values: Float[np.ndarray, " n"], names: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Pictures of a report as SVG text, readable on light and dark ground, in colours that colour-blind people tell apart.
 
-Text and axes are drawn in a marker colour that is replaced by `currentColor`, so that they follow the page. Points are
-participants, but no picture carries an id.
+Text and axes are drawn in a marker colour that is replaced by `currentColor`, so that they follow the page. All that is
+drawn stands in `report.json` (`curves.py`); of participants there are counts.
 """
 
 import contextlib
@@ -14,22 +14,17 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float, Int, Shaped
 from matplotlib.figure import Figure
-from sklearn import metrics as sk
 
-from mmpsy_jax.evaluation.bootstrap import LEVEL, resample
-from mmpsy_jax.evaluation.calibration import calibration_bins
-from mmpsy_jax.evaluation.rows import Ties
+from mmpsy_jax.evaluation.curves import GRID, PROBABILITY_BINS
 
 # Okabe and Ito 2008; each keeps a contrast of 3:1 to both white and the dark page.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 _INK = "#010203"  # becomes currentColor
 _SIZE = (4.2, 3.6)  # inches
-_BAND_RESAMPLES = 500
-_GRID = np.linspace(0, 1, 201)
 # More points than this are drawn as one embedded picture, not as one SVG element each.
 _RASTER_FROM = 2000
+Numbers = Mapping[str, Any]  # an entry of `report.json`
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -85,103 +80,42 @@ def _inline(svg: str, title: str) -> str:
     return f'<svg {names} {view} role="img" aria-label="{html.escape(title)}">{rest}'
 
 
-def roc(
-    y_true: Float[np.ndarray, " n"],
-    y_prob: Float[np.ndarray, " n"],
-    participants: Shaped[np.ndarray, " n"],
-    *,
-    baselines: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    seed: int = 0,
-    model: str = "model",
-) -> str:
-    """Receiver operating characteristic with a pointwise bootstrap band; both classes must occur.
-
-    Args:
-      y_true, y_prob: truth and probability.
-      participants: the unit of the bootstrap.
-      baselines: (y_true, y_prob) by name, drawn without a band.
-      seed: of the bootstrap.
-      model: what the predictor is called.
-    """
+def roc(curve: Numbers, model: str = "model") -> str:
+    """Receiver operating characteristic with a pointwise bootstrap band, beside those of the baselines."""
     with figure("ROC curve with 95 % band") as drawing:
         axes = drawing.axes
-        low, high = _band(y_true, y_prob, participants, seed, _tpr_on_grid)
-        axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        for name, (truth, prob), style in _curves(y_true, y_prob, baselines, model):
-            false_rate, sensitivity, _ = sk.roc_curve(truth, prob)
-            area = sk.roc_auc_score(truth, prob)
-            axes.plot(*_thin(false_rate, sensitivity), label=f"{name} {area:.3f}", **style)
+        axes.fill_between(GRID, curve["low"], curve["high"], color=COLOURS[0], alpha=0.2, linewidth=0)
+        for name, line, style in _predictors(curve, model):
+            axes.plot(line["x"], line["y"], label=f"{name} {line['area']:.3f}", **style)
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle=":")
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.legend(title="AUROC", loc="lower right")
     return drawing.svg
 
 
-def precision_recall(
-    y_true: Float[np.ndarray, " n"],
-    y_prob: Float[np.ndarray, " n"],
-    participants: Shaped[np.ndarray, " n"],
-    *,
-    baselines: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    seed: int = 0,
-    model: str = "model",
-) -> str:
-    """Precision over recall with a pointwise bootstrap band and the prevalence; arguments as in `roc`."""
+def precision_recall(curve: Numbers, prevalence: float, model: str = "model") -> str:
+    """Precision over recall with a pointwise bootstrap band and the prevalence."""
     with figure("Precision-recall curve with 95 % band") as drawing:
         axes = drawing.axes
-        low, high = _band(y_true, y_prob, participants, seed, _precision_on_grid)
-        axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        for name, (truth, prob), style in _curves(y_true, y_prob, baselines, model):
-            precision, recall, _ = sk.precision_recall_curve(truth, prob, drop_intermediate=True)
-            area = sk.average_precision_score(truth, prob)
-            x, y = _thin(recall, precision)
-            axes.plot(x, y, drawstyle="steps-post", label=f"{name} {area:.3f}", **style)
-        axes.axhline(y_true.mean(), color=_INK, linewidth=0.6, linestyle=":", label=f"prevalence {y_true.mean():.3f}")
+        axes.fill_between(GRID, curve["low"], curve["high"], color=COLOURS[0], alpha=0.2, linewidth=0)
+        for name, line, style in _predictors(curve, model):
+            axes.plot(line["x"], line["y"], drawstyle="steps-post", label=f"{name} {line['area']:.3f}", **style)
+        axes.axhline(prevalence, color=_INK, linewidth=0.6, linestyle=":", label=f"prevalence {prevalence:.3f}")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.05))
         drawing.figure.legend(title="AUPRC", loc="outside lower center", ncols=2)
     return drawing.svg
 
 
-def _curves(y_true, y_prob, baselines, model) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
+def _predictors(curve: Numbers, model: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Baselines first, so that the model lies on top."""
-    for i, (name, pair) in enumerate((baselines or {}).items()):
-        yield name, pair, {"color": COLOURS[1 + i % (len(COLOURS) - 1)], "linewidth": 1.0}
-    yield model, (y_true, y_prob), {"color": COLOURS[0], "linewidth": 2.0}
+    for i, (name, line) in enumerate(curve["baselines"].items()):
+        yield name, line, {"color": COLOURS[1 + i % (len(COLOURS) - 1)], "linewidth": 1.0}
+    yield model, curve["model"], {"color": COLOURS[0], "linewidth": 2.0}
 
 
-def _thin(x: np.ndarray, y: np.ndarray, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """At most about `most` vertices, the ends kept: more are not visible."""
-    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), most)).astype(int))
-    return x[keep], y[keep]
-
-
-def _band(y_true, y_prob, participants, seed, on_grid) -> Float[np.ndarray, "2 g"]:
-    """Pointwise quantiles of a curve over resamples of participants."""
-    owner = np.unique(participants, return_inverse=True)[1]
-    ties = Ties(y_prob)
-    lines = []
-    for weights in resample(owner, _BAND_RESAMPLES, seed):
-        # From the highest probability down: what is called positive as the threshold falls.
-        hits, alarms = (np.cumsum(sums[:, ::-1], axis=1) for sums in ties.sums_by_class(weights, y_true))
-        defined = (hits[:, -1] > 0) & (alarms[:, -1] > 0)
-        lines += [on_grid(h, a) for h, a in zip(hits[defined], alarms[defined], strict=True)]
-    tail = (1 - LEVEL) / 2
-    return np.quantile(lines, [tail, 1 - tail], axis=0)
-
-
-def _tpr_on_grid(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
-    return np.interp(_GRID, np.append(0, alarms / alarms[-1]), np.append(0, hits / hits[-1]))
-
-
-def _precision_on_grid(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
-    called = hits + alarms
-    precision = np.divide(hits, called, out=np.ones_like(called), where=called > 0)
-    return precision[np.minimum(np.searchsorted(hits / hits[-1], _GRID - 1e-12), len(hits) - 1)]
-
-
-def reliability(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -> str:
+def reliability(bins: Numbers, histogram: Sequence[Sequence[int]]) -> str:
     """Share of positives over predicted probability in bins of equal mass, and a histogram of the predictions."""
-    predicted, observed, counts = calibration_bins(y_true, y_prob)
+    predicted, observed, counts = (np.array(bins[name], float) for name in ("predicted", "observed", "n"))
     # Wilson's interval: right for the small bins and shares near 0 that occur here.
     z2 = 1.96**2
     middle = (observed + z2 / (2 * counts)) / (1 + z2 / counts)
@@ -195,16 +129,17 @@ def reliability(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]
             predicted, observed, errors, color=COLOURS[0], marker="o", markersize=4, linewidth=1.2, capsize=2
         )
         upper.set(ylabel="share of positives", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        bins = np.linspace(0, 1, 21)
-        classes = [y_prob[y_true == 0], y_prob[y_true == 1]]
-        colours = [COLOURS[4], COLOURS[0]]
-        lower.hist(classes, bins=bins, stacked=True, color=colours, label=["below the cut-off", "at or above"])
+        below = np.zeros(len(PROBABILITY_BINS) - 1)
+        classes = zip(histogram, ("below the cut-off", "at or above"), (COLOURS[4], COLOURS[0]), strict=True)
+        for n, name, colour in classes:
+            lower.stairs(below + n, PROBABILITY_BINS, baseline=below, fill=True, color=colour, label=name)
+            below = below + n
         lower.set(xlabel="predicted probability", ylabel="participants")
         lower.legend()
     return drawing.svg
 
 
-def confusion(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:
+def confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     """Confusion matrix: counts, and shares of each true class by shade and in percent."""
     counts = np.asarray(counts)
     totals = counts.sum(1, keepdims=True)
@@ -215,7 +150,7 @@ def confusion(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
         for (i, j), share in np.ndenumerate(shares):
-            colour = "#ffffff" if share > 0.5 else "#000000"  # on the cell's own ground, not on the page
+            colour = "#ffffff" if share > 0.5 else "#000000"  # on the cell's ground, not on the page
             axes.text(j, i, f"{counts[i, j]}\n{share:.0%}", ha="center", va="center", color=colour)
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
@@ -223,42 +158,44 @@ def confusion(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:
     return drawing.svg
 
 
-def scatter(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"], maximum: float) -> str:
+def scatter(cells: Numbers, fit: Numbers | None, maximum: float) -> str:
     """Predicted over true score with the line of identity and the regression line."""
-    limits = (min(0.0, float(y_pred.min())) - 0.5, max(maximum, float(y_pred.max())) + 0.5)
+    true, predicted = cells["true"], cells["predicted"]
+    limits = (min(0.0, *predicted) - 0.5, max(maximum, *predicted) + 0.5)
     with figure("Predicted over true score", size=(4.2, 4.0)) as drawing:
         axes = drawing.axes
-        _points(axes, y_true, y_pred)
+        _points(axes, true, predicted, cells["n"])
         axes.plot(limits, limits, color=_INK, linewidth=0.6, linestyle=":", label="identity")
-        if np.ptp(y_true) > 0:
-            slope, intercept = np.polyfit(y_true, y_pred, 1)
-            ends = np.array([y_true.min(), y_true.max()])
-            axes.plot(ends, intercept + slope * ends, color=COLOURS[1], label=f"fit, slope {slope:.2f}")
+        if fit:
+            ends = np.array([min(true), max(true)])
+            line = fit["intercept"] + fit["slope"] * ends
+            axes.plot(ends, line, color=COLOURS[1], label=f"fit, slope {fit['slope']:.2f}")
         axes.set(xlabel="true score", ylabel="predicted score", xlim=limits, ylim=limits)
         axes.legend(loc="upper left")
     return drawing.svg
 
 
-def bland_altman(y_true: Float[np.ndarray, " n"], y_pred: Float[np.ndarray, " n"]) -> str:
+def bland_altman(cells: Numbers, agreement: Numbers) -> str:
     """Difference over mean of the two scores, with bias and 95 % limits of agreement (Bland and Altman 1986)."""
-    difference = y_pred - y_true
-    bias = difference.mean()
-    reach = 1.96 * difference.std(ddof=1) if len(difference) > 1 else 0.0
+    true, predicted = np.array(cells["true"]), np.array(cells["predicted"])
     with figure("Bland-Altman plot", size=(4.2, 4.0)) as drawing:
         axes = drawing.axes
-        _points(axes, (y_true + y_pred) / 2, difference)
-        for height, style in ((bias, "-"), (bias - reach, "--"), (bias + reach, "--")):
-            axes.axhline(height, color=COLOURS[1], linestyle=style, linewidth=1, label=f"{height:+.2f}")
+        _points(axes, (true + predicted) / 2, predicted - true, cells["n"])
+        for name, style in (("bias", "-"), ("low", "--"), ("high", "--")):
+            if (height := agreement[name]) is not None:
+                axes.axhline(height, color=COLOURS[1], linestyle=style, linewidth=1, label=f"{height:+.2f}")
         axes.set(xlabel="mean of true and predicted", ylabel="predicted - true")
         drawing.figure.legend(title="bias, limits of agreement", loc="outside lower center", ncols=3)
     return drawing.svg
 
 
-def _points(axes, x: np.ndarray, y: np.ndarray) -> None:
-    axes.scatter(x, y, s=10, alpha=0.35, color=COLOURS[0], linewidths=0, rasterized=len(x) > _RASTER_FROM)
+def _points(axes: Any, x: Sequence[float], y: Sequence[float], n: Sequence[int]) -> None:
+    """A cell is as dark as its participants would be, one on top of the other."""
+    alpha = 1 - 0.65 ** np.array(n)
+    axes.scatter(x, y, s=10, alpha=alpha, color=COLOURS[0], linewidths=0, rasterized=len(x) > _RASTER_FROM)
 
 
-def decision_curve(curve: Mapping[str, Any], model: str = "model") -> str:
+def decision_curve(curve: Numbers, model: str = "model") -> str:
     """Net benefit over the threshold probability (Vickers and Elkin 2006), with the interval of the model.
 
     Args:
@@ -266,21 +203,16 @@ def decision_curve(curve: Mapping[str, Any], model: str = "model") -> str:
         name; None stands for an undefined value.
       model: what the predictor is called.
     """
-    x = np.array(curve["thresholds"], float)
-    column = lambda values: np.array([np.nan if v is None else v for v in values], float)  # noqa: E731
-    own = column(curve["model"])
+    x, low, high, treat_all = (np.array(curve[name], float) for name in ("thresholds", "low", "high", "treat_all"))
     with figure("Decision curve") as drawing:
         axes = drawing.axes
-        axes.fill_between(x, column(curve["low"]), column(curve["high"]), color=COLOURS[0], alpha=0.2, linewidth=0)
-        for i, (name, values) in enumerate(curve["baselines"].items()):
-            colour = COLOURS[1 + i % (len(COLOURS) - 1)]
-            axes.plot(x, column(values), label=name, color=colour, linewidth=1.0)
-        axes.plot(x, own, label=model, color=COLOURS[0], linewidth=2.0)
-        treat_all = column(curve["treat_all"])
+        axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+        for name, values, style in _predictors(curve, model):
+            axes.plot(x, np.array(values, float), label=name, **style)
         axes.plot(x, treat_all, label="everybody", color=_INK, linewidth=0.8, linestyle="--")
         axes.axhline(0, label="nobody", color=_INK, linewidth=0.6, linestyle=":")
         # Calling everybody positive costs without bound: what it costs beyond the gain of a perfect test is left out.
-        top = np.nanmax([*own, *treat_all, 0.01])
+        top = np.nanmax([*np.array(curve["model"], float), *treat_all, 0.01])
         axes.set(xlabel="threshold probability", ylabel="net benefit", ylim=(-0.4 * top, 1.1 * top))
         drawing.figure.legend(loc="outside lower center", ncols=2)
     return drawing.svg
@@ -313,85 +245,63 @@ def forest(pairs: Mapping[str, tuple[Mapping[str, Any], str]], metric: str, mode
     return drawing.svg
 
 
-# Validation metrics that a learning curve is drawn of, beside the loss.
-_FOLLOWED = ("auroc", "auprc", "qwk", "mae", "ccc")
-
-
-def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """One picture per quantity, a thin line per run and a thick mean where there are several.
-
-    Args:
-      curves: rows of `metrics.jsonl` by run: {"step": 10, "train/loss": 0.7} or {"step": 10, "validation/loss": 0.6,
-        "validation/<task>/auroc": 0.8}; None stands for an undefined value.
-
-    Returns:
-      SVG by name: "loss" first, then "<task>/<metric>".
-    """
-    lines: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
-    for rows in curves.values():
-        keys = {key for row in rows for key in row if key.startswith(("train/", "validation/"))}
-        for key in sorted(keys):
-            split, name = key.split("/", 1)
-            points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-            if points and (name == "loss" or (split == "validation" and name.rsplit("/", 1)[-1] in _FOLLOWED)):
-                lines.setdefault(name, {}).setdefault(split, []).append(tuple(np.array(points, float).T))
-    order = sorted(lines, key=lambda name: (name != "loss", name))
-    return {name: _learning_curve(name, lines[name]) for name in order}
-
-
-def _learning_curve(name: str, by_split: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> str:
+def learning_curve(name: str, by_split: Numbers) -> str:
+    """A quantity over steps: a thin line per training, and a thick mean where there are several."""
     with figure(f"Learning curve: {name}", size=(4.2, 2.8)) as drawing:
         axes = drawing.axes
         for split, colour in (("train", COLOURS[1]), ("validation", COLOURS[0])):
-            runs = by_split.get(split, ())
-            alone = len(runs) == 1
-            for steps, values in runs:
-                width, alpha = (1.8, 1.0) if alone else (0.7, 0.4)
-                axes.plot(
-                    *_thin(steps, values), color=colour, linewidth=width, alpha=alpha, label=split if alone else None
-                )
-            if len(runs) > 1:
-                # The mean where every run has a value: one that stopped early would make it jump.
-                common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in runs)))
-                mean = [np.mean([values[steps == step][0] for steps, values in runs]) for step in common]
-                axes.plot(common, mean, color=colour, linewidth=1.8, label=f"{split}, mean of {len(runs)}")
+            lines = by_split[split]["lines"] if split in by_split else ()
+            alone = len(lines) == 1
+            for line in lines:
+                style = {"linewidth": 1.8, "label": split} if alone else {"linewidth": 0.7, "alpha": 0.4}
+                axes.plot(line["x"], line["y"], color=colour, **style)
+            if len(lines) > 1:
+                mean = by_split[split]["mean"]
+                axes.plot(mean["x"], mean["y"], color=colour, linewidth=1.8, label=f"{split}, mean of {len(lines)}")
         axes.set(xlabel="step", ylabel=name)
         axes.legend()
     return drawing.svg
 
 
-def label_updates(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """How generated labels moved, after Yu et al. 2021 (Self-MM): a picture per modality.
-
-    Args:
-      curves: as of `learning_curves`; drawn are rows with the counts that an objective gives (`histograms`),
-        summed over the runs that have the step.
-
-    Returns:
-      SVG by modality: labels at some steps on the left, their distance from the score on the right; empty where no
-      run has generated labels.
-    """
-    sums: dict[int, dict[str, np.ndarray]] = {}
-    limits = np.array([0.0, 1.0])
-    for row in (row for rows in curves.values() for row in rows if "labels/limits" in row):
-        limits, at = np.array(row["labels/limits"]), sums.setdefault(row["step"], {})
-        for name in row.keys() - {"step", "labels/limits"}:
-            at[name] = at.get(name, 0) + np.array(row[name])
-    steps = sorted(sums)
-    if len(steps) > len(COLOURS):
-        steps = [steps[i] for i in np.linspace(0, len(steps) - 1, len(COLOURS)).round().astype(int)]
-    names = sorted(name.split("/", 1)[1] for name in sums[steps[0]] if name.startswith("labels/")) if steps else []
-    return {name: _label_update(name, {step: sums[step] for step in steps}, limits) for name in names}
-
-
-def _label_update(name: str, counts: Mapping[int, Mapping[str, np.ndarray]], limits: Float[np.ndarray, " 2"]) -> str:
-    span = limits[1] - limits[0]
+def label_update(name: str, updates: Numbers) -> str:
+    """Generated labels of a modality at some steps on the left, their distance from the score on the right."""
+    low, high = updates["limits"]
     with figure(f"Generated labels: {name}", columns=2, size=(6.4, 2.8)) as drawing:
-        kinds = (("labels", limits, "label u"), ("changes", (-span, span), "u - y"))
+        kinds = (("labels", (low, high), "label u"), ("changes", (low - high, high - low), "u - y"))
         for axes, (kind, ends, shown) in zip(drawing.axes, kinds, strict=True):
-            for colour, (step, at) in zip(COLOURS, counts.items(), strict=False):
-                shares = at[f"{kind}/{name}"] / max(at[f"{kind}/{name}"].sum(), 1)
-                axes.stairs(shares, np.linspace(*ends, len(shares) + 1), color=colour, label=f"step {step}")
+            for colour, (step, shares) in zip(COLOURS, updates["steps"].items(), strict=False):
+                edges = np.linspace(*ends, len(shares[kind]) + 1)
+                axes.stairs(shares[kind], edges, color=colour, label=f"step {step}")
             axes.set(xlabel=shown, ylabel="share")
         drawing.axes[0].legend()
     return drawing.svg
+
+
+def settings(metric: str, field: str, values: Sequence[Any], mean: Sequence[float], chosen: Sequence[bool]) -> str:
+    """Validation score against the values of one field of a sweep; chosen points filled.
+
+    Args:
+      metric, field: what is on the axes.
+      values: of the field, by point.
+      mean: score of each point, NaN where no training of it ended well.
+      chosen: whether the point was chosen in a fold.
+    """
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    names = sorted({short(v) for v in values})
+    x = np.array(values, float) if numeric else np.array([names.index(short(v)) for v in values], float)
+    with figure(f"{metric} on validation against {field}") as drawing:
+        axes, colour, y, filled = drawing.axes, COLOURS[0], np.asarray(mean), np.asarray(chosen, bool)
+        axes.scatter(x[~filled], y[~filled], facecolors="none", edgecolors=colour, label="tried")
+        axes.scatter(x[filled], y[filled], color=colour, label="chosen in a fold")
+        if numeric and x.min() > 0 and x.max() / x.min() >= 20:
+            axes.set_xscale("log")
+        if not numeric:
+            axes.set_xticks(range(len(names)), names)
+        axes.set(xlabel=field, ylabel=f"{metric}, mean of folds")
+        axes.legend()
+    return drawing.svg
+
+
+def short(value: Any) -> str:
+    """A setting as text."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""The report of a run: `report.json`, `report.html`, and a few lines for the terminal."""
+"""The report of a run: `report.json`, and of that alone `report.html`, `tables/` and a few lines for the terminal."""
 
 import json
 import os
@@ -6,30 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.evaluation import bootstrap, flags, multilabel, page, tables, together, wording
+import jinja2
+
+from mmpsy_jax import registry
+from mmpsy_jax.evaluation import bootstrap, curves, flags, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import subgroups as subgroup_tables
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
-from mmpsy_jax.io import public, read_json, try_folder, write_atomically, write_json
+from mmpsy_jax.io import InputError, public, read_json, require_file, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, from_config
 
 __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"]
 
 # What of a corpus card a report may show: the card also lists participants by id.
 CORPUS_FIELDS = (
-    "dataset",
-    "config",
-    "version",
-    "synthetic",
-    "source",
-    "source_sha256",
-    "labels",
-    "modalities",
-    "window_seconds",
-    "participants",
-    "optimum",
+    *("dataset", "config", "version", "synthetic", "source", "source_sha256", "labels", "modalities"),
+    *("window_seconds", "participants", "optimum"),
 )
+Trainings = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def write_report(
@@ -38,43 +33,76 @@ def write_report(
     predictions: Predictions,
     tasks: Sequence[Task],
     *,
-    curves: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    trainings: Mapping[str, Trainings] | None = None,
     context: Mapping[str, Any] | None = None,
     baselines: Mapping[str, Predictions] | None = None,
-    calls: Mapping[str, str] | None = None,
+    corpus: Any = None,
 ) -> dict[str, Any]:
     """Writes `report.json`, the self-contained page `report.html`, and `tables/` into `workdir`.
 
     Args:
       workdir: folder of the run.
       report: what `evaluate` returned.
-      predictions: the model's, as given to `evaluate`.
-      tasks: as given to `evaluate`.
-      curves: rows of `metrics.jsonl` by run, see `plots.learning_curves`.
+      predictions, tasks, baselines: as given to `evaluate`; pictures are of them.
+      trainings: by run (a single one is called "") and training the rows of `metrics.jsonl`, see
+        `curves.learning_curves`.
       context: "config", "environment" (versions, git revision), "corpus" (the card), "audit" (of `data/audit.py`) and
         whatever else JSON can hold. A corpus card that says synthetic makes the report say so, whatever `evaluate` was
         told.
-      baselines: as given to `evaluate`; their ROC and PR curves are then drawn beside the model's.
-
-      calls: pictures of long recordings by title, see `calls.pictures`.
+      corpus: what was predicted, where it is open (`data/records.py`): papers of `projects/` report more of it.
 
     Returns:
       The content of `report.json`.
     """
     shown = _presentable(context or {})
-    synthetic = bool(report["synthetic"] or (shown.get("corpus") or {}).get("synthetic"))
-    content = {**report, "synthetic": synthetic, "context": shown, "disclaimer": wording.disclaimer(report)}
-    html = page.render(content, predictions, tasks, baselines=baselines or {}, curves={"": curves or {}}, calls=calls)
-    write_content(workdir, content, html)
+    content = {
+        **report,
+        "synthetic": bool(report["synthetic"] or (shown.get("corpus") or {}).get("synthetic")),
+        "curves": curves.of_tasks(predictions, tasks, baselines or {}, report["bootstrap"]["seed"]),
+        "learning_curves": curves.by_run(curves.learning_curves, trainings or {}),
+        "label_updates": curves.by_run(curves.label_updates, trainings or {}),
+        **({"context": shown} if context is not None else {}),
+        "disclaimer": wording.disclaimer(report),
+    }
+    for name in registry.names("reports"):
+        registry.load("reports", name).measure(content, predictions, tasks, corpus=corpus, workdir=Path(workdir))
+    content = finite(content)
+    write_json(Path(workdir) / "report.json", content)
+    _write_page(workdir, content)
     return content
 
 
-def write_content(folder: str | os.PathLike, content: Mapping[str, Any], html: str) -> None:
-    """The three forms of one report: for programs, for a browser, and for a paper."""
-    folder = Path(folder)
-    write_json(folder / "report.json", content)
-    write_atomically(folder / "report.html", html)
-    tables.write_tables(folder / "tables", content)
+def write_page(path: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
+    """Writes `report.html` and `tables/` of any `report.json` of ours, as whoever wrote it did.
+
+    Args:
+      path: of the `report.json`.
+      output: folder; that of the `report.json` when not given.
+
+    Returns:
+      Where the page is.
+
+    Raises:
+      InputError: no JSON, no report of ours, one that is damaged, or nothing can be written there.
+    """
+    require_file(path)
+    content = read_report(path)
+    if not content:
+        raise InputError(f"{path}: no report of ours: give the report.json of a run, of launch.py evaluate or report")
+    output = Path(path).parent if output is None else Path(output)
+    try_folder(output)
+    try:
+        _write_page(output, content)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.TemplateError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: damaged, or not written by this software ({reason}): write it anew") from error
+    return output / "report.html"
+
+
+def _write_page(folder: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    html = page.render(content)
+    tables.write_tables(Path(folder) / "tables", content)
+    write_atomically(Path(folder) / "report.html", html)
 
 
 def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,37 +118,22 @@ def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
 def summary(report: Mapping[str, Any]) -> str:
     """Red flags and the headline of every task as text for a terminal."""
     split = wording.headline_split(report)
-    model = wording.model_name(report)
     lines = ["SYNTHETIC DATA: no number below says anything about real people."] if report["synthetic"] else []
     lines += [
         ": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))) for flag in report["flags"]
     ]
-    lines += wording.checks(report)
-    boot, context = report["bootstrap"], report.get("context") or {}
-    lines.append(f"{split} split, {boot['level']:.0%} bootstrap intervals over {boot['unit']}:")
-    for name, entry in report["tasks"].items():
-        scored = entry["splits"].get(split)
-        if scored is None:
-            continue
-        events = "" if scored["n_events"] is None else f", {scored['n_events']} events"
-        lines.append(f"{name} ({scored['n_participants']} participants{events})")
-        for metric in wording.HEADLINE[entry["kind"]]:
-            cells = [(model, scored["model"][metric])]
-            cells += [(baseline, values[metric]) for baseline, values in scored["baselines"].items()]
-            texts = [f"{who} {wording.estimate(metric, cell)}" for who, cell in cells]
-            best = wording.best_possible(report, context, name, metric, split)
-            texts += [f"best possible {best}"] if best else []
-            lines.append(f"  {wording.label(metric):<26}" + "   ".join(texts))
+    lines += [*wording.checks(report), f"{split} split, in brackets: {wording.interval_note(report)}"]
+    lines += map(tables.to_text, page.headline(report))
     return "\n".join(filter(None, [*lines, together.summary(report, split), multilabel.summary(report, split)]))
 
 
-def read_report(path: Path) -> dict[str, Any]:
+def read_report(path: str | os.PathLike) -> dict[str, Any]:
     """Content of our own `report.json`; empty where there is none or another tool wrote it.
 
     Raises:
-      InputError: not JSON.
+      InputError: not readable, or not JSON.
     """
-    if not path.exists():
+    if not Path(path).exists():
         return {}
     content = read_json(path, "remove it, or move the predictions elsewhere", object)
     ours = isinstance(content, dict) and content.get("format") == FORMAT and "task_definitions" in content
@@ -152,7 +165,7 @@ def evaluate_file(
       seed, n_bootstrap, synthetic: see `scoring.evaluate`.
 
     Returns:
-      The content of `report.json`, without context.
+      The content of `report.json`; without what only the page needs where nothing is written.
 
     Raises:
       InputError: a malformed table, tasks that do not fit it, or two tables that do not belong together.
@@ -169,10 +182,10 @@ def evaluate_file(
     context: dict[str, Any] = {"predictions": Path(predictions_csv).name}
     within_clusters = False
     if tasks is None:
-        beside = read_report(Path(predictions_csv).with_name("report.json"))
-        synthetic = synthetic or bool(beside.get("synthetic"))
-        within_clusters = bool(beside.get("within_clusters"))
-        defined = {task.name: task for task in from_config(beside["task_definitions"])} if beside else {}
+        report = read_report(Path(predictions_csv).with_name("report.json"))
+        synthetic = synthetic or bool(report.get("synthetic"))
+        within_clusters = bool(report.get("within_clusters"))
+        defined = {task.name: task for task in from_config(report["task_definitions"])} if report else {}
         tasks = infer_tasks(predictions, kinds, defined, notes)
         known = all(task.name in defined for task in tasks)
         context["tasks"] = "of report.json beside the table" if known else "inferred from the columns"
@@ -184,5 +197,5 @@ def evaluate_file(
         report["flags"] = flags.red_first([*report["flags"], *subgroup_tables.flags_of(predictions, named)])
     report["flags"] += [flags.flag("table", text=note) for note in notes]
     if output is not None:
-        write_report(output, report, predictions, tasks, context=context, baselines=baselines)
+        return write_report(output, report, predictions, tasks, context=context, baselines=baselines)
     return report

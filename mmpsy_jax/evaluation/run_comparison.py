@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpsy_jax.evaluation import bootstrap, page, wording
+from mmpsy_jax.evaluation import bootstrap, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions, read_csv
-from mmpsy_jax.evaluation.report import read_report, write_content
+from mmpsy_jax.evaluation.report import read_report, write_report
 from mmpsy_jax.evaluation.scoring import evaluate
 from mmpsy_jax.io import InputError, flatten, read_json, read_rows, try_folder
 from mmpsy_jax.tasks import Task, from_config
@@ -42,7 +42,7 @@ class _Run:
         parts = (wording.dataset(about), about.get("version"), (about.get("source_sha256") or "")[:12])
         return " ".join(filter(None, parts))
 
-    def curves(self) -> dict[str, list[dict[str, Any]]]:
+    def trainings(self) -> dict[str, list[dict[str, Any]]]:
         """Rows of every training's `metrics.jsonl` by its folder below the workdir."""
         files = sorted([*self.workdir.glob("metrics.jsonl"), *self.workdir.glob("fold_*/seed_*/metrics.jsonl")])
         return {str(file.parent.relative_to(self.workdir)): read_rows(file) for file in files}
@@ -65,7 +65,7 @@ def compare_runs(
       seed, n_bootstrap: see `scoring.evaluate`.
 
     Returns:
-      The content of `report.json`: that of `scoring.evaluate` with the other runs as baselines, and "runs".
+      The content of `report.json`: that of `report.write_report` with the other runs as baselines, and "runs".
 
     Raises:
       InputError: fewer than two runs, the same one twice, an output that is one of them, real beside synthetic data,
@@ -89,16 +89,9 @@ def compare_runs(
     )
     # The notes say the same about runs, with the numbers of both sides.
     flags = [flag for flag in report["flags"] if flag["code"] != "baseline_partial"]
-    content = {
-        **report,
-        "flags": [*flags, *notes],
-        "runs": [_about(run, runs) for run in runs],
-        "disclaimer": wording.disclaimer(report),
-        **_ablations(first.workdir),
-    }
-    curves = {run.name: run.curves() for run in runs}
-    write_content(output, content, page.render(content, first.predictions, tasks, baselines=baselines, curves=curves))
-    return content
+    report |= {"flags": [*flags, *notes], "runs": [_about(run, runs) for run in runs], **_ablations(first.workdir)}
+    trainings = {run.name: run.trainings() for run in runs}
+    return write_report(output, report, first.predictions, tasks, trainings=trainings, baselines=baselines)
 
 
 def _name(workdirs: list[Path], output: Path) -> list[tuple[str, Path]]:
@@ -119,8 +112,8 @@ def _name(workdirs: list[Path], output: Path) -> list[tuple[str, Path]]:
 def _check_synthetic(runs: Sequence[_Run]) -> None:
     marks = {bool(run.report["synthetic"]) for run in runs}
     if len(marks) > 1:
-        made = ", ".join(run.name for run in runs if run.report["synthetic"])
-        raise InputError(f"report: {made} ran on synthetic data and the others did not: compare like with like")
+        named = ", ".join(run.name for run in runs if run.report["synthetic"])
+        raise InputError(f"report: {named} ran on synthetic data and the others did not: compare like with like")
 
 
 def _common_tasks(runs: Sequence[_Run]) -> list[Task]:
@@ -206,6 +199,5 @@ def _about(run: _Run, runs: Sequence[_Run]) -> dict[str, Any]:
 def _ablations(workdir: Path) -> dict[str, Any]:
     """The table that a command of ablations left beside its runs, where the first run is one of those."""
     path = workdir.resolve().parent / "ablations.json"
-    if not path.exists():
-        return {}
-    return {"ablations": read_json(path, "run the ablations again, or remove it", list)}
+    remedy = "run the ablations again, or remove it"
+    return {"ablations": read_json(path, remedy, list)} if path.exists() else {}

@@ -25,7 +25,6 @@ from mmpsy_jax.evaluation import (
     metrics,
     multilabel,
     operating_points,
-    sentiment,
     together,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
@@ -255,8 +254,6 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
         "per_class": lambda: breakdown.per_class(np.array(confusion)),
         "agreement": lambda: breakdown.agreement(rows.y_true, scored.y),
     }
-    if task.maximum in (1, 3) and task.minimum == -task.maximum:  # the scales that MMSA has
-        more["mmsa"] = lambda: sentiment.scores(rows.y_true, scored.y, task.maximum)
     if split == "test":
         more["recalibration"] = lambda: calibration.recalibration(
             rows.y_true,

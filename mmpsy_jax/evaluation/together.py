@@ -13,7 +13,7 @@ from mmpsy_jax.evaluation import bootstrap, metrics, wording
 from mmpsy_jax.evaluation.bootstrap import with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import ScoreRows, Statistic, where_drawn
-from mmpsy_jax.evaluation.split_page import Section, section
+from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.tasks import Task
 
 NAMES = tuple(metrics.NAMES["regression"])
@@ -70,7 +70,7 @@ def statistic(rows: Mapping[str, Predictions]) -> Statistic:
     return of
 
 
-def sections(report: Mapping[str, Any]) -> list[Section]:
+def sections(report: Mapping[str, Any]) -> list[Table]:
     """The table of the page, a row per split; the one that comes first on top."""
     together = report.get("together") or {}
     rows = [
@@ -83,7 +83,7 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
         return []
     columns = ["split", "participants", "clusters", *map(wording.label, NAMES)]
     note = "Clusters are what is resampled. Each metric is computed for each task, then averaged."
-    return [section("Means over tasks", columns, rows, note=note, opened=True)]
+    return [Table("Means over tasks", columns, rows, note=note, opened=True)]
 
 
 def summary(report: Mapping[str, Any], split: str) -> str:

@@ -1,12 +1,21 @@
-"""How metrics, estimates and splits are written for people: shared by the page, the tables, the card, the terminal."""
+"""How numbers are written for people, and the templates of all prose: for pages, tables, the card, the terminal.
 
+What a report says in sentences stands in `templates/`, as HTML or as Markdown, and is rendered from its content.
+"""
+
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import jinja2
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation.flags import CHECKS
 from mmpsy_jax.evaluation.metrics import HEADLINE, LABELS
+from mmpsy_jax.tasks import Task
 
+TEMPLATES = Path(__file__).parent / "templates"
 # Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
 METHODS = {"percentile": "percentile", "widened": "percentile, widened"}
 # How the labels of questionnaires begin that the disclaimer of the whole software is about.
@@ -14,6 +23,38 @@ QUESTIONNAIRES = ("phq", "gad")
 MOST_LABELS = 5  # named in a sentence
 SPLIT_ORDER = ("test", "validation", "train")
 _POINTS = ("mae", "rmse")  # in points of the questionnaire: two decimals say enough
+
+
+def template(name: str | Path) -> jinja2.Template:
+    """A file of `templates/`, or one elsewhere that may include those.
+
+    In HTML all values are escaped; in Markdown, where escaping would put &gt; into code spans, none breaks its line.
+    """
+    loader = jinja2.FileSystemLoader([Path(TEMPLATES, name).parent, TEMPLATES])
+    strict = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    html = Path(name).suffix == ".html"
+    environment = jinja2.Environment(loader=loader, autoescape=html, finalize=None if html else _one_line, **strict)
+    environment.filters |= {"code": _code, "label": label, "target": target}
+    environment.filters |= {
+        "number": lambda value, metric: number(metric, value),
+        "estimate": lambda entry, metric: estimate(metric, entry),
+    }
+    return environment.get_template(Path(name).name)
+
+
+def lines(name: str, **data: Any) -> list[str]:
+    """The lines of a Markdown template that are not empty."""
+    return [line.strip() for line in template(name).render(**data).splitlines() if line.strip()]
+
+
+def _one_line(value: Any) -> Any:
+    return re.sub(r"\s*\n\s*", " ", value) if isinstance(value, str) else value
+
+
+def _code(value: Any) -> str:
+    """A Markdown code span on one line that its content cannot leave."""
+    text = " ".join(str(value).split()).replace("`", "'").replace("|", "/")
+    return f"`{text}`" if text else ""
 
 
 def label(metric: str) -> str:
@@ -55,7 +96,7 @@ def estimate(metric: str, entry: Mapping[str, Any]) -> str:
 
 
 def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> dict[str, str] | None:
-    """Value, interval and reason as separate texts, as a table of the page sets them."""
+    """An estimate as a table sets it: value, interval and reason as separate texts."""
     if entry is None:
         return None
     sign = "+" if signed and entry["value"] is not None and entry["value"] > 0 else ""
@@ -99,22 +140,13 @@ def dataset(corpus: Mapping[str, Any]) -> str:
 
 def target(entry: Mapping[str, Any]) -> str:
     """What a task of `report.json` predicts, in words."""
-    cutoffs = ", ".join(f"{cutoff:g}" for cutoff in entry["cutoffs"])
-    return {
-        "binary": f"screening: {entry['label']} >= {cutoffs}",
-        "ordinal": f"bands of {entry['label']} from {cutoffs}",
-        "regression": f"score of {entry['label']}",
-        "nominal": f"{entry['label']}: {', '.join(entry.get('classes', ()))}",
-    }[entry["kind"]]
+    columns = {name: tuple(entry.get(name, ())) for name in ("cutoffs", "classes")}
+    return Task("", entry["label"], entry["kind"], **columns).describe()
 
 
 def checks(report: Mapping[str, Any]) -> list[str]:
     """What was looked for, and what had nothing to be looked for in; nothing for a report of an older version."""
-    found = report.get("checks") or {}
-    made = [CHECKS[code] for code, reason in found.items() if reason is None]
-    left_out = [f"{CHECKS[code]} ({reason})" for code, reason in found.items() if reason is not None]
-    parts = {"Checked": ", ".join(made), "Not checked": "; ".join(left_out)}
-    return [f"{what}: {text}." for what, text in parts.items() if text]
+    return lines("checks.md", checks=report.get("checks") or {}, names=CHECKS)
 
 
 def disclaimer(report: Mapping[str, Any]) -> str:
@@ -124,40 +156,25 @@ def disclaimer(report: Mapping[str, Any]) -> str:
 
 def disclaimer_of(labels: Sequence[str]) -> str:
     """What is said first of estimates of questionnaires, or of what else the labels are."""
-    if _about_questionnaires(labels):
-        return DISCLAIMER
-    return (
-        f"Research software. Its estimates of {_listed(labels)} are no findings about a person, are not validated for "
-        "any use outside research, and must not be used for decisions about an individual."
-    )
+    return DISCLAIMER if _about_questionnaires(labels) else lines("disclaimer.md", labels=_listed(labels))[0]
 
 
-def intended_use(report: Mapping[str, Any]) -> tuple[str, ...]:
+def intended_use(report: Mapping[str, Any]) -> list[str]:
     """What the estimates of a report may be used for, and what not."""
-    modalities = list(((report.get("context") or {}).get("corpus") or {}).get("modalities") or ())
-    if _about_questionnaires(_labels(report)):
-        question = "questionnaire scores can be estimated from speech and text"
-        target = (
-            "The target is the total of a questionnaire that participants filled in themselves, which differs from a "
-            "clinical interview and varies from day to day."
-        )
-    else:
-        question = (
-            f"{_listed(_labels(report))} can be estimated from {' and '.join(modalities) or 'what the model read'}"
-        )
-        target = (
-            "The target is the label of the corpus, with the errors and views of whoever gave it; it is no finding."
-        )
-    return (
-        f"For research on how far {question}, on groups of participants like those described under Data.",
-        "Not for diagnosis, and not for any decision about a person: not in care, employment, school or insurance, and "
-        "not for surveillance.",
-        target,
-        "No estimate, high or low, replaces a professional. Where somebody is at risk, contact the local emergency or "
-        "crisis service.",
-        "Another language, age, device or way of asking than that of the training participants needs its own "
-        "evaluation.",
-    )
+    labels = _labels(report)
+    modalities = ((report.get("context") or {}).get("corpus") or {}).get("modalities") or ()
+    about = {"questionnaires": _about_questionnaires(labels), "labels": _listed(labels), "modalities": modalities}
+    return lines("intended_use.md", **about)
+
+
+def tripod(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Every item as {"number", "asks", "text"}; text is "" where only people can answer, or nothing is known."""
+    context = report.get("context") or {}
+    parts = {name: context.get(name) or {} for name in ("config", "corpus", "environment", "audit", "sweep")}
+    splits = [(task, s, scored) for task, entry in report["tasks"].items() for s, scored in entry["splits"].items()]
+    about = {"dataset": dataset(parts["corpus"]), "headline_split": headline_split(report), "headline": HEADLINE}
+    rendered = lines("tripod.md", report=report, splits=splits, **parts, **about)
+    return [dict(zip(("number", "asks", "text"), map(str.strip, row.split("|", 2)), strict=True)) for row in rendered]
 
 
 def _labels(report: Mapping[str, Any]) -> list[str]:
@@ -174,33 +191,22 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def interval_note(report: Mapping[str, Any]) -> str:
-    """What the brackets behind a value are."""
-    boot = report["bootstrap"]
-    return (
-        f"{boot['level']:.0%} bootstrap intervals over {boot['unit']} ({boot['resamples']} resamples, "
-        f"{boot['method']}, seed {boot['seed']})."
-    )
+    """What the brackets behind a value are, and how folds and seeds come together in it."""
+    return " ".join(lines("interval_note.md", report=report))
 
 
-def spread_note(report: Mapping[str, Any]) -> str:
-    """How folds and seeds come together in a value."""
-    parts = []
-    if len(report["folds"]) > 1:
-        parts.append(f"The out-of-fold predictions of {len(report['folds'])} folds are pooled.")
-    if len(report["seeds"]) > 1:
-        parts.append(f"The predictions of {len(report['seeds'])} seeds are averaged; their spread is shown apart.")
-    return " ".join(parts)
+def methods(report: Mapping[str, Any]) -> list[str]:
+    """How the numbers came about; what only a training does is not said of other predictions."""
+    return lines("methods.md", trained=bool((report.get("context") or {}).get("config")))
 
 
-def best_possible(
-    report: Mapping[str, Any], context: Mapping[str, Any], task: str, metric: str, split: str
-) -> str | None:
+def best_possible(report: Mapping[str, Any], task: str, metric: str, split: str) -> str | None:
     """The constructed optimum of a synthetic corpus for the modalities that the model reads, where it is known."""
+    context, entry = report.get("context") or {}, report["tasks"][task]
     optimum = (context.get("corpus") or {}).get("optimum") if report["synthetic"] else None
-    entry = report["tasks"][task]
     if not optimum:
         return None
-    if entry["kind"] == "binary" and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
+    if "thresholds" in entry and optimum.get("cutoff", entry["cutoffs"][0]) != entry["cutoffs"][0]:
         return None
     where = optimum.get("test" if split == "test" and "test" in optimum else "population") or {}
     modalities = ((context.get("config") or {}).get("data") or {}).get("modalities") or ()

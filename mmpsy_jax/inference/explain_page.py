@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation import plots
-from mmpsy_jax.evaluation.page import template
-from mmpsy_jax.evaluation.split_page import section
+from mmpsy_jax.evaluation.tables import Table
+from mmpsy_jax.evaluation.wording import template
 from mmpsy_jax.inference.explain_methods import RANDOM_ORDERS, Unit
 from mmpsy_jax.tasks import Task
 
@@ -87,7 +87,7 @@ def render(
         disclaimer=DISCLAIMER,
         report=report,
         notes=NOTES,
-        methods=section(
+        methods=Table(
             "", ["method", *[f"sum over {name}" for name in report["units"]], "deletion", "p"], _rows(report)
         ),
         random_orders=RANDOM_ORDERS,

@@ -13,7 +13,7 @@ class Kind(Task):
     """What is predicted is the score itself."""
 
     scaled, bounded = True, True
-    output, entries = "score", ("agreement", "mmsa", "conformal")
+    output, entries = "score", ("agreement", "conformal")
     subgroup_metrics, tuned_by = ("mae", "ccc"), "ccc"
 
     def start(self, targets: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 1"]:

@@ -19,9 +19,8 @@ from ml_collections import ConfigDict
 import mmpsy_jax
 from mmpsy_jax.data.audit import audit
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.evaluation import baselines, calls, cards, flags, report, subgroups
+from mmpsy_jax.evaluation import baselines, cards, flags, report, subgroups
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.features.manifest import CLUSTER
 from mmpsy_jax.io import public, read_rows
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
@@ -96,25 +95,21 @@ def evaluate(
     named = subgroups.read_subgroups(config.evaluation.subgroups) if config.evaluation.subgroups else None
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     rules = {"threshold_rule": config.evaluation.threshold, "as_labels": config.evaluation.multilabel}
-    rules["within_clusters"] = corpus.within_clusters
-    synthetic = bool(corpus.card["synthetic"])
-    made = report.evaluate(predictions, tasks, baselines=known.baselines, synthetic=synthetic, **rules, **bootstrap)
-    made["subgroups"] = subgroups.evaluate(predictions, tasks, named, **bootstrap)
-    if not corpus.within_clusters:
-        made["flags"] = flags.red_first([*made["flags"], *subgroups.flags_of(predictions, named)])
+    rules |= {"within_clusters": corpus.within_clusters, "synthetic": bool(corpus.card["synthetic"])}
+    content = report.evaluate(predictions, tasks, baselines=known.baselines, **rules, **bootstrap)
+    content["subgroups"] = subgroups.evaluate(predictions, tasks, named, **bootstrap)
+    further = []
     if config.evaluation.near_duplicates:
-        leaks = covariates.leaks(corpus, known.folds, known.texts, known.heard)
-        made["flags"] = flags.red_first([*leaks, *made["flags"]])
-        made["checks"] |= covariates.leak_checks(known.texts, known.heard)
-    made["flags"] = flags.red_first([*made["flags"], *flags.of_ranges(tasks, corpus.ranges)])
+        further += covariates.leaks(corpus, known.folds, known.texts, known.heard)
+        content["checks"] |= covariates.leak_checks(known.texts, known.heard)
+    further += content["flags"]
+    if not corpus.within_clusters:
+        further += subgroups.flags_of(predictions, named)
+    further += flags.of_ranges(tasks, corpus.ranges)
     if corpus.card.get("split_rule") and not config.cv.folds:
-        note = flags.flag("split_rule", rule=corpus.card["split_rule"])
-        made["flags"] = flags.red_first([*made["flags"], note])
-    curves = {
-        f"fold {one.fold} seed {one.seed}": read_rows(one.workdir / "metrics.jsonl")
-        for one in planned
-        if (one.workdir / "metrics.jsonl").exists()
-    }
+        further.append(flags.flag("split_rule", rule=corpus.card["split_rule"]))
+    content["flags"] = flags.red_first(further)
+    files = {f"fold {one.fold} seed {one.seed}": one.workdir / "metrics.jsonl" for one in planned}
     context = {
         "config": jsonable(config),
         "environment": environment(),
@@ -123,26 +118,18 @@ def evaluate(
         "data": {"participants": len(corpus.participants), "texts_for_baseline": known.texts is not None},
         "sweep": chosen,
     }
-    over_calls = {}
-    thresholds = {name: entry["thresholds"]["model"] for name, entry in made["tasks"].items() if "thresholds" in entry}
-    if corpus.card.get("cluster") not in (None, CLUSTER) and thresholds:  # segments in time
-        tested = predictions.take(np.isin(predictions.task, list(thresholds))).select(split="test").over_seeds("binary")
-        times = start_times(corpus, set(tested.participant_id.tolist()))
-        calls.write_csv(workdir / calls.FILE, tested, times, thresholds)
-        over_calls = calls.pictures(tested, times)
-    shown = {"curves": curves, "context": context, "baselines": known.baselines, "calls": over_calls}
-    content = report.write_report(workdir, made, predictions, tasks, **shown)
+    content = report.write_report(
+        workdir,
+        content,
+        predictions,
+        tasks,
+        trainings={"": {name: read_rows(file) for name, file in files.items() if file.exists()}},
+        context=context,
+        baselines=known.baselines,
+        corpus=corpus,
+    )
     cards.write_card(workdir, content)
     return content
-
-
-def start_times(corpus: Corpus, wanted: set[str]) -> dict[str, float]:
-    """Where some participants begin in seconds: segments in their call."""
-    return {
-        name: float(corpus.reader.read(i, ["window_start_s"])["window_start_s"][0])
-        for i, name in enumerate(corpus.participants)
-        if name in wanted
-    }
 
 
 def environment() -> dict[str, Any]:

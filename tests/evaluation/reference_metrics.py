@@ -13,7 +13,9 @@ MARGIN = 1e-7  # probabilities are kept this far from 0 and 1
 
 def reference(kind, columns, classes=5):
     """{metric: value} of truth, prediction and, of a binary task, decision."""
-    return {"binary": binary, "ordinal": ordinal, "nominal": nominal, "regression": regression}[kind](*columns, classes)
+    return {"binary": binary, "ordinal": ordinal, "nominal": nominal, "regression": regression, "count": count}[kind](
+        *columns, classes
+    )
 
 
 def binary(y, prob, positive, _):
@@ -91,6 +93,17 @@ def nominal(y, called, _):
         "f1_weighted": sk.f1_score(y, called, average="weighted"),
         "accuracy": sk.accuracy_score(y, called),
         "kappa": math.nan if same else sk.cohen_kappa_score(y, called),
+    }
+
+
+def count(y, rate, _):
+    scores = regression(y, rate, _)
+    return {
+        "deviance_explained": sk.d2_tweedie_score(y, rate, power=1) if np.ptp(y) else math.nan,
+        "mae": scores["mae"],
+        "poisson_deviance": sk.mean_poisson_deviance(y, rate),
+        "rmse": scores["rmse"],
+        "spearman": scores["spearman"],
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import roc_auc_score
 
 from mmpsy_jax.evaluation import baselines
@@ -165,7 +165,7 @@ def test_ridge_error_is_the_leave_one_out_error():
         rest = np.arange(len(y)) != i
         model = Ridge(alpha=baselines.RIDGE_ALPHA, solver="cholesky").fit(matrix[rest], y[rest])
         residuals.append(y[i] - model.predict(matrix[[i]])[0])
-    assert texts.ridge(fit_on, y)[1] == pytest.approx(np.sqrt(np.mean(np.square(residuals))), rel=1e-6)
+    assert texts.ridge(TASKS[2], fit_on, y)[1] == pytest.approx(np.sqrt(np.mean(np.square(residuals))), rel=1e-6)
 
 
 def test_validation_and_test_content_cannot_reach_a_baseline():
@@ -232,6 +232,19 @@ def test_bad_tasks_and_texts():
         fit_predict(covariates(split=["test"] * 120), TASKS)
     with pytest.raises(InputError, match="no character n-gram"):
         fit_predict(covariates(texts={f"p{i}": "" for i in range(120)}), TASKS)
+
+
+def test_baselines_of_counts_are_poisson_regressions():
+    known = covariates()
+    table = fit_predict(known, (Task("n", "phq9", "count"),))
+    assert list(table) == list(fit_predict(known, TASKS[2:]))
+    train = known.split == "train"
+    assert np.allclose(table["prior"].y_pred, known.scores["phq9"][train].mean()) and table["length"].y_pred.min() > 0
+    x = np.log1p(known.n_characters)[:, None]
+    model = PoissonRegressor(alpha=0, max_iter=1000).fit(x[train], known.scores["phq9"][train])
+    np.testing.assert_allclose(
+        table["length"].y_pred, model.predict(x[np.isin(known.split, ["validation", "test"])]), rtol=1e-3
+    )
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not on this machine")

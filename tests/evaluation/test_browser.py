@@ -18,7 +18,7 @@ def html(tmp_path_factory):
     beside = {"length": one_run(noise=30.0, rng_seed=1), "a_baseline_with_a_long_name": one_run(noise=9.0, rng_seed=2)}
     made = with_later_keys(reports.evaluate(one_run(), TASKS, baselines=beside, n_bootstrap=50, synthetic=True))
     context = {"config": {"name": "phq", "path": "x" * 200}, "audit": AUDIT}
-    reports.write_report(folder, made, one_run(), TASKS, curves=CURVES, context=context, baselines=beside)
+    reports.write_report(folder, made, one_run(), TASKS, trainings={"": CURVES}, context=context, baselines=beside)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 

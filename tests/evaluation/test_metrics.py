@@ -22,6 +22,8 @@ def sample(kind, n=150, seed=0, decimals=2):
         return y, prob, prob >= 0.4
     top = 28 if kind == "regression" else 5
     y = rng.integers(0, top, n).astype(float)
+    if kind == "count":
+        return y, np.exp(np.round(0.2 * y + 0.3 * rng.normal(size=n), decimals))
     if kind == "nominal":  # class 4 is never predicted
         return y, np.where(rng.random(n) < 0.6, np.minimum(y, 3), rng.integers(0, 4, n))
     return y, np.round(0.6 * y + rng.normal(size=n) * top / 6, decimals)
@@ -30,7 +32,7 @@ def sample(kind, n=150, seed=0, decimals=2):
 def rows(kind, columns, classes=5):
     if kind == "binary":
         return BinaryRows(*columns)
-    return ScoreRows(*columns) if kind == "regression" else ClassRows(*columns, classes, kind)
+    return ScoreRows(*columns, kind) if kind in ("regression", "count") else ClassRows(*columns, classes, kind)
 
 
 def point(kind, *columns, classes=5):
@@ -147,6 +149,15 @@ def test_nominal_equals_scikit_learn(seed):
     for name, column in zip(("precision", "recall", "f1", "n"), columns, strict=True):
         np.testing.assert_allclose([one[name] for one in each[:5]], column)
     assert each[5]["n"] == 0 and np.isnan(each[5]["f1"])
+
+
+def test_a_count_of_nobody_or_a_rate_of_zero_has_no_deviance():
+    known, rate = np.array([0.0, 2, 3]), np.array([0.0, 2, 3])
+    assert point("count", known, rate).reasons == dict.fromkeys(
+        ("deviance_explained", "poisson_deviance"), metrics.NO_RATE
+    )
+    same = point("count", np.full(3, 2.0), np.array([1.0, 2, 3]))
+    assert same.reasons["deviance_explained"] == metrics.CONSTANT and same.values["poisson_deviance"] > 0
 
 
 def test_one_class_everywhere_has_no_kappa():

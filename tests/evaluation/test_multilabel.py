@@ -1,12 +1,9 @@
-"""Means over labels, the rule argmax, clusters, and calls in time, against direct formulas. All rows are random."""
-
-import csv
-import re
+"""Means over labels, the rule argmax and clusters, against direct formulas. All rows are random."""
 
 import numpy as np
 import pytest
 
-from mmpsy_jax.evaluation import bootstrap, calls, flags, multilabel
+from mmpsy_jax.evaluation import bootstrap, flags, multilabel
 from mmpsy_jax.evaluation.operating_points import choose_thresholds
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.io import InputError
@@ -87,31 +84,3 @@ def test_a_caller_in_two_splits_is_a_red_flag(table):
     assert "participant_in_two_splits" in [flag["code"] for flag in flags.of_table(shared)]
     apart = Predictions(**{**vars(shared), "cluster": shared.participant_id})
     assert "participant_in_two_splits" not in [flag["code"] for flag in flags.of_table(apart)]
-
-
-def test_calls_are_summarised_in_time(tmp_path):
-    ids = [f"c/{i}" for i in range(4)]
-    prob, truth = np.array([0.9, 0.1, 0.3, 0.6]), np.array([1.0, 0, np.nan, 1])
-    rows = Predictions.build(ids, "fear", truth, y_prob=prob, cluster=["c"] * 4)
-    calls.write_csv(tmp_path / "calls.csv", rows, {"c/0": 60.0, "c/1": 0.0, "c/2": 10.0, "c/3": 50.0}, HALF)
-    (row,) = csv.DictReader((tmp_path / "calls.csv").read_text().splitlines())
-    numbers = {name: float(value) for name, value in row.items() if name not in ("call", "task")}
-    assert row["call"] == "c" and row["task"] == "fear"
-    assert numbers == pytest.approx(
-        {
-            "fold": 0, "segments": 4, "seconds": 60, "mean_prob": prob.mean(), "share_called": 0.5,
-            "share_true": 2 / 3, "first_third": 0.2, "last_third": 0.75, "change": 0.55, "highest_prob": 0.9,
-            "highest_at_s": 60,
-        }
-    )  # fmt: skip
-
-
-def test_pictures_are_of_the_longest_calls_and_name_nobody(table):
-    short = table.take(np.char.find(table.participant_id, "c4/7") < 0)
-    times = {name: 10.0 * int(name.split("/")[1]) for name in table.participant_id.tolist()}
-    made = calls.pictures(short, times, most=2)
-    assert list(made) == ["call 1", "call 2"]
-    for svg in made.values():
-        assert all(label in svg for label in LABELS) and not re.search(r"c\d/\d", svg)
-    one = table.take(table.participant_id == "c0/0")
-    assert len(calls.pictures(one, times)) == 1  # a call of a single segment

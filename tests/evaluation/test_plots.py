@@ -1,4 +1,4 @@
-"""Pictures: well-formed SVG that follows the page's colours, with the right content drawn."""
+"""Pictures and what is kept for them: well-formed SVG that follows the page's colours, with the right content drawn."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -6,9 +6,13 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from evaluation_samples import CURVES
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 
-from mmpsy_jax.evaluation import plots
+from mmpsy_jax.evaluation import curves, plots
 from mmpsy_jax.evaluation.bootstrap import resample
+from mmpsy_jax.evaluation.curves import MOST_POINTS, label_updates, learning_curves, of_tasks
+from mmpsy_jax.evaluation.predictions import Predictions
+from mmpsy_jax.tasks import Task
 
 RNG = np.random.default_rng(0)
 Y = (RNG.random(80) < 0.3).astype(float)
@@ -17,17 +21,33 @@ IDS = np.array([f"secret{i}" for i in range(80)])
 SCORE = RNG.integers(0, 28, 80).astype(float)
 
 
+TABLE = Predictions.build(IDS, "screen", Y, y_prob=PROB)
+SCREEN, TOTAL = Task("screen", "phq9", "binary", (10,)), Task("total", "phq9", "regression", maximum=27.0)
+
+
+def screening(**changed):
+    beside = {"length": Predictions.build(IDS, "screen", Y, y_prob=1 - PROB)}
+    return of_tasks(Predictions(**{**vars(TABLE), **changed}), [SCREEN], beside, 0)["screen"]["test"]
+
+
+def scores(y_true, y_pred):
+    ids = [f"secret{i}" for i in range(len(y_true))]
+    return of_tasks(Predictions.build(ids, "total", y_true, y_pred=y_pred), [TOTAL], {}, 0)["total"]["test"]
+
+
 def pictures():
-    beside = {"length": (Y, 1 - PROB)}
+    curve, score = screening(), scores(SCORE, SCORE * 0.5 + 3)
+    updates = {"": [{"step": 1, "labels/limits": [0, 1], "labels/u": [1, 2], "changes/u": [3, 0]}]}
     return {
-        "roc": plots.roc(Y, PROB, IDS, baselines=beside),
-        "pr": plots.precision_recall(Y, PROB, IDS, baselines=beside),
-        "reliability": plots.reliability(Y, PROB),
-        "confusion": plots.confusion(np.array([[5, 1], [2, 3]]), ["< 10", ">= 10"]),
-        "scatter": plots.scatter(SCORE, SCORE * 0.5 + 3, 27),
-        "bland": plots.bland_altman(SCORE, SCORE * 0.5 + 3),
-        **plots.label_updates({"": [{"step": 1, "labels/limits": [0, 1], "labels/u": [1, 2], "changes/u": [3, 0]}]}),
-        **{f"curve {name}": svg for name, svg in plots.learning_curves(CURVES).items()},
+        "roc": plots.roc(curve["roc"], "the_first_run"),
+        "pr": plots.precision_recall(curve["precision_recall"], 0.3, "the_first_run"),
+        "reliability": plots.reliability(curve["reliability"], curve["histogram"]),
+        "confusion": plots.confusion([[5, 1], [2, 3]], ["< 10", ">= 10"]),
+        "scatter": plots.scatter(score["cells"], score["fit"], 27),
+        "bland": plots.bland_altman(score["cells"], {"bias": -1.0, "low": -3.0, "high": 1.0}),
+        "settings": plots.settings("auroc", "rate", [0.001, 0.1], [0.6, np.nan], [True, False]),
+        **{name: plots.label_update(name, one) for name, one in label_updates(updates).items()},
+        **{f"curve {name}": plots.learning_curve(name, one) for name, one in learning_curves(CURVES).items()},
     }
 
 
@@ -63,17 +83,21 @@ def test_same_input_same_picture(drawn):
 
 
 def test_texts_say_what_is_drawn(drawn):
+    assert "the_first_run" in drawn["roc"] and "the_first_run" in drawn["pr"]
     assert "length" in drawn["roc"] and "prevalence" in drawn["pr"]
     assert "62%" not in drawn["confusion"] and "83%" in drawn["confusion"] and "60%" in drawn["confusion"]
     assert "slope 0.50" in drawn["scatter"]
 
 
 def test_learning_curves_choose_what_matters():
-    assert list(plots.learning_curves(CURVES)) == ["loss", "screen/auroc"]
-    assert plots.learning_curves({}) == {}
-    assert "mean of 2" in plots.learning_curves(CURVES)["loss"]
-    one = {"run": CURVES["fold 0"]}
-    assert "mean of" not in plots.learning_curves(one)["loss"]
+    content = learning_curves(CURVES)
+    assert list(content) == ["loss", "screen/auroc"] and learning_curves({}) == {}
+    assert content["loss"]["validation"]["mean"] == {"x": [2.0, 4.0], "y": [0.8, 0.7]}
+    assert "mean of 2" in plots.learning_curve("loss", content["loss"])
+    one = learning_curves({"run": CURVES["fold 0"]})["loss"]
+    assert "mean of" not in plots.learning_curve("loss", one) and "mean" not in one["train"]
+    long = learning_curves({"": [{"step": i, "train/loss": i / 7} for i in range(5000)]})["loss"]["train"]["lines"][0]
+    assert len(long["x"]) == MOST_POINTS and (long["x"][0], long["x"][-1]) == (0, 4999)
 
 
 def test_label_updates_are_summed_over_runs_and_few_steps_are_shown():
@@ -81,46 +105,68 @@ def test_label_updates_are_summed_over_runs_and_few_steps_are_shown():
         "step": step, "labels/limits": [-3.0, 3.0], "labels/text": counts, "changes/text": counts[::-1],
     }  # fmt: skip
     rows = [row(step, [step, 1.0, 0.0]) for step in range(1, 12)]
-    made = plots.label_updates({"a": [*CURVES["fold 0"], *rows], "b": [row(1, [1.0, 1.0, 4.0])]})
-    assert list(made) == ["text"]
-    assert re.findall(r"step \d+", made["text"]) == [f"step {step}" for step in (1, 3, 6, 9, 11)]
-    assert plots.label_updates(CURVES) == {}
+    content = label_updates({"a": [*CURVES["fold 0"], *rows], "b": [row(1, [1.0, 1.0, 4.0])]})
+    assert list(content) == ["text"] and content["text"]["steps"]["1"]["labels"] == [0.25, 0.25, 0.5]
+    drawn = plots.label_update("text", content["text"])
+    assert re.findall(r"step \d+", drawn) == [f"step {step}" for step in (1, 3, 6, 9, 11)]
+    assert label_updates(CURVES) == {}
 
 
 def test_bands_hold_the_curve_and_shrink_with_more_people():
-    low, high = plots._band(Y, PROB, IDS, 0, plots._tpr_on_grid)
-    ties = plots.Ties(PROB)
+    low, high = curves.band(Y, PROB, IDS, 0)["roc"]
+    ties = curves.Ties(PROB)
     hits = np.cumsum(ties.sums(Y[None])[0, ::-1])
     alarms = np.cumsum(ties.sums(1 - Y[None])[0, ::-1])
-    curve = plots._tpr_on_grid(hits, alarms)
+    curve = curves.sensitivity_on_grid(hits, alarms)
     assert np.mean((low <= curve) & (curve <= high)) > 0.95
-    many = np.tile(Y, 10), np.tile(PROB, 10), np.arange(800)
-    narrow_low, narrow_high = plots._band(*many, 0, plots._tpr_on_grid)
+    narrow_low, narrow_high = curves.band(np.tile(Y, 10), np.tile(PROB, 10), np.arange(800), 0)["roc"]
     assert np.mean(narrow_high - narrow_low) < 0.5 * np.mean(high - low)
 
 
 def test_precision_on_the_grid_follows_scikit_learn():
-    from sklearn.metrics import precision_recall_curve
-
-    ties = plots.Ties(PROB)
+    ties = curves.Ties(PROB)
     weights = next(resample(np.arange(80), 1, 3))
     hits = np.cumsum(ties.sums(weights * Y)[0, ::-1])
     alarms = np.cumsum(ties.sums(weights * (1 - Y))[0, ::-1])
     precision, recall, _ = precision_recall_curve(Y, PROB, sample_weight=weights[0])
     # At each recall: the precision of the highest threshold that reaches it.
-    expected = [precision[np.flatnonzero(recall >= r - 1e-12)[-1]] for r in plots._GRID[1:]]
-    np.testing.assert_allclose(plots._precision_on_grid(hits, alarms)[1:], expected)
+    expected = [precision[np.flatnonzero(recall >= r - 1e-12)[-1]] for r in curves.GRID[1:]]
+    np.testing.assert_allclose(curves.precision_on_grid(hits, alarms)[1:], expected)
+
+
+def test_what_is_kept_of_a_screening_are_bins_and_lines():
+    content = screening()
+    assert np.sum(content["histogram"], axis=1).tolist() == [np.sum(Y == 0), np.sum(Y == 1)]
+    assert sum(content["reliability"]["n"]) == 80
+    assert content["roc"]["model"]["area"] == roc_auc_score(Y, PROB)
+    assert content["roc"]["baselines"]["length"]["area"] == pytest.approx(1 - roc_auc_score(Y, PROB))
+    assert list(screening(y_true=np.zeros(80))) == ["reliability", "histogram"], "one class has no curve"
+
+
+def test_scores_are_counted_on_a_grid_that_loses_nothing_a_picture_shows():
+    noisy = SCORE * 0.5 + 3 + RNG.normal(size=80)
+    content = scores(SCORE, noisy)
+    cells = content["cells"]
+    assert sum(cells["n"]) == 80 and set(cells["true"]) == set(SCORE)
+    assert set(np.mod(np.array(cells["predicted"]) * 4, 1)) == {0.0}, "quarters of a point"
+    expected = np.round(noisy[np.lexsort([noisy, SCORE])] * 4) / 4
+    np.testing.assert_allclose(np.repeat(cells["predicted"], cells["n"]), expected)
+    assert content["fit"]["slope"] == pytest.approx(np.polyfit(SCORE, noisy, 1)[0])
 
 
 def test_extreme_inputs_are_drawn():
-    ones = np.ones(3)
-    plots.reliability(ones, ones)
-    plots.reliability(np.zeros(1), np.zeros(1))
-    plots.scatter(ones, ones, 27)
-    plots.bland_altman(ones[:1], ones[:1])
+    for y, prob in ((np.ones(80), np.ones(80)), (np.zeros(80), np.zeros(80))):
+        content = screening(y_true=y, y_prob=prob)
+        plots.reliability(content["reliability"], content["histogram"])
+    content = scores(np.ones(1), np.ones(1))
+    assert content["fit"] is None
+    plots.scatter(content["cells"], None, 27)
+    plots.bland_altman(content["cells"], {"bias": 0.0, "low": None, "high": None})
     plots.confusion(np.zeros((5, 5), int), list("abcde"))
     big = np.random.default_rng(1).normal(10, 3, 5000)
-    assert len(plots.scatter(big, big, 27)) < 400_000, "many points are one embedded picture"
+    content = scores(big, big + np.random.default_rng(2).normal(0, 9, 5000))
+    drawn = plots.scatter(content["cells"], content["fit"], 27)
+    assert len(drawn) < 400_000, "many points are one embedded picture"
 
 
 def test_decision_curve_and_forest_draw_what_is_defined_and_say_the_rest():
@@ -138,8 +184,3 @@ def test_decision_curve_and_forest_draw_what_is_defined_and_say_the_rest():
         assert text in drawn, text
     ElementTree.fromstring(svg)
     ElementTree.fromstring(drawn)
-
-
-def test_curves_are_called_by_their_model():
-    assert "the_first_run" in plots.roc(Y, PROB, IDS, model="the_first_run")
-    assert "the_first_run" in plots.precision_recall(Y, PROB, IDS, model="the_first_run")

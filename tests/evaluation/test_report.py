@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from evaluation_samples import CURVES, EMOTION, TASKS, cross_validation, emotions, one_run
+from evaluation_samples import AUDIT, CURVES, EMOTION, TASKS, cross_validation, emotions, one_run
 
+import launch
 import mmpsy_jax
 from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation import wording
@@ -76,13 +77,20 @@ def write(folder, *, synthetic=True, made=None, name="phq", tasks=TASKS, **conte
         "corpus": card,
         **context,
     }
-    reports.write_report(folder, report, made, tasks, curves=CURVES, context=context, baselines=beside)
+    reports.write_report(
+        folder, report, made, tasks, trainings={"": {**CURVES, "moved": [MOVED]}}, context=context, baselines=beside
+    )
     return (folder / "report.html").read_text(encoding="utf-8"), json.loads((folder / "report.json").read_text())
+
+
+MOVED = {"step": 1, "labels/limits": [0.0, 1.0], "labels/text": [1, 2], "changes/text": [3, 0]}
+POINTS = [{"model.width": 8, "optimizer.learning_rate": 0.001}, {"model.width": 16, "optimizer.learning_rate": 0.1}]
+SWEEP = {"metric": "auroc", "inner_folds": 2, "points": POINTS, "scores": [[0.5, None], [0.6, 0.7]], "chosen": [0, 0]}
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("synthetic"))
+    return write(tmp_path_factory.mktemp("synthetic"), audit=AUDIT, sweep=SWEEP)
 
 
 def test_page_is_balanced_and_loads_nothing(written):
@@ -163,7 +171,7 @@ def test_cross_validation_page_and_summary(tmp_path):
     lines = reports.summary(report)
     value = report["tasks"]["phq_screen"]["splits"]["test"]["model"]["auroc"]
     assert f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" in lines
-    assert "150 participants" in lines and "SYNTHETIC" not in lines
+    assert re.search(r"\nphq_screen +150, 98 events +AUROC", lines) and "SYNTHETIC" not in lines
     assert reports.summary({**report, "synthetic": True}).startswith("SYNTHETIC DATA")
 
 
@@ -249,3 +257,49 @@ def test_notes_of_tables_reach_terminal_and_report_without_folders(tmp_path):
     assert notes[0] == "mine.csv: cells are read as separated by semicolons."
     assert "Participant_ID as participant_id" in notes[1] and all(note in reports.summary(report) for note in notes)
     assert str(tmp_path) not in (tmp_path / "out" / "report.json").read_text()
+
+
+def test_the_page_is_a_function_of_report_json(written, tmp_path, capsys):
+    """Byte for byte, of a run (with a sweep, curves, labels that moved) and of a foreign table."""
+    html, content = written
+    write_csv(tmp_path / "p.csv", emotions())
+    reports.evaluate_file(tmp_path / "p.csv", [EMOTION], output=tmp_path / "table", n_bootstrap=20)
+    output = tmp_path / "again"
+    assert launch.main(["report", f"--json={tmp_path / 'table' / 'report.json'}", f"--output={output}"]) == 0
+    assert capsys.readouterr().out == f"report: {output / 'report.html'}\n"
+    assert not (output / "report.json").exists()
+    for file in ("report.html", "tables/metrics.csv", "tables/headline.tex"):
+        assert (output / file).read_bytes() == (tmp_path / "table" / file).read_bytes()
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    assert launch.main(["report", f"--json={tmp_path / 'report.json'}"]) == 0
+    assert (tmp_path / "report.html").read_text() == html
+    for title in ("Settings tried", "Generated labels", "Learning curves", "Flow of participants"):
+        assert title in html, title
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda content: None, "no report of ours"),
+        (lambda content: {**content, "format": 99}, "no report of ours"),
+        (lambda content: {**content, "tasks": 7}, "damaged"),
+        (lambda content: {**content, "flags": [{}]}, "damaged"),
+        (lambda content: {**content, "curves": {"phq_screen": {"test": {"roc": {}}}}}, "damaged"),
+        (lambda content: {**content, "task_definitions": [{"name": "x"}]}, "damaged"),
+        (lambda content: {**content, "bootstrap": {}}, "damaged"),
+    ],
+)
+def test_a_foreign_or_damaged_report_is_one_line(written, tmp_path, capsys, change, says):
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(change(written[1])))
+    assert launch.main(["report", "--json", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and says in error and str(file) in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
+
+
+def test_a_report_without_pictures_of_an_older_version_is_shown(written, tmp_path):
+    old = {k: v for k, v in written[1].items() if k not in ("curves", "learning_curves", "label_updates", "checks")}
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    html = reports.write_page(tmp_path / "report.json").read_text()
+    assert "Operating points" in html and "ROC curve" not in html and "Decision curve" in html

@@ -1,6 +1,7 @@
 """Runs beside each other: paired on what they share, refused or said plainly where they do not belong together."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.metrics import mean_absolute_error
 import launch
 from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
+from mmpsy_jax.evaluation.report import write_page
 from mmpsy_jax.evaluation.run_comparison import compare_runs
 from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.tasks import questionnaire
@@ -73,7 +75,12 @@ def test_page_names_runs_their_settings_and_their_curves(compared):
     assert "of second" in html and ">model<" not in html and "TRIPOD" not in html
     assert [run["differs"]["optimizer.learning_rate"] for run in content["runs"]] == [0.1, 0.2, 0.1]
     assert (output / "tables" / "headline.csv").exists()
-    assert "first 0." in reports.summary(content)
+    assert re.search(r"\nfirst +120, 85 events +0\.", reports.summary(content))
+
+
+def test_the_page_is_a_function_of_report_json(compared, tmp_path):
+    page = write_page(compared[1] / "report.json", tmp_path)
+    assert page.read_bytes() == (compared[1] / "report.html").read_bytes()
 
 
 def test_curves_of_a_quantity_stand_beside_each_other(compared):

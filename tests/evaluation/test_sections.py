@@ -5,8 +5,9 @@ import copy
 import pytest
 from evaluation_samples import AUDIT, TASKS, cross_validation, estimate, one_run, with_later_keys
 
-from mmpsy_jax.evaluation import audit_page, page, split_page, tripod, wording
+from mmpsy_jax.evaluation import audit_page, page, split_page, wording
 from mmpsy_jax.evaluation import report as reports
+from mmpsy_jax.evaluation.curves import of_tasks
 
 BESIDE = {"length": one_run(noise=30.0, rng_seed=1), "prior": one_run(noise=500.0, rng_seed=2)}
 
@@ -22,8 +23,9 @@ def full(plain):
 
 
 def render(report, tasks=TASKS):
-    report = {**report, "tasks": {task.name: report["tasks"][task.name] for task in tasks}}
-    return page.render(report, one_run(), tasks, baselines=BESIDE, curves={})
+    curves = {"curves": of_tasks(one_run(), tasks, BESIDE, 0)}
+    report = {**report, **curves, "tasks": {task.name: report["tasks"][task.name] for task in tasks}}
+    return page.render(report)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +102,9 @@ def test_ablations_show_the_difference_to_the_first(plain):
         {"name": "both", "workdir": "a", "tasks": cells},
         {"name": "audio_only", "workdir": "b", "tasks": cells, "differences": {"phq_score": {"mae": estimate(0.75)}}},
     ]
-    (table,) = page._ablations({**plain, "ablations": ablations})
-    assert table["columns"] == ["run", "MAE: run - both", "MAE", "CCC"]
-    assert [row[1] and row[1]["value"] for row in table["rows"]] == [None, "+0.75"]
+    (table,) = page.ablations({**plain, "ablations": ablations}, every=True)
+    assert table.columns == ["run", "MAE: run - both", "MAE", "CCC"]
+    assert [row[1] and row[1]["value"] for row in table.rows] == [None, "+0.75"]
 
 
 @pytest.mark.parametrize(
@@ -129,35 +131,35 @@ def test_numbers_for_people():
 
 def test_flow_adds_up(full):
     flow, labels, sizes = audit_page.sections(full)
-    assert flow["rows"][0] == ["found in the source", str(200 + 82 + 122 + 4)]
-    assert flow["rows"][3:5] == [["in the corpus", "404"], ["with phq9", "398"]]
-    assert ["in the test split", "122"] in flow["rows"]
-    assert ["validation", "audio", "81", "1", "", ""] in labels["rows"]
-    assert ["train", "audio in minutes", "1.00", "2.00", "4.00", "5.00", "10.00"] in sizes["rows"]
-    assert ["test", "windows", *["-"] * 5] in sizes["rows"]
+    assert flow.rows[0] == ["found in the source", 200 + 82 + 122 + 4]
+    assert flow.rows[3:5] == [["in the corpus", 404], ["with phq9", 398]]
+    assert ["in the test split", 122] in flow.rows
+    assert ["validation", "audio", 81, 1, "", ""] in labels.rows
+    assert ["train", "audio in minutes", "1.00", "2.00", "4.00", "5.00", "10.00"] in sizes.rows
+    assert ["test", "windows", *[None] * 5] in sizes.rows
 
 
 def test_flow_of_a_cross_validation_counts_each_participant_once(full):
     made = reports.evaluate(cross_validation(), TASKS, n_bootstrap=50)
     flow = audit_page.sections({**made, "context": full["context"]})[0]
-    assert ["in the test part of some of the 3 folds, with a label", "150"] in flow["rows"]
-    assert not any("split" in row[0] for row in flow["rows"])
+    assert ["in the test part of some of the 3 folds, with a label", 150] in flow.rows
+    assert not any("split" in row[0] for row in flow.rows)
 
 
 def test_tripod_items_are_all_there_and_filled_in_where_known(full):
-    blank = {one["number"]: one["text"] for one in tripod.items({**full, "context": {}})}
+    blank = {one["number"]: one["text"] for one in wording.tripod({**full, "context": {}})}
     assert len(blank) == 52 and {int("".join(filter(str.isdigit, number))) for number in blank} == set(range(1, 28))
-    assert all(one["asks"] for one in tripod.items(full))
+    assert all(one["asks"] for one in wording.tripod(full))
     by_people = ("2", "3a", "4", "5b", "17", "18a", "19", "25", "26")
-    assert all(blank[number] is None for number in by_people)
+    assert all(blank[number] == "" for number in by_people)
     of_trainings = ("7", "12a", "12c", "12g", "18f", "22", "27a")
-    assert all(blank[number] is None for number in of_trainings), "not known of a foreign table"
+    assert all(blank[number] == "" for number in of_trainings), "not known of a foreign table"
     assert blank["12f"].endswith("fitted on validation: phq_screen.") and blank["24"].endswith("phq_screen.")
     config = {"model": {"name": "perceiver"}, "total": "3 epochs", "objective": {"class_weights": "none"}}
     corpus = {"dataset": "mmpsy", "config": "demo", "modalities": {"audio": {"shape": [80, 1800]}}}
     environment = {"mmpsy_jax": "0.1.0", "revision": "abc"}
     known = {"config": config, "corpus": corpus, "environment": environment, "audit": AUDIT}
-    filled = {one["number"]: one["text"] for one in tripod.items({**full, "context": known})}
+    filled = {one["number"]: one["text"] for one in wording.tripod({**full, "context": known})}
     assert "120 participants" in filled["10"] and "AUROC" in filled["23a"] and "by age" in filled["14"]
     assert "perceiver" in filled["12c"] and "abc" in filled["18f"] and "none" in filled["13"] and filled["20a"]
     assert filled["12a"].startswith("By participant: one division")

@@ -7,7 +7,7 @@ import pytest
 from evaluation_samples import TASKS, cross_validation, one_run
 from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 
-from mmpsy_jax.evaluation import report, scoring, subgroups, terminal
+from mmpsy_jax.evaluation import page, report, scoring, subgroups, tables
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.io import InputError
 
@@ -91,18 +91,16 @@ def test_without_a_file_nothing_is_assessed():
     assert "not assessable" in subgroups.evaluate(one_run(), TASKS, None)["reason"]
 
 
-def test_lines_for_a_terminal():
-    found = subgroups.evaluate(one_run(), TASKS, of_sizes(a=70, b=47, c=3), **FAST)
-    lines = terminal.subgroups(found).splitlines()
-    start = lines.index("sex, phq_screen, test:")
-    entry = found["columns"]["sex"]["phq_screen"]["test"][0]
+def test_tables_for_a_terminal():
+    report = scoring.evaluate(one_run(), TASKS, n_bootstrap=20)
+    report["subgroups"] = subgroups.evaluate(one_run(), TASKS, of_sizes(a=70, b=47, c=3), **FAST)
+    table = next(one for one in page.subgroups(report) if one.title == "sex: phq_screen, test")
+    entry = report["subgroups"]["columns"]["sex"]["phq_screen"]["test"][0]
     cell = entry["metrics"]["auroc"]
-    assert lines[start + 1].startswith(
-        f"  a: 70 participants, {entry['n_events']} events   auroc {cell['value']:.3f} [{cell['low']:.3f}, "
-    )
-    assert lines[start + 2 : start + 4] == ["  b: suppressed", "  c: suppressed"]
-    assert lines[-1].startswith("0 participants")
-    assert terminal.subgroups(subgroups.evaluate(one_run(), TASKS, None)).startswith("not assessable")
+    title, header, *rows = map(str.split, tables.to_text(table).splitlines())
+    assert " ".join(title) == table.title and header[:4] == ["subgroup", "participants", "events", "AUROC"]
+    assert rows[0][:4] == ["a", "70", str(entry["n_events"]), f"{cell['value']:.3f}"]
+    assert [" ".join(row) for row in rows[1:]] == ["b too few to show - - - - -", "c too few to show - - - - -"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_latex_is_escaped_and_rectangular(report):
     text = tables.to_latex(tables.tables(report)["subgroups"], report["synthetic"])
     assert "$<$younger$>$" in text and "phq\\_screen" in text and text.startswith("% SYNTHETIC")
     assert "0.812 [0.713, 0.912]" in text
-    nasty = tables.Table(("task", "n"), [('a&b%c$d#e_f{g}h~i^j\\k<l>m|n"o', None)])
+    nasty = tables.Table("", ("task", "n"), [('a&b%c$d#e_f{g}h~i^j\\k<l>m|n"o', None)])
     body = tables.to_latex(nasty).splitlines()
     assert body[4] == (
         r"a\&b\%c\$d\#e\_f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k$<$l$>$m$|$n''o &  \\"

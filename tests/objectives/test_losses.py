@@ -55,6 +55,16 @@ def test_regression_is_huber_in_points():
     np.testing.assert_allclose(each, [0.5 * 0.375**2, 2.0], rtol=1e-6)
 
 
+def test_a_count_is_poisson_regression(rng):
+    task = tasks.Task("calls", "calls", "count")
+    counts, output = rng.poisson(3.0, 9).astype(np.float32), rng.normal(1, 0.5, (9, 1)).astype(np.float32)
+    each = task.losses(jnp.asarray(output), jnp.asarray(counts), 1.0)
+    likelihood = scipy.stats.poisson.logpmf(counts, np.exp(output[:, 0]))
+    np.testing.assert_allclose(each, scipy.stats.poisson.logpmf(counts, counts) - likelihood, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(task.predictions(output), np.exp(output[:, 0].astype(np.float64)))
+    np.testing.assert_allclose(np.exp(train_statistics.start(task, counts)), counts.mean() + 1 / 9, rtol=1e-6)
+
+
 def test_concordance_against_the_definition(rng):
     x, y = rng.normal(size=(2, 50))
     y = x + 0.5 * y + 0.2

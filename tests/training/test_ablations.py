@@ -7,7 +7,7 @@ import pytest
 
 from mmpsy_jax.data.permute_modality import permute_modality
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.evaluation import report, terminal
+from mmpsy_jax.evaluation import page, report, tables
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.io import InputError, flatten
 from mmpsy_jax.tasks import from_config
@@ -84,10 +84,11 @@ def test_every_run_is_compared_in_pairs_with_that_on_everything(dataset, tmp_pat
     assert made[1]["tasks"]["phq_score"]["mae"]["value"] == pytest.approx(errors[1])
     assert made[1]["workdir"] == str(tmp_path / "audio_only")
     assert "audio_shuffled, 4 of 4" in capsys.readouterr().err
-    lines = terminal.ablations(made, {"phq_score": "regression"}).splitlines()
-    assert lines[1] == "phq_score: mae" and len(lines) == 6
-    assert lines[3].startswith("  audio_only ")
-    assert lines[3].endswith(f"{cell['value']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]")
+    (table,) = page.ablations({"tasks": {"phq_score": {"kind": "regression"}}, "ablations": made})
+    lines = tables.to_text(table).splitlines()
+    assert lines[:2] == ["phq_score", f"run              MAE: run - both{' ' * 9}MAE"] and len(lines) == 6
+    assert lines[3].startswith("audio_only ")
+    assert f"+{cell['value']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}] " in lines[3]
 
 
 class Planned(Exception):

@@ -8,8 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mmpsy_jax.evaluation import plots, wording
-from mmpsy_jax.evaluation.page import template
-from mmpsy_jax.evaluation.split_page import Section, section
+from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.projects.affect import measures
 from mmpsy_jax.projects.affect.measures import Clip
 
@@ -55,7 +54,7 @@ def render(
     """
     tested = [clip for clip in clips if clip.split == "test"]
     known = any(clip.mismatch == clip.mismatch for clip in clips)
-    return template(Path(__file__).with_name("discrepancy.html")).render(
+    return wording.template(Path(__file__).with_name("discrepancy.html")).render(
         title="Face and voice: where they disagree",
         disclaimer=wording.disclaimer_of(["emotions", *ratings]),
         report=report,
@@ -68,15 +67,15 @@ def render(
     )
 
 
-def _scores(report: Mapping[str, Any]) -> Section:
+def _scores(report: Mapping[str, Any]) -> Table:
     rows = [[TITLES[name], wording.cell("auroc", entry)] for name, entry in report["mismatch"].items()]
     note = "AUROC for clips whose voice and face are known to disagree, 95 % interval over speakers."
     best = {"population": "expected of the best detector there can be", "test": "of that detector on these clips"}
     note += "".join(f" {best[part].capitalize()}: {value:.3f}." for part, value in report["optimum"].items())
-    return section("", ["score of a clip", "AUROC"], rows, note if rows else "No clip is known to disagree or not.")
+    return Table("", ["score of a clip", "AUROC"], rows, note if rows else "No clip is known to disagree or not.")
 
 
-def _emotions(clips: Sequence[Clip], names: Sequence[str]) -> Section:
+def _emotions(clips: Sequence[Clip], names: Sequence[str]) -> Table:
     rows = []
     for label, (count, percent) in measures.by_label(clips).items():
         cells = [f"{p:.1f} ({r:g})" for p, r in zip(percent, measures.ranks(percent), strict=True)]
@@ -85,7 +84,7 @@ def _emotions(clips: Sequence[Clip], names: Sequence[str]) -> Section:
         "Mean percentage of each emotion over the frames of a clip by the teacher, then over the clips of a label; in "
         "brackets the rank, 1 for the largest. Each row adds up to 100."
     )
-    return section("", ["labelled", *names], rows, note)
+    return Table("", ["labelled", *names], rows, note)
 
 
 def _histogram(clips: Sequence[Clip], limits: Mapping[int, float]) -> str:

@@ -30,7 +30,6 @@ from mmpsy_jax.projects.daily_mood.models.macro_micro import PERSON
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run
 from mmpsy_jax.training.finished_run import FinishedRun, FinishedTraining
-from mmpsy_jax.training.results import start_times
 
 MODEL = "macro_micro"
 FILE = "adaptation.json"
@@ -167,7 +166,7 @@ def _people(run: FinishedRun, source: str | Path, split: str) -> tuple[Corpus, I
 
 
 def _days(tasks: Sequence[Task], training: FinishedTraining, corpus: Corpus, members: Int[np.ndarray, " n"]) -> Days:
-    start = start_times(corpus, {corpus.participants[i] for i in members})
+    start = corpus.start_times({corpus.participants[i] for i in members})
     person = np.unique([corpus.cluster[i] for i in members], return_inverse=True)[1]
     order = np.lexsort(([start[corpus.participants[i]] for i in members], person))
     member, person = members[order], person[order]

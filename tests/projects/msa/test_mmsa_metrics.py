@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mmpsy_jax.evaluation import sentiment
+from mmpsy_jax.projects.msa.reports import mmsa
 
 
 def weighted_f1(true, said):
@@ -69,13 +69,13 @@ def test_random_predictions(seed, highest, definition):
     rng = np.random.default_rng(seed)
     true = (rng.integers(-15, 16, 200) / 15 * highest).round(1)  # ratings are means of a few raters: many are equal
     said = (true + rng.normal(size=200) * highest / 2).round(1)  # some beyond the ends, on an edge, or 0
-    found = sentiment.scores(true, said, highest)
+    found = mmsa.scores(true, said, highest)
     wanted = definition(true.tolist(), said.tolist())
     assert list(found) == list(wanted)
     assert found == pytest.approx(wanted)
 
 
 def test_undefined_values_are_nan():
-    found = sentiment.mosi(np.zeros(4), np.array([0.1, -0.2, 0.3, 0.1]))
+    found = mmsa.mosi(np.zeros(4), np.array([0.1, -0.2, 0.3, 0.1]))
     assert {name for name, value in found.items() if math.isnan(value)} == {"Non0_acc_2", "Non0_F1_score", "Corr"}
-    assert sentiment.scores(np.zeros(0), np.zeros(0), 1.0) == {}
+    assert mmsa.scores(np.zeros(0), np.zeros(0), 1.0) == {}
