@@ -104,5 +104,5 @@ def test_groups_stay_together(big):
     within = dataclasses.replace(divided, card={**big.card, "within_clusters": True, "split_rule": "by time"})
     assert len(splits.by_name(within)["test"]) == 200
     for fold in (lambda: splits.folds(within, 2, 0), lambda: splits.inner(within, np.arange(20), 2, 0)):
-        with pytest.raises(InputError, match=r"divide each group \(by time\), folds keep clusters whole"):
+        with pytest.raises(InputError, match=r"divide each cluster \(by time\), folds keep clusters whole"):
             fold()
