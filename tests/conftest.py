@@ -1,36 +1,97 @@
-"""Set before jax is imported anywhere: CPU, eight virtual devices, no persistent state from the user's shell."""
+"""Set before jax is imported anywhere: CPU, eight virtual devices, no state of the user's shell. Fixtures for all.
 
-import atexit
+Where the time of a run goes, and what each of these settings saves, stands in docs/testing.md.
+"""
+
+import hashlib
 import os
-import shutil
-import tempfile
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Without fusion emitters programs compile in two thirds of the time. Processes that tests start compile with them.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["MMPSY_TRACEBACK"] = "1"  # an unexpected exception fails a test with its traceback
 # Small shapes run as fast without; compiling, most of the suite's time, takes half.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# Equal programs are compiled once per session, also by the processes that tests start; XLA is most of the suite's time.
-if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit the folder of the process that starts them
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mmpsy_tests_")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+CACHE_DAYS = 30
+# Tests of pictures and pages draw them; so do processes that tests start.
+DRAWN = (
+    "tests/evaluation/",
+    "tests/benchmarks/",
+    "tests/real/",
+    "tests/test_end_to_end.py",
+    "tests/inference/test_explain.py",
+)
+
+
+def compile_cache() -> Path:
+    """Programs compiled by earlier sessions of this environment: one folder per version of XLA and kind of CPU.
+
+    A damaged file of it (of a process that was killed while writing) is compiled anew, see `filterwarnings`.
+    """
+    try:
+        cpu = next(
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Feat"))
+        )
+    except (OSError, StopIteration):
+        cpu = platform.processor()
+    known = (metadata.version("jax"), metadata.version("jaxlib"), platform.machine(), cpu)
+    return Path(sys.prefix) / "mmpsy_tests" / hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+
+
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compile_cache())
+
 
 def pytest_configure(config):
-    del config
     from absl import flags
 
+    if not hasattr(config, "workerinput"):  # the process that starts the workers forgets old programs
+        old = time.time() - CACHE_DAYS * 24 * 3600
+        for path in compile_cache().glob("*"):
+            if path.stat().st_mtime < old:
+                path.unlink(missing_ok=True)
+
     flags.FLAGS.mark_as_parsed()  # grain 0.2.18 reads absl flags that nobody parses under pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no worker begins one of them when the others have nothing left."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pictures():
+    """Draws the pictures of a page in tests of pages alone: the 28 of a run's page take as long as its training."""
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def savefig(figure, file, **options):
+        if os.environ["PYTEST_CURRENT_TEST"].startswith(DRAWN) or options.get("format") != "svg":
+            draw(figure, file, **options)
+        else:
+            file.write('<svg viewBox="0 0 1 1"></svg>')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
 
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
     """The version folder of a small demo corpus (SYNTHETIC)."""
     from tests import corpora
+    from tests.sharing import shared
 
-    return corpora.build(tmp_path_factory.mktemp("corpus"))
+    return Path(shared(tmp_path_factory, "corpus", corpora.build))

@@ -3,22 +3,30 @@
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.training.checkpoint import Checkpoints
-from tests.runs import ROOT, command, environment, final_state, free_port, launch, losses
+from tests.runs import ROOT, command, environment, final_state, free_port, in_process, launch, losses
+
+OPTIONS = ("--config.log.every=1 steps", "--config.evaluation.baselines=False", "--config.data.packs=8")
+OFTEN = (*OPTIONS, "--config.selection.every=3 steps")
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    """A run by one process with one device that nobody interrupts."""
+    workdir = tmp_path_factory.mktemp("whole")
+    done = launch(*command(dataset, workdir, *OFTEN), env=environment())
+    assert done.returncode == 0, done.stderr
+    return workdir
 
 
 @pytest.mark.slow
-def test_killed_and_rerun_ends_bit_identical(dataset, tmp_path):
-    options = ["--config.selection.every=3 steps", "--config.log.every=1 steps", "--config.evaluation.baselines=False"]
-    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment())
-    assert whole.returncode == 0, whole.stderr
-    broken = command(dataset, tmp_path / "broken", *options)
+def test_killed_and_rerun_ends_bit_identical(whole, dataset, tmp_path):
+    broken = command(dataset, tmp_path / "broken", *OFTEN)
     wait_for = int(np.random.default_rng().integers(2, 8))  # a random step
     with subprocess.Popen(broken, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
@@ -29,19 +37,18 @@ def test_killed_and_rerun_ends_bit_identical(dataset, tmp_path):
     assert process.returncode == -signal.SIGKILL, f"was not killed at step {wait_for}"
     resumed = launch(*broken, env=environment())
     assert resumed.returncode == 0, resumed.stderr
-    (step, one), (other_step, other) = final_state(tmp_path / "whole"), final_state(tmp_path / "broken")
+    (step, one), (other_step, other) = final_state(whole), final_state(tmp_path / "broken")
     assert step == other_step and one.keys() == other.keys()
     for name, value in one.items():
         assert value.tobytes() == other[name].tobytes(), f"{name} differs after a kill at step {wait_for}"
-    for name in ("predictions.csv",):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
-    assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
+    assert (whole / "predictions.csv").read_bytes() == (tmp_path / "broken" / "predictions.csv").read_bytes()
+    assert losses(whole) == losses(tmp_path / "broken")
 
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_next_command_goes_on(dataset, tmp_path):
     options = ["--config.log.every=1 steps", "--config.total=200 epochs", "--config.selection.every=100 epochs"]
-    arguments = command(dataset, tmp_path / "run", *options)
+    arguments = command(dataset, tmp_path / "run", *options, model="lf_dnn")
     with subprocess.Popen(arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         seen = ""
         for line in process.stderr:
@@ -87,15 +94,12 @@ def finish(processes):
 
 
 @pytest.mark.slow
-def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(dataset, tmp_path):
-    options = ["--config.log.every=1 steps", "--config.evaluation.baselines=False", "--config.data.packs=8"]
-    single = launch(*command(dataset, tmp_path / "one", *options), env=environment())
-    assert single.returncode == 0, single.stderr
-    outputs, codes = finish(start_two(*command(dataset, tmp_path / "two", *options)))
+def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(whole, dataset, tmp_path):
+    outputs, codes = finish(start_two(*command(dataset, tmp_path / "two", *OFTEN)))
     assert codes == [0, 0], outputs
-    eight = launch(*command(dataset, tmp_path / "eight", *options, "--config.mesh.fsdp=True"), env=environment(8))
+    eight = launch(*command(dataset, tmp_path / "eight", *OFTEN, "--config.mesh.fsdp=True"), env=environment(8))
     assert eight.returncode == 0, eight.stderr
-    one, a = losses(tmp_path / "one"), read_csv(tmp_path / "one" / "predictions.csv")
+    one, a = losses(whole), read_csv(whole / "predictions.csv")
     for name in ("two", "eight"):
         other, b = losses(tmp_path / name), read_csv(tmp_path / name / "predictions.csv")
         assert [s for s, _ in one] == [s for s, _ in other] and len(one) > 5
@@ -107,9 +111,9 @@ def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(data
 def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(dataset, tmp_path):
     options = ["--config.evaluation.baselines=False", "--config.data.packs=2", "--config.log.every=1 steps"]
     options += ["--config.total=12 epochs"]
-    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment())
+    whole = launch(*command(dataset, tmp_path / "whole", *options, model="lf_dnn"), env=environment())
     assert whole.returncode == 0, whole.stderr
-    processes = start_two(*command(dataset, tmp_path / "run", *options))
+    processes = start_two(*command(dataset, tmp_path / "run", *options, model="lf_dnn"))
     for line in processes[0].stdout:  # the first one tells how it goes; the second one is told to stop
         if "step      4/" in line:
             processes[1].send_signal(signal.SIGTERM)
@@ -119,7 +123,7 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
     saved = sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
     assert saved and not list((tmp_path / "run").rglob("predictions.csv"))
     # One process with one device: the same run on another topology.
-    resumed = launch(*command(dataset, tmp_path / "run", *options), env=environment())
+    resumed = launch(*command(dataset, tmp_path / "run", *options, model="lf_dnn"), env=environment())
     assert resumed.returncode == 0, resumed.stderr
     a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
     np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
@@ -129,9 +133,9 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
 def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_with(dataset, tmp_path):
     options = ["--config.evaluation.baselines=False", "--config.seeds=2", "--config.mesh.replica=2"]
     options += ["--config.total=16 epochs", "--config.optimizer.learning_rate=1e-3"]
-    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment(2))
+    whole = launch(*command(dataset, tmp_path / "whole", *options, model="lf_dnn"), env=environment(2))
     assert whole.returncode == 0, whole.stderr
-    processes = start_two(*command(dataset, tmp_path / "run", *options))
+    processes = start_two(*command(dataset, tmp_path / "run", *options, model="lf_dnn"))
     for line in processes[0].stdout:
         if "2 replicas, vmap: step" in line:
             processes[1].send_signal(signal.SIGTERM)
@@ -139,7 +143,7 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
     outputs, codes = finish(processes)
     assert codes == [143, 143], outputs
     assert not (tmp_path / "run" / "predictions.csv").exists()
-    resumed = launch(*command(dataset, tmp_path / "run", *options), env=environment(2))
+    resumed = launch(*command(dataset, tmp_path / "run", *options, model="lf_dnn"), env=environment(2))
     assert resumed.returncode == 0, resumed.stderr
     a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
     np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
@@ -166,22 +170,27 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
         (["evaluate", "--predictions=none.csv", "--subgroups=none.csv"], "none.csv: cannot be read (No such file"),
     ],
 )
-def test_bad_command_lines_get_one_error(arguments, message, dataset, tmp_path):
+def test_bad_command_lines_get_one_error(arguments, message, dataset, tmp_path, capfd):
     config = (
         [f"--workdir={tmp_path / 'w'}", "--config.compile_cache="] if "--config=configs/phq.py" in arguments else []
     )
     if not any("released" in a for a in arguments) and config:
         config.append(f"--config.data.folder={dataset}")
-    result = launch(sys.executable, "launch.py", *arguments, *config, env=environment(2))
-    assert result.returncode == 2, result.stderr
-    lines = result.stderr.strip().splitlines()
+    assert in_process(*arguments, *config) == 2
+    shown = capfd.readouterr().err
+    lines = shown.strip().splitlines()
     assert lines[-1].startswith("error: ") and message in lines[-1]
-    assert "Traceback" not in result.stderr
+    assert "Traceback" not in shown
 
 
-def test_version_says_what_it_is_for():
-    result = launch(sys.executable, "launch.py", "--version", env=environment())
-    assert result.returncode == 0 and "not a diagnostic device" in result.stdout
+def test_a_process_that_is_refused_ends_with_status_2_and_one_line():
+    result = launch(sys.executable, "launch.py", "--config=configs/phq.py", "extra", env=environment())
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_version_says_what_it_is_for(capsys):
+    assert in_process("--version") == 0 and "not a diagnostic device" in capsys.readouterr().out
 
 
 def imported(*program):
@@ -191,8 +200,9 @@ def imported(*program):
     return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in result.stderr.splitlines() if "|" in line}
 
 
-def test_help_imports_nothing_heavy():
-    packages = imported("launch.py", "--help")
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_what_only_tells_imports_nothing_heavy(option):
+    packages = imported("launch.py", option)
     assert "mmpsy_jax" in packages
     assert not packages & {"absl", "jax", "numpy", "sklearn", "matplotlib", "tensorflow_datasets"}
 
@@ -200,12 +210,6 @@ def test_help_imports_nothing_heavy():
 def test_what_only_evaluation_needs_is_not_imported_before_the_first_step():
     packages = imported("-c", "import mmpsy_jax.training.run")
     assert {"jax", "optax"} <= packages and not packages & {"sklearn", "pandas", "matplotlib", "jinja2"}
-
-
-def test_start_is_quick():
-    began = time.monotonic()
-    launch(sys.executable, "launch.py", "--version", env=environment())
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone reads GLIBC_TUNABLES")

@@ -1,6 +1,8 @@
 """`launch.py --config=...`: trains, evaluates, reports; and `launch.py ablate`: the same without each modality."""
 
 import ast
+import contextlib
+import faulthandler
 import importlib.util
 import os
 import re
@@ -9,13 +11,13 @@ from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 import configs
 from mmpsy_jax.commands.builders import dataset_folder
-from mmpsy_jax.io import InputError, flatten, one_of
-from mmpsy_jax.training.config import RENAMED, choose_model, choose_objective, jsonable, set_seeds
+from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.training.config import RENAMED, choose_model, choose_objective, fields_of, set_seeds
 
 # What absl and ml_collections raise on a bad command line.
 _OF_FLAGS = (AttributeError, KeyError, flags.Error, TypeError, ValueError)
@@ -26,84 +28,78 @@ def main(arguments: list[str], ablate: bool = False) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(_help(ablate))
         return 0 if arguments else 2
-    config, argv = load_config(arguments), ["launch.py", *_without_config(arguments)]
+    config = load_config(arguments)
+    _parse(config, ["launch.py", *_without_config(arguments)], ablate)
+    default = Path("runs") / f"{config.name}{'_ablations' if ablate else ''}"
+    return _start(config, Path(flags.FLAGS.workdir or default), flags.FLAGS.minutes if ablate else None)
+
+
+def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
+    """Reads the options of the verb, and those of the config into it."""
+    if ablate:
+        flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
+    flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
+    flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
+    flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
     try:
         config_flags.DEFINE_config_dict("config", config, "fields of the config", sys_argv=argv)
+        left = flags.FLAGS(argv)
     except _OF_FLAGS as error:
         raise InputError(_explain_flags(config, error)) from error
-    workdir_flag = flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
-    if ablate:
-        minutes_flag = flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
-    seeds_flag = flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
-    sweep_flag = flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
-
-    def parse(argv: list[str]) -> list[str]:
-        try:
-            left = flags.FLAGS(argv)
-        except _OF_FLAGS as error:
-            raise InputError(_explain_flags(config, error)) from error
-        if left[1:]:
-            raise InputError(f"argument {left[1]!r}: every option is written --name=value")
-        if seeds_flag.value is not None and any(a.startswith("--config.seed") for a in argv):
+    if left[1:]:
+        raise InputError(f"argument {left[1]!r}: every option is written --name=value")
+    if flags.FLAGS.seeds is not None:
+        if any(a.startswith("--config.seed") for a in argv):
             raise InputError("--seeds says all about seeds: leave out --config.seed and --config.seeds")
-        return left
-
-    def start(_: list[str]) -> int:
-        workdir = workdir_flag.value
-        if not flags.FLAGS["verbosity"].present:  # Orbax tells every step of a save at INFO
-            logging.set_verbosity(logging.WARNING)
-        # Before jax is imported: XLA reads it when it is loaded.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-        import jax
-
-        from mmpsy_jax.training import config_rules, interruption, mesh, run, sweep
-        from mmpsy_jax.training.job import TrainingDiverged
-
-        if seeds_flag.value is not None:
-            set_seeds(config, seeds_flag.value)
-        if sweep_flag.value:
-            with config.unlocked():
-                config.sweep = sweep.read(sweep_flag.value)
-        if config.distributed:
-            mesh.start_distributed(config.heartbeat_seconds)
-        run.use_compile_cache(config.compile_cache)
-        try:
-            workdir = Path(workdir or Path("runs") / f"{config.name}{'_ablations' if ablate else ''}")
-            config_rules.check(config) if ablate else run.prepare(config, workdir)
-            dataset_dir = dataset_folder(config, main_process=jax.process_index() == 0)
-            with interruption.ending():
-                if ablate:
-                    return _ablate(config, dataset_dir, workdir, minutes_flag.value)
-                report = run.run(config, dataset_dir, workdir)
-        except TrainingDiverged as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except interruption.Interrupted as error:
-            print(error, file=sys.stderr)
-            return error.status
-        except OSError as error:
-            if error.errno is None or error.filename:
-                raise
-            raise OSError(error.errno, error.strerror, str(workdir)) from error  # a write does not know its file
-        if report:
-            from mmpsy_jax.evaluation.report import summary
-
-            print(summary(report))
-            print(f"\nreport: {workdir / 'report.html'}")
-        return 0
-
-    status = 0
-
-    def keep_status(argv: list[str]) -> None:
-        nonlocal status
-        status = start(argv)
-        sys.exit(status)
-
-    app.run(keep_status, argv=argv, flags_parser=parse)
-    return status
+        set_seeds(config, flags.FLAGS.seeds)
+    logging.use_absl_handler()
+    if not flags.FLAGS["verbosity"].present:  # Orbax tells every step of a save at INFO
+        logging.set_verbosity(logging.WARNING)
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # stderr may be no file
+        faulthandler.enable()
 
 
-def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes: list[str]) -> int:
+def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> int:
+    """Trains, or with `minutes` ablates; returns the exit status."""
+    # Before jax is imported: XLA reads it when it is loaded.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    import jax
+
+    from mmpsy_jax.training import config_rules, interruption, mesh, run, sweep
+    from mmpsy_jax.training.job import TrainingDiverged
+
+    if flags.FLAGS.sweep:
+        with config.unlocked():
+            config.sweep = sweep.read(flags.FLAGS.sweep)
+    if config.distributed:
+        mesh.start_distributed(config.heartbeat_seconds)
+    run.use_compile_cache(config.compile_cache)
+    try:
+        run.prepare(config, workdir) if minutes is None else config_rules.check(config)
+        dataset_dir = dataset_folder(config, main_process=jax.process_index() == 0)
+        with interruption.ending():
+            if minutes is not None:
+                return _ablate(config, dataset_dir, workdir, minutes)
+            report = run.run(config, dataset_dir, workdir)
+    except TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except interruption.Interrupted as error:
+        print(error, file=sys.stderr)
+        return error.status
+    except OSError as error:
+        if error.errno is None or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(workdir)) from error  # a write does not know its file
+    if report:
+        from mmpsy_jax.evaluation.report import summary
+
+        print(summary(report))
+        print(f"\nreport: {workdir / 'report.html'}")
+    return 0
+
+
+def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes: Sequence[str]) -> int:
     from mmpsy_jax.evaluation import page, tables
     from mmpsy_jax.training import ablations
 
@@ -190,6 +186,6 @@ def _explain_flags(config: ConfigDict, error: Exception) -> str:
     """One line for what absl and ml_collections raise on a bad command line; lists a config's fields."""
     text = str(error.args[0]) if error.args else str(error)
     if isinstance(error, AttributeError | KeyError):
-        known = ", ".join(sorted(flatten(jsonable(config))))
+        known = ", ".join(sorted(fields_of(config)))
         return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
     return text.strip().splitlines()[-1]

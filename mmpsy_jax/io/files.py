@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from absl import logging
-
 from mmpsy_jax.io.errors import InputError
 
 # Written when a place is tried: more than what a full disk still has in its last block.
@@ -144,6 +141,8 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):  # also bytes that are not UTF-8
             unread += 1
     if unread:
+        from absl import logging  # see `open_npz`
+
         logging.warning("%s: %d of %d lines cannot be read and are left out", path, unread, len(rows) + unread)
     return rows
 
@@ -240,6 +239,8 @@ def open_npz(path: str | os.PathLike, remedy: str = "delete it, so that it is wr
     Raises:
       InputError: cut off, changed, no such file, or an array that is asked for is not in it.
     """
+    import numpy as np  # `launch.py --help` comes here, and needs neither numpy nor absl
+
     with _open(path) as stream:
         try:
             with np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
@@ -252,6 +253,8 @@ def open_npz(path: str | os.PathLike, remedy: str = "delete it, so that it is wr
 
 def write_npz(path: str | os.PathLike, **arrays: Any) -> None:
     """`write_atomically` for an uncompressed npz file."""
+    import numpy as np  # see `open_npz`
+
     write_atomically(path, lambda stream: np.savez(stream, **arrays))
 
 

@@ -1,17 +1,19 @@
 """One small corpus for all data tests; tests that damage it copy it first."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import small_corpus
 
 from mmpsy_jax.data.records import open_corpus
+from tests.sharing import shared
 
 
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory):
     """A corpus of 30 participants, never to be changed."""
-    return small_corpus.build(tmp_path_factory.mktemp("corpus"))
+    return Path(shared(tmp_path_factory, "small_corpus", small_corpus.build))
 
 
 @pytest.fixture(scope="session")

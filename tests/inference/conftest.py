@@ -1,5 +1,7 @@
 """Finished runs that the tests of this room share. All data is SYNTHETIC."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from mmpsy_jax.training.step import inference_params
 from mmpsy_jax.training.train_statistics import fit
 from tests.data_builders.small_source import entry, write_table
 from tests.runs import small
+from tests.sharing import shared
 
 CHINESE = "答3的第2句一二三四五六七八九十。答5的第1句一二三四五六七八九十。答7的第4句一二三四五六七八九十。"
 
@@ -42,24 +45,29 @@ def made_up(tasks, corpus):
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory):
     """A table of transcripts, its records, and a run on them: two folds with one seed, as replicas."""
-    folder = tmp_path_factory.mktemp("texts")
-    table = write_table(folder, [entry(number, answers=2 + number % 4) for number in range(1, 41)])
-    built = cli.build("mmpsy/transcripts", folder / "data_dir", source=str(table), workers=0)
-    run.run(config_of(built), built, folder / "run")
-    return table, built, folder / "run"
+
+    def make(folder):
+        table = write_table(folder, [entry(number, answers=2 + number % 4) for number in range(1, 41)])
+        built = cli.build("mmpsy/transcripts", folder / "data_dir", source=str(table), workers=0)
+        run.run(config_of(built), built, folder / "run")
+        return table, built, folder / "run"
+
+    return tuple(map(Path, shared(tmp_path_factory, "texts", make)))
 
 
 @pytest.fixture(scope="session")
 def heard(tmp_path_factory):
     """Records with log-mel windows of the released size, and what a run on them leaves, but for training."""
-    folder = tmp_path_factory.mktemp("heard")
-    built = cli.build(
-        "mmpsy/demo", folder / "data_dir", participants=40, audio_shape=(80, 1800), text_shape=(12, 24), workers=0
-    )
-    config = small(built)
-    config.model.patch = 60
-    leave_untrained(config, open_corpus(built), folder / "run")
-    return built, folder / "run"
+
+    def make(folder):
+        sizes = {"participants": 40, "audio_shape": (80, 1800), "text_shape": (12, 24)}
+        built = cli.build("mmpsy/demo", folder / "data_dir", **sizes, workers=0)
+        config = small(built)
+        config.model.patch = 60
+        leave_untrained(config, open_corpus(built), folder / "run")
+        return built, folder / "run"
+
+    return tuple(map(Path, shared(tmp_path_factory, "heard", make)))
 
 
 @pytest.fixture(scope="session")

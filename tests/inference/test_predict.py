@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run, run_files
 from tests.features.test_mel import speech_like
 from tests.inference.conftest import CHINESE
-from tests.runs import bind_again, environment, launch
+from tests.runs import bind_again, in_process
 
 
 def rows(path):
@@ -74,11 +73,11 @@ def test_folds_and_seeds_are_averaged(texts, tmp_path):
     assert np.nanmax(np.abs(np.subtract(list(singles[0].values()), list(singles[1].values())))) > 1e-4
 
 
-def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
+def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path, capfd):
     arguments = ["predict", f"--workdir={texts[2]}", f"--input={mixed}", f"--output={tmp_path / 'out.csv'}"]
-    result = launch(sys.executable, "launch.py", *arguments, env=environment())
-    assert result.returncode == 3, result.stderr
-    listed = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
+    assert in_process(*arguments) == 3
+    shown, told = capfd.readouterr()
+    listed = [line for line in told.splitlines() if line.startswith("left out: ")]
     for name, reason in (
         ("utf16.txt", "UTF-16"),
         ("empty", "the transcript is empty"),
@@ -87,8 +86,8 @@ def test_bad_files_are_listed_and_the_rest_goes_on(texts, mixed, tmp_path):
         ("notes.md", "not read: no kind of file that is known"),
     ):
         assert sum(name in line and reason in line for line in listed) == 1, listed
-    assert len(listed) == 5 and "secret" not in result.stderr and "Nobody" not in result.stderr
-    assert "predicted 4/4" in result.stderr and "not a diagnostic device" in result.stdout
+    assert len(listed) == 5 and "secret" not in told and "Nobody" not in told
+    assert "predicted 4/4" in told and "not a diagnostic device" in shown
     made = {(row["participant_id"], row["task"]): row for row in rows(tmp_path / "out.csv")}
     assert {name for name, _ in made} == {"good", "english", "p1", "'=p2"}
     assert 0 <= float(made["good", "phq_screen"]["y_prob"]) <= 1 and made["good", "phq_screen"]["y_pred"] == ""

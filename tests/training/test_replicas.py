@@ -16,7 +16,7 @@ from tests.runs import lean, small
 
 @pytest.fixture(scope="module")
 def config(dataset):
-    config = small(dataset)
+    config = lean(dataset, kinds=("binary", "ordinal", "regression"))
     config.total = "2 epochs"
     config.cv.folds, config.seeds = 3, 2
     config.data.packs = 8
@@ -76,6 +76,17 @@ def test_layouts_agree(whole, config, corpus, tmp_path):
     changed.replicas.layout = "vmap"
     made = replicas.train(planned(changed, corpus, tmp_path), tmp_path / "replicas")
     for one, other in zip(made, whole[1], strict=True):
+        assert_close(one, other)
+
+
+def test_replicas_of_a_perceiver_agree(dataset, corpus, tmp_path):
+    made = []
+    for layout in ("sequence", "vmap"):
+        config = small(dataset)
+        config.total, config.seeds, config.data.packs, config.data.modalities = "1 epochs", 2, 8, ("text",)
+        config.replicas.layout = layout
+        made.append(replicas.train(planned(config, corpus, tmp_path / layout), tmp_path / layout / "replicas"))
+    for one, other in zip(*made, strict=True):
         assert_close(one, other)
 
 

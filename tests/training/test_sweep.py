@@ -12,7 +12,7 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import finished_run, plan_runs, run, run_files, sweep
 from mmpsy_jax.training.config import default
-from tests.runs import small
+from tests.runs import lean, small
 
 
 def test_a_grid_is_the_product_in_the_order_of_the_file():
@@ -120,15 +120,15 @@ def test_repeats_divide_anew(dataset):
 @pytest.mark.slow
 @pytest.mark.parametrize("inner", [0, 2])
 def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, tmp_path, inner):
-    config = small(dataset)
+    config = lean(dataset)
     config.total, config.cv.folds, config.cv.inner = "2 epochs", 2, inner
     config.replicas.layout = "sequence"
     config.data.packs = 8
     config.evaluation.baselines = False
-    # A rate of zero learns nothing, 1e30 diverges; latents are another program.
-    fields = {"optimizer.learning_rate": [0.0, 3e-3, 1e30], "model.latents": [4, 6]} if inner == 0 else {
-        "optimizer.learning_rate": [0.0, 3e-3]
-    }  # fmt: skip
+    # A rate of zero learns nothing, 1e30 diverges; another width is another program.
+    fields = {"optimizer.learning_rate": [0.0, 3e-3], "model.fusion_width": [8]}
+    if inner == 0:
+        fields = {"optimizer.learning_rate": [0.0, 3e-3, 1e30], "model.fusion_width": [8, 6]}
     config.sweep = json.dumps({"fields": fields, "metric": "phq_score/ccc"})
     report = run.run(config, dataset, tmp_path / "run")
     table = json.loads((tmp_path / "run" / "sweep" / "sweep.json").read_text())
@@ -144,13 +144,15 @@ def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, t
     points = [table["points"][chosen] for chosen in table["chosen"]]
     assert [one.fold for one in kept] == [0, 1]
     for one, point in zip(kept, points, strict=True):
-        latents = point.get("model.latents", config.model.latents)
-        assert one.config.model.latents == latents
-        assert one.inference_params["params"]["network"]["encoder"]["latents"].shape == (latents, config.model.width)
+        width = point["model.fusion_width"]
+        assert one.config.model.fusion_width == width
+        network = one.inference_params["params"]["network"]
+        assert (width, width) in [
+            x.shape for name, layer in network.items() if "fusion" in name for x in layer.values()
+        ]
     final = read_csv(tmp_path / "run" / "predictions.csv")
-    assert sorted(final.select(split="test", task="phq_screen").participant_id) == sorted(
-        open_corpus(dataset).participants
-    )
+    tested = final.select(split="test", task="phq_score").participant_id
+    assert sorted(tested) == sorted(open_corpus(dataset).participants)
     assert "Settings tried" in (tmp_path / "run" / "report.html").read_text()
 
 
