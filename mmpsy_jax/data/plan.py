@@ -258,7 +258,7 @@ def _order(
 def _deal(
     counts: Int[np.ndarray, "m k"], bins: int, rows: int, slots: Int[np.ndarray, " k"]
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, "bins k"]]:
-    """Assigns counts, which come roughly descending, to bins of `rows` rows and `slots` slots (our own heuristic).
+    """Assigns counts, which come roughly descending, to bins of `rows` rows and `slots` slots: a heuristic.
 
     One round after the other gives somebody to each bin. It looks at the modality in which the bins differ most so far:
     who has most of it goes to the bin that has least. A bin that would overflow if its free rows got average counts (a

@@ -11,6 +11,8 @@ exist for the former only:
 
 Patterns are regular expressions that match a whole path, "layer_0/attention/query/kernel". With
 `freeze=(encoder.module.FRONT_END,)` the front end stays as it is. `load(folder, remat=True)` checkpoints gradients.
+
+Departure from the paper of LoRA: the Gaussian that `down` starts from, of which it names no scale, has 1 / sqrt(in).
 """
 
 import re
@@ -55,7 +57,7 @@ def lora_init(
     """Low-rank updates of some matrices, all zero at first (Hu et al. 2021, arXiv 2106.09685).
 
     A matrix W [in, out] is used as W + alpha / rank * down up. `down` is normal with standard deviation
-    1 / sqrt(in) (the paper says Gaussian; the scale is our choice), `up` is zero.
+    1 / sqrt(in), `up` is zero.
 
     Args:
       params: of the encoder; they stay as they are.

@@ -4,8 +4,8 @@ Letters of shapes: b rows of the batch, n positions, m positions that are attend
 d width. Parameters keep the type that they have; `dtype` is the precision of matrix products and activations. Layer
 norms and every softmax are float32 inside.
 
-Dropout follows the published models except inside attention, where `jax.nn.dot_product_attention` has none: the
-weights of attention are never dropped, and no layer is (LayerDrop). Both are our choice.
+Departures from the papers: the weights of attention are never dropped (`jax.nn.dot_product_attention` cannot), nor are
+whole layers (LayerDrop).
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,10 @@
 """wav2vec 2.0 and HuBERT: Baevski et al. 2020 (arXiv 2006.11477), Hsu et al. 2021 (arXiv 2106.07447).
 
 Both are one network: a stack of convolutions over the waveform (one frame per 20 ms), a convolution that tells
-positions, and transformer layers. SpecAugment (masking of frames in training) is left out, and the weight norm of the
-positional convolution is folded into its kernel; both are our choice.
+positions, and transformer layers.
+
+Departures from the papers: SpecAugment (masking of frames in training) is left out, and the weight norm of the
+positional convolution is folded into its kernel.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,15 @@
-"""Statistics of a whole recording that classical speech research classifies: eGeMAPS, or functionals of our own.
+"""Statistics of a whole recording that classical speech research classifies: eGeMAPS, or plain functionals.
 
 eGeMAPS (Eyben et al., IEEE Transactions on Affective Computing 2016; 88 numbers) is computed by openSMILE where the
 optional package `opensmile` is installed. Its licence (audEERING Research License) forbids commercial use, so nothing
 here depends on it.
 
-Functionals of our own describe pitch, where there are samples, and level, change and the first cepstral coefficients
+Plain functionals describe pitch, where there are samples, and level, change and the first cepstral coefficients
 of log-mel frames: mean, standard deviation, 20th, 50th and 80th percentile, mean rising and falling slope per second,
 and how often and how long it is quiet. Pitch comes from the autocorrelation of a Hann window of 40 ms, divided by that
 of the window (Boersma 1993).
+
+Departures from the papers: the limits of voiced and of quiet frames; that of voiced ones is Praat's.
 """
 
 import functools
@@ -30,9 +32,9 @@ CEPSTRAL = 4  # coefficients 1 to 4, as eGeMAPS has them
 _SHORTEST_S = 0.1  # openSMILE gives no numbers of less
 _PITCH_HZ = (60.0, 500.0)
 _PITCH_WINDOW_S, _PITCH_HOP_S = 0.04, 0.01
-_VOICED = 0.45  # strength of the peak, 1 for a periodic sound; our choice is the one of Praat
+_VOICED = 0.45  # strength of the peak, 1 for a periodic sound
 _NEARLY = 0.85
-_QUIET_DB = 25.0  # frames that far below the 95th percentile have no pitch; our choice
+_QUIET_DB = 25.0  # frames that far below the 95th percentile have no pitch
 _FRAMES_AT_ONCE = 4096
 
 

@@ -24,7 +24,7 @@ from mmpsy_jax.io import InputError, require_file
 from mmpsy_jax.rules import whole
 
 BLOCK_SECONDS = 30
-# Our choice, all of these. A sample counts as clipped at the largest value that 16 bits hold, or beyond it.
+# A sample counts as clipped at the largest value that 16 bits hold, or beyond it.
 FULL_SCALE = 1 - 2.0**-15
 CLIPPED_NOTE, CLIPPED_ERROR = 0.01, 0.2
 CANCELLED_DB = 10.0  # that averaging the channels takes from their level

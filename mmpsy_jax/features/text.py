@@ -8,16 +8,18 @@ each a stable hash into 1..65535; 0 means nothing (the last character starts no 
 one embedding table of 65,536 rows and adds them. The hash is CRC-32 of a namespace and the UTF-8 text, never Python's
 `hash`, which changes with every process. Characters suit Chinese: no segmenter, no vocabulary, nothing to download.
 
-A transcript without a recording has no time. Positions get a pseudo-time of 0.25 s per character, which is about the
-pace of Mandarin speech; that constant is our choice and carries no information beyond the order.
+A transcript without a recording has no time. Positions get a pseudo-time of 0.25 s per character, about the pace of
+Mandarin speech, which carries no information beyond the order.
 
 Beside a recording there are two ways of cutting a transcript into windows:
-- `spoken` (our choice, the default): a window of text holds the characters that are spoken in its window of sound, by
+- `spoken` (the default): a window of text holds the characters that are spoken in its window of sound, by
   their times where these are known, or as if the pace were the same throughout. What does not fit goes into further
   windows without sound, so that nothing is lost.
 - `corpus`: as the release places its tokens: the first 512 positions, a window for each window of sound, every
   (positions - 175) // (windows - 1). (Facts of its feature script; what it does with a text shorter than a window is
   not known: here each window then holds all of it.)
+
+Departures from the release: n-grams instead of BERT, the pseudo-time, and `spoken`.
 """
 
 import abc

@@ -1,7 +1,7 @@
 """Video files -> grey frames at a fixed rate, and their sound, on one clock.
 
-Read by PyAV (FFmpeg). Times are those of the container, from its start. Our choice: the frame at t is the one that is
-shown then, pixels are made square, large frames are shrunk to 720 rows. Sound is read as that of recordings.
+Read by PyAV (FFmpeg). Times are those of the container, from its start. The frame at t is the one that is shown then,
+pixels are made square, large frames are shrunk to 720 rows. Sound is read as that of recordings.
 """
 
 import collections

@@ -281,7 +281,7 @@ def repeats_ids(cells: Sequence[str]) -> bool:
     """Whether a column looks as if it named persons, families or the like, each in a few rows, rather than categories.
 
     True of five values or more that have no more than three rows each on average, where not every row has its own.
-    Empty cells do not count. The limits are our choice.
+    Empty cells do not count.
     """
     filled = [cell for cell in cells if cell]
     different = len(set(filled))
