@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -175,13 +176,7 @@ def report_of(
             "sum": float(attributions["integrated_gradients"].sum()),
             "difference": interview.from_zero(),
         },
-        "deletion": {
-            "fractions": curve.fractions.tolist(),
-            "curves": {name: values.tolist() for name, values in curve.curves.items()},
-            "random": curve.random.tolist(),
-            "gain": curve.gain,
-            "p": curve.p,
-        },
+        "deletion": jax.tree.map(lambda x: x.tolist() if isinstance(x, np.ndarray) else x, curve._asdict()),
     }
     return report, interview.units, attributions
 

@@ -28,6 +28,11 @@ class Batching(NamedTuple):
     pieces: Pieces
     sizes: dict[str, Any]
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """`modalities` and `window_seconds`, as a network takes them."""
+        return {"modalities": self.modalities, "window_seconds": self.pieces.seconds}
+
     def needed(self, members: Int[np.ndarray, " m"], batches: int | None = None) -> int:
         """Batches per epoch of some participants, at least `batches`."""
         return batches_needed(self.pieces.counts, members, **self.sizes, batches=batches)

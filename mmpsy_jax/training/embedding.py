@@ -83,8 +83,7 @@ def _write_alike(jobs: Sequence[TrainJob], missing: Collection[Path]) -> None:
     config, corpus = jobs[0].config, jobs[0].corpus
     mesh = meshes.make_mesh(config.mesh.replica)
     shape = batching.of(config, corpus, mesh)
-    inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
-    network = programs.network(config, jobs[0].tasks, **inputs)
+    network = programs.network(config, jobs[0].tasks, **shape.inputs)
     predict = jax.jit(functools.partial(step.predict, network), out_shardings=meshes.replicated(mesh))
     members = np.unique(np.concatenate([job.splits[name] for job in jobs for name in ("train", "validation")]))
     sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])

@@ -74,8 +74,7 @@ class FinishedTraining:
 
     def network(self, shape: Batching) -> nn.Module:
         """Its network; takes one pack of a batch."""
-        inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
-        return programs.network(self.config, from_config(self.config.tasks), **inputs)
+        return programs.network(self.config, from_config(self.config.tasks), **shape.inputs)
 
     def batches(self, corpus: Corpus, members: Int[np.ndarray, " m"], shape: Batching) -> list[PyTree]:
         """All batches of the members, on the device, without labels."""

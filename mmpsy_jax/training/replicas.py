@@ -93,7 +93,7 @@ class _SharedProgram:
     def __init__(self, jobs: Sequence[TrainJob]):
         self.jobs, first = jobs, jobs[0]
         self.config, corpus = first.config, first.corpus
-        config, self.tasks = self.config, first.tasks
+        config = self.config
         self.layout = config.replicas.layout
         self.timings: dict[str, float] = {}  # seconds of a chunk by layout, while it is `auto`
         self.mesh = meshes.make_mesh(config.mesh.replica)
@@ -112,18 +112,12 @@ class _SharedProgram:
         self.chunk = math.gcd(self.per_epoch, self.eval_every, self.total)
         if self.chunk < min(4, self.eval_every):
             self.chunk = self.eval_every
-        functions = build(
-            config,
-            self.tasks,
-            modalities=self.shape.modalities,
-            window_seconds=self.shape.pieces.seconds,
-            total=self.total,
-            steps_per_epoch=self.per_epoch,
-        )
+        lengths = {"total": self.total, "steps_per_epoch": self.per_epoch}
+        functions = build(config, first.tasks, **self.shape.inputs, **lengths)
         self.programs = ReplicaPrograms(functions, self.mesh)
         self.arrays = self.resident.on_device(meshes.replicated(self.mesh))
         parts = {job.fold: job.splits["train"] for job in jobs}  # seeds of a fold share theirs
-        common = (config, self.tasks, self.shape.modalities, corpus)
+        common = (config, first.tasks, self.shape.modalities, corpus)
         self.fitted = {fold: fit(*common, part) for fold, part in parts.items()}
         # Of one batch: shapes are all that initialising and the estimate of memory need.
         self.example = jax.tree.map(lambda x: x[0], self.plan_arrays(self.plans(first, "train", self.per_epoch), 0, 1))

@@ -92,8 +92,7 @@ def leave_untrained(config, corpus, workdir):
     (one,), _ = plan_runs.plan(config, from_config(config.tasks), corpus, workdir)
     shape = batches.of(config, corpus, mesh.one_device())
     lengths = {"total": 1, "steps_per_epoch": 1}
-    inputs = {"modalities": shape.modalities, "window_seconds": shape.pieces.seconds}
-    functions = programs.build(config, one.tasks, **inputs, **lengths)
+    functions = programs.build(config, one.tasks, **shape.inputs, **lengths)
     resident = Resident(corpus, one.splits["test"][:1], parts=shape.pieces.parts)
     members = np.full((1, shape.sizes["batch_size"]), -1, np.int32)  # shapes are all that counts
     batch = gather(resident.arrays, resident.plan_arrays(members, shape.sizes["slots"]), np)

@@ -1,6 +1,6 @@
 """`launch.py discrepancy`: a run with teacher and student, and clips, to tables and a page of where the two disagree.
 
-Only held-out clips are looked at: those of the validation split give the limit, those of the test split are judged. Of
+Only held-out clips are compared: those of the validation split give the limit, those of the test split are judged. Of
 the corpus that a run was trained on, its own predictions say which these are, fold by fold, and a fold's trainings
 judge its clips only. Of another corpus the splits are its own, and all trainings are averaged.
 """
@@ -38,7 +38,7 @@ def discrepancy(workdir: str | Path, source: str | Path, output: str | Path) -> 
     """Compares teacher and student on held-out clips.
 
     Args:
-      workdir: of a finished run of `audio_visual` with a teacher beside the student.
+      workdir: of a finished run of `audio_visual` with teacher and student.
       source: folder of built records.
       output: folder for `PAGE`, `REPORT` and the tables of `measures.py`.
 
@@ -55,8 +55,7 @@ def discrepancy(workdir: str | Path, source: str | Path, output: str | Path) -> 
             one.config.model.teacher or one.config.model.part == "joint"
         ):
             raise InputError(
-                f"{workdir}: a run without a teacher beside the student: give one of configs/affect_student.py:frozen "
-                "or :joint"
+                f"{workdir}: a run without a teacher: give one of configs/affect_student.py:frozen or :joint"
             )
     corpus = run.select_modalities(open_corpus(source))
     emotion = next((task for task in run.tasks if task.named), None)
@@ -121,14 +120,14 @@ def held_out(workdir: Path, run: FinishedRun, corpus: Corpus) -> list[HeldOut]:
     parts = []
     for one in {one["fold"]: one for one in reversed(run.card["trainings"])}.values():
         rows = run_files.load_predictions(workdir, run.card, one["folder"])
-        found = {
+        positions = {
             split: {at[name] for name in rows.select(split=split).participant_id if name in at} for split in SPLITS
         }
         trainings = tuple(training for training in run.trainings if training.fold == one["fold"])
-        members = {split: np.array(sorted(own), int) for split, own in found.items()}
+        members = {split: np.array(sorted(places), int) for split, places in positions.items()}
         parts.append(HeldOut(trainings, one["fold"], members))
     named = all(run.card[name] == corpus.card.get(name) for name in ("dataset", "config", "version"))
-    if not named or not any(len(own) for part in parts for own in part.members.values()):
+    if not named or not any(len(members) for part in parts for members in part.members.values()):
         parts = [HeldOut(run.trainings, 0, splits.by_name(corpus))]
     for split in SPLITS:
         if not all(len(part.members[split]) for part in parts):
@@ -137,7 +136,7 @@ def held_out(workdir: Path, run: FinishedRun, corpus: Corpus) -> list[HeldOut]:
 
 
 def clips_of(part: HeldOut, run: FinishedRun, corpus: Corpus, emotion: Task, ratings: Sequence[Task]) -> Iterator[Clip]:
-    """What teacher and student say of the held-out clips, in the mean over the trainings."""
+    """Outputs of teacher and student for the held-out clips, means over the trainings."""
     label = lambda name, i: float(corpus.labels[name][i]) if name in corpus.labels else float("nan")  # noqa: E731
     for split in SPLITS:
         for start in range(0, len(part.members[split]), CHUNK):
@@ -158,29 +157,29 @@ def clips_of(part: HeldOut, run: FinishedRun, corpus: Corpus, emotion: Task, rat
                     emotion=label(emotion.label, i),
                     mismatch=label(MISMATCH, i),
                     start_s=chosen.seen.start_s[face],
-                    seen=chosen.seen.said["watched"][emotion.name][face],
-                    heard=chosen.heard.said["heard"][emotion.name][speech],
-                    seen_ratings=side_by_side(chosen.seen.said["watched"], ratings)[face],
-                    heard_ratings=side_by_side(chosen.heard.said["heard"], ratings)[speech],
+                    seen=chosen.seen.outputs["watched"][emotion.name][face],
+                    heard=chosen.heard.outputs["heard"][emotion.name][speech],
+                    seen_ratings=side_by_side(chosen.seen.outputs["watched"], ratings)[face],
+                    heard_ratings=side_by_side(chosen.heard.outputs["heard"], ratings)[speech],
                     after=chosen.frames_of(i, emotion, ratings),
                     before=largest and largest.frames_of(at, emotion, ratings),
                 )
 
 
 class Segments(NamedTuple):
-    """Segments of some clips, ordered by clip and time, and what is said of them by name.
+    """Segments of some clips, ordered by clip and time, and outputs for them by name.
 
     Probabilities of classes [... c], scores [...].
     """
 
     clip: Int[np.ndarray, " s"]
     start_s: Float[np.ndarray, " s"]
-    said: dict[str, Any]
+    outputs: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Said:
-    """What is said of some clips.
+class Outputs:
+    """Outputs for some clips.
 
     Attributes:
       seen: segments of faces: `watched` {task: [s ...]}, `frames` {task: [s n ...]} and `faces` [s n], 1 for a frame
@@ -195,18 +194,18 @@ class Said:
 
     def in_both(self, clip: int) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " w"]]:
         """The segments of a clip that show a face and have speech: their places among those seen, and those heard."""
-        seen = np.flatnonzero((self.seen.clip == clip) & self.seen.said["faces"].any(axis=1))
+        seen = np.flatnonzero((self.seen.clip == clip) & self.seen.outputs["faces"].any(axis=1))
         heard = np.flatnonzero(self.heard.clip == clip)
         _, a, b = np.intersect1d(self.seen.start_s[seen], self.heard.start_s[heard], return_indices=True)
         return seen[a], heard[b]
 
     def frames_of(self, clip: int, emotion: Task, ratings: Sequence[Task]) -> Frames:
         """The frames of a clip that show a face."""
-        own = self.seen.clip == clip
-        shown, values = self.seen.said["faces"][own] > 0, self.seen.said["frames"]
+        chosen = self.seen.clip == clip
+        shown, values = self.seen.outputs["faces"][chosen] > 0, self.seen.outputs["frames"]
         steps = shown.shape[1]
-        seconds = self.seen.start_s[own][:, None] + (np.arange(steps) + 0.5) * (self.seconds / steps)
-        return Frames(seconds[shown], values[emotion.name][own][shown], side_by_side(values, ratings)[own][shown])
+        seconds = self.seen.start_s[chosen][:, None] + (np.arange(steps) + 0.5) * (self.seconds / steps)
+        return Frames(seconds[shown], values[emotion.name][chosen][shown], side_by_side(values, ratings)[chosen][shown])
 
 
 def side_by_side(values: Mapping[str, Float[np.ndarray, "..."]], tasks: Sequence[Task]) -> Float[np.ndarray, "..."]:
@@ -221,7 +220,7 @@ _traces = jax.jit(audio_visual.traces, static_argnums=0)
 
 def judge(
     tasks: Sequence[Task], trainings: Sequence[FinishedTraining], corpus: Corpus, members: Int[np.ndarray, " m"]
-) -> Said:
+) -> Outputs:
     """What trainings say of the members of a corpus, in the mean over them."""
     by_training = []
     for training in trainings:
@@ -239,10 +238,10 @@ def judge(
             parts.append((_segments(pack, FACE, seen), _segments(pack, AUDIO, {"heard": heard})))
         by_training.append([_ordered(one) for one in zip(*parts, strict=True)])
     seen, heard = (
-        same[0]._replace(said=jax.tree.map(lambda *x: np.mean(x, axis=0), *(one.said for one in same)))
+        same[0]._replace(outputs=jax.tree.map(lambda *x: np.mean(x, axis=0), *(one.outputs for one in same)))
         for same in zip(*by_training, strict=True)
     )
-    return Said(seen, heard, shape.pieces.seconds)
+    return Outputs(seen, heard, shape.pieces.seconds)
 
 
 def _averageable(task: Task, output: Float[np.ndarray, "*n o"]) -> Float[np.ndarray, "..."]:
@@ -250,11 +249,11 @@ def _averageable(task: Task, output: Float[np.ndarray, "*n o"]) -> Float[np.ndar
     return values.reshape(*output.shape[:-1], *values.shape[1:])
 
 
-def _segments(pack: Mapping[str, np.ndarray], name: str, said: dict[str, Any]) -> Segments:
+def _segments(pack: Mapping[str, np.ndarray], name: str, outputs: dict[str, Any]) -> Segments:
     """The slots of a pack that are used."""
     index, row = pack["index"], pack[f"{name}_row"]
     used = np.flatnonzero(row < len(index))
-    return Segments(index[row[used]], pack[f"{name}_start_s"][used], jax.tree.map(lambda x: x[used], said))
+    return Segments(index[row[used]], pack[f"{name}_start_s"][used], jax.tree.map(lambda x: x[used], outputs))
 
 
 def _ordered(parts: Sequence[Segments]) -> Segments:

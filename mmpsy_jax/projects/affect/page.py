@@ -23,7 +23,7 @@ NOTES = (
     "The networks themselves: a student of speech is a weak judge of the emotions that a teacher sees (Albanie et al. "
     "2018, arXiv 1808.05561, call the signal very noisy), and both are wrong about many clips that are not unusual.",
     "By construction about one in twenty segments of normal validation clips lies above the limit.",
-    "No study at hand shows that such a gap goes with a disorder. The seed proposes to look at it; this page does "
+    "No study at hand shows that such a gap goes with a disorder. The paper proposes to look at it; this page does "
     "nothing more.",
 )
 TITLES = {
@@ -32,7 +32,7 @@ TITLES = {
     "divergence": "divergence of the emotions alone",
     "distance": "distance of the ratings alone",
 }
-# Clips with the largest gaps that are drawn, beside the one in the middle.
+# Clips with the largest gaps that are drawn, and the one in the middle.
 _LARGEST = 3
 
 
@@ -113,7 +113,7 @@ def _traces(
 
 
 def _trace(clip: Clip, rank: int, emotions: Sequence[str], ratings: Sequence[str]) -> str:
-    """Most probable emotion per frame above the ratings, before the choice of the speaker beside after it."""
+    """Most probable emotion per frame above the ratings, before and after the choice of the speaker."""
     shown = {when: frames for when in ("before", "after") if (frames := getattr(clip, when)) is not None}
     with plots.figure(
         f"Emotions over time, rank {rank}", 2, len(shown), size=(7.6, 4.2), sharex=True, sharey="row", squeeze=False

@@ -22,10 +22,10 @@ def parameters(
 ) -> dict[str, Any]:
     """The network of the teacher for a student that is trained on some clips.
 
-    A teacher that was trained on a clip says of it what it has learned by heart, and a student that is held against it
+    A teacher that was trained on a clip repeats what it has learned by heart, and a student that is compared with it
     there would be judged by what nobody knows of a new clip. So of the trainings of the run that one is taken which was
     trained on exactly the same clips: its `predictions.csv` names all others as held out. With folds that is the fold
-    of the same division; of several seeds it is the first (our choice).
+    of the same division; of several seeds it is the first.
 
     Args:
       config: of the student; `config.model.teacher` is the workdir.
@@ -59,9 +59,11 @@ def _check(
             "of configs/affect_teacher.py"
         )
     for name in SHAPING:
-        ours, wanted = (tuple(np.ravel(model[name]).tolist()) for model in (config.model, theirs))
-        if ours != wanted:
-            raise InputError(f"config.model.{name} = {ours}, but the teacher in {workdir} has {wanted}: take its value")
+        ours, theirs_has = (tuple(np.ravel(model[name]).tolist()) for model in (config.model, theirs))
+        if ours != theirs_has:
+            raise InputError(
+                f"config.model.{name} = {ours}, but the teacher in {workdir} has {theirs_has}: take its value"
+            )
     if from_config(run.config.tasks) != tuple(tasks):
         raise InputError(f"{workdir}: the teacher has other tasks than the student: give both the same config.tasks")
     for name in ("dataset", "config", "version"):

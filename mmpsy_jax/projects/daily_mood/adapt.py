@@ -1,12 +1,14 @@
-"""`launch.py adapt`: layers of their own for people whom a macro-micro run was not trained on, from a few rated days.
+"""`launch.py adapt`: personal layers for people outside the training data, from a few rated days.
 
-Of somebody with layers R and B of their own the network says y_q = m_q + h_q R_q / d + B_q for mood q, where m_q and
+For a person with layers R and B the output of mood q is y_q = m_q + h_q R_q / d + B_q, where m_q and
 the d features h_q are shared (`models/macro_micro.py`) and stay as they are. The rest is linear in R and B, so nothing
 is trained: for normal R, B and errors with variances d s_R, s_B and s_e, the rated days of a person have the covariance
 C = s_R h h' / d + s_B + s_e I, and with a = C^-1 (y - m) the expected layers are R = s_R h' a and B = s_B sum(a):
 random slopes and intercepts (Laird and Ware 1982). The three variances, the same for all people and moods, are those
-under which the ratings of the given days are most probable; no other day is looked at. Weight decay pulls the layers of
-trained people to zero too; that variances are estimated instead is our choice.
+under which the ratings of these days are most probable; no other day is used. Weight decay pulls the layers of
+trained people to zero, too; here variances are estimated instead.
+
+Departures from the paper: it adapts nobody.
 """
 
 import dataclasses
@@ -69,7 +71,7 @@ def adapt(
     split: str = "test",
     n_bootstrap: int = bootstrap.RESAMPLES,
 ) -> dict[str, Any]:
-    """Predicts the later days of people without layers of their own, and with layers from their first rated days.
+    """Predicts the later days of people without personal layers, and with layers from their first rated days.
 
     Args:
       workdir: of a finished run without folds.
@@ -103,8 +105,8 @@ def adapt(
     rated, member = known[0].rated, known[0].member
     asked = (rated == 0) | (rated > numbers[-1])
     if not asked.any():
-        raise InputError(f"{source}: nobody has a day beside the first {numbers[-1]} rated ones: give fewer --days")
-    made: dict[str, Any] = {
+        raise InputError(f"{source}: nobody has a day after the first {numbers[-1]} rated ones: give fewer --days")
+    results: dict[str, Any] = {
         "format": 1,
         "what": mmpsy_jax.DISCLAIMER,
         "synthetic": bool(corpus.card["synthetic"] or run.card["synthetic"]),
@@ -114,19 +116,19 @@ def adapt(
         fitted, values = zip(*[predict(one, number) for one in known], strict=True)
         rows = _tables(run.tasks, corpus, member[asked], [value[asked] for value in values])
         write_csv(Path(output) / f"predictions_{number}_days.csv", Predictions.concatenate(rows.values()))
-        made["days"][str(number)] = {"variances": fitted, **together.entry(rows, {"resamples": n_bootstrap})}
-    made = finite(made)
-    write_json(Path(output) / FILE, made)
-    return made
+        results["days"][str(number)] = {"variances": fitted, **together.entry(rows, {"resamples": n_bootstrap})}
+    results = finite(results)
+    write_json(Path(output) / FILE, results)
+    return results
 
 
-def summary(made: Mapping[str, Any]) -> str:
+def summary(results: Mapping[str, Any]) -> str:
     """Mean CCC and MAE for each number of days as text for a terminal."""
-    lines = ["SYNTHETIC DATA: no number below says anything about real people."] if made["synthetic"] else []
-    for number, entry in made["days"].items():
+    lines = ["SYNTHETIC DATA: no number below says anything about real people."] if results["synthetic"] else []
+    for number, entry in results["days"].items():
         cells = [f"{wording.label(name)} {wording.estimate(name, entry['overall'][name])}" for name in ("ccc", "mae")]
         lines.append(f"{number:>3} rated days of each person   {'   '.join(cells)}")
-    entry = made["days"]["0"]
+    entry = results["days"]["0"]
     where = f"{entry['n_participants']} other days of {entry['n_clusters']} people, who are resampled"
     return "\n".join([*lines, f"means over {entry['n_tasks']} tasks, all on the same {where}"])
 
@@ -150,7 +152,7 @@ def _people(run: FinishedRun, source: str | Path, split: str) -> tuple[Corpus, I
         raise InputError(f"{corpus.path}: does not say whose day a record is ('cluster' in corpus.json)")
     for task in run.tasks:
         if not task.scaled:
-            raise InputError(f"task {task.name!r} is {task.kind}: layers are found in closed form for scores only")
+            raise InputError(f"task {task.name!r} is {task.kind}: layers have a closed form for scores only")
         if task.label not in corpus.labels:
             raise one_of(f"label of task {task.name!r}", task.label, corpus.labels)
     if split not in (*SPLITS, ALL):
@@ -201,16 +203,16 @@ def look(
 
 
 def predict(days: Days, number: int) -> tuple[dict[str, float] | None, Float[np.ndarray, "n q"]]:
-    """Variances, and what is said of every day with layers from the first `number` rated days of its person."""
+    """Variances, and the predictions of every day with layers from the first `number` rated days of its person."""
     values = days.shared.copy()
     if not number:
         return None, values
     used = (days.rated > 0) & (days.rated <= number)
     variances = fit_variances(days, used)
     for person in np.unique(days.person):
-        own = days.person == person
-        slope, level = layers(days, own & used, variances)
-        values[own] += np.einsum("nqd,qd->nq", days.features[own], slope) / slope.shape[1] + level
+        days_of = days.person == person
+        slope, level = layers(days, days_of & used, variances)
+        values[days_of] += np.einsum("nqd,qd->nq", days.features[days_of], slope) / slope.shape[1] + level
     return variances, values
 
 
@@ -232,31 +234,31 @@ def fit_variances(days: Days, used: Bool[np.ndarray, " n"]) -> dict[str, float]:
         return total / 2
 
     start = np.full(3, np.log(np.nanvar(days.residual[used]) / 3 + 1e-6))
-    found = scipy.optimize.minimize(loss, start, method="L-BFGS-B", bounds=[_LOG_VARIANCES] * 3)
-    return {name: float(value) for name, value in zip(VARIANCES, np.exp(found.x), strict=True)}
+    best = scipy.optimize.minimize(loss, start, method="L-BFGS-B", bounds=[_LOG_VARIANCES] * 3)
+    return {name: float(value) for name, value in zip(VARIANCES, np.exp(best.x), strict=True)}
 
 
 def layers(
-    days: Days, own: Bool[np.ndarray, " n"], variances: Mapping[str, float]
+    days: Days, counted: Bool[np.ndarray, " n"], variances: Mapping[str, float]
 ) -> tuple[Float[np.ndarray, "q d"], Float[np.ndarray, " q"]]:
     """R and B of a person, expected given some days; zeros without any.
 
     Args:
       days: of all people.
-      own: the rated days of the person that count.
+      counted: the rated days of the person that count.
       variances: from `fit_variances`.
     """
-    residual, alike, known = _design(days, own)
+    residual, alike, known = _design(days, counted)
     weights = np.linalg.solve(_covariance(alike, known, variances), residual[..., None])[..., 0]
-    slope = variances["slope"] * np.einsum("qn,nqd->qd", weights, days.features[own])
+    slope = variances["slope"] * np.einsum("qn,nqd->qd", weights, days.features[counted])
     return slope, variances["level"] * weights.sum(axis=1)
 
 
 def _design(
-    days: Days, own: Bool[np.ndarray, " n"]
+    days: Days, counted: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "q k"], Float[np.ndarray, "q k k"], Bool[np.ndarray, "q k"]]:
     """Residuals, 0 where unknown; products of the features of two days over d; and which residuals are known."""
-    residual, features = days.residual[own].T, days.features[own]
+    residual, features = days.residual[counted].T, days.features[counted]
     known = ~np.isnan(residual)
     alike = np.einsum("nqd,mqd->qnm", features, features) / features.shape[-1]
     return np.where(known, residual, 0.0), alike, known
@@ -278,9 +280,9 @@ def _tables(
 ) -> dict[str, Predictions]:
     """Predictions by task: the mean over trainings of what is cut to the range of each score."""
     who = {"cluster": [corpus.cluster[i] for i in member]}
-    ids, made = [corpus.participants[i] for i in member], {}
+    ids, tables = [corpus.participants[i] for i in member], {}
     for q, task in enumerate(tasks):
-        said = [np.clip(value[:, q] * task.maximum, task.minimum, task.maximum) for value in values]
+        clipped = [np.clip(value[:, q] * task.maximum, task.minimum, task.maximum) for value in values]
         truth = corpus.labels[task.label][member]
-        made[task.name] = Predictions.build(ids, task.name, truth, y_pred=np.mean(said, axis=0), **who)
-    return made
+        tables[task.name] = Predictions.build(ids, task.name, truth, y_pred=np.mean(clipped, axis=0), **who)
+    return tables

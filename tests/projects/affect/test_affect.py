@@ -160,4 +160,4 @@ def test_a_run_without_a_teacher_has_no_discrepancy(runs, capsys):
     folder, built, *_ = runs
     arguments = [f"--workdir={folder / 'teacher'}", f"--input={built}", f"--output={folder / 'none'}"]
     assert launch.main(["discrepancy", *arguments]) == 2
-    assert "without a teacher beside the student" in capsys.readouterr().err
+    assert "a run without a teacher" in capsys.readouterr().err

@@ -8,7 +8,7 @@ def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
     parser = parser_of(
         "discrepancy",
-        workdir="of a finished run with a teacher beside the student",
+        workdir="of a finished run with a teacher and a student",
         source="folder of built records with validation and test clips",
         output="folder for page, tables and JSON file; the tables name clips",
     )
