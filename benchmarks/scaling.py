@@ -121,7 +121,7 @@ def _functions(people: int):
     config = phq.get_config()
     config.data.batch_size = people
     tasks = from_config(config.tasks)
-    inputs = (Modality("audio", "features", (360, 80), True), Modality("text", "features", (35, 768)))
+    inputs = (Modality("audio", "frames", (360, 80)), Modality("text", "features", (35, 768)))
     functions = programs.build(config, tasks, modalities=inputs, window_seconds=12.0, total=100, steps_per_epoch=10)
     scores = {task.label: np.arange(20, dtype=np.float32) for task in tasks}
     constants = {**train_statistics.of_scores(tasks, scores, "none"), "network": {}}

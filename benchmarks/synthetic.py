@@ -51,8 +51,8 @@ def setting(config: ConfigDict, *, batches: int, equal: int = 0, seed: int = 0) 
     if ids:
         modalities = (Modality("text", "ids", (175, 4), vocabulary=65536),)
     else:
-        modalities = (Modality("audio", "features", (1800, 80), frames=True), Modality("text", "features", (175, 768)))
-    patches = [m.shape[0] // (config.model.patch if m.frames else 1) for m in modalities]
+        modalities = (Modality("audio", "frames", (1800, 80)), Modality("text", "features", (175, 768)))
+    patches = [m.shape[0] // (config.model.patch if m.kind == "frames" else 1) for m in modalities]
     parts = config.data.parts or max(n for n in range(1, MOST_PARTS + 1) if all(patch % n == 0 for patch in patches))
     middle, deviation, least, most = CHARACTERS if ids else SECONDS
     amounts = np.clip(middle * np.exp(deviation * rng.standard_normal(PEOPLE)), least, most)
@@ -67,7 +67,11 @@ def setting(config: ConfigDict, *, batches: int, equal: int = 0, seed: int = 0) 
             if ids:
                 share = amount / CHARACTERS_PER_WINDOW - np.arange(count)
             else:
-                share = (amount - start) / WINDOW_SECONDS if m.frames else np.full(count, amount / SECONDS_OF_TOKENS)
+                share = (
+                    (amount - start) / WINDOW_SECONDS
+                    if m.kind == "frames"
+                    else np.full(count, amount / SECONDS_OF_TOKENS)
+                )
             share = np.ones(count) if equal else share
             participants[-1][f"{m.name}_length"] = np.clip(share * m.shape[0], 1, m.shape[0]).astype(np.int32)
     counts = {m.name: np.array([_needed(one, m, parts).sum() for one in participants]) for m in modalities}

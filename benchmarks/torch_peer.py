@@ -136,7 +136,7 @@ class MentalPerceiver(nn.Module):
         self.names, self.heads = [m.name for m in modalities], heads
         self.rates, self.window_seconds = rates, window_seconds
         self.adapters = nn.ModuleDict(
-            {m.name: Frames(width, model["patch"], m.shape[-1]) if m.frames else Features(width, m.shape[-1])
+            {m.name: Frames(width, model["patch"], m.shape[-1]) if m.kind == "frames" else Features(width, m.shape[-1])
              for m in modalities}
         )  # fmt: skip
         self.positions = nn.ModuleDict({m.name: nn.Linear(2 * BANDS, width, bias=False) for m in modalities})

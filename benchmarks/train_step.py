@@ -249,8 +249,8 @@ def analytic(data: Setting) -> float:
     mixing = latents * model.heads_attention if absorbed else d + latents
     of_slots = 0
     for m in data.pieces:
-        tokens = -(-m.shape[0] // model.patch) if m.frames else m.shape[0]
-        adapter = m.shape[0] * m.shape[1] * d * (1 if m.kind == "features" else 2)
+        tokens = -(-m.shape[0] // model.patch) if m.kind == "frames" else m.shape[0]
+        adapter = m.shape[0] * m.shape[1] * d * (2 if m.kind == "ids" else 1)
         position = tokens * 32 * d if model.position == "fourier" else 0
         of_slots += data.slots[m.name] * (2 * adapter + 3 * (position + 2 * tokens * mixing * d))
     outputs = sum(task.n_classes if task.kind == "binary" else 1 for task in heads)
@@ -310,7 +310,7 @@ def ablations(data: Setting, rounds: int, one_core: bool) -> None:
     )
     turns["masks by jax.random.bernoulli (32 bits)"], _ = our_turn(data, batches)
     perceiver.keep_mask = original
-    if any(m.kind == "features" for m in data.modalities):
+    if any(m.kind != "ids" for m in data.modalities):
         wider = lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x  # noqa: E731
         turns["inputs float32 in memory"], _ = our_turn(data, [jax.tree.map(wider, batch) for batch in batches])
     seen = inference_params(built.state)

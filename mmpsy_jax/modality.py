@@ -7,7 +7,7 @@ import numpy as np
 
 from mmpsy_jax.io import one_of
 
-KINDS = ("features", "ids")
+KINDS = ("frames", "features", "ids")
 
 
 class Modality(NamedTuple):
@@ -15,10 +15,10 @@ class Modality(NamedTuple):
 
     Attributes:
       name: of the modality.
-      kind: "features" (float windows) or "ids" (integers, 0 means nothing).
+      kind: "frames" (dense, as log-mel, of which several become one token), "features" (tokens already) or "ids"
+        (integers, 0 means nothing).
       shape: of one window.
-      frames: dense frames (log-mel), of which several become one token, rather than features that are tokens already.
-      vocabulary: ids are smaller than this; 0 for features.
+      vocabulary: ids are smaller than this; 0 for others.
       time_axis: axis of `shape` that `<modality>_length` counts; 0 in batches.
       dtype: as stored and as batched.
     """
@@ -26,7 +26,6 @@ class Modality(NamedTuple):
     name: str
     kind: str
     shape: tuple[int, ...]
-    frames: bool = False
     vocabulary: int = 0
     time_axis: int = 0
     dtype: np.dtype = np.dtype(np.float16)
@@ -38,12 +37,11 @@ class Modality(NamedTuple):
         Raises:
           InputError: an unknown kind.
         """
-        kind, axis = entry["kind"], entry["time_axis"]
+        kind = entry["kind"]
         if kind not in KINDS:
             raise one_of(f"kind of modality {name!r}", kind, KINDS)
-        frames = entry.get("frames", axis == 1)  # older cards do not say it
         vocabulary = entry["vocabulary"] if kind == "ids" else 0
-        return cls(name, kind, tuple(entry["shape"]), frames, vocabulary, axis, np.dtype(dtype))
+        return cls(name, kind, tuple(entry["shape"]), vocabulary, entry["time_axis"], np.dtype(dtype))
 
     @property
     def steps(self) -> int:

@@ -18,7 +18,7 @@ from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
 from mmpsy_jax.training import mesh, programs, step, train_statistics
 from mmpsy_jax.training.config import WEIGHING, default, jsonable
 
-AUDIO = Modality("audio", "features", (1800, 80), True)
+AUDIO = Modality("audio", "frames", (1800, 80))
 TEXT = Modality("text", "features", (175, 768))
 SAMPLES = Modality("audio", "features", (48000, 1))
 IDS = Modality("text", "ids", (175, 4), vocabulary=65536)
@@ -28,7 +28,7 @@ MOSI = (
     Modality("vision", "features", (375, 20)),
 )
 TOKENS = Modality("tokens", "ids", (50, 2), vocabulary=34)
-MEL, FACES = Modality("audio", "features", (120, 80), True), Modality("face", "features", (40, 2304))
+MEL, FACES = Modality("audio", "frames", (120, 80)), Modality("face", "features", (40, 2304))
 SIMS = (
     Modality("text", "features", (39, 768)),
     Modality("audio", "features", (400, 33)),

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+import launch
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import read_csv
@@ -92,6 +93,30 @@ def test_a_nominal_task_goes_all_the_way(dataset, tmp_path):
     assert said["which"].shape == (2, len(made), 22)
     np.testing.assert_allclose(said["which"].sum(axis=2), 1)
     np.testing.assert_array_equal(made.y_pred, said["which"].mean(axis=0).argmax(axis=1))
+
+
+def test_a_count_goes_all_the_way(dataset, tmp_path, capsys):
+    config = small(dataset)
+    config.tasks = [{"name": "points", "label": "phq9", "kind": "count"}]
+    config.selection.metric, config.data.modalities = "points/poisson_deviance", ("text",)
+    report = run.run(config, dataset, tmp_path / "run")
+    entry = report["tasks"]["points"]["splits"]["test"]
+    assert list(entry["model"])[:2] == ["deviance_explained", "mae"] and entry["model"]["mae"]["low"] > 0
+    assert {"prior", "length", "tfidf_ridge"} <= set(entry["baselines"]) and entry["conformal"]["mean_width"]
+    table = read_csv(tmp_path / "run" / "predictions.csv")
+    assert (table.y_pred > 0).all() and np.isnan(table.y_prob).all()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "expected count of phq9" in page and "deviance explained" in page and "No conformal" not in page
+    predict(tmp_path / "run", dataset, tmp_path / "out.csv", abstain=False)
+    assert (read_csv(tmp_path / "out.csv").y_pred > 0).all()
+    # Away from its run the table needs to be told; then it is scored alike.
+    alone = tmp_path / "alone.csv"
+    alone.write_bytes((tmp_path / "run" / "predictions.csv").read_bytes())
+    assert launch.main(["evaluate", f"--predictions={alone}", "--count=points", f"--output={tmp_path / 'out'}"]) == 0
+    assert "deviance explained" in capsys.readouterr().out
+    again = json.loads((tmp_path / "out" / "report.json").read_text())["tasks"]["points"]
+    values = ({k: one["value"] for k, one in part["model"].items()} for part in (again["splits"]["test"], entry))
+    assert again["kind"] == "count" and next(values) == pytest.approx(next(values))
 
 
 def test_the_model_that_is_left_gives_the_predictions_of_the_run(finished, dataset, tmp_path):

@@ -25,7 +25,7 @@ from mmpsy_jax.features import table, text
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.io import InputError, file_sha256
 
-TIME_AXIS, KIND = {"audio": 1, "text": 0}, {"audio": "features", "text": "features"}
+TIME_AXIS, KIND = {"audio": 1, "text": 0}, {"audio": "frames", "text": "features"}
 
 # Shapes are settled by this many participants, so that one damaged file does not decide for all.
 _WITNESSES = 5

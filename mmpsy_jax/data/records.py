@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
-from mmpsy_jax.io import InputError, one_of, read_json, with_places
+from mmpsy_jax.io import InputError, one_of, read_json, with_kinds, with_places
 from mmpsy_jax.modality import Modality
 from mmpsy_jax.tasks import Range, label_ranges
 
@@ -200,7 +200,7 @@ def _card(folder: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{folder / CARD}: {', '.join(missing)} missing or empty: {REBUILD}")
     former = {now: card[before] for before, now in _FORMER.items() if before in card}
-    return with_places(folder, former | card)
+    return with_kinds(with_places(folder, former | card))
 
 
 def _fields(folder: Path, features: Any) -> dict[str, Field]:

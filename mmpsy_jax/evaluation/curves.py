@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from mmpsy_jax.evaluation.bootstrap import LEVEL, resample
 from mmpsy_jax.evaluation.calibration import calibration_bins
+from mmpsy_jax.evaluation.metrics import HEADLINE
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import Ties
 from mmpsy_jax.tasks import Task
@@ -24,7 +25,7 @@ SCORE_CELLS = 108  # of a scale: quarters of a point of a PHQ-9
 MOST_POINTS = 500  # of a line: more are not visible
 MOST_STEPS = 5  # at which generated labels are shown
 # Validation metrics that a learning curve is kept of, beside the loss.
-FOLLOWED = ("auroc", "auprc", "qwk", "mae", "ccc")
+FOLLOWED = {name for names in HEADLINE.values() for name in names}
 
 Rows = Iterable[Mapping[str, Any]]  # of one `metrics.jsonl`
 
@@ -32,28 +33,31 @@ Rows = Iterable[Mapping[str, Any]]  # of one `metrics.jsonl`
 def of_tasks(
     predictions: Predictions, tasks: Sequence[Task], baselines: Mapping[str, Predictions], seed: int
 ) -> dict[str, dict[str, Any]]:
-    """By task and split (but train) what its pictures need beside the metrics; nothing for ordinal and nominal tasks.
+    """By task and split (but train) what its pictures need beside the metrics; nothing for bands and classes.
 
     Args:
       predictions, tasks, baselines: as given to `scoring.evaluate`.
       seed: of the bands' resamples of participants.
 
     Returns:
-      Of a binary task "reliability" (`calibration_bins`), "histogram" of the probabilities of both classes, and where
+      Of an event "reliability" (`calibration_bins`), "histogram" of the probabilities of both classes, and where
       both occur "roc" and "precision_recall": the lines of "model" and "baselines", each with x, y and the area, and
       "low" and "high" of a pointwise band of 95 % on `GRID`. Of scores "cells" (how many participants have which true
       and predicted score) and the regression line "fit".
     """
-    kinds = {"binary": _of_probabilities, "regression": _of_scores}
     content: dict[str, dict[str, Any]] = {}
     for task in tasks:
-        for split in ("validation", "test") if task.kind in kinds else ():
+        if task.n_classes and not task.event:
+            continue
+        for split in ("validation", "test"):
             rows, *others = (
                 table.select(task=task.name, split=split).known().over_seeds(task.kind)
                 for table in (predictions, *baselines.values())
             )
             if len(rows):
-                part = kinds[task.kind](task, rows, dict(zip(baselines, others, strict=True)), seed)
+                part = (_of_probabilities if task.event else _of_scores)(
+                    task, rows, dict(zip(baselines, others, strict=True)), seed
+                )
                 content.setdefault(task.name, {})[split] = part
     return content
 
@@ -116,7 +120,7 @@ def precision_on_grid(hits: Float[np.ndarray, " t"], alarms: Float[np.ndarray, "
 
 def _of_scores(task: Task, rows: Predictions, others: Mapping[str, Predictions], seed: int) -> dict[str, Any]:
     y_true, y_pred = rows.y_true, rows.y_pred
-    step = (task.maximum - task.minimum) / SCORE_CELLS
+    step = (task.maximum - task.minimum if task.scaled else max(np.ptp(y_true), 1.0)) / SCORE_CELLS
     whole = np.array_equal(y_true, np.round(y_true))
     places = [y_true if whole else step * np.round(y_true / step), step * np.round(y_pred / step)]
     (true, predicted), n = np.unique(places, axis=1, return_counts=True)

@@ -1,6 +1,8 @@
 """What a reader must know before believing a number: printed first in every report."""
 
+import csv
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,91 +19,10 @@ NEAR = 0.5  # of an end of a scale: some label should come so near
 # Baselines that know nothing but how much was said, and what each of them knows.
 HOW_MUCH = {"length": "the length of the transcript", "answers": "the number of answers"}
 
-MESSAGES = {
-    "participant_in_two_splits": (
-        "{n} participants stand in more than one split of the same fold: the model may know them. Split by participant "
-        "and train again."
-    ),
-    "group_in_two_splits": (
-        "the groups of {column} are small, as those of persons or families are, and {n} of them stand in more than one "
-        "split of the same fold. Where they name who belongs together, build with that column as cluster."
-    ),
-    "threshold_on_test": (
-        "{n} participants of the test split are in the validation split of the same fold: thresholds and checkpoints "
-        "are chosen on participants that are tested. Divide them and train again."
-    ),
-    "decisions_only": (
-        "every probability is 0 or 1: these are decisions at a threshold that was chosen elsewhere, perhaps on test, "
-        "and their AUROC is that of one point. Give probabilities."
-    ),
-    "near_duplicate_texts": (
-        "{n} participants of a test split have a near-duplicate transcript in the train or validation split of the "
-        "same fold: look for one interview under two ids."
-    ),
-    "near_duplicate_windows": (
-        "{n} participants of a test split share a near-identical window of audio with the train or validation split of "
-        "the same fold: look for one recording under two ids."
-    ),
-    "few_events": "only {n} participants in the smaller class (fewer than {few}): the numbers say little.",
-    "auroc_too_good": (
-        "AUROC above {limit} on real data: look for a leak (participants or files that splits share, the answer as a "
-        "part of the input, the order or length of files) before believing it."
-    ),
-    "length_suffices": (
-        "a baseline that knows {what} alone reaches the model's interval: nothing shows that the model uses more than "
-        "how much was said."
-    ),
-    "all_negative": (
-        "the prevalence is {prevalence:.3f}: calling nobody positive gives a weighted F1 of {f1:.3f}, so a weighted F1 "
-        "near that says nothing."
-    ),
-    "missing_folds": "folds {there} are there, {absent} not: did one fail?",
-    "uneven_seeds": "some predictions come from {low} seeds, others from {high}: the ensemble averages what is there.",
-    "missing_labels": "{n} rows have no label and are left out.",
-    "baseline_partial": "baseline {name} predicts {n} of {rows} rows; it is compared on those.",
-    "default_threshold": (
-        "no validation rows of both classes in fold {folds}: the threshold there is the default, not a chosen one."
-    ),
-    "far_maximum": (
-        "the scale of this score ends at {maximum:g}, and no label comes near (the largest is {largest:g}): the "
-        "network learns shares of that end. Give the task the maximum of its own scale and train again."
-    ),
-    "beyond_scale": (
-        "{n} labels lie outside of {minimum:g} to {maximum:g}, the scale of this score, which no prediction leaves: "
-        "give the task the ends of its own scale and train again."
-    ),
-    "range_seen": (
-        "the scale of this score, {low:g} to {high:g}, was seen on the training split: if it has other ends, give them "
-        "when the corpus is built (--ranges)."
-    ),
-    "table": "{text}.",
-    "split_rule": "the records are divided {rule}.",
-}
-RED = (
-    "participant_in_two_splits",
-    "group_in_two_splits",
-    "threshold_on_test",
-    "decisions_only",
-    "near_duplicate_texts",
-    "near_duplicate_windows",
-    "few_events",
-    "auroc_too_good",
-    "length_suffices",
-    "far_maximum",
-    "beyond_scale",
-)
-
-# What a report looks for, in words.
-CHECKS = {
-    "participant_in_two_splits": "participants shared between splits",
-    "threshold_on_test": "thresholds chosen on participants that are tested",
-    "near_duplicate_texts": "near-duplicate transcripts across splits",
-    "near_duplicate_windows": "near-identical windows of audio across splits",
-    "decisions_only": "decisions in place of probabilities",
-    "few_events": "few events",
-    "auroc_too_good": "an AUROC too good to be true",
-    "length_suffices": "a baseline that knows only how much was said doing as well as the model",
-}
+# Of each flag, by code: its level, "red" or "note"; what a report says it looked for, if it does; and the message.
+with (Path(__file__).parent / "templates" / "flags.csv").open(encoding="utf-8", newline="") as _file:
+    FLAGS = {row["code"]: row for row in csv.DictReader(_file)}
+CHECKS = {code: row["check"] for code, row in FLAGS.items() if row["check"]}
 NOT_SEARCHED = "only a training looks for them"
 
 Flag = dict[str, Any]
@@ -109,8 +30,8 @@ Flag = dict[str, Any]
 
 def flag(code: str, task: str | None = None, split: str | None = None, **values: Any) -> Flag:
     """A flag as it stands in `report.json`: level "red" or "note", code, task, split and message."""
-    level = "red" if code in RED else "note"
-    return {"level": level, "code": code, "task": task, "split": split, "message": MESSAGES[code].format(**values)}
+    message = FLAGS[code]["message"].format(**values)
+    return {"level": FLAGS[code]["level"], "code": code, "task": task, "split": split, "message": message}
 
 
 def red_first(found: Iterable[Flag]) -> list[Flag]:

@@ -12,7 +12,7 @@ from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, toge
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.tables import Table
-from mmpsy_jax.tasks import Task, from_config
+from mmpsy_jax.tasks import Task, from_config, kind_of
 
 Report = Mapping[str, Any]
 
@@ -194,19 +194,19 @@ def subgroups(report: Report) -> Iterator[Table]:
     for column, tasks in (report.get("subgroups") or {}).get("columns", {}).items():
         for task, splits in tasks.items():
             for split, parts in splits.items():
-                binary = report["tasks"][task]["kind"] == "binary"
+                event = kind_of(report["tasks"][task]["kind"]).event
                 opened = split == wording.headline_split(report)
-                yield _subgroups(f"{column}: {task}, {split}", binary, parts, opened)
+                yield _subgroups(f"{column}: {task}, {split}", event, parts, opened)
 
 
-def _subgroups(title: str, binary: bool, parts: list[Report], opened: bool) -> Table:
+def _subgroups(title: str, event: bool, parts: list[Report], opened: bool) -> Table:
     metrics = next((list(part["metrics"]) for part in parts if not part.get("suppressed")), [])
     rows = []
     for part in parts:
-        counts = ["too few to show" if part.get("suppressed") else part["n"], *[part.get("n_events")] * binary]
+        counts = ["too few to show" if part.get("suppressed") else part["n"], *[part.get("n_events")] * event]
         cells = part.get("metrics", {})
         rows.append([part["subgroup"], *counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
-    columns = ["subgroup", "participants", *["events"] * binary]
+    columns = ["subgroup", "participants", *["events"] * event]
     return Table(title, [*columns, *map(wording.label, metrics)], rows, opened=opened)
 
 

@@ -175,32 +175,23 @@ def number_groups(*columns: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.n
 def _fault(table: Predictions) -> tuple[np.ndarray, str] | None:
     """The first rule of the table that is broken: rows (at most two) and what is wrong with them."""
 
-    def first(bad, message):
-        rows = np.flatnonzero(bad)[:1]
-        return (rows, message(rows[0])) if len(rows) else None
-
     prob, pred = ~np.isnan(table.y_prob), ~np.isnan(table.y_pred)
     infinite = np.isinf(table.y_true) | np.isinf(table.y_prob) | np.isinf(table.y_pred)
+    outside = prob & ((table.y_prob < 0) | (table.y_prob > 1))
     foreign = prob & ~np.isnan(table.y_true) & ~np.isin(table.y_true, (0, 1))
-    return (
-        first(table.participant_id == "", lambda _: "participant_id is empty: every row needs one")
-        or first(table.task == "", lambda _: "task is empty: every row needs the name of its task")
-        or first(~np.isin(table.split, SPLITS), lambda _: f"split is none of {', '.join(SPLITS)}: write one of them")
-        or first(infinite, lambda _: "a value is infinite: y_true, y_prob and y_pred must be finite or empty")
-        or first(
-            prob & pred, lambda _: "both y_prob and y_pred are filled: fill y_prob for a binary task, else y_pred only"
-        )
-        or first(
-            ~prob & ~pred,
-            lambda _: "y_prob and y_pred are both empty: fill y_prob for a binary task, else y_pred",
-        )
-        or first(
-            prob & ((table.y_prob < 0) | (table.y_prob > 1)),
-            lambda _: "y_prob is outside [0, 1]: give probabilities, not logits or percentages",
-        )
-        or first(foreign, lambda _: "y_true of a row with y_prob must be 0 or 1 (class, not score), or empty")
-        or _fault_between_rows(table, prob)
-    )
+    for bad, message in (
+        (table.participant_id == "", "participant_id is empty: every row needs one"),
+        (table.task == "", "task is empty: every row needs the name of its task"),
+        (~np.isin(table.split, SPLITS), f"split is none of {', '.join(SPLITS)}: write one of them"),
+        (infinite, "a value is infinite: y_true, y_prob and y_pred must be finite or empty"),
+        (prob & pred, "both y_prob and y_pred are filled: fill y_prob for a binary task, else y_pred only"),
+        (~prob & ~pred, "y_prob and y_pred are both empty: fill y_prob for a binary task, else y_pred"),
+        (outside, "y_prob is outside [0, 1]: give probabilities, not logits or percentages"),
+        (foreign, "y_true of a row with y_prob must be 0 or 1 (class, not score), or empty"),
+    ):
+        if bad.any():
+            return np.flatnonzero(bad)[:1], message
+    return _fault_between_rows(table, prob)
 
 
 def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tuple[np.ndarray, str] | None:
@@ -208,9 +199,7 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
     if not len(table):
         return None
     task, first = number_groups(table.task)
-    mixed = np.flatnonzero(prob != prob[first][task])[:1]
-    if len(mixed):
-        rows = np.array([first[task[mixed[0]]], mixed[0]])
+    if (rows := _differing(prob, task, first)) is not None:
         return rows, "the same task has y_prob in one row and y_pred in another: give one of the two"
     if len(first) > MOST_TASKS:
         message = f"the column task holds {len(first)} names, at most {MOST_TASKS} can be: give names of tasks there"
@@ -224,12 +213,15 @@ def _fault_between_rows(table: Predictions, prob: Bool[np.ndarray, " n"]) -> tup
             f"repeated cross-validations in a column {REPEAT})"
         )
     key, first = number_groups(table.participant_id, table.task)
-    truth = np.nan_to_num(table.y_true, nan=-1e300)
-    differs = np.flatnonzero(truth != truth[first][key])[:1]
-    if len(differs):
-        rows = np.array([first[key[differs[0]]], differs[0]])
+    if (rows := _differing(np.nan_to_num(table.y_true, nan=-1e300), key, first)) is not None:
         return rows, "the same participant and task with two different y_true: a label does not depend on fold or seed"
     return None
+
+
+def _differing(values: np.ndarray, group: np.ndarray, first: np.ndarray) -> np.ndarray | None:
+    """The first row of a group and another one of it with another value; None where there are none."""
+    differs = np.flatnonzero(values != values[first][group])[:1]
+    return np.append(first[group[differs]], differs) if len(differs) else None
 
 
 def combine_repeats(repeat: Int[np.ndarray, " n"], fold: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], str]:

@@ -29,10 +29,10 @@ def split(task: Task, name: str, report: Numbers) -> dict[str, Any]:
     drawn = name != "train" and scored["n_rows"]
     pictures = dict(_pictures(task, scored, curves, model)) if drawn else {}
     tested = scored.get("comparisons") or {}
-    thresholds = entry["thresholds"]["model"] if task.kind == "binary" else []
+    thresholds = entry["thresholds"]["model"] if task.event else []
     return {
         "name": name,
-        "kind": task.kind,
+        "task": task,
         "entry": entry,
         "scored": scored,
         "thresholds": _thresholds(thresholds),
@@ -146,7 +146,7 @@ def _spread(task: Task, unit: str, spread: Numbers | None) -> Table:
 
 def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Iterator[tuple[str, str]]:
     if "cells" in curves:
-        yield "Scores", plots.scatter(curves["cells"], curves["fit"], task.maximum)
+        yield "Scores", plots.scatter(curves["cells"], curves["fit"], max(task.maximum, *curves["cells"]["true"]))
         if scored.get("agreement"):
             yield "Bland-Altman", plots.bland_altman(curves["cells"], scored["agreement"])
     if "roc" in curves:
@@ -156,12 +156,12 @@ def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Itera
         yield "Reliability", plots.reliability(curves["reliability"], curves["histogram"])
     if curve := scored.get("decision_curve"):
         yield "Decision curve", plots.decision_curve(curve, model)
-    if task.kind == "binary":
+    if task.event:
         names = (f"< {task.cutoffs[0]:g}", f">= {task.cutoffs[0]:g}")
         yield "Confusion matrix at the threshold", plots.confusion(scored["confusion"], names)
-    elif task.kind == "ordinal":
+    elif task.cut_points:
         yield "Bands", plots.confusion(scored["confusion"], band_names(task))
-    elif task.kind == "nominal":
+    elif task.named:
         yield "Confusion matrix", plots.confusion(scored["confusion"], task.classes)
     metric = next(iter(NAMES[task.kind]))
     pairs = {TITLES.get(k, k): (cells[metric], _tested(scored, k)) for k, cells in scored["differences"].items()}

@@ -13,7 +13,7 @@ import jinja2
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation.flags import CHECKS
 from mmpsy_jax.evaluation.metrics import HEADLINE, LABELS
-from mmpsy_jax.tasks import Task
+from mmpsy_jax.tasks import Task, kind_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
@@ -36,6 +36,8 @@ def template(name: str | Path) -> jinja2.Template:
     environment = jinja2.Environment(loader=loader, autoescape=html, finalize=None if html else _one_line, **strict)
     environment.filters |= {"code": _code, "label": label, "target": target}
     environment.filters |= {
+        "event": lambda kind: kind_of(kind).event,
+        "output": lambda kind: kind_of(kind).output,
         "number": lambda value, metric: number(metric, value),
         "estimate": lambda entry, metric: estimate(metric, entry),
     }

@@ -156,7 +156,7 @@ Transform = Callable[[Iterable[np.ndarray], MelSettings], Iterable[np.ndarray]]
 class LogMel(SoundExtractor):
     """The extractor of recordings: log-mel windows."""
 
-    name, time_axis = "log_mel", 1
+    name, kind, time_axis = "log_mel", "frames", 1
 
     def __init__(self, settings: MelSettings = RELEASE, transform: Transform = decibels):
         self.settings = settings

@@ -75,7 +75,7 @@ def explain(
     spectra = {
         name: explain_page.spectrum(corpus.reader.read(0), name, modality.steps / corpus.card["window_seconds"])
         for name, modality in corpus.modalities.items()
-        if modality.frames and corpus.has[name][0]
+        if modality.kind == "frames" and corpus.has[name][0]
     }
     words = "\n".join(answers) if show_text else None
     page = explain_page.render(report, units, attributions, spectra=spectra, words=words)

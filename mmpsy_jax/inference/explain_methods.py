@@ -66,11 +66,11 @@ def places(view: View, modality: Modality) -> Float[np.ndarray, "s n"]:
     Only this function and those that are compiled know how a batch is laid out.
     """
     length, start = (np.asarray(view.batch[f"{modality.name}_{what}"]) for what in ("length", "start_s"))
-    patch = view.network.patch if modality.frames else 1
+    patch = view.network.patch if modality.kind == "frames" else 1
     n = -(-modality.shape[0] // patch)
     valid = np.arange(n) * patch < length[:, None]
     seconds = start[:, None] + (np.arange(n) + 0.5) * (view.network.window_seconds / n)
-    place = seconds if modality.frames else (np.cumsum(valid) - 1.0).reshape(valid.shape)
+    place = seconds if modality.kind == "frames" else (np.cumsum(valid) - 1.0).reshape(valid.shape)
     return np.where(valid, place, -1.0)
 
 
@@ -87,14 +87,17 @@ def divide(views: Sequence[View]) -> tuple[list[Unit], list[dict[str, Int[np.nda
         placed = [places(view, modality) for view in views]
         # Seconds of a token, or one where places are numbers; of trainings with tokens of several lengths, the longest.
         lengths = [view.network.window_seconds / place.shape[1] for view, place in zip(views, placed, strict=True)]
-        token = max(lengths) if modality.frames else 1.0
-        end = max(place.max() for place in placed) + (token / 2 if modality.frames else 1)
+        token = max(lengths) if modality.kind == "frames" else 1.0
+        end = max(place.max() for place in placed) + (token / 2 if modality.kind == "frames" else 1)
         size = token * math.ceil(max(1.0, end / MOST_UNITS) / token)
         blocks = [np.where(place >= 0, place // size, -1).astype(int) for place in placed]
         there = np.unique(np.concatenate([block[block >= 0] for block in blocks]))
         for of_view, block in zip(maps, blocks, strict=True):
             of_view[modality.name] = np.where(block >= 0, len(units) + np.searchsorted(there, block), NOWHERE)
-        units += [Unit(modality.name, modality.frames, float(b * size), float(min((b + 1) * size, end))) for b in there]
+        units += [
+            Unit(modality.name, modality.kind == "frames", float(b * size), float(min((b + 1) * size, end)))
+            for b in there
+        ]
     return units, maps
 
 

@@ -316,6 +316,22 @@ def write_places(version_folder: Path, version: str, card: Mapping[str, Any]) ->
     write_json(version_folder.parent / f".places_{version}.json", places, private=True)
 
 
+def with_kinds(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card whose modalities say by `kind` that they are "frames"; earlier versions told them by their time axis.
+
+    Args:
+      card: of a corpus or a run.
+    """
+    entries = card.get("modalities")
+    if not isinstance(entries, Mapping) or not all(isinstance(entry, Mapping) for entry in entries.values()):
+        return dict(card)
+    told = {
+        name: {**entry, "kind": "frames"} if (entry.get("kind"), entry.get("time_axis")) == ("features", 1) else entry
+        for name, entry in entries.items()
+    }
+    return {**card, "modalities": told}
+
+
 def with_places(version_folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a corpus with the paths that `write_places` kept, where they are still those of this card."""
     try:

@@ -100,7 +100,7 @@ class Model(nn.Module):
             if modality.kind == "ids":
                 adapter = perceiver.IdsAdapter(self.width, modality.vocabulary, self.embedding_scale, dtype, name=name)
                 tokens, mask, bag = adapter(values, length, row, rows, rates.ngram)
-            elif modality.frames:
+            elif modality.kind == "frames":
                 tokens, mask = perceiver.FramesAdapter(self.width, self.patch, dtype, name=name)(values, length)
             else:
                 tokens, mask = perceiver.FeaturesAdapter(self.width, dtype, name=name)(values, length)

@@ -19,8 +19,9 @@ et al. 2018 (arXiv 1711.02257); PCGrad: Yu et al. 2020 (arXiv 2001.06782). Liu e
 Song et al. losses of batches and T = 10, as here. Their script neither trains sigma nor has the regularisers in its
 loss; here both is done, as the paper says. All sigma start at 1/N.
 
-Our choice: a task without a label in a batch takes no part in it; abs(s_k) counts as at least `SMALLEST`; GradNorm's v
-is a softmax, which keeps it positive with sum N, and its L_k(0) is the first loss of a batch.
+Departures from the papers: a task without a label in a batch takes no part in it; abs(s_k) counts as at least
+`SMALLEST`; GradNorm's v is a softmax, which keeps it positive with sum N, its L_k(0) is the first loss of a batch, and
+`layer` may name all of the network.
 """
 
 import dataclasses
@@ -43,8 +44,13 @@ SMALLEST = 1e-3
 EPSILON = 1e-8
 
 Losses = Float[Array, " n"]
+Present = Bool[Array, " n"]
+Trained = Mapping[str, Losses]
+Memory = Mapping[str, Float[Array, "..."]]
 # Parameters of the network -> losses [n]; which tasks have a label in the batch [n], and anything else.
-TaskLosses = Callable[[PyTree], tuple[Losses, tuple[Bool[Array, " n"], Any]]]
+TaskLosses = Callable[[PyTree], tuple[Losses, tuple[Present, Any]]]
+# The number that is minimised, gradients like the parameters, the memory after the batch, what else the losses gave.
+Update = tuple[Float[Array, ""], dict[str, PyTree], Memory, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Weighting:
       temperature: T of `dwa` and `druw`.
       alpha: of `gradnorm`, how strongly tasks that lag behind are pushed; 0 makes all gradients alike in size.
       layer: regular expression for the paths of the parameters whose gradients `gradnorm` measures; the paper takes the
-        last layer that the tasks share. "" measures all of the network (our choice).
+        last layer that the tasks share. "" measures all of the network.
     """
 
     name: str
@@ -80,16 +86,14 @@ class Weighting:
             return {"sigma": jnp.full(n, 1 / n)}
         return {"loss_scale": jnp.zeros(n)} if self.name == "gradnorm" else {}
 
-    def memory(self) -> dict[str, Float[Array, "..."]]:
+    def memory(self) -> Memory:
         """What is remembered but not trained: `previous` losses [2 n], the last first; `first` losses [n]; 0: none."""
         n = len(self.weights)
         if self.name in LOOKS_BACK:
             return {"previous": jnp.zeros((2, n))}
         return {"first": jnp.zeros(n)} if self.name == "gradnorm" else {}
 
-    def remember(
-        self, memory: Mapping[str, Float[Array, "..."]], losses: Losses, present: Bool[Array, " n"]
-    ) -> dict[str, Float[Array, "..."]]:
+    def remember(self, memory: Memory, losses: Losses, present: Present) -> Memory:
         """The memory after a batch; tasks without a label keep theirs."""
         seen = present & (losses > 0)
         if "previous" in memory:
@@ -98,51 +102,41 @@ class Weighting:
             return {"first": jnp.where(seen & (memory["first"] == 0), losses, memory["first"])}
         return {}
 
-    def factors(self, own: Mapping[str, Losses], memory: Mapping[str, Float[Array, "..."]]) -> Losses:
+    def factors(self, trained: Trained, memory: Memory) -> Losses:
         """What each loss is multiplied by, beside w_k."""
         n = len(self.weights)
         if self.name == "uncertainty":
-            return 0.5 * jnp.exp(-own["log_variance"])
+            return 0.5 * jnp.exp(-trained["log_variance"])
         if self.name == "gradnorm":
-            return n * jax.nn.softmax(own["loss_scale"])
-        made = jnp.ones(n)
+            return n * jax.nn.softmax(trained["loss_scale"])
+        terms = []
         if self.name in SIGMA:
-            made = 1 / ((2 if self.name == "revised" else n) * jnp.square(away_from_zero(own["sigma"])))
+            count = 2 if self.name == "revised" else n
+            terms.append(1 / (count * jnp.square(away_from_zero(trained["sigma"]))))
         if self.name in LOOKS_BACK:
-            average = dynamic_average(memory["previous"], self.temperature)
-            made = made + average if self.name in SIGMA else average
-        return made
+            terms.append(dynamic_average(memory["previous"], self.temperature))
+        return sum(terms) if terms else jnp.ones(n)
 
-    def total(
-        self,
-        own: Mapping[str, Losses],
-        memory: Mapping[str, Float[Array, "..."]],
-        losses: Losses,
-        present: Bool[Array, " n"],
-    ) -> Float[Array, ""]:
+    def total(self, trained: Trained, memory: Memory, losses: Losses, present: Present) -> Float[Array, ""]:
         """The number that is minimised.
 
         Args:
-          own: trained state.
+          trained: the trained state.
           memory: of the batches before this one.
           losses: of this batch.
           present: tasks that have a label in it.
         """
-        each = self.factors(own, memory) * losses
+        each = self.factors(trained, memory) * losses
         if self.name == "uncertainty":
-            each = each + 0.5 * own["log_variance"]
+            each = each + 0.5 * trained["log_variance"]
         if self.name in SIGMA:
-            each = each + jnp.log1p(jnp.square(own["sigma"]))
+            each = each + jnp.log1p(jnp.square(trained["sigma"]))
         total = jnp.where(present, self.fixed * each, 0.0).sum()
-        return total + jnp.abs(1 - jnp.abs(own["sigma"]).sum()) if self.name in RESTRAINED else total
+        return total + jnp.abs(1 - jnp.abs(trained["sigma"]).sum()) if self.name in RESTRAINED else total
 
     def gradients(
-        self,
-        task_losses: TaskLosses,
-        params: Mapping[str, PyTree],
-        memory: Mapping[str, Float[Array, "..."]],
-        key: jax.Array,
-    ) -> tuple[Float[Array, ""], dict[str, PyTree], dict[str, Float[Array, "..."]], Any]:
+        self, task_losses: TaskLosses, params: Mapping[str, PyTree], memory: Memory, key: jax.Array
+    ) -> Update:
         """Gradients of one batch.
 
         Args:
@@ -150,10 +144,6 @@ class Weighting:
           params: `network`, and the trained state as `objective`.
           memory: of the batches before this one.
           key: for the order in which `pcgrad` projects.
-
-        Returns:
-          the number that is minimised, the gradients (like `params`), the memory after this batch, and what
-          `task_losses` gave beside the losses.
         """
         if self.name in PER_TASK:
             return self._per_task(task_losses, params, memory, key)
@@ -162,29 +152,25 @@ class Weighting:
             losses, (present, rest) = task_losses(params["network"])
             return self.total(params["objective"], memory, losses, present), (losses, present, rest)
 
-        (total, (losses, present, rest)), made = jax.value_and_grad(minimised, has_aux=True)(params)
-        return total, made, self.remember(memory, losses, present), rest
+        (total, (losses, present, rest)), gradients = jax.value_and_grad(minimised, has_aux=True)(params)
+        return total, gradients, self.remember(memory, losses, present), rest
 
     def _per_task(
-        self,
-        task_losses: TaskLosses,
-        params: Mapping[str, PyTree],
-        memory: Mapping[str, Float[Array, "..."]],
-        key: jax.Array,
-    ) -> tuple[Float[Array, ""], dict[str, PyTree], dict[str, Float[Array, "..."]], Any]:
+        self, task_losses: TaskLosses, params: Mapping[str, PyTree], memory: Memory, key: jax.Array
+    ) -> Update:
         """As `gradients`, from the gradient of each task: N times the memory of one."""
-        own, n = params["objective"], len(self.weights)
+        trained, n = params["objective"], len(self.weights)
         losses, pull, (present, rest) = jax.vjp(task_losses, params["network"], has_aux=True)
         each = jax.vmap(lambda one: pull(one)[0])(jnp.diag(self.fixed))
         memory = self.remember(memory, losses, present)
         if self.name == "gradnorm":
-            factors = self.factors(own, memory)
-            of_own = jax.grad(self._imbalance)(own, memory, losses, present, self._sizes(each))
+            factors = self.factors(trained, memory)
+            of_trained = jax.grad(self._imbalance)(trained, memory, losses, present, self._sizes(each))
         else:
             flat = [leaf.reshape(n, -1) for leaf in jax.tree.leaves(each)]
-            factors, of_own = surgery(sum(leaf @ leaf.T for leaf in flat), key), {}
+            factors, of_trained = surgery(sum(leaf @ leaf.T for leaf in flat), key), {}
         network = jax.tree.map(lambda leaf: jnp.tensordot(factors, leaf, axes=1), each)
-        return self.total(own, memory, losses, present), {"network": network, "objective": of_own}, memory, rest
+        return self.total(trained, memory, losses, present), {"network": network, "objective": of_trained}, memory, rest
 
     def _sizes(self, each: PyTree) -> Losses:
         """Norm of each task's gradient of the parameters that `layer` names."""
@@ -201,22 +187,17 @@ class Weighting:
         return jnp.sqrt(sum(jnp.square(leaf).reshape(len(leaf), -1).sum(axis=1) for leaf in chosen))
 
     def _imbalance(
-        self,
-        own: Mapping[str, Losses],
-        memory: Mapping[str, Float[Array, "..."]],
-        losses: Losses,
-        present: Bool[Array, " n"],
-        sizes: Losses,
+        self, trained: Trained, memory: Memory, losses: Losses, present: Present, sizes: Losses
     ) -> Float[Array, ""]:
         """L_grad of GradNorm: sum_k abs(G_k - mean(G) r_k^alpha) with G_k = v_k `sizes`_k; the target is constant.
 
         r_k is the loss over its first value, divided by the mean of these over the tasks that are present.
         """
         mean = lambda x: jnp.where(present, x, 0.0).sum() / jnp.maximum(present.sum(), 1)  # noqa: E731
-        made = self.factors(own, memory) * sizes
+        weighted = self.factors(trained, memory) * sizes
         left = losses / (memory["first"] + EPSILON)
-        target = mean(made) * (left / (mean(left) + EPSILON)) ** self.alpha
-        return jnp.where(present, jnp.abs(made - jax.lax.stop_gradient(target)), 0.0).sum()
+        target = mean(weighted) * (left / (mean(left) + EPSILON)) ** self.alpha
+        return jnp.where(present, jnp.abs(weighted - jax.lax.stop_gradient(target)), 0.0).sum()
 
 
 def away_from_zero(sigma: Losses) -> Losses:
@@ -254,31 +235,14 @@ def surgery(products: Float[Array, "n n"], key: jax.Array) -> Losses:
 
 
 def build(
-    name: str,
-    tasks: Sequence[str],
-    *,
-    weights: Mapping[str, float | Float[Array, ""]],
-    temperature: float,
-    alpha: float,
-    layer: str,
+    name: str, tasks: Sequence[str], *, weights: Mapping[str, float | Float[Array, ""]], **fields: Any
 ) -> Weighting:
-    """The weighting of a run; arguments as of `Weighting`, weights by task name and one where not given.
+    """The weighting of a run; other arguments as of `Weighting`, weights by task name and one where none is named.
 
     Raises:
-      InputError: an unknown weighting, a weight for a task that is not trained, a number or expression that is none.
+      InputError: a weight for a task that is not trained.
     """
-    if name not in WEIGHTINGS:
-        raise one_of("config.objective.weighting", name, WEIGHTINGS)
     unknown = sorted(set(weights) - set(tasks))
     if unknown:
         raise one_of("task in config.objective.weights", unknown[0], tasks)
-    if not temperature > 0:
-        raise InputError(f"config.objective.dwa_temperature = {temperature}: must be more than 0")
-    if alpha < 0:
-        raise InputError(f"config.objective.gradnorm_alpha = {alpha}: must be at least 0")
-    try:
-        re.compile(layer)
-    except re.error as error:
-        raise InputError(f"config.objective.gradnorm_layer {layer!r}: {error}") from error
-    chosen = tuple(weights.get(task, 1.0) for task in tasks)
-    return Weighting(name, chosen, temperature=temperature, alpha=alpha, layer=layer)
+    return Weighting(name, tuple(weights.get(task, 1.0) for task in tasks), **fields)

@@ -61,7 +61,7 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
       InputError: parts that do not divide the windows, or participants, packs and devices that cannot be divided.
     """
     data, names = config.data, names_of(config, corpus)
-    frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].frames}
+    frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].kind == "frames"}
     parts = data.parts or default_parts(corpus, names, frames)
     pieces = cut(corpus, names, parts, data.max_windows or None)
     packs = packs_of(data.batch_size, data.packs, mesh)

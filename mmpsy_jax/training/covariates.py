@@ -47,12 +47,12 @@ def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
       InputError: a damaged shard.
     """
     modality = corpus.modalities.get(AUDIO)
-    if modality is None or modality.kind != "features":
+    if modality is None or modality.kind == "ids":
         return None
     extractor = corpus.card["modalities"][AUDIO].get("extractor") or {}
     if extractor.get("name") == Waveform.name:
         return Sound(None, None, None, _of_samples(corpus, extractor["sample_rate"]) if with_functionals else {})
-    if not modality.frames:  # embeddings, or somebody else's features
+    if modality.kind != "frames":  # embeddings, or somebody else's features
         return None
     per_second = modality.shape[1] / corpus.card["window_seconds"]
     described: list[dict[str, float] | None] = [None] * len(corpus)

@@ -58,7 +58,7 @@ WEIGHING: dict[str, Field] = {
     "weights": Field({}, WEIGHTS, "weight per task, or loss of distillation; 1 where none is named"),
     "class_weights": Field("none", among(CLASS_WEIGHTS), "of the training split; positive: n_0 / n_1 for class 1"),
     "dwa_temperature": Field(10.0, number(0, above=True), "of dwa and druw: higher weighs tasks more alike"),
-    "gradnorm_alpha": Field(1.5, number(), "how strongly gradnorm pushes tasks that lag behind"),
+    "gradnorm_alpha": Field(1.5, number(0), "how strongly gradnorm pushes tasks that lag behind"),
     "gradnorm_layer": Field("", PATTERN, "expression for paths of parameters that gradnorm measures; '' is all"),
 }
 # Of everything else but `config.model`.

@@ -33,7 +33,7 @@ def estimate(state: PyTree, batch: PyTree, modalities: Sequence[Modality], width
     tokens = 0
     for m in modalities:
         windows = values[m.name] // int(np.prod(m.shape))
-        each = m.shape[0] // patch if m.frames else m.shape[0]
+        each = m.shape[0] // patch if m.kind == "frames" else m.shape[0]
         tokens += windows * each * (m.shape[1] if m.kind == "ids" else 1)  # every n-gram id becomes a vector
     step = 2 * parameters + 4 * sum(values.values()) + 8 * 4 * width * tokens
     return 2 * bytes_of(state) + parameters, step

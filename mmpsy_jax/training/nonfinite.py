@@ -24,7 +24,7 @@ def refuse(corpus: Corpus, names: Sequence[str], members: Int[np.ndarray, "*m"] 
     for name in names:
         if members is None:
             _raise_for(corpus, name, np.flatnonzero(~corpus.finite[name]).tolist())
-        elif corpus.modalities[name].kind == "features":
+        elif corpus.modalities[name].kind != "ids":
             records = ((i, corpus.reader.read(i, [name])[name]) for i in whose)
             _raise_for(corpus, name, [i for i, values in records if not np.isfinite(values).all()])
     for name, scores in corpus.labels.items():  # NaN is a label that is missing

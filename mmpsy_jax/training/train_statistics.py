@@ -47,7 +47,7 @@ def fit(
     }
     network |= models.fit(config.model.name, config, tasks, corpus, members)
     if models.scales_inputs(config.model.name, config.model.to_dict()):
-        read = [m.name for m in modalities if m.kind == "features"]
+        read = [m.name for m in modalities if m.kind != "ids"]
         network |= {f"{name}_scale": moments(corpus, name, members, limit) for name in read}
     fitted = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
     fitted["bias"] = fitted["bias"] | parameters

@@ -60,7 +60,7 @@ def test_columns(corpus):
 
 def test_modalities(corpus, tmp_path):
     audio = corpus.modalities["audio"]
-    assert (audio.kind, audio.shape, audio.time_axis, audio.vocabulary) == ("features", small_corpus.AUDIO, 1, 0)
+    assert (audio.kind, audio.shape, audio.time_axis, audio.vocabulary) == ("frames", small_corpus.AUDIO, 1, 0)
     assert audio.dtype == np.float16 and audio.window_bytes == 2 * np.prod(small_corpus.AUDIO)
     assert audio.steps == 20
     text = open_corpus(small_corpus.build(tmp_path, text_kind="ids")).modalities["text"]

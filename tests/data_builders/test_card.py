@@ -27,7 +27,7 @@ RELEASED = {
     "source_sha256": "ab" * 32,
     "labels": ["phq9", "gad7"],
     "modalities": {
-        "audio": {"kind": "features", "shape": [80, 1800], "time_axis": 1},
+        "audio": {"kind": "frames", "shape": [80, 1800], "time_axis": 1},
         "text": {"kind": "features", "shape": [175, 768], "time_axis": 0},
     },
     "window_seconds": 60.0,

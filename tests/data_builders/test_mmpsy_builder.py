@@ -75,7 +75,7 @@ def test_corpus_card_of_the_contract(source, built):
     )
     assert list(corpus)[:7] == required.split()[:7] and set(required.split()) | {"skipped"} <= set(corpus)
     assert corpus["format"] == 1 and corpus["synthetic"] is False and corpus["labels"] == ["phq9", "gad7"]
-    assert corpus["modalities"]["audio"] == {"kind": "features", "shape": list(MEL_SHAPE), "time_axis": 1}
+    assert corpus["modalities"]["audio"] == {"kind": "frames", "shape": list(MEL_SHAPE), "time_axis": 1}
     assert corpus["modalities"]["text"] == {"kind": "features", "shape": list(TEXT_SHAPE), "time_axis": 0}
     assert corpus["window_seconds"] == 60.0 and corpus["source"] == source.name and corpus["skipped"] == []
     assert sum(corpus["participants"].values()) == 30 and "optimum" not in corpus

@@ -23,7 +23,7 @@ def folder(tmp_path):
 def test_record_holds_what_the_files_hold(folder):
     source = source_lib.ReleasedSource(folder, dtype="float32")
     assert source.participants == ("user_1", "user_2", "user_3", "user_4")
-    assert source.modalities["audio"] == {"kind": "features", "shape": list(MEL_SHAPE), "time_axis": 1}
+    assert source.modalities["audio"] == {"kind": "frames", "shape": list(MEL_SHAPE), "time_axis": 1}
     assert source.modalities["text"] == {"kind": "features", "shape": list(TEXT_SHAPE), "time_axis": 0}
     record = source.read("user_3")[0]
     assert record["n_windows"] == 12 == source.count_windows("user_3")

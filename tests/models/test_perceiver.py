@@ -13,7 +13,7 @@ from mmpsy_jax.models.base import EMBEDDING, Head, Modality, Rates, drop_modalit
 
 HEADS = (Head("screen", "binary", 2), Head("bands", "ordinal", 4), Head("score", "regression", 0))
 STARTS = {"screen": (-0.2, -1.6), "bands": (-1.0, 0.5, 2.0), "score": (0.25,)}
-MODALITIES = (Modality("audio", "features", (30, 8), True), Modality("text", "features", (7, 12)))
+MODALITIES = (Modality("audio", "frames", (30, 8)), Modality("text", "features", (7, 12)))
 ROWS = 4
 
 
@@ -272,7 +272,7 @@ def plain_outputs(params, inputs):
     tokens, pooled = [[] for _ in range(ROWS)], np.zeros((ROWS, 2, 16), np.float32)
     for m, modality in enumerate(MODALITIES):
         name = modality.name
-        adapter = perceiver.FramesAdapter(16, 4) if modality.frames else perceiver.FeaturesAdapter(16)
+        adapter = perceiver.FramesAdapter(16, 4) if modality.kind == "frames" else perceiver.FeaturesAdapter(16)
         found, mask = adapter.apply({"params": params[f"{name}_adapter"]}, inputs[name], inputs[f"{name}_length"])
         seconds = inputs[f"{name}_start_s"][:, None] + (np.arange(found.shape[1]) + 0.5) * 60.0 / found.shape[1]
         placed = perceiver.TimePosition().apply({"params": params[f"{name}_position"]}, found, seconds)

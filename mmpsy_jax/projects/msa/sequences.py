@@ -169,7 +169,7 @@ class SequenceModel(nn.Module):
     def check(self) -> None:
         """Raises ValueError where the model cannot read its modalities."""
         for modality in self.modalities:
-            if modality.kind != "features" or modality.name not in NAMES:
+            if modality.kind == "ids" or modality.name not in NAMES:
                 raise ValueError(
                     f"this model reads features named {', '.join(NAMES)}, not {modality.kind} named "
                     f"{modality.name!r}: set config.data.modalities, or build the corpus with features"

@@ -13,7 +13,7 @@ from mmpsy_jax.projects.affect.models.audio_visual import HEARD, SEEN, SHIFT, Mo
 
 B, N, T = 3, 5, 12
 HEADS = (Head("emotion", "nominal", 7), Head("valence", "regression", 0))
-FACE, AUDIO = Modality("face", "features", (N, 144)), Modality("audio", "features", (T, 8), True)
+FACE, AUDIO = Modality("face", "features", (N, 144)), Modality("audio", "frames", (T, 8))
 SIZES = {"width": 8, "stride": 2, "face_channels": (4, 4), "speech_channels": (4, 4)}
 ROWS = {"face": [0, 0, 2, B], "audio": [0, 0, 1, 2]}  # clip 1 has no face
 LENGTHS = {"face": [5, 3, 5, 0], "audio": [12, 7, 12, 9]}

@@ -207,7 +207,7 @@ def test_an_extractor_that_does_not_fit_is_refused_before_training(tmp_path):
 
 
 def test_what_it_cannot_hear_or_predict_is_refused(inputs):
-    mel = Modality("audio", "features", (30, 8), frames=True)
+    mel = Modality("audio", "frames", (30, 8))
     for changes in ({"modalities": (AUDIO, mel)}, {"modalities": (mel,)}, {"heads": (Head("score", "regression", 0),)}):
         with pytest.raises(InputError):
             build(**changes).init(jax.random.key(0), inputs)

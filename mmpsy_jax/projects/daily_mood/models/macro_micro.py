@@ -133,7 +133,7 @@ class Model(nn.Module):
     dtype: Precision = "float32"
 
     def __post_init__(self):
-        unread = [m.name for m in self.modalities if m.kind != "features" and m.name != PERSON]
+        unread = [m.name for m in self.modalities if m.kind == "ids" and m.name != PERSON]
         if unread:
             raise ValueError(f"macro_micro reads features: leave {unread[0]!r} out of config.data.modalities")
         super().__post_init__()

@@ -87,7 +87,7 @@ class Model(SequenceModel):
 
     def check(self) -> None:
         """Raises ValueError where the model cannot read its modalities."""
-        kinds = {modality.name: modality.kind for modality in self.modalities}
+        kinds = {one.name: one.kind.replace("frames", "features") for one in self.modalities}
         if kinds.pop(TOKENS, "") != "ids" or not set(kinds.items()) <= {("audio", "features"), ("vision", "features")}:
             raise ValueError(
                 "bert_mag reads ids named 'tokens' and features named audio, vision: set config.data.modalities, or "

@@ -24,7 +24,7 @@ SIMS_EDGES = {2: (0.0,), 3: (-0.1, 0.1), 5: (-0.7, -0.1, 0.1, 0.7)}
 def measure(report: dict[str, Any], predictions: Predictions, tasks: Sequence[Task], **_: Any) -> None:
     """Adds `mmsa` to the splits of scores that lie on a scale of MMSA, -1 to 1 or -3 to 3."""
     for task in tasks:
-        if task.kind == "regression" and task.maximum in (1, 3) and task.minimum == -task.maximum:
+        if task.scaled and task.maximum in (1, 3) and task.minimum == -task.maximum:
             for split, scored in report["tasks"][task.name]["splits"].items():
                 rows = predictions.select(task=task.name, split=split).over_seeds(task.kind).known()
                 if len(rows):
