@@ -39,9 +39,9 @@ def bind_again(workdir, **changes):
 LEAN = ("text_hidden", "text_out", "audio_hidden", "vision_hidden", "fusion_width")
 
 
-def lean(dataset, kinds=("regression",)):
+def lean(dataset, name="phq", kinds=("regression",)):
     """Tasks of some kinds and a network of a few dense layers, which compiles in a fifth of the time of `small`."""
-    config = small(dataset)
+    config = small(dataset, name)
     config.tasks = [task for task in config.tasks if task["kind"] in kinds]
     choose_model(config, "lf_dnn", **dict.fromkeys(LEAN, 8))
     config.data.parts = 1
@@ -85,7 +85,7 @@ def environment(devices=1, **more):
 
 
 def launch(*arguments, **options):
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=1200, **options)
 
 
 def in_process(*arguments):

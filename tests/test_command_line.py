@@ -86,7 +86,7 @@ def start_two(*arguments):
 def finish(processes):
     """What they printed, after all have ended; their exit statuses."""
     try:
-        outputs = [p.communicate(timeout=300)[0] for p in processes]
+        outputs = [p.communicate(timeout=1200)[0] for p in processes]
     finally:
         for process in processes:
             process.kill()

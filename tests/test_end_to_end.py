@@ -17,7 +17,9 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run, loop, run, step
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
-from tests.runs import ROOT, command, environment, losses, small
+from tests.runs import ROOT, command, environment, lean, losses, small
+
+KINDS = ("binary", "ordinal", "regression")
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +162,7 @@ def test_streamed_records_give_the_same_run(finished, dataset, tmp_path):
 
 
 def test_folds_and_seeds(dataset, tmp_path):
-    config = small(dataset, "multitask")
+    config = lean(dataset, "multitask", KINDS)
     config.total = "1 epochs"
     config.cv.folds, config.seeds = 2, 2
     report = run.run(config, dataset, tmp_path)
@@ -175,7 +177,7 @@ def test_folds_and_seeds(dataset, tmp_path):
 
 
 def test_folds_without_a_validation_part(dataset, tmp_path):
-    config = small(dataset)
+    config = lean(dataset, kinds=KINDS)
     config.total = "1 epochs"
     config.cv.folds, config.cv.validation_fraction = 2, 0.0
     with pytest.raises(InputError, match=r"validation split .* has no participant"):
@@ -187,7 +189,7 @@ def test_folds_without_a_validation_part(dataset, tmp_path):
 
 
 def test_nan_stops_with_the_step_and_what(dataset, tmp_path):
-    config = small(dataset)
+    config = lean(dataset)
     config.optimizer.learning_rate = 1e30
     config.optimizer.clip = 0.0
     with pytest.raises(loop.TrainingDiverged, match=r"not finite at step \d+: .*loss.*learning_rate"):
@@ -196,7 +198,7 @@ def test_nan_stops_with_the_step_and_what(dataset, tmp_path):
 
 
 def test_early_stopping_and_the_first_best(dataset, tmp_path):
-    config = small(dataset)
+    config = lean(dataset)
     config.total = "50 epochs"
     config.optimizer.learning_rate = 0.0  # never better than the first evaluation
     config.selection.patience = 2
@@ -240,14 +242,14 @@ def test_each_program_is_compiled_once(dataset, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(loop, "compile_for", lambda *a, **k: made.append(step.compile_for(*a, **k)) or made[-1])
     corpus = open_corpus(dataset)
-    loop.train(loop.TrainJob(small(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
+    loop.train(loop.TrainJob(lean(dataset), corpus, splits.by_name(corpus), tmp_path / "counted"))
     assert made[0].update._cache_size() == made[0].predict._cache_size() == 1
 
 
 def test_another_process_finds_every_program_in_the_compile_cache(dataset, tmp_path):
     # Both are fresh processes: what this one has traced before may order the parts of a program otherwise.
     for name in ("first", "second"):
-        of_cache = until_validation(command(dataset, tmp_path / name), tmp_path / "cache")
+        of_cache = until_validation(command(dataset, tmp_path / name, model="lf_dnn"), tmp_path / "cache")
     for name in ("jit_gather", "jit_init", "jit__lambda", "jit_predict"):
         assert any(f"compilation cache hit for '{name}'" in line for line in of_cache), (name, of_cache)
     assert not [line for line in of_cache if "compilation cache miss" in line]

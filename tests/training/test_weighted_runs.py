@@ -15,7 +15,7 @@ from mmpsy_jax.models.base import NO_DROPOUT
 from mmpsy_jax.objectives import multitask, weighting
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import interruption, loop, step
-from tests.runs import final_state, small
+from tests.runs import final_state, lean
 
 NAMES = ["a", "b", "c"]
 
@@ -26,9 +26,8 @@ def corpus(dataset):
 
 
 def make_run(corpus, folder):
-    config = small(corpus.path)
+    config = lean(corpus.path, kinds=("binary", "ordinal", "regression"))
     config.objective.weighting, config.total = "druw", "5 steps"
-    config.data.modalities = ("text",)
     return loop.TrainJob(config, corpus, splits.by_name(corpus), folder)
 
 
