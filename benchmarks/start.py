@@ -72,17 +72,19 @@ def child(began: float, arguments: list[str]) -> None:
     monitoring.register_event_duration_secs_listener(took)
     monitoring.register_event_listener(happened)
     run.open_corpus, loop._loader = timed("corpus", run.open_corpus), timed("corpus", loop._loader)
-    read_out = loop._read_out
+    log = loop._log
 
-    def end(*arguments: Any) -> None:
-        read_out(*arguments)
+    def end(fetched: list[Any], *more: Any) -> None:
+        log(fetched, *more)
+        if not fetched:  # no step is done yet
+            return
         spent["wall s"], spent["CPU s"] = time.time() - began, time.process_time()
         parts = ("imports", "corpus", *EVENTS)
         spent["rest"] = spent["wall s"] - sum(spent[name] for name in parts)
         print(json.dumps(spent), flush=True)
         os._exit(0)  # the loop's threads are in the middle of their work
 
-    loop._read_out = end
+    loop._log = end
     launch.main(arguments)
 
 

@@ -30,20 +30,20 @@ from mmpsy_jax.training.logger import say
 FILE, FORMAT = "plan.json", 1
 
 
-def together(folder: Path, runs: Sequence[TrainJob]) -> bool:
+def together(folder: Path, jobs: Sequence[TrainJob]) -> bool:
     """Whether trainings become replicas of one program: as when they were begun, or as is possible now.
 
     Raises:
       InputError: `plan.json` is of other trainings, or what it says cannot be done with this config.
     """
-    config = runs[0].config
+    config = jobs[0].config
     if config.replicas.layout == "off":  # a field that cannot change
         return False
-    kept = _read(folder, runs)
+    kept = _read(folder, jobs)
     if kept is None:
         begun = {"together": True} if _wave_of_checkpoints(folder) else {}
-        kept = begun or {"together": possible(config, runs[0].corpus)}
-        _write(folder, runs, **kept)
+        kept = begun or {"together": possible(config, jobs[0].corpus)}
+        _write(folder, jobs, **kept)
     elif kept["together"] and config.data.placement not in ("auto", "device"):
         raise InputError(
             f"config.data.placement = {config.data.placement!r}: the trainings of {folder.parent} were begun together, "
@@ -52,7 +52,7 @@ def together(folder: Path, runs: Sequence[TrainJob]) -> bool:
     return kept["together"]
 
 
-def wave_size(folder: Path, runs: Sequence[TrainJob], parts: int, fitting: Callable[[], int]) -> int:
+def wave_size(folder: Path, jobs: Sequence[TrainJob], parts: int, fitting: Callable[[], int]) -> int:
     """Replicas that train together, a multiple of the parts of the mesh: as when they were begun, or as many as fit.
 
     Args:
@@ -63,15 +63,15 @@ def wave_size(folder: Path, runs: Sequence[TrainJob], parts: int, fitting: Calla
     Raises:
       InputError: as `together` and `fitting`, or the waves cannot be divided over the parts.
     """
-    kept = _read(folder, runs) or {}
+    kept = _read(folder, jobs) or {}
     size = kept.get("wave") or _wave_of_checkpoints(folder)
     if not size:
-        waves = math.ceil(len(runs) / (fitting() * parts))
-        size = math.ceil(len(runs) / waves / parts) * parts  # waves of equal size, so that all share one program
-    elif size < len(runs):
-        say(f"{size} of {len(runs)} trainings at once, as this run was begun")
+        waves = math.ceil(len(jobs) / (fitting() * parts))
+        size = math.ceil(len(jobs) / waves / parts) * parts  # waves of equal size, so that all share one program
+    elif size < len(jobs):
+        say(f"{size} of {len(jobs)} trainings at once, as this run was begun")
     if size != kept.get("wave"):
-        _write(folder, runs, together=True, wave=size)
+        _write(folder, jobs, together=True, wave=size)
     if size % parts:
         raise InputError(
             f"config.mesh.replica = {parts}: this run trains {size} at once, which {parts} parts of the devices cannot "
@@ -102,17 +102,17 @@ def possible(config: ConfigDict, corpus: Corpus) -> bool:
     return True
 
 
-def _trainings(runs: Sequence[TrainJob]) -> list[list[Any]]:
-    return [[run.fold, run.seed, {name: float(value) for name, value in run.values.items()}] for run in runs]
+def _trainings(jobs: Sequence[TrainJob]) -> list[list[Any]]:
+    return [[job.fold, job.seed, {name: float(value) for name, value in job.values.items()}] for job in jobs]
 
 
-def _write(folder: Path, runs: Sequence[TrainJob], **plan: Any) -> None:
+def _write(folder: Path, jobs: Sequence[TrainJob], **plan: Any) -> None:
     if jax.process_index() == 0:
-        write_json(folder / FILE, {"format": FORMAT, "trainings": _trainings(runs), **plan})
+        write_json(folder / FILE, {"format": FORMAT, "trainings": _trainings(jobs), **plan})
     meshes.wait_for_all(f"plan of {folder}")
 
 
-def _read(folder: Path, runs: Sequence[TrainJob]) -> dict[str, Any] | None:
+def _read(folder: Path, jobs: Sequence[TrainJob]) -> dict[str, Any] | None:
     """The plan; None where there is none that can be read.
 
     Raises:
@@ -132,7 +132,7 @@ def _read(folder: Path, runs: Sequence[TrainJob]) -> dict[str, Any] | None:
     if not whole:
         logging.warning("%s: damaged or of another version: the checkpoints are asked instead", path)
         return None
-    if plan["trainings"] != _trainings(runs):
+    if plan["trainings"] != _trainings(jobs):
         raise InputError(
             f"{path}: is of other trainings than this config asks for: take another --workdir, or the config and the "
             "corpus that it was begun with"

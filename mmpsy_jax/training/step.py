@@ -134,7 +134,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         if "memory" in state:
             new["memory"] = chosen.objective.remember(state["memory"], outputs, labels, index)
         if ema_decay:
-            # The average forgets its start: early steps use a shorter memory (our choice).
+            # The average forgets its start: early steps use a shorter memory.
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
         return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
