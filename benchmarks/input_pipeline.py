@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -38,7 +39,7 @@ def readers(corpus: Corpus, batch_size: int, parts: int, workers: int) -> dict[s
     everyone = np.arange(len(corpus))
     mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=jax.local_devices()[:1])
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    splits = [(corpus.reference(name), corpus.split.count(name)) for name in dict.fromkeys(corpus.split)]
+    splits = [(source, corpus.split.count(name)) for name, source in _sources(corpus).items()]
 
     def raw() -> None:
         for i in everyone:
@@ -111,11 +112,19 @@ def torch_readers(corpus: Corpus, batch_size: int, folder: Path) -> dict[str, Ca
     return {f"PyTorch DataLoader over .npy files, {workers} workers": reader(workers) for workers in (0, 2)}
 
 
+def _sources(corpus: Corpus) -> dict[str, Any]:
+    """`tfds.data_source` of each split, in the order of the corpus."""
+    import tensorflow_datasets as tfds
+
+    sources = tfds.builder_from_directory(corpus.path).as_data_source()
+    return {name: sources[name] for name in dict.fromkeys(corpus.split)}
+
+
 def tensorflow_readers(corpus: Corpus, batch_size: int) -> dict[str, Callable[[], None]]:
     """tf.data over the records through a generator (TFDS gives it no ArrayRecord files), padded by `padded_batch`."""
     import tensorflow as tf
 
-    sources = [corpus.reference(name) for name in dict.fromkeys(corpus.split)]
+    sources = list(_sources(corpus).values())
     signature = {
         name: tf.TensorSpec((None, *modality.shape), modality.dtype) for name, modality in corpus.modalities.items()
     }

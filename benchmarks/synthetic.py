@@ -77,11 +77,11 @@ def setting(config: ConfigDict, *, batches: int, equal: int = 0, seed: int = 0) 
     counts = {m.name: np.array([_needed(one, m, parts).sum() for one in participants]) for m in modalities}
     slots = window_slots(counts, size, 1)
     plan = epoch_plan(counts, np.arange(PEOPLE), batch_size=size, packs=1, slots=slots, seed=seed)[:batches]
-    for member in np.unique([batch.members for batch in plan]):
+    for member in np.unique(plan):
         if member >= 0:
             participants[member] |= _inputs(rng, modalities, participants[member])
             participants[member]["labels"] = {task.label: np.float32(rng.integers(0, 22)) for task in tasks}
-    return Setting(config, tasks, modalities, participants, [batch.members for batch in plan], parts, slots)
+    return Setting(config, tasks, modalities, participants, list(plan), parts, slots)
 
 
 def _needed(one: Mapping[str, Any], modality: Modality, parts: int) -> np.ndarray:

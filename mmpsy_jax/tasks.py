@@ -255,41 +255,41 @@ def seen_range(low: float, high: float) -> Range:
 
 def label_ranges(
     seen: Mapping[str, Sequence[float] | None],
-    given: Mapping[str, tuple[float, float]] | None = None,
+    stated: Mapping[str, tuple[float, float]] | None = None,
     known: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Range]:
     """The scale of every label: as given, else as known of its name where its values fit, else as seen.
 
     Args:
       seen: least and largest training label by name; None where none is known.
-      given: ends by name; those of `EVERY` are of all that are not named.
+      stated: ends by name; those of `EVERY` are of all that are not named.
       known: the same of a published corpus; questionnaires are known besides.
 
     Raises:
       InputError: ends of an unknown label, or labels outside of the ends that were given.
     """
-    given, made = dict(given or {}), {}
+    stated, ranges = dict(stated or {}), {}
     known = {**{name: (0.0, highest) for name, highest in KNOWN_MAXIMUM.items()}, **(known or {})}
-    everyone = given.pop(EVERY, None)
-    for name in given:
+    everyone = stated.pop(EVERY, None)
+    for name in stated:
         if name not in seen:
             raise one_of("label in the ranges", name, seen)
-    given = {**(dict.fromkeys(seen, everyone) if everyone else {}), **given}
+    stated = {**(dict.fromkeys(seen, everyone) if everyone else {}), **stated}
     for name, ends in seen.items():
-        if name in given:
-            made[name] = Range(*map(float, given[name]), "given")
+        if name in stated:
+            ranges[name] = Range(*map(float, stated[name]), "given")
         elif ends is None:
             continue
         elif name in known and known[name][0] <= ends[0] <= ends[1] <= known[name][1]:
-            made[name] = Range(*known[name], "known")
+            ranges[name] = Range(*known[name], "known")
         else:
-            made[name] = seen_range(*ends)
-        if name in given and ends is not None and not made[name].low <= ends[0] <= ends[1] <= made[name].high:
+            ranges[name] = seen_range(*ends)
+        if name in stated and ends is not None and not ranges[name].low <= ends[0] <= ends[1] <= ranges[name].high:
             raise InputError(
-                f"label {name!r}: some values lie outside of {made[name].low:g} to {made[name].high:g}, the range that "
-                "was given: correct the range, or the table"
+                f"label {name!r}: some values lie outside of {ranges[name].low:g} to {ranges[name].high:g}, the range "
+                "that was given: correct the range, or the table"
             )
-    return made
+    return ranges
 
 
 def read_ranges(text: str) -> dict[str, tuple[float, float]]:
@@ -298,20 +298,20 @@ def read_ranges(text: str) -> dict[str, tuple[float, float]]:
     Raises:
       InputError: not of that form, a label twice, or ends in the wrong order.
     """
-    made: dict[str, tuple[float, float]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
     for part in filter(None, text.split(",")):
         name, *ends = part.strip().rsplit(":", 2)
         try:
             low, high = map(float, ends)
         except ValueError:
             low = high = math.nan
-        if not -math.inf < low < high < math.inf or high <= 0 or name in made:
+        if not -math.inf < low < high < math.inf or high <= 0 or name in ranges:
             raise InputError(
                 f"range {part.strip()[:80]!r}: write NAME:LOW:HIGH, with commas between labels, each once, such as "
                 "stress:0:3,valence:-3:3; HIGH is above LOW and above 0"
             )
-        made[name] = (low, high)
-    return made
+        ranges[name] = (low, high)
+    return ranges
 
 
 def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Task, ...]:
@@ -320,7 +320,7 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
     Raises:
       InputError: a score without a maximum, of a label whose scale is not known.
     """
-    made = []
+    scaled = []
     for task in tasks:
         known = ranges.get(task.label)
         if task.maximum is None and known is None:
@@ -330,20 +330,20 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
             )
         high = known.high if task.maximum is None else task.maximum
         low = known.low if task.minimum is None else task.minimum
-        made.append(dataclasses.replace(task, maximum=float(high), minimum=float(low)))
-    return tuple(made)
+        scaled.append(dataclasses.replace(task, maximum=float(high), minimum=float(low)))
+    return tuple(scaled)
 
 
 def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[str] | None = None) -> tuple[Task, ...]:
     """The usual tasks of one questionnaire: `<name>_screen`, `<name>_bands`, `<name>_score`."""
     if label not in SCORE_MAXIMUM:
         raise one_of("questionnaire", label, SCORE_MAXIMUM)
-    made = {
+    tasks = {
         "binary": Task(f"{name}_screen", label, "binary", (cutoff,), SCORE_MAXIMUM[label]),
         "ordinal": Task(f"{name}_bands", label, "ordinal", BANDS[label], SCORE_MAXIMUM[label]),
         "regression": Task(f"{name}_score", label, "regression", (), SCORE_MAXIMUM[label]),
     }
-    return tuple(made[kind] for kind in kinds or made)
+    return tuple(tasks[kind] for kind in kinds or tasks)
 
 
 def from_config(entries: Iterable[Mapping[str, Any]]) -> tuple[Task, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".io", ".kinds", ".registry", ".rules", ".tasks")}
+LEAVES = {f"mmpsy_jax{leaf}" for leaf in ("", ".io", ".kinds", ".modality", ".registry", ".rules", ".tasks")}
 # Room -> rooms of ours that it may import besides leaves and itself.
 ROOMS = {
     "features": set(),

@@ -1,36 +1,48 @@
 """Building the corpus on many machines with Apache Beam, in an environment of its own (requirements-beam.txt).
 
-    python -m data_builders.common.beam --dataset=mmpsy/released --source=DIR --data_dir=DIR --runner=DirectRunner
+    python launch.py build --dataset=mmpsy/released --source=DIR --data_dir=DIR --runner=DirectRunner
 
-Every further option goes to Beam. Each shard is one element of a pipeline: a worker reads its participants and writes
-its file, so all workers need the source and `data_dir` on a file system that they share. The dataset is the same, byte
-for byte, as that of `launch.py build`, whose code does everything but the loop over shards.
+Options of Beam are one text, --beam_options="--direct_num_workers=4 ...". Each shard is one element of a pipeline: a
+worker reads its participants and writes its file, so all workers need the source and `data_dir` on a file system that
+they share. The dataset is the same, byte for byte, as without Beam; all but the loop over shards is the same code.
 
 TFDS itself can run a `ShardBasedBuilder` on Beam, but 4.9.10 then runs one growing pipeline per split, which writes the
 first split three times, takes the lengths of shards in the order "0", "1", "10", "2", and leaves `*.shard_infos.json`
 behind. Hence the pipeline here. What was tried: `docs/export.md`.
 """
 
-import argparse
 import dataclasses
 import json
 import os
-import sys
+import shlex
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import splits as tfds_splits
 from tensorflow_datasets.core import writer as tfds_writer
 
-from data_builders.common import cli, shards
-from data_builders.common.builder import Builder, make_builder
-from data_builders.common.plan import KEPT, make_request, read_salt
+from data_builders.common import shards
+from data_builders.common.builder import Builder
 from data_builders.common.writer import UncompressedWriter
 from mmpsy_jax.io import InputError
+
+
+def download_config(runner: str, options: str) -> tfds.download.DownloadConfig:
+    """What tells TFDS to build on Beam.
+
+    Args:
+      runner: name of a Beam runner.
+      options: of Beam, with spaces between, for example "--direct_num_workers=4".
+
+    Raises:
+      InputError: no Beam.
+    """
+    beam = _import_beam()
+    made = beam.options.pipeline_options.PipelineOptions([f"--runner={runner}", *shlex.split(options)])
+    return tfds.download.DownloadConfig(beam_runner=runner, beam_options=made)
 
 
 def _import_beam():
@@ -113,72 +125,3 @@ def of_beam(builder: type[Builder]) -> type[Builder]:
     # `dataset_info.json` names the module of the builder; afterwards, so that TFDS finds one builder in that module.
     made.__module__ = builder.__module__
     return made
-
-
-def build(
-    dataset: str,
-    data_dir: str | os.PathLike,
-    source: str | os.PathLike,
-    *,
-    runner: str = "DirectRunner",
-    beam_arguments: Sequence[str] = (),
-    salt_file: str | os.PathLike | None = None,
-    **options: Any,
-) -> Path:
-    """Builds a dataset with Beam.
-
-    Args:
-      dataset: any that reads a source, such as "mmpsy/released" or "affect_video/clips".
-      data_dir: root of datasets, shared by all workers.
-      source: as of `cli.build`, shared by all workers.
-      runner: name of a Beam runner.
-      beam_arguments: further options of Beam, for example "--direct_num_workers=4".
-      salt_file: keeps the salt of hashed ids.
-      **options: as of `cli.build`.
-
-    Returns:
-      the version folder.
-
-    Raises:
-      InputError: no Beam, unknown dataset, unusable source, or the dataset is there already.
-    """
-    beam = _import_beam()
-    request = make_request(dataset, source=source, **options)
-    if request.hash_ids:
-        request = dataclasses.replace(request, salt=read_salt(salt_file))
-    folder = Path(data_dir).absolute() / dataset / request.corpus.version
-    if folder.exists():
-        raise InputError(f"{folder} exists already: remove it or give another --data_dir")
-    builder = make_builder(request, data_dir, request.open(source, folder.parent / KEPT), of_beam)
-    beam_options = beam.options.pipeline_options.PipelineOptions([f"--runner={runner}", *beam_arguments])
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(beam_runner=runner, beam_options=beam_options),
-    )
-    return folder
-
-
-def main(argv: Sequence[str]) -> Path:
-    """Parses our options, passes all others to Beam, builds, prints where the dataset is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_builders.common.beam",
-        description="Build a corpus as TFDS records with Apache Beam. Other options go to Beam.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--dataset", default="mmpsy/released")
-    parser.add_argument("--data_dir", required=True, help="root of all datasets, shared by all workers")
-    parser.add_argument("--runner", default="DirectRunner", help="Beam runner")
-    cli.add_options(parser, ("workers", "download", "overwrite", "keep_source"))
-    ours, beam_arguments = parser.parse_known_args(argv)
-    folder = build(**vars(ours), beam_arguments=beam_arguments)
-    print(folder)
-    return folder
-
-
-if __name__ == "__main__":
-    # Not this module: what is defined in `__main__` cannot be unpickled by a worker.
-    from data_builders.common import beam
-
-    try:
-        beam.main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")

@@ -205,7 +205,7 @@ def make_builder(
     request: Request,
     data_dir: str | os.PathLike,
     opened: Source | None = None,
-    of: Callable[[type[Builder]], type[Builder]] = lambda builder: builder,
+    of_corpus: Callable[[type[Builder]], type[Builder]] | None = None,
 ) -> Builder:
     """The builder of a request.
 
@@ -213,9 +213,10 @@ def make_builder(
       request: what is asked for.
       data_dir: root of datasets.
       opened: its source, where it was opened before.
-      of: makes another class of that of the corpus.
+      of_corpus: makes another class of that of the corpus.
     """
     name = request.corpus.name
-    kind = of(importlib.import_module(f"data_builders.{name}.{name}_dataset_builder").Builder)
+    kind = importlib.import_module(f"data_builders.{name}.{name}_dataset_builder").Builder
+    kind = of_corpus(kind) if of_corpus else kind
     config = BuilderConfig(name=request.name, description=request.config.description, request=request, opened=opened)
     return kind(data_dir=os.path.abspath(data_dir), config=config)

@@ -36,6 +36,8 @@ _OPTIONS = {
     "workers": Option("reading processes; 0 for none", int),
     "download": Option("mmpsy: fetch the released files first (several GB)", None),
     "overwrite": Option("replace the dataset that is there", None),
+    "runner": Option("build on many machines with this runner of Apache Beam, such as DirectRunner (docs/export.md)"),
+    "beam_options": Option("further options of Beam, such as --direct_num_workers=4, in quotes"),
     "keep_source": Option("demos: keep the files that are read", None),
 }
 _DEMO = {
@@ -50,6 +52,8 @@ def build(
     *,
     overwrite: bool = False,
     salt_file: str | os.PathLike | None = None,
+    runner: str | None = None,
+    beam_options: str | None = None,
     **options: Any,
 ) -> Path:
     """Builds a dataset, or returns the one that is there if it was made from the same source in the same way.
@@ -59,6 +63,7 @@ def build(
       data_dir: root; the dataset goes to `data_dir/<dataset>/<version>`.
       overwrite: build again and replace what is there, once the new dataset is whole.
       salt_file: keeps the salt of hashed ids; made where missing. Without it ids can never be linked again.
+      runner: of Apache Beam, whose workers share source and `data_dir`; `beam_options` are further options of it.
       **options: `source`, `split_file`, `skip_bad`, `strict`, `include_text`, `hash_ids`, `ranges`, `synthetic`,
         `workers`, `download`, `keep_source` (`plan.Request`), and those of the corpus (`Config.options`).
 
@@ -69,6 +74,11 @@ def build(
       InputError: unknown dataset, unusable source, a different dataset already in place, or no space left.
     """
     request = make_request(dataset, **options)
+    of_corpus, download_config = None, None
+    if runner:
+        from data_builders.common import beam
+
+        of_corpus, download_config = beam.of_beam, beam.download_config(runner, beam_options or "")
     folder = Path(data_dir).absolute() / dataset / request.corpus.version
     with _disk_errors(folder), place.exclusive(folder):
         kept = folder.parent / KEPT
@@ -84,7 +94,8 @@ def build(
         from data_builders.common.builder import make_builder  # TFDS takes over half a second
 
         with place.replacing(folder):
-            make_builder(request, data_dir, opened).download_and_prepare()
+            builder = make_builder(request, data_dir, opened, of_corpus)
+            builder.download_and_prepare(download_config=download_config)
     return folder
 
 
@@ -251,7 +262,7 @@ def main_build(argv: Sequence[str]) -> Path:
         "--dataset", default="mmpsy/demo", help=", ".join(d for c in corpora() for d in load(c).datasets)
     )
     parser.add_argument("--data_dir", default="data", help="root of all datasets")
-    add_options(parser)
+    _add_options(parser)
     folder = build(**vars(parser.parse_args(argv)))
     print(folder)
     return folder
@@ -270,7 +281,7 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--dataset", default="", help="as of the build; default: what the source looks like")
     parser.add_argument("--deep", action="store_true", help="read everything as the build would")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    add_options(parser, ("skip_bad", "salt_file", "download", "overwrite", "keep_source"))
+    _add_options(parser, ("skip_bad", "salt_file", "download", "overwrite", "keep_source", "runner", "beam_options"))
     options = vars(parser.parse_args(argv))
     if options["source"] is None:
         raise InputError("check: give --source=PATH: what a build would read")
@@ -282,7 +293,7 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     return report
 
 
-def add_options(parser: argparse.ArgumentParser, aside: Sequence[str] = ()) -> None:
+def _add_options(parser: argparse.ArgumentParser, aside: Sequence[str] = ()) -> None:
     """Options of all corpora but those aside, and of each; what a corpus does not take is refused by `make_request`."""
     own: dict[str, Option] = {}
     for corpus in map(load, corpora()):

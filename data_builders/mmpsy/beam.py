@@ -1,13 +1,6 @@
-"""The earlier place of `data_builders.common.beam`, which serves all corpora."""
+"""Says where building on Beam is now."""
 
 import sys
 
-from mmpsy_jax.io import InputError
-
 if __name__ == "__main__":
-    from data_builders.common import beam  # not from a worker
-
-    try:
-        beam.main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    sys.exit("error: building on Beam is an option of the build now: python launch.py build --runner=NAME ...")

@@ -79,7 +79,7 @@ class TranscriptSource(_TableSource):
 
     def __init__(self, path: str | os.PathLike, *, volumes: tuple[str, ...] = (), dtype: str = "float16"):
         super().__init__(path)
-        self.modalities, self.dtype = {"text": text.modality_card()}, dtype
+        self.modalities, self.dtype = {"text": text.NGrams().card()}, dtype
 
     def n_windows(self) -> int:
         size = text.POSITIONS_PER_WINDOW

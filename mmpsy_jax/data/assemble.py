@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32
 
 from mmpsy_jax.data.pieces import Pieces
-from mmpsy_jax.data.plan import PlannedBatch, epoch_plan, rows_of_slots
+from mmpsy_jax.data.plan import epoch_plan, rows_of_slots
 from mmpsy_jax.data.reader import RecordReader
 
 Batch = dict[str, Any]
@@ -20,7 +20,7 @@ CACHED_EPOCHS = 4
 
 
 class Plans:
-    """The planned batch at any position of an endless or finite run of epochs.
+    """Who is in the batch at any position of an endless or finite run of epochs.
 
     Args:
       counts: pieces of each participant [N], by modality.
@@ -32,11 +32,11 @@ class Plans:
         self._setup()
         self.per_epoch = len(self.epoch(0))
 
-    def epoch(self, epoch: int) -> list[PlannedBatch]:
-        """All batches of one epoch."""
+    def epoch(self, epoch: int) -> Int32[np.ndarray, "n g b"]:
+        """The members of all batches of one epoch."""
         return self._cached(epoch)
 
-    def __getitem__(self, position: int) -> PlannedBatch:
+    def __getitem__(self, position: int) -> Int32[np.ndarray, "g b"]:
         epoch, batch = divmod(position, self.per_epoch)
         return self.epoch(epoch)[batch]
 

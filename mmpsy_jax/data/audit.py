@@ -66,11 +66,11 @@ def _part(corpus: Corpus, tasks: Sequence[Task], members: np.ndarray, counted: S
 def _quantiles(values: np.ndarray) -> dict[str, float] | None:
     if not len(values):
         return None
-    found = np.quantile(values.astype(np.float64), list(QUANTILES.values()))
-    return dict(zip(QUANTILES, found.tolist(), strict=True))
+    values_at = np.quantile(values.astype(np.float64), list(QUANTILES.values()))
+    return dict(zip(QUANTILES, values_at.tolist(), strict=True))
 
 
 def _reason(skipped: Mapping[str, str]) -> str:
     """Why a participant was left out, without the file that stands before the first colon, and without the id."""
-    _, _, said = skipped["reason"].partition(": ")
-    return (said or skipped["reason"]).replace(skipped["participant"], "...")
+    _, _, rest = skipped["reason"].partition(": ")
+    return (rest or skipped["reason"]).replace(skipped["participant"], "...")

@@ -73,11 +73,11 @@ class Resident:
             total = int(counts.sum())
             first = np.zeros(len(corpus), np.int32)
             first[members] = np.cumsum(counts) - counts
-            own = np.arange(total) + np.repeat(pieces.first[name][members] - first[members], counts)
+            places = np.arange(total) + np.repeat(pieces.first[name][members] - first[members], counts)
             others = np.delete(modality.shape, modality.time_axis)
             self._first[name], self._total[name] = first, total
             self.arrays["values"][name] = np.zeros((total + 1, pieces.steps(name), *others), modality.dtype)
-            self.arrays["length"][name] = np.append(pieces.length[name][own], np.int32(0))
+            self.arrays["length"][name] = np.append(pieces.length[name][places], np.int32(0))
             self.arrays["start_s"][name] = np.zeros(total + 1, np.float32)
         self._fill(corpus, members)
 
@@ -87,10 +87,10 @@ class Resident:
             present = [name for name in pieces.modalities if pieces.counts[name][member]]
             record = corpus.reader.read(member, ["window_start_s", *present])
             for name in present:
-                own = slice(self._first[name][member], self._first[name][member] + pieces.counts[name][member])
-                self.arrays["start_s"][name][own] = pieces.starts(name, member, record["window_start_s"])
+                places = slice(self._first[name][member], self._first[name][member] + pieces.counts[name][member])
+                self.arrays["start_s"][name][places] = pieces.starts(name, member, record["window_start_s"])
                 time_major = np.moveaxis(pieces.split(name, record[name]), 2 + pieces.modalities[name].time_axis, 2)
-                pieces.copy(name, member, time_major, self.arrays["values"][name][own])
+                pieces.copy(name, member, time_major, self.arrays["values"][name][places])
 
     @property
     def nbytes(self) -> int:
@@ -170,12 +170,12 @@ def select(arrays: Arrays, modalities: Sequence[str], labels: Sequence[str]) -> 
     Raises:
       InputError: one of them is not in memory.
     """
-    wanted = {**dict.fromkeys(("values", "length", "start_s"), modalities), "labels": labels}
-    for kind, names in wanted.items():
+    chosen = {**dict.fromkeys(("values", "length", "start_s"), modalities), "labels": labels}
+    for kind, names in chosen.items():
         for name in names:
             if name not in arrays[kind]:
                 raise one_of("modality or label in memory", name, [*arrays["values"], *arrays["labels"]])
-    return {kind: {name: arrays[kind][name] for name in names} for kind, names in wanted.items()}
+    return {kind: {name: arrays[kind][name] for name in names} for kind, names in chosen.items()}
 
 
 def put(value: np.ndarray, sharding: NamedSharding, shape: tuple[int, ...]) -> jax.Array:

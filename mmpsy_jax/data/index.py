@@ -74,8 +74,8 @@ def _read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
     except InputError as error:
         _log.warning("%s", error)
         return None
-    found = columns.pop("fingerprint", None)
-    if found is None or str(found) != fingerprint:
+    stored = columns.pop("fingerprint", None)
+    if stored is None or str(stored) != fingerprint:
         _log.info("%s is of another state of the corpus: scanning the records again", path)
         return None
     return columns
@@ -108,7 +108,7 @@ def _scan(
             columns[f"has_{name}"][i] = record[f"has_{name}"]
             columns[f"finite_{name}"][i] = _finite(record[name])
             lengths[name].append(record[f"{name}_length"].astype(np.int32))
-    columns |= {f"lengths_{name}": np.concatenate(own) for name, own in lengths.items()}
+    columns |= {f"lengths_{name}": np.concatenate(parts) for name, parts in lengths.items()}
     columns["participant"] = np.array(participants, dtype=np.str_)
     if cluster:
         columns["cluster"] = np.array(clusters, dtype=np.str_)

@@ -13,7 +13,7 @@ with the step that consumes them. Every transfer is explicit: `jax.transfer_guar
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import grain
@@ -52,13 +52,20 @@ class Loader(Iterator[Batch]):
     """
 
     def __init__(
-        self, plans: Plans, pipeline: "_Pipeline", pieces: Pieces, identity: dict[str, Any], epochs: int | None
-    ):
-        self._plans, self._pipeline, self._pieces, self._identity = plans, pipeline, pieces, identity
+        self, plans: Plans, pieces: Pieces, identity: dict[str, Any], epochs: int | None, *, placement: str,
+        make: Callable[[np.ndarray], Batch], arrays: Arrays | None, sharding: NamedSharding | None, share: slice,
+        workers: int,
+    ):  # fmt: skip
+        self._plans, self._pieces, self._identity = plans, pieces, identity
+        self._make, self._arrays, self._sharding = make, arrays, sharding
+        self._share, self._workers = share, workers
+        # Records are streamed as they are: modalities that are not time-major are turned afterwards.
+        streamed = pieces.modalities.items() if placement == "stream" else ()
+        self._turn = {name: modality.time_axis for name, modality in streamed if modality.time_axis}
         self._stop = ENDLESS if epochs is None else epochs * plans.per_epoch
         self._position = 0
         self._batches: Any = None
-        self.placement: str = pipeline.placement
+        self.placement: str = placement
         self.packs: int = identity["packs"]
         self.slots: dict[str, int] = identity["slots"]
         self.batches_per_epoch = plans.per_epoch
@@ -71,8 +78,8 @@ class Loader(Iterator[Batch]):
             self._end_run()
             raise StopIteration
         if self._batches is None:
-            self._batches = self._pipeline.run(self._plans, self._position, self._stop)
-        batch = self._pipeline.finish(next(self._batches))
+            self._batches = self._run()
+        batch = self._finish(next(self._batches))
         self._position += 1
         return batch
 
@@ -109,13 +116,9 @@ class Loader(Iterator[Batch]):
         self._end_run()
         self._position = 0
 
-    def epoch_of(self, position: int) -> int:
-        """The epoch (from 0) that the batch at `position` (batches handed out before it) belongs to."""
-        return position // self.batches_per_epoch
-
     def members(self, position: int) -> Int32[np.ndarray, "g b"]:
         """Who is in the batch at `position`: positions in the corpus, -1 for nobody."""
-        return self._plans[position].members
+        return self._plans[position]
 
     def padding_report(self, epoch: int = 0) -> dict[str, Any]:
         """`plan.padding_report` of one epoch."""
@@ -127,7 +130,7 @@ class Loader(Iterator[Batch]):
         """Stops the prefetching and frees the arrays; the loader cannot be used again."""
         self._end_run()
         self._stop = self._position
-        self._pipeline.free()
+        self._make = self._arrays = None
 
     def __enter__(self) -> "Loader":
         return self
@@ -140,33 +143,9 @@ class Loader(Iterator[Batch]):
             self._batches.close()
             self._batches = None
 
-
-class _Pipeline:
-    """Turns plans into batches where they are consumed.
-
-    Args:
-      placement: "device", "host" or "stream".
-      make: from the members [g, B] of this process to a batch in host memory, or for "device" to its plan.
-      arrays: what the plans of "device" gather from.
-      modalities: by name; "stream" turns those that are not time-major.
-      sharding: of the packs, or None for numpy batches.
-      packs: G, of all processes.
-      share: the packs of this process.
-      workers: processes that stream.
-    """
-
-    def __init__(
-        self, placement: str, make: Callable[[np.ndarray], Batch], arrays: Arrays | None, modalities: Mapping[str, Any],
-        sharding: NamedSharding | None, packs: int, share: slice, workers: int,
-    ):  # fmt: skip
-        self.placement = placement
-        self._make, self._arrays, self._sharding = make, arrays, sharding
-        self._groups, self._share, self._workers = packs, share, workers
-        self._turn = {n: m.time_axis for n, m in modalities.items() if m.time_axis and placement == "stream"}
-
-    def run(self, plans: Plans, start: int, stop: int) -> Any:
-        """A Grain iterator over the batches `start` to `stop`."""
-        batches = grain.MapDataset.range(start, stop).map(_Make(plans, self._share, self._make))
+    def _run(self) -> Any:
+        """A Grain iterator over the batches that are left."""
+        batches = grain.MapDataset.range(self._position, self._stop).map(_Make(self._plans, self._share, self._make))
         streamed = self.placement == "stream"
         # Two threads gain where there is something to wait for; from memory they only compete for the interpreter.
         threads = 2 if streamed and not self._workers else 1
@@ -178,18 +157,12 @@ class _Pipeline:
             # Out of shared memory, which Grain frees noisily or not at all where a batch outlives the iterator.
             batches = batches.map(functools.partial(jax.tree.map, np.array))
         if self._sharding is not None:
-            batches = grain.experimental.ThreadPrefetchIterDataset(
-                batches.map(self._transfer), prefetch_buffer_size=PREFETCH
-            )
+            # Without `self`: a loader that is let go takes its threads along.
+            transfer = functools.partial(_transfer, sharding=_rank(self._sharding), packs=self.packs)
+            batches = grain.experimental.ThreadPrefetchIterDataset(batches.map(transfer), prefetch_buffer_size=PREFETCH)
         return iter(batches)
 
-    def _transfer(self, batch: Batch) -> Batch:
-        sharding = _rank(self._sharding)
-        if jax.process_count() == 1:
-            return jax.device_put(batch, sharding)  # one call for all leaves
-        return jax.tree.map(lambda leaf: put(leaf, sharding, (self._groups, *leaf.shape[1:])), batch)
-
-    def finish(self, batch: Batch) -> Batch:
+    def _finish(self, batch: Batch) -> Batch:
         """What has to happen in the consumer's thread: dispatching programs.
 
         The prefetching thread must not: with several processes, all of them have to launch theirs in the same order.
@@ -203,9 +176,6 @@ class _Pipeline:
                 batch[name] = _turn_to(_rank(self._sharding), axis)(batch[name])
         return batch
 
-    def free(self) -> None:
-        self._make = self._arrays = None
-
 
 class _Make:
     """Position in the run -> this process's packs of the batch (a class, so that it can be pickled for workers)."""
@@ -214,7 +184,13 @@ class _Make:
         self._plans, self._share, self._make = plans, share, make
 
     def __call__(self, position: int) -> Batch:
-        return self._make(self._plans[position].members[self._share])
+        return self._make(self._plans[position][self._share])
+
+
+def _transfer(batch: Batch, sharding: NamedSharding, packs: int) -> Batch:
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)  # one call for all leaves
+    return jax.tree.map(lambda leaf: put(leaf, sharding, (packs, *leaf.shape[1:])), batch)
 
 
 def _on_host(arrays: Arrays, plan: Callable[[np.ndarray], Batch]) -> Callable[[np.ndarray], Batch]:
@@ -315,29 +291,29 @@ def make_loader(
     if placed == "stream":
         make = FromRecords(corpus.reader, pieces, {name: corpus.labels[name] for name in label_names}, slots)
     else:
-        held = resident or Resident(
+        windows = resident or Resident(
             corpus, members, modalities=chosen, labels=label_names, max_windows=max_windows, parts=parts
         )
-        held.check(members)
-        make = functools.partial(held.plan_arrays, slots=slots)
+        windows.check(members)
+        make = functools.partial(windows.plan_arrays, slots=slots)
         if placed == "host":
-            make = _on_host(select(held.arrays, chosen, label_names), make)
+            make = _on_host(select(windows.arrays, chosen, label_names), make)
         else:
-            arrays = select(held.on_device(sharding), chosen, label_names)
+            arrays = select(windows.on_device(sharding), chosen, label_names)
             if resident is None:
-                held.arrays = {}  # the host copy has served
-    pipeline = _Pipeline(placed, make, arrays, pieces.modalities, sharding, packs, share, workers)
+                windows.arrays = {}  # the host copy has served
     counts = np.stack([pieces.counts[name][members] for name in chosen], axis=1).tolist()
-    names = "\n".join(f"{corpus.participants[i]} {own}" for i, own in zip(members, counts, strict=True))
+    names = "\n".join(f"{corpus.participants[i]} {n}" for i, n in zip(members, counts, strict=True))
     identity = {"parts": parts, "members": hashlib.sha256(names.encode()).hexdigest()[:16], **options}
     identity["batches_per_epoch"] = plans.per_epoch
-    return Loader(plans, pipeline, pieces, identity, epochs)
+    kept = {"placement": placed, "make": make, "arrays": arrays, "sharding": sharding, "share": share}
+    return Loader(plans, pieces, identity, epochs, **kept, workers=workers)
 
 
-def _same(held: Pieces, pieces: Pieces) -> bool:
+def _same(resident: Pieces, pieces: Pieces) -> bool:
     """Whether pieces in memory are those that a loader plans, in the modalities of both."""
-    both = held.counts.keys() & pieces.counts.keys()
-    return held.parts == pieces.parts and all(np.array_equal(held.counts[n], pieces.counts[n]) for n in both)
+    both = resident.counts.keys() & pieces.counts.keys()
+    return resident.parts == pieces.parts and all(np.array_equal(resident.counts[n], pieces.counts[n]) for n in both)
 
 
 def _place(placement: str, sharding: NamedSharding | None, needed: int, limit: int, resident: bool) -> str:

@@ -28,14 +28,14 @@ def permute_modality(corpus: Corpus, modality: str, seed: int) -> Corpus:
     """
     choose("modality to permute between participants", [modality], corpus.modalities)
     donor = _donors(corpus, modality, seed)
-    own = corpus.n_windows
-    n_windows = np.maximum(own, own[donor])
-    first = np.cumsum(own) - own
+    before = corpus.n_windows
+    n_windows = np.maximum(before, before[donor])
+    first = np.cumsum(before) - before
     lengths = {}
     for name, flat in corpus.window_lengths.items():
         source = donor if name == modality else np.arange(len(corpus))
-        rows = [_padded(flat[first[i] : first[i] + own[i]], n) for i, n in zip(source.tolist(), n_windows, strict=True)]
-        lengths[name] = np.concatenate(rows)
+        rows = (flat[first[i] : first[i] + before[i]] for i in source.tolist())
+        lengths[name] = np.concatenate([_padded(row, n) for row, n in zip(rows, n_windows, strict=True)])
     columns = {**corpus.columns, "n_windows": n_windows}
     if modality == "audio":
         columns["duration_s"] = corpus.columns["duration_s"][donor]
@@ -75,10 +75,10 @@ class ExchangedReader:
         per_window = [name for name in names if self._reader.fields[name].shape[:1] == (None,)]
         received = [name for name in names if name in self._received]
         shared = ["n_windows", "window_start_s"]
-        own = self._reader.read(i, {*names, *shared})
-        other = self._reader.read(int(self._donor[i]), {*received, *shared})
-        longer = max(own, other, key=lambda record: record["n_windows"])
-        source = {**dict.fromkeys(names, own), **dict.fromkeys(received, other), **dict.fromkeys(shared, longer)}
+        receiver = self._reader.read(i, {*names, *shared})
+        donor = self._reader.read(int(self._donor[i]), {*received, *shared})
+        longer = max(receiver, donor, key=lambda record: record["n_windows"])
+        source = {**dict.fromkeys(names, receiver), **dict.fromkeys(received, donor), **dict.fromkeys(shared, longer)}
         record = {name: source[name][name] for name in names}
         return {**record, **{name: _padded(record[name], longer["n_windows"]) for name in per_window}}
 

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, Int64, Shaped
 
 from mmpsy_jax.data.plan import limited
-from mmpsy_jax.data.records import Corpus, Modality, choose
+from mmpsy_jax.data.records import Corpus, choose
 from mmpsy_jax.io import InputError
+from mmpsy_jax.modality import Modality
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,8 +71,8 @@ class Pieces:
 
     def starts(self, name: str, i: int, window_starts: Float32[np.ndarray, " w"]) -> Float32[np.ndarray, " c"]:
         """Start of each piece of participant `i` in seconds, from the starts of the windows of the record."""
-        own = self.of(name, i)
-        return window_starts[self.window[name][own]] + self.part[name][own] * np.float32(self.seconds)
+        places = self.of(name, i)
+        return window_starts[self.window[name][places]] + self.part[name][places] * np.float32(self.seconds)
 
     def split(self, name: str, windows: Shaped[np.ndarray, "w ..."]) -> Shaped[np.ndarray, "w parts ..."]:
         """All pieces of the windows of a record, a view; the layout inside a piece is that of the records."""
@@ -83,12 +84,12 @@ class Pieces:
         self, name: str, i: int, split: Shaped[np.ndarray, "w parts ..."], to: Shaped[np.ndarray, "c ..."]
     ) -> None:
         """Copies the pieces of participant `i` to `to`, from what `split` returned."""
-        own = self.of(name, i)
+        places = self.of(name, i)
         # What is valid begins with the window: one copy for all its pieces.
-        begins = np.flatnonzero(self.part[name][own] == 0)
+        begins = np.flatnonzero(self.part[name][places] == 0)
         ends = np.append(begins[1:], len(to))
         for window, begin, end in zip(
-            self.window[name][own][begins].tolist(), begins.tolist(), ends.tolist(), strict=True
+            self.window[name][places][begins].tolist(), begins.tolist(), ends.tolist(), strict=True
         ):
             to[begin:end] = split[window, : end - begin]
 
@@ -113,7 +114,7 @@ def cut(
     window_ends = np.cumsum(corpus.n_windows, dtype=np.int64)
     window = np.arange(window_ends[-1]) - np.repeat(window_ends - corpus.n_windows, corpus.n_windows)
     beyond = window >= np.repeat(kept, corpus.n_windows)
-    made: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("counts", "first", "window", "part", "length")}
+    columns: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("counts", "first", "window", "part", "length")}
     for name, modality in kinds.items():
         steps = modality.steps // parts
         valid = np.where(beyond, 0, corpus.window_lengths[name])
@@ -122,19 +123,12 @@ def cut(
         first = ends[window_ends - corpus.n_windows]
         source = np.repeat(np.arange(len(window)), needed)
         part = np.arange(len(source)) - ends[source]
-        made["counts"][name] = (ends[window_ends] - first).astype(np.int32)
-        made["first"][name] = first
-        made["window"][name] = window[source].astype(np.int32)
-        made["part"][name] = part.astype(np.int32)
-        made["length"][name] = np.minimum(valid[source] - part * steps, steps).astype(np.int32)
-    return Pieces(kinds, parts, float(corpus.card["window_seconds"]) / parts, **made)
-
-
-def piece_counts(
-    corpus: Corpus, modalities: Sequence[str] | None = None, parts: int = 1, max_windows: int | None = None
-) -> dict[str, Int32[np.ndarray, " n"]]:
-    """Pieces of each participant by modality: what plans count. Arguments and errors: `cut`."""
-    return cut(corpus, modalities, parts, max_windows).counts
+        columns["counts"][name] = (ends[window_ends] - first).astype(np.int32)
+        columns["first"][name] = first
+        columns["window"][name] = window[source].astype(np.int32)
+        columns["part"][name] = part.astype(np.int32)
+        columns["length"][name] = np.minimum(valid[source] - part * steps, steps).astype(np.int32)
+    return Pieces(kinds, parts, float(corpus.card["window_seconds"]) / parts, **columns)
 
 
 def default_parts(

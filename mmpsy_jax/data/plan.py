@@ -9,9 +9,8 @@ two processes give the same losses.
 Counts of pieces and numbers of slots are dictionaries by modality. Who lacks a modality has zero pieces of it.
 """
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,6 @@ from mmpsy_jax.io import InputError
 
 # Tried in turn until the pieces fit; without noise they do, by the choice of the number of batches.
 JITTERS = (0.3, 0.15, 0.07, 0.0)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PlannedBatch:
-    """One global batch.
-
-    Attributes:
-      members: position of the participant in the corpus per pack and row, -1 for a padding row (last in its pack).
-    """
-
-    members: Int32[np.ndarray, "g b"]
 
 
 def window_slots(
@@ -92,7 +80,7 @@ def epoch_plan(
     seed: int = 0,
     epoch: int = 0,
     shuffle: bool = True,
-) -> list[PlannedBatch]:
+) -> Int32[np.ndarray, "n g b"]:
     """All batches of one epoch: every member exactly once, the pieces of a pack within its slots of each modality.
 
     The members are ordered by their pieces (with `shuffle`: by pieces times noise, so that other participants meet in
@@ -100,7 +88,7 @@ def epoch_plan(
     there are more batches than members.
 
     Args:
-      counts: pieces of every participant of the corpus, by modality (`pieces.piece_counts`).
+      counts: pieces of every participant of the corpus, by modality (`pieces.cut`).
       members: positions of the participants to use.
       batch_size: participants G * B of the global batch.
       packs: G.
@@ -108,6 +96,9 @@ def epoch_plan(
       batches: at least so many, for instance those of another fold; by default as few as possible.
       seed, epoch: determine the order together with `members`.
       shuffle: False always gives the same plan; inside a pack the order of `members` is kept.
+
+    Returns:
+      position of the participant in the corpus per batch, pack and row; -1 for a padding row (last in its pack).
 
     Raises:
       InputError: no members, a member twice or not in the corpus, a batch size that is not a multiple of the packs, a
@@ -139,7 +130,7 @@ def epoch_plan(
     # The fuller packs first, dealt over the batches: no batch stays empty while there is somebody for it.
     arranged = arranged[np.argsort(-filled[arranged], kind="stable")]
     planned = np.append(members, np.int32(-1))[places[arranged]]
-    return [PlannedBatch(batch) for batch in planned.reshape(packs, n_batches, -1).swapaxes(0, 1)]
+    return planned.reshape(packs, n_batches, -1).swapaxes(0, 1)
 
 
 def rows_of_slots(counts: Int[np.ndarray, "*g b"], slots: int) -> Int32[np.ndarray, "*g s"]:
@@ -179,7 +170,7 @@ def packs_of_process(packs: int, process_index: int, process_count: int) -> slic
 
 
 def padding_report(
-    plan: Sequence[PlannedBatch],
+    plan: Int32[np.ndarray, "n g b"],
     counts: Mapping[str, Int[np.ndarray, " n"]],
     slots: Mapping[str, int],
     tokens: Mapping[str, tuple[Int[np.ndarray, " n"], int]],
@@ -196,12 +187,11 @@ def padding_report(
       `batches`, and shares between 0 and 1 of what is computed in vain: `rows`, and by modality `slots` (that are
       empty) and `tokens` (everything).
     """
-    rows = np.stack([batch.members for batch in plan])
-    members = rows[rows >= 0]
-    in_slots = {name: rows.shape[0] * rows.shape[1] * n for name, n in slots.items()}
+    members = plan[plan >= 0]
+    in_slots = {name: plan.shape[0] * plan.shape[1] * n for name, n in slots.items()}
     return {
         "batches": len(plan),
-        "rows": 1 - len(members) / rows.size,
+        "rows": 1 - len(members) / plan.size,
         "slots": {name: 1 - int(counts[name][members].sum()) / n for name, n in in_slots.items()},
         "tokens": {
             name: 1 - float(valid[members].sum()) / (in_slots[name] * per_piece)
@@ -268,7 +258,7 @@ def _order(
 def _deal(
     counts: Int[np.ndarray, "m k"], bins: int, rows: int, slots: Int[np.ndarray, " k"]
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, "bins k"]]:
-    """Assigns counts, which come roughly descending, to bins of `rows` rows and `slots` slots (our own heuristic).
+    """Assigns counts, which come roughly descending, to bins of `rows` rows and `slots` slots: a heuristic.
 
     One round after the other gives somebody to each bin. It looks at the modality in which the bins differ most so far:
     who has most of it goes to the bin that has least. A bin that would overflow if its free rows got average counts (a

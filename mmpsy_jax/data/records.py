@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -13,42 +13,12 @@ from jaxtyping import Float32, Int32
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
 from mmpsy_jax.io import InputError, one_of, read_json, with_kinds, with_places
+from mmpsy_jax.modality import Modality
 from mmpsy_jax.tasks import Range, label_ranges
 
 CARD = "corpus.json"
 CARD_FORMAT = 1
-KINDS = ("frames", "features", "ids")
 SPLITS = ("train", "validation", "test")
-
-
-@dataclasses.dataclass(frozen=True)
-class Modality:
-    """One input of the records.
-
-    Attributes:
-      kind: "frames" (time-frequency, of which several become one token), "features" (other numbers) or "ids" (integers,
-        0 means nothing).
-      shape: of one window.
-      time_axis: axis of `shape` that `<modality>_length` counts.
-      vocabulary: ids are smaller than this; None for others.
-      dtype: as stored and as batched.
-    """
-
-    kind: Literal["frames", "features", "ids"]
-    shape: tuple[int, ...]
-    time_axis: int
-    vocabulary: int | None
-    dtype: np.dtype
-
-    @property
-    def steps(self) -> int:
-        """Frames or tokens that fit into one window."""
-        return self.shape[self.time_axis]
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of one window."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,7 +81,7 @@ class Corpus:
         return self.columns["n_windows"]
 
     def read(self, i: int) -> dict[str, Any]:
-        """Record of participant `i`: Python scalars, bytes for text, read-only numpy views; equals `read_reference`.
+        """Record of participant `i`: Python scalars, bytes for text, read-only numpy views.
 
         Raises:
           InputError: the shard is damaged.
@@ -125,16 +95,6 @@ class Corpus:
             for i, name in enumerate(self.participants)
             if name in participants
         }
-
-    def read_reference(self, i: int) -> dict[str, Any]:
-        """The same record through `tfds.data_source`: slower, and what `read` is tested against."""
-        split = self.split[i]
-        return self.reference(split)[i - self.split.index(split)]
-
-    @functools.cache  # noqa: B019  a corpus lives as long as the process
-    def reference(self, split: str) -> Any:
-        """`tfds.data_source` of one split."""
-        return _tfds_builder(self.path).as_data_source(split)
 
 
 def open_corpus(path: str | Path) -> Corpus:
@@ -179,18 +139,18 @@ def open_corpus(path: str | Path) -> Corpus:
     )
 
 
-def choose(what: str, wanted: Sequence[str] | None, known: Any) -> list[str]:
+def choose(what: str, chosen: Sequence[str] | None, known: Any) -> list[str]:
     """The wanted names in the order of the known ones; None means all of them.
 
     Raises:
       InputError: an unknown name.
     """
-    if wanted is None:
+    if chosen is None:
         return list(known)
-    for name in wanted:
+    for name in chosen:
         if name not in known:
             raise one_of(what, name, known)
-    return [name for name in known if name in wanted]
+    return [name for name in known if name in chosen]
 
 
 def _tfds_builder(folder: Path) -> Any:
@@ -216,14 +176,14 @@ def _find(path: Path) -> Path:
         return path
     if any(path.glob("*.array_record*")) or path.name.startswith("incomplete."):
         raise InputError(f"{path}: a half-made dataset (dataset_info.json is missing): {REBUILD}")
-    below = sorted({found.parent for depth in range(1, 4) for found in path.glob("*/" * depth + "dataset_info.json")})
-    below = [found for found in below if not found.name.startswith("incomplete.")]
+    below = sorted({place.parent for depth in range(1, 4) for place in path.glob("*/" * depth + "dataset_info.json")})
+    below = [place for place in below if not place.name.startswith("incomplete.")]
     if len(below) == 1:
         return below[0]
     if below:
-        names = ", ".join(str(found.relative_to(path)) for found in below)
+        names = ", ".join(str(place.relative_to(path)) for place in below)
         raise InputError(f"{path}: holds several datasets: choose one of: {names}")
-    half_made = [found.name for depth in range(1, 4) for found in path.glob("*/" * (depth - 1) + "incomplete.*")]
+    half_made = [place.name for depth in range(1, 4) for place in path.glob("*/" * (depth - 1) + "incomplete.*")]
     if half_made:
         raise InputError(f"{path}: holds only a half-made dataset ({half_made[0]}), a build was interrupted: {REBUILD}")
     raise InputError(f"{path}: holds no dataset (dataset_info.json is missing): {REBUILD}")
@@ -264,24 +224,19 @@ def _fields(folder: Path, features: Any) -> dict[str, Field]:
 
 
 def _modalities(folder: Path, card: dict[str, Any], fields: dict[str, Field]) -> dict[str, Modality]:
-    wanted = ["participant", *card["labels"], *index.COUNTS, "window_start_s"]
-    wanted += [card["cluster"]] if card.get("cluster") else []
+    needed = ["participant", *card["labels"], *index.COUNTS, "window_start_s"]
+    needed += [card["cluster"]] if card.get("cluster") else []
     for name in card["modalities"]:
-        wanted += [name, f"{name}_length", f"has_{name}"]
-    missing = [name for name in wanted if name not in fields]
+        needed += [name, f"{name}_length", f"has_{name}"]
+    missing = [name for name in needed if name not in fields]
     if missing:
         raise InputError(f"{folder}: its records lack {', '.join(missing)}, which {CARD} promises: {REBUILD}")
     modalities = {}
     for name, entry in card["modalities"].items():
-        shape = tuple(entry["shape"])
-        if entry["kind"] not in KINDS:
-            raise one_of(f"kind of modality {name!r} in {folder / CARD}", entry["kind"], KINDS)
-        if fields[name].shape != (None, *shape):
-            raise InputError(
-                f"{folder}: {name} is stored as {fields[name].shape}, but {CARD} says {(None, *shape)}: {REBUILD}"
-            )
-        vocabulary = entry["vocabulary"] if entry["kind"] == "ids" else None
-        modalities[name] = Modality(entry["kind"], shape, entry["time_axis"], vocabulary, fields[name].dtype)
+        modalities[name] = Modality.of_card(name, entry, fields[name].dtype)
+        stored = (None, *modalities[name].shape)
+        if fields[name].shape != stored:
+            raise InputError(f"{folder}: {name} is stored as {fields[name].shape}, but {CARD} says {stored}: {REBUILD}")
     return modalities
 
 

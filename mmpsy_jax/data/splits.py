@@ -53,13 +53,13 @@ def folds(
     if not 0 <= validation_fraction < 1:
         raise InputError(f"validation_fraction {validation_fraction} must be at least 0 and less than 1")
     strata = _strata(corpus, stratify_by, at_least=2 * k)
-    made = []
+    splits = []
     for rest, test in _divided(k, seed, strata, cluster):
         train, validation = rest, rest[:0]
         if validation_fraction and clustered:
             count = min(max(2, round(1 / validation_fraction)), len(np.unique(cluster[rest])))
-            own = _strata(corpus, stratify_by, at_least=count, members=rest)
-            divided = _divided(count, seed + len(made), own, cluster[rest])
+            of_rest = _strata(corpus, stratify_by, at_least=count, members=rest)
+            divided = _divided(count, seed + len(splits), of_rest, cluster[rest])
             train, validation = (rest[part] for part in next(divided))
         elif validation_fraction:
             from sklearn.model_selection import train_test_split
@@ -69,15 +69,15 @@ def folds(
             # scikit-learn cannot stratify a part that has fewer members than there are strata.
             stratify = strata[rest] if min(held_out, len(rest) - held_out) >= kinds else None
             train, validation = train_test_split(
-                rest, test_size=held_out, random_state=seed + len(made), stratify=stratify, shuffle=True
+                rest, test_size=held_out, random_state=seed + len(splits), stratify=stratify, shuffle=True
             )
         parts = {"train": train, "validation": validation, "test": test}
         split = {name: np.sort(part).astype(np.int32) for name, part in parts.items()}
         check(split, corpus.cluster)
-        made.append(split)
-    if not np.array_equal(np.sort(np.concatenate([split["test"] for split in made])), np.arange(n)):
+        splits.append(split)
+    if not np.array_equal(np.sort(np.concatenate([split["test"] for split in splits])), np.arange(n)):
         raise AssertionError("the test parts of the folds do not cover every participant exactly once")
-    return made
+    return splits
 
 
 def inner(

@@ -101,8 +101,8 @@ def _feature(raw: bytes, start: int, end: int) -> Span:
 
 
 def _messages(raw: bytes, start: int, end: int, number: int) -> Iterator[tuple[int, int]]:
-    for found, wire, field_start, field_end in _fields(raw, start, end):
-        if found == number and wire == _DELIMITED:
+    for field, wire, field_start, field_end in _fields(raw, start, end):
+        if field == number and wire == _DELIMITED:
             yield field_start, field_end
 
 

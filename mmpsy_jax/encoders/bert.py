@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, layer_norm, maybe_remat
+from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, layer_norm, result, run_layers
 from mmpsy_jax.io import InputError
 
 
@@ -81,15 +81,13 @@ class Bert(nn.Module):
         x = layer_norm(self.epsilon, self.dtype, "embedding_norm")(x)
         x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
         x = x if between is None else between(x)
-        states = [x]
-        layer = maybe_remat(self.remat)
-        for number in range(self.layers):
-            x = layer(
-                self.heads, self.hidden, self.activation, norm_first=False, epsilon=self.epsilon, dropout=self.dropout,
-                dtype=self.dtype, implementation=self.implementation, name=f"layer_{number}",
-            )(x, mask, None, deterministic)  # fmt: skip
-            states.append(x)
-        out = {"last_hidden_state": x, "mask": jnp.ones(inputs.shape, bool) if mask is None else mask}
+        states = run_layers(
+            x, mask, None, deterministic, layers=self.layers, remat=self.remat, heads=self.heads, hidden=self.hidden,
+            activation=self.activation, norm_first=False, epsilon=self.epsilon, dropout=self.dropout, dtype=self.dtype,
+            implementation=self.implementation,
+        )  # fmt: skip
+        out = result(states, states[-1], mask, output_hidden_states)
         if self.pooler:
-            out["pooled"] = jnp.tanh(nn.Dense(self.width, kernel_init=INIT, dtype=self.dtype, name="pooler")(x[:, 0]))
-        return out | ({"hidden_states": tuple(states)} if output_hidden_states else {})
+            first = nn.Dense(self.width, kernel_init=INIT, dtype=self.dtype, name="pooler")(states[-1][:, 0])
+            out["pooled"] = jnp.tanh(first)
+        return out

@@ -1,30 +1,25 @@
 """config.json of a Hugging Face folder -> one of our networks, with its sizes."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 
+from mmpsy_jax import rules
 from mmpsy_jax.encoders.bert import Bert
 from mmpsy_jax.encoders.wav2vec2 import Wav2Vec2
 from mmpsy_jax.encoders.whisper import Whisper
 from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.rules import Rule
 
-# What a field may hold: kind -> (rule, test).
-_whole = lambda x: isinstance(x, int) and not isinstance(x, bool)  # noqa: E731
-_number = lambda x: isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)  # noqa: E731
-KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "size": ("a whole number above 0", lambda x: _whole(x) and x > 0),
-    "id": ("a whole number of at least 0", lambda x: _whole(x) and x >= 0),
-    "epsilon": ("a number above 0", lambda x: _number(x) and x > 0),
-    "rate": ("a number of at least 0 and below 1", lambda x: _number(x) and 0 <= x < 1),
-    "sizes": (
-        "a list of whole numbers above 0",
-        lambda x: isinstance(x, list | tuple) and len(x) > 0 and all(_whole(one) and one > 0 for one in x),
-    ),
-    "flag": ("true or false", lambda x: isinstance(x, bool)),
-    "name": ("a name", lambda x: isinstance(x, str)),
+KINDS: dict[str, Rule] = {  # what a field may hold
+    "size": rules.whole(1),
+    "id": rules.whole(0),
+    "epsilon": rules.number(0, above=True),
+    "rate": rules.SHARE,
+    "sizes": rules.WIDTHS,
+    "flag": rules.FLAG,
+    "name": rules.NAME,
 }
 
 
@@ -39,8 +34,7 @@ class Fields:
         if name not in self.config and not default:
             raise InputError(f"config.json of a {self.config['model_type']!r} has no {name!r}: take the original file")
         value = self.config.get(name, default.get("default"))
-        rule, holds = KINDS[kind]
-        self.rule(holds(value), name, value, rule)
+        self.rule(KINDS[kind].test(value), name, value, KINDS[kind].text)
         return value
 
     def rule(self, holds: bool, name: str, value: Any, rule: str) -> None:

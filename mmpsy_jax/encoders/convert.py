@@ -80,9 +80,9 @@ _WHISPER = (
     (r"token_position_table", "decoder.embed_positions"),
     (r"(encoder|decoder)/norm", r"\1.layer_norm"),
     *(
-        (rf"(encoder|decoder)/layer_(\d+)/{part}/{projection}", rf"\1.layers.\2.{their_part}.{theirs}")
+        (rf"(encoder|decoder)/layer_(\d+)/{part}/{projection}", rf"\1.layers.\2.{their_part}.{their}")
         for part, their_part in _WHISPER_PARTS
-        for projection, theirs in _WHISPER_PROJECTIONS
+        for projection, their in _WHISPER_PROJECTIONS
     ),
     *(
         (rf"(encoder|decoder)/layer_(\d+)/{part}_norm", rf"\1.layers.\2.{their_part}_layer_norm")
@@ -103,8 +103,8 @@ def their_name(kind: str, path: str) -> str:
     place, _, leaf = path.rpartition("/")
     if leaf.endswith("_table"):
         place, leaf = path, "embedding"
-    ours = next((pattern, theirs) for pattern, theirs in NAMES[kind] if re.fullmatch(pattern, place))
-    return f"{re.sub(*ours, place)}.{'bias' if leaf == 'bias' else 'weight'}"
+    pair = next((pattern, their) for pattern, their in NAMES[kind] if re.fullmatch(pattern, place))
+    return f"{re.sub(*pair, place)}.{'bias' if leaf == 'bias' else 'weight'}"
 
 
 def our_parameters(
@@ -126,16 +126,16 @@ def our_parameters(
         the first few are named. Or the checkpoint holds several such networks.
     """
     flat = traverse_util.flatten_dict(shapes, sep="/")
-    wanted = {their_name(kind, path): (path, x.shape) for path, x in flat.items()}
-    found = _of_network(kind, tensors, wanted)
-    missing = [name for name in wanted if name not in found]
-    if len(missing) == len(wanted):
+    needed = {their_name(kind, path): (path, x.shape) for path, x in flat.items()}
+    inner = _of_network(kind, tensors, needed)
+    missing = [name for name in needed if name not in inner]
+    if len(missing) == len(needed):
         raise InputError(f"the checkpoint has no tensor of a {kind!r}: give the folder of such a network, whole")
-    made, wrong, quantised, infinite = {}, [], [], []
-    for name, (path, shape) in wanted.items():
-        if name not in found:
+    params, wrong, quantised, infinite = {}, [], [], []
+    for name, (path, shape) in needed.items():
+        if name not in inner:
             continue
-        value = found.pop(name)
+        value = inner.pop(name)
         if path.endswith("/kernel"):
             value = value.T  # matrices [out, in] -> [in, out], convolutions [out, in, k] -> [k, in, out]
         if value.shape != shape:
@@ -143,16 +143,16 @@ def our_parameters(
         if not jnp.issubdtype(value.dtype, jnp.floating):
             quantised.append(f"{name} ({value.dtype})")
         with np.errstate(over="ignore"):  # refused below
-            made[path] = np.ascontiguousarray(value, dtype)
-        if not np.isfinite(made[path]).all():
+            params[path] = np.ascontiguousarray(value, dtype)
+        if not np.isfinite(params[path]).all():
             infinite.append(name)
-    unknown = sorted(name for name in found if not IGNORED.fullmatch(name))
+    unknown = sorted(name for name in inner if not IGNORED.fullmatch(name))
     again = "download all files of the model again"
     if all(name.startswith("decoder.") for name in missing):
         again = "it is a Whisper without its decoder, which serves launch.py embed alone"
     as_floats = "take the file with float32, float16 or bfloat16"
     for problem, names, remedy in (
-        (f"has {len(wanted) - len(missing)} of {len(wanted)} tensors of a {kind!r} and lacks", missing, again),
+        (f"has {len(needed) - len(missing)} of {len(needed)} tensors of a {kind!r} and lacks", missing, again),
         ("has tensors of other sizes:", wrong, f"is config.json from the same model, of type {kind!r}?"),
         (f"has tensors unknown in a {kind!r}:", unknown, "take one without adapters, with its own config.json"),
         ("is quantised:", quantised, as_floats),
@@ -160,10 +160,10 @@ def our_parameters(
     ):
         if names:
             raise InputError(f"the checkpoint {problem} {_some(names)}: {remedy}")
-    return traverse_util.unflatten_dict(made, sep="/")
+    return traverse_util.unflatten_dict(params, sep="/")
 
 
-def _of_network(kind: str, tensors: Mapping[str, np.ndarray], wanted: Container[str]) -> dict[str, np.ndarray]:
+def _of_network(kind: str, tensors: Mapping[str, np.ndarray], needed: Container[str]) -> dict[str, np.ndarray]:
     """The tensors of the network itself, without prefix, under their present names, weight norm folded.
 
     Raises:
@@ -172,13 +172,13 @@ def _of_network(kind: str, tensors: Mapping[str, np.ndarray], wanted: Container[
     kept = _folded({_present_name(name): value for name, value in tensors.items()})
     if kind == "whisper" and "conv1.weight" in kept:  # its encoder by itself
         kept = {f"encoder.{name}": value for name, value in kept.items()}
-    prefix = _prefix(kind, kept, wanted)
+    prefix = _prefix(kind, kept, needed)
     inner = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
-    parts = {name.split(".")[0] for name in wanted}
+    parts = {name.split(".")[0] for name in needed}
     return {name: value for name, value in inner.items() if name.split(".")[0] in parts}
 
 
-def _prefix(kind: str, names: Iterable[str], wanted: Container[str]) -> str:
+def _prefix(kind: str, names: Iterable[str], needed: Container[str]) -> str:
     """Under which prefix the most wanted tensors lie.
 
     Raises:
@@ -188,7 +188,7 @@ def _prefix(kind: str, names: Iterable[str], wanted: Container[str]) -> str:
     for name in names:
         parts = name.split(".")
         for start in range(len(parts)):
-            if ".".join(parts[start:]) in wanted:
+            if ".".join(parts[start:]) in needed:
                 places[".".join([*parts[:start], ""])] += 1
     best = sorted(place for place, count in places.items() if count == max(places.values()))
     usual = next((place for place in (PREFIXES[kind], "") if place in best), None)

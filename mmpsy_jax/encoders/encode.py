@@ -39,9 +39,9 @@ def choose(out: dict[str, Any], layers: Layers) -> Float[Array, "b n d"]:
     if layers is None:
         return out["last_hidden_state"].astype(jnp.float32)
     states = out["hidden_states"]
-    wanted = [layers] if isinstance(layers, int) else list(layers)
-    _check_layers(wanted, len(states))
-    return sum(states[number].astype(jnp.float32) for number in wanted) / len(wanted)
+    chosen = [layers] if isinstance(layers, int) else list(layers)
+    _check_layers(chosen, len(states))
+    return sum(states[number].astype(jnp.float32) for number in chosen) / len(chosen)
 
 
 def check(module: nn.Module, layers: Layers, batch_size: int) -> None:
@@ -53,9 +53,9 @@ def check(module: nn.Module, layers: Layers, batch_size: int) -> None:
         raise InputError(f"batch_size = {batch_size}: must be a whole number above 0")
 
 
-def _check_layers(wanted: Sequence[int], count: int) -> None:
-    if not wanted or not all(-count <= number < count for number in wanted):
-        raise InputError(f"layers {list(wanted)}: choose among 0 to {count - 1}, or from the end, -1 to {-count}")
+def _check_layers(layers: Sequence[int], count: int) -> None:
+    if not layers or not all(-count <= number < count for number in layers):
+        raise InputError(f"layers {list(layers)}: choose among 0 to {count - 1}, or from the end, -1 to {-count}")
 
 
 @functools.partial(jax.jit, static_argnames=("module", "layers"))
@@ -95,12 +95,12 @@ def encode(
         module = module.clone(valid_statistics=True)
     params = jax.device_put(encoder.params)
     layers = tuple(layers) if isinstance(layers, Sequence) else layers
-    made: list[np.ndarray | None] = [None] * len(inputs)
+    states_of: list[np.ndarray | None] = [None] * len(inputs)
     for rows, padded, mask in _batches(module, inputs, batch_size, step):
         states, counts = jax.device_get(_states(module, params, padded, mask, layers))
         for place, row in enumerate(rows):
-            made[row] = states[place, : counts[place]]
-    return made
+            states_of[row] = states[place, : counts[place]]
+    return states_of
 
 
 def _batches(

@@ -11,6 +11,8 @@ exist for the former only:
 
 Patterns are regular expressions that match a whole path, "layer_0/attention/query/kernel". With
 `freeze=(encoder.module.FRONT_END,)` the front end stays as it is. `load(folder, remat=True)` checkpoints gradients.
+
+Departure from the paper of LoRA: the Gaussian that `down` starts from, of which it names no scale, has 1 / sqrt(in).
 """
 
 import re
@@ -38,7 +40,7 @@ def partition(params: Params, train: Sequence[str] = (".*",), freeze: Sequence[s
     chosen = _matching(flat, train) - _matching(flat, freeze)
     if not chosen:
         raise InputError(f"nothing to train: freeze {list(freeze)} covers all that train {list(train)} matches")
-    parts = ({path: x for path, x in flat.items() if (path in chosen) == wanted} for wanted in (True, False))
+    parts = ({path: x for path, x in flat.items() if (path in chosen) == is_trained} for is_trained in (True, False))
     trained, frozen = (traverse_util.unflatten_dict(part, sep="/") for part in parts)
     return trained, frozen
 
@@ -55,7 +57,7 @@ def lora_init(
     """Low-rank updates of some matrices, all zero at first (Hu et al. 2021, arXiv 2106.09685).
 
     A matrix W [in, out] is used as W + alpha / rank * down up. `down` is normal with standard deviation
-    1 / sqrt(in) (the paper says Gaussian; the scale is our choice), `up` is zero.
+    1 / sqrt(in), `up` is zero.
 
     Args:
       params: of the encoder; they stay as they are.
@@ -69,7 +71,7 @@ def lora_init(
       InputError: a pattern matches nothing, or what is no matrix; or the rank is no rank of such a matrix.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
-    made = {}
+    updates = {}
     for number, path in enumerate(sorted(_matching(flat, patterns))):
         shape = flat[path].shape
         if len(shape) != 2:
@@ -77,8 +79,8 @@ def lora_init(
         if not 1 <= rank <= min(shape):
             raise InputError(f"rank {rank} is no rank of {path}: choose 1 to {min(shape)}")
         down = jax.random.normal(jax.random.fold_in(key, number), (shape[0], rank)) / jnp.sqrt(shape[0])
-        made[path] = {"down": down, "up": jnp.zeros((rank, shape[1]))}
-    return made
+        updates[path] = {"down": down, "up": jnp.zeros((rank, shape[1]))}
+    return updates
 
 
 def lora_merge(params: Params, low_rank: dict[str, dict[str, jax.Array]], *, alpha: float) -> Params:
@@ -94,10 +96,10 @@ def lora_merge(params: Params, low_rank: dict[str, dict[str, jax.Array]], *, alp
 
 
 def _matching(flat: dict[str, Any], patterns: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+    matches: set[str] = set()
     for pattern in patterns:
         paths = {path for path in flat if re.fullmatch(pattern, path)}
         if not paths:
             raise InputError(f"pattern {pattern!r} matches no parameter: there are {', '.join(sorted(flat)[:3])}, ...")
-        found |= paths
-    return found
+        matches |= paths
+    return matches

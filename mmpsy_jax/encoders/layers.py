@@ -4,11 +4,12 @@ Letters of shapes: b rows of the batch, n positions, m positions that are attend
 d width. Parameters keep the type that they have; `dtype` is the precision of matrix products and activations. Layer
 norms and every softmax are float32 inside.
 
-Dropout follows the published models except inside attention, where `jax.nn.dot_product_attention` has none: the
-weights of attention are never dropped, and no layer is (LayerDrop). Both are our choice.
+Departures from the papers: the weights of attention are never dropped (`jax.nn.dot_product_attention` cannot), nor are
+whole layers (LayerDrop).
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -199,6 +200,34 @@ class Layer(nn.Module):
         return x
 
 
-def maybe_remat(remat: bool) -> type[Layer]:
-    """`Layer`, or one that computes its activations again in the backward pass instead of keeping them."""
-    return nn.remat(Layer, static_argnums=(4,)) if remat else Layer
+def run_layers(
+    x: Float[Array, "b n d"],
+    mask: Bool[Array, "b n"] | None,
+    memory: Float[Array, "b m d"] | None,
+    deterministic: bool,
+    *,
+    layers: int,
+    remat: bool,
+    **attributes: Any,
+) -> list[Float[Array, "b n d"]]:
+    """What enters the first of so many layers and what each gives; called inside a compact module.
+
+    Args:
+      remat: activations are computed again in the backward pass instead of being kept.
+      attributes: of each `Layer`.
+    """
+    layer, states = nn.remat(Layer, static_argnums=(4,)) if remat else Layer, [x]
+    for number in range(layers):
+        states.append(layer(**attributes, name=f"layer_{number}")(states[-1], mask, memory, deterministic))
+    return states
+
+
+def result(
+    states: Sequence[Float[Array, "b n d"]],
+    last: Float[Array, "b n d"],
+    mask: Bool[Array, "b n"] | None,
+    output_hidden_states: bool,
+) -> dict[str, Any]:
+    """What an encoder returns (see `mmpsy_jax.encoders`); without a mask nothing is padding."""
+    out = {"last_hidden_state": last, "mask": jnp.ones(last.shape[:2], bool) if mask is None else mask}
+    return out | ({"hidden_states": tuple(states)} if output_hidden_states else {})

@@ -29,15 +29,15 @@ def tokenizer(folder: str | os.PathLike, rows: int | None = None) -> Any:
     """
     from transformers import AutoTokenizer
 
-    made = _read(AutoTokenizer, folder, "tokenizer (vocab.txt or tokenizer.json)")
-    words = made.get_vocab()
+    tokens = _read(AutoTokenizer, folder, "tokenizer (vocab.txt or tokenizer.json)")
+    words = tokens.get_vocab()
     # Where the file of the words is missing, `transformers` makes a tokenizer that knows the special tokens alone.
-    if not set(words) - set(made.all_special_tokens):
+    if not set(words) - set(tokens.all_special_tokens):
         raise InputError(f"{folder} has a tokenizer without words: copy vocab.txt or tokenizer.json there")
-    if not made.is_fast or made.cls_token_id is None or made.sep_token_id is None:
+    if not tokens.is_fast or tokens.cls_token_id is None or tokens.sep_token_id is None:
         raise InputError(
-            f"{folder} has a {type(made).__name__} without [CLS], [SEP] or the places of tokens: copy the tokenizer of "
-            "a BERT or RoBERTa there"
+            f"{folder} has a {type(tokens).__name__} without [CLS], [SEP] or the places of tokens: copy the tokenizer "
+            "of a BERT or RoBERTa there"
         )
     largest = max(words.values())
     if rows is not None and largest >= rows:
@@ -45,7 +45,7 @@ def tokenizer(folder: str | os.PathLike, rows: int | None = None) -> Any:
             f"{folder}: the tokenizer has ids up to {largest}, the table of words only rows up to {rows - 1}: copy "
             "the tokenizer of the same model there"
         )
-    return made
+    return tokens
 
 
 def feature_extractor(folder: str | os.PathLike, module: Wav2Vec2 | Whisper | None = None) -> Any:
@@ -61,30 +61,32 @@ def feature_extractor(folder: str | os.PathLike, module: Wav2Vec2 | Whisper | No
     """
     from transformers import AutoFeatureExtractor
 
-    made = _read(AutoFeatureExtractor, folder, f"feature extractor ({EXTRACTOR})")
-    whisper = made.model_input_names[0] == "input_features"
+    extractor = _read(AutoFeatureExtractor, folder, f"feature extractor ({EXTRACTOR})")
+    whisper = extractor.model_input_names[0] == "input_features"
 
-    def rule(name: str, value: Any, wanted: Any, why: str) -> None:
-        if value != wanted:
+    def rule(name: str, value: Any, expected: Any, why: str) -> None:
+        if value != expected:
             raise InputError(
-                f"{folder}: {EXTRACTOR} has {name} = {repr(value)[:60]}, must be {wanted!r}, {why}: take the "
+                f"{folder}: {EXTRACTOR} has {name} = {repr(value)[:60]}, must be {expected!r}, {why}: take the "
                 f"{EXTRACTOR} of the same model, or a model that was trained so"
             )
 
-    rule("sampling_rate", made.sampling_rate, SAMPLE_RATE, "the rate at which recordings are read here")
+    rule("sampling_rate", extractor.sampling_rate, SAMPLE_RATE, "the rate at which recordings are read here")
     if module is None:
-        return made
-    kind, wanted = type(made).__name__, "Whisper" if isinstance(module, Whisper) else "wav2vec 2.0 or HuBERT"
+        return extractor
+    kind, network = type(extractor).__name__, "Whisper" if isinstance(module, Whisper) else "wav2vec 2.0 or HuBERT"
     if whisper != isinstance(module, Whisper):
-        raise InputError(f"{folder}: {EXTRACTOR} is of a {kind}, which does not fit a {wanted}: copy that of the model")
+        raise InputError(
+            f"{folder}: {EXTRACTOR} is of a {kind}, which does not fit a {network}: copy that of the model"
+        )
     if whisper:
-        rule("feature_size", made.feature_size, module.mels, "as num_mel_bins of config.json")
-        frames = made.chunk_length * made.sampling_rate // made.hop_length
+        rule("feature_size", extractor.feature_size, module.mels, "as num_mel_bins of config.json")
+        frames = extractor.chunk_length * extractor.sampling_rate // extractor.hop_length
         rule("frames in chunk_length", frames, 2 * module.positions, "twice max_source_positions of config.json")
     else:
-        rule("feature_size", made.feature_size, 1, "one number a sample")
-        rule("do_normalize", made.do_normalize, made.do_normalize is True, "true or false")
-    return made
+        rule("feature_size", extractor.feature_size, 1, "one number a sample")
+        rule("do_normalize", extractor.do_normalize, extractor.do_normalize is True, "true or false")
+    return extractor
 
 
 def _read(kind: Any, folder: str | os.PathLike, what: str) -> Any:
@@ -109,10 +111,10 @@ def recordings(extractor: Any, waveforms: Sequence[np.ndarray]) -> list[np.ndarr
     Raises:
       InputError: a recording is empty or not one channel.
     """
-    made = []
+    inputs = []
     for number, waveform in enumerate(waveforms):
         if np.ndim(waveform) != 1 or not len(waveform):
             raise InputError(f"recording {number} has the shape {np.shape(waveform)}: give one channel with samples")
         out = extractor(np.asarray(waveform, np.float32), sampling_rate=SAMPLE_RATE, return_tensors="np")
-        made.append(np.asarray(out[extractor.model_input_names[0]][0], np.float32))
-    return made
+        inputs.append(np.asarray(out[extractor.model_input_names[0]][0], np.float32))
+    return inputs

@@ -1,7 +1,9 @@
 """Transcripts -> token embeddings of a BERT, as the release of MMPsy has them (systems.md (d)).
 
 The release joins all answers, cuts the text after 512 tokens and keeps the last hidden state of every token, [CLS] and
-[SEP] included. `whole=True` reads the rest as well, in windows; that is our choice.
+[SEP] included.
+
+Departure from the release: `whole=True` reads the rest as well, in windows.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,10 @@
 """wav2vec 2.0 and HuBERT: Baevski et al. 2020 (arXiv 2006.11477), Hsu et al. 2021 (arXiv 2106.07447).
 
 Both are one network: a stack of convolutions over the waveform (one frame per 20 ms), a convolution that tells
-positions, and transformer layers. SpecAugment (masking of frames in training) is left out, and the weight norm of the
-positional convolution is folded into its kernel; both are our choice.
+positions, and transformer layers.
+
+Departures from the papers: SpecAugment (masking of frames in training) is left out, and the weight norm of the
+positional convolution is folded into its kernel.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, activate, layer_norm, maybe_remat
+from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, activate, layer_norm, result, run_layers
 from mmpsy_jax.io import InputError
 
 FRONT_EPSILON = 1e-5  # of the norms between the convolutions, whatever config.json says of the others
@@ -165,18 +167,12 @@ class Wav2Vec2(nn.Module):
         x = x + self.positions(x)
         norm = layer_norm(self.epsilon, self.dtype, "norm")
         x = nn.Dropout(self.dropout, deterministic=deterministic)(x if self.stable else norm(x))
-        states = [x]
-        layer = maybe_remat(self.remat)
-        for number in range(self.layers):
-            x = layer(
-                self.heads, self.hidden, self.activation, norm_first=self.stable, epsilon=self.epsilon,
-                dropout=self.dropout, activation_dropout=self.activation_dropout, dtype=self.dtype,
-                implementation=self.implementation, name=f"layer_{number}",
-            )(x, keys, None, deterministic)  # fmt: skip
-            states.append(x)
-        x = norm(x) if self.stable else x
-        out = {"last_hidden_state": x, "mask": jnp.ones(x.shape[:2], bool) if keys is None else keys}
-        return out | ({"hidden_states": tuple(states)} if output_hidden_states else {})
+        states = run_layers(
+            x, keys, None, deterministic, layers=self.layers, remat=self.remat, heads=self.heads, hidden=self.hidden,
+            activation=self.activation, norm_first=self.stable, epsilon=self.epsilon, dropout=self.dropout,
+            activation_dropout=self.activation_dropout, dtype=self.dtype, implementation=self.implementation,
+        )  # fmt: skip
+        return result(states, norm(states[-1]) if self.stable else states[-1], keys, output_hidden_states)
 
     def positions(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         """What the convolution over neighbouring frames adds; as many frames as there are."""

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, activate, layer_norm, maybe_remat
+from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, activate, layer_norm, result, run_layers
 from mmpsy_jax.io import InputError
 
 EPSILON = 1e-5  # of all layer norms; config.json does not name it
@@ -35,16 +35,12 @@ class Stack(nn.Module):
         deterministic: bool,
     ) -> tuple[Float[Array, "b n d"], ...]:
         """The states before the layers and after each, the last one normalised."""
-        states = [nn.Dropout(self.dropout, deterministic=deterministic)(x)]
-        layer = maybe_remat(self.remat)
-        for number in range(self.layers):
-            made = layer(
-                self.heads, self.hidden, self.activation, norm_first=True, epsilon=EPSILON, key_bias=False,
-                cross=self.decoder, causal=self.decoder, dropout=self.dropout,
-                activation_dropout=self.activation_dropout, dtype=self.dtype, implementation=self.implementation,
-                name=f"layer_{number}",
-            )  # fmt: skip
-            states.append(made(states[-1], mask, memory, deterministic))
+        states = run_layers(
+            nn.Dropout(self.dropout, deterministic=deterministic)(x), mask, memory, deterministic, layers=self.layers,
+            remat=self.remat, heads=self.heads, hidden=self.hidden, activation=self.activation, norm_first=True,
+            epsilon=EPSILON, key_bias=False, cross=self.decoder, causal=self.decoder, dropout=self.dropout,
+            activation_dropout=self.activation_dropout, dtype=self.dtype, implementation=self.implementation,
+        )  # fmt: skip
         return (*states[:-1], layer_norm(EPSILON, self.dtype, "norm")(states[-1]))
 
 
@@ -119,8 +115,7 @@ class Whisper(nn.Module):
             self.encoder_layers, self.encoder_heads, self.encoder_hidden, decoder=False, name="encoder", **options
         )
         states = encoder(x, None, None, deterministic)
-        valid = jnp.ones(x.shape[:2], bool) if mask is None else mask[:, ::2]
-        encoded = _result(states, valid, output_hidden_states)
+        encoded = result(states, states[-1], None if mask is None else mask[:, ::2], output_hidden_states)
         if decoder_ids is None:
             return encoded
         count = decoder_ids.shape[1]
@@ -132,10 +127,4 @@ class Whisper(nn.Module):
             self.decoder_layers, self.decoder_heads, self.decoder_hidden, decoder=True, name="decoder", **options
         )
         states = decoder(x + table[:count].astype(self.dtype), decoder_mask, states[-1], deterministic)
-        valid = jnp.ones(decoder_ids.shape, bool) if decoder_mask is None else decoder_mask
-        return _result(states, valid, output_hidden_states) | {"encoder": encoded}
-
-
-def _result(states: tuple[Any, ...], mask: Bool[Array, "b n"], output_hidden_states: bool) -> dict[str, Any]:
-    out = {"last_hidden_state": states[-1], "mask": mask}
-    return out | ({"hidden_states": states} if output_hidden_states else {})
+        return result(states, states[-1], decoder_mask, output_hidden_states) | {"encoder": encoded}

@@ -92,8 +92,8 @@ class Covariates:
         object.__setattr__(self, "split", np.asarray(self.split, np.str_))
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "n_characters", n_characters)
-        given = {"split": self.split, "n_characters": n_characters, "n_answers": self.n_answers, "mel": self.mel}
-        lengths = {k: len(v) for k, v in (given | scores | {**self.functionals}).items() if v is not None}
+        columns = {"split": self.split, "n_characters": n_characters, "n_answers": self.n_answers, "mel": self.mel}
+        lengths = {k: len(v) for k, v in (columns | scores | {**self.functionals}).items() if v is not None}
         if any(length != len(ids) for length in lengths.values()):
             raise InputError(f"baselines: {len(ids)} participants but {lengths}: give one value per participant")
         if len(np.unique(ids)) != len(ids):
@@ -167,7 +167,7 @@ def fit_predict(
 def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[np.ndarray, " n"]]:
     """Predictions of every baseline for every participant, fitted on the rows `fit_on`."""
     target = truth[fit_on]
-    made = {"prior": np.full(len(truth), task.constant(target))}
+    predicted = {"prior": np.full(len(truth), task.constant(target))}
     numbers = _numbers(covariates, fit_on)
     if task.logits:
         inputs = {name: (x, c) for name, (x, c, _) in numbers.items()}
@@ -175,31 +175,31 @@ def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[
             inputs["tfidf_logistic"] = (texts.matrix(fit_on), LOGISTIC_C)
         one_class = len(np.unique(target)) == 1  # nothing but the prior can be fitted to it
         for name, (x, c) in inputs.items():
-            made[name] = made["prior"] if one_class else _logistic(task, x, fit_on, target, c)
+            predicted[name] = predicted["prior"] if one_class else _logistic(task, x, fit_on, target, c)
         if texts is not None and task.event:
-            made["tfidf_ridge"] = texts.ridge_probability(fit_on, scores[fit_on], task)
+            predicted["tfidf_ridge"] = texts.ridge_probability(fit_on, scores[fit_on], task)
     else:
         for name, (x, _, alpha) in numbers.items():
-            made[name] = task.linear_model(alpha, len(fit_on)).fit(x[fit_on], target).predict(x)
+            predicted[name] = task.linear_model(alpha, len(fit_on)).fit(x[fit_on], target).predict(x)
         if texts is not None:
-            made["tfidf_ridge"] = texts.ridge(task, fit_on, target)[0]
-    return made
+            predicted["tfidf_ridge"] = texts.ridge(task, fit_on, target)[0]
+    return predicted
 
 
 def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], float, float]]:
     """Standardised numbers of each baseline that has some, its C, and its ridge penalty."""
-    made = {}
+    numbers = {}
     if covariates.n_characters is not None:
-        made["length"] = (np.log1p(covariates.n_characters)[:, None], SINGLE_C, 0.0)
+        numbers["length"] = (np.log1p(covariates.n_characters)[:, None], SINGLE_C, 0.0)
     if covariates.n_answers is not None:
-        made["answers"] = (np.asarray(covariates.n_answers, np.float64)[:, None], SINGLE_C, 0.0)
+        numbers["answers"] = (np.asarray(covariates.n_answers, np.float64)[:, None], SINGLE_C, 0.0)
     of_sound = {"mel_linear": covariates.mel, **covariates.functionals}
     for name, x in of_sound.items():
         # What nobody knows in training, such as the pitch of whispers, is left out.
         known = np.zeros(0, bool) if x is None else np.isfinite(x[fit_on]).any(axis=0)
         if known.any():
-            made[name] = (x[:, known], MEL_C, MEL_ALPHA)
-    return {name: (_standardised(x, fit_on), c, alpha) for name, (x, c, alpha) in made.items()}
+            numbers[name] = (x[:, known], MEL_C, MEL_ALPHA)
+    return {name: (_standardised(x, fit_on), c, alpha) for name, (x, c, alpha) in numbers.items()}
 
 
 def _standardised(x: Float[np.ndarray, "n f"], fit_on: Int[np.ndarray, " m"]) -> Float[np.ndarray, "n f"]:

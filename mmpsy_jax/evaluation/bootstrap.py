@@ -120,29 +120,29 @@ def bootstrap(
 
 def _of_all(statistic: Statistic, chunks: Iterable[np.ndarray], threads: int) -> Float[np.ndarray, "k r"]:
     """The statistic of chunks of samples, evaluated by threads, drawn by this one no further ahead than they need."""
-    made, running = [], collections.deque()
+    values, running = [], collections.deque()
     # Threads of the linear algebra beside ours would wait for each other, spinning: twice the processor time.
     with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         for weights in chunks:
             running.append(pool.submit(statistic, weights))
             if len(running) > threads:
-                made.append(running.popleft().result())
-        made += [future.result() for future in running]
-    return np.concatenate(made).T
+                values.append(running.popleft().result())
+        values += [future.result() for future in running]
+    return np.concatenate(values).T
 
 
 def with_intervals(scores: Scores, intervals: Intervals | None) -> dict[str, dict[str, Any]]:
     """Metrics as they stand in `report.json`: value, low, high, interval, and a reason where something is undefined."""
-    made = {}
+    cells = {}
     for k, (name, value) in enumerate(scores.values.items()):
         low, high, method, why = math.nan, math.nan, None, ""
         if intervals is not None:
             low, high, method, why = intervals.low[k], intervals.high[k], intervals.method[k], intervals.reasons[k]
-        made[name] = {"value": value, "low": low, "high": high, "interval": method}
+        cells[name] = {"value": value, "low": low, "high": high, "interval": method}
         reason = scores.reasons.get(name) or (SPARSE_REASON if method == "undefined" else why)
         if reason:
-            made[name]["reason"] = reason
-    return made
+            cells[name]["reason"] = reason
+    return cells
 
 
 def resample(owner: np.ndarray, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:

@@ -95,17 +95,17 @@ def recalibrated(validation: Predictions, rows: Predictions) -> tuple[dict[str, 
     fitted_on = [validation.select(fold=fold) for fold in folds]
     if lacking := _of_one_class(folds, fitted_on):
         return {}, lacking
-    made = {name: np.empty(len(rows)) for name in METHODS}
+    probabilities = {name: np.empty(len(rows)) for name in METHODS}
     for fold, part in zip(folds, fitted_on, strict=True):
         there = rows.fold == fold
         for name, fit in METHODS.items():
-            made[name][there] = fit(part.y_true, part.y_prob)(rows.y_prob[there])
-    return made, ""
+            probabilities[name][there] = fit(part.y_true, part.y_prob)(rows.y_prob[there])
+    return probabilities, ""
 
 
 def recalibration(
     y_true: Float[np.ndarray, " n"],
-    made: Mapping[str, Float[np.ndarray, " n"]],
+    probabilities: Mapping[str, Float[np.ndarray, " n"]],
     reason: str,
     intervals: Mapping[str, bootstrap.Intervals],
 ) -> dict[str, Any]:
@@ -113,13 +113,13 @@ def recalibration(
 
     Args:
       y_true: of the rows.
-      made, reason: from `recalibrated`.
+      probabilities, reason: from `recalibrated`.
       intervals: of `RECALIBRATED`, by method.
     """
-    if not made:
+    if not probabilities:
         return {"fitted_on": None, "reason": reason}
     entry: dict[str, Any] = {"fitted_on": "validation"}
-    for name, prob in made.items():
+    for name, prob in probabilities.items():
         entry[name] = bootstrap.with_intervals(metrics.point(BinaryRows(y_true, prob), RECALIBRATED), intervals[name])
     return entry
 
@@ -185,12 +185,12 @@ def of_run(predictions: Predictions, tasks: Sequence[Task]) -> dict[str, Any]:
       {"level", "tasks": {TASK: {"temperatures": {FOLD: T}} | {"radius", "n_calibration", "coverage"} | {"reason"}}};
       `coverage` is that of each fold's own radius on its test rows, None where it is undefined.
     """
-    made: dict[str, Any] = {}
+    fitted: dict[str, Any] = {}
     for task in tasks:
         rows = predictions.select(task=task.name).over_seeds(task.kind).known()
         validation, test = (rows.select(split=split) for split in ("validation", "test"))
-        made[task.name] = _of_task(task, np.unique(predictions.fold).tolist(), validation, test)
-    return {"level": LEVEL, "tasks": made}
+        fitted[task.name] = _of_task(task, np.unique(predictions.fold).tolist(), validation, test)
+    return {"level": LEVEL, "tasks": fitted}
 
 
 def _of_task(task: Task, folds: Sequence[int], validation: Predictions, test: Predictions) -> dict[str, Any]:
@@ -211,16 +211,16 @@ def _of_task(task: Task, folds: Sequence[int], validation: Predictions, test: Pr
 
 
 def calibrated(
-    said: Float[np.ndarray, "t n"], folds: Int[np.ndarray, " t"], temperatures: Mapping[str, float]
+    values: Float[np.ndarray, "t n"], folds: Int[np.ndarray, " t"], temperatures: Mapping[str, float]
 ) -> Float[np.ndarray, " n"]:
     """Probabilities of an ensemble: the mean over seeds, scaled by the temperature of the fold, the mean over folds.
 
     Args:
-      said: what each training says.
+      values: of each training.
       folds: of each training.
       temperatures: by fold, from `of_run`.
     """
-    parts = [scaled(said[folds == fold].mean(axis=0), temperatures[str(fold)]) for fold in np.unique(folds).tolist()]
+    parts = [scaled(values[folds == fold].mean(axis=0), temperatures[str(fold)]) for fold in np.unique(folds).tolist()]
     return np.mean(parts, axis=0)
 
 

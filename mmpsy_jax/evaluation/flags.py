@@ -34,9 +34,9 @@ def flag(code: str, task: str | None = None, split: str | None = None, **values:
     return {"level": FLAGS[code]["level"], "code": code, "task": task, "split": split, "message": message}
 
 
-def red_first(found: Iterable[Flag]) -> list[Flag]:
+def red_first(flags: Iterable[Flag]) -> list[Flag]:
     """The flags in the order of a report."""
-    return sorted(found, key=lambda one: one["level"] != "red")
+    return sorted(flags, key=lambda one: one["level"] != "red")
 
 
 def of_table(predictions: Predictions, within_clusters: bool = False) -> list[Flag]:
@@ -46,31 +46,31 @@ def of_table(predictions: Predictions, within_clusters: bool = False) -> list[Fl
       predictions: all rows.
       within_clusters: splits divide the rows of a cluster on purpose: it may be in several.
     """
-    found = []
+    flags = []
     owner = predictions.participant_id if within_clusters else predictions.cluster
     _, first = number_groups(owner, predictions.fold, predictions.split)
     places, owner = predictions.take(first), owner[first]  # one row per person, fold and split
     person, _ = number_groups(owner, places.fold)
     shared = int((np.bincount(person) > 1).sum())
     if shared:
-        found.append(flag("participant_in_two_splits", n=shared))
+        flags.append(flag("participant_in_two_splits", n=shared))
     chosen_on = np.bincount(person[places.split == "validation"], minlength=len(np.unique(person))) > 0
     tested_too = np.unique(owner[(places.split == "test") & chosen_on[person]])
     if len(tested_too):
-        found.append(flag("threshold_on_test", n=len(tested_too)))
+        flags.append(flag("threshold_on_test", n=len(tested_too)))
     for task in np.unique(predictions.task).tolist():
         probabilities = predictions.select(task=task).y_prob
         if np.isin(probabilities, (0, 1)).all():
-            found.append(flag("decisions_only", task))
+            flags.append(flag("decisions_only", task))
     folds = np.unique(predictions.fold)
     absent = np.setdiff1d(np.arange(folds.min(), folds.max() + 1), folds)
     if len(absent):
-        found.append(flag("missing_folds", there=_listed(folds), absent=_listed(absent)))
+        flags.append(flag("missing_folds", there=_listed(folds), absent=_listed(absent)))
     cell, _ = number_groups(predictions.participant_id, predictions.split, predictions.fold, predictions.task)
     seeds = np.bincount(cell)
     if seeds.min() != seeds.max():
-        found.append(flag("uneven_seeds", low=seeds.min(), high=seeds.max()))
-    return found
+        flags.append(flag("uneven_seeds", low=seeds.min(), high=seeds.max()))
+    return flags
 
 
 def of_groups(predictions: Predictions, members: Mapping[str, Shaped[np.ndarray, " n"]]) -> list[Flag]:
@@ -80,7 +80,7 @@ def of_groups(predictions: Predictions, members: Mapping[str, Shaped[np.ndarray,
       predictions: all rows.
       members: the group of each row by column, "" where it is not known.
     """
-    found = []
+    flags = []
     _, people = number_groups(predictions.participant_id)
     for column, member in members.items():
         if not repeats_ids(member[people].tolist()):
@@ -91,8 +91,8 @@ def of_groups(predictions: Predictions, members: Mapping[str, Shaped[np.ndarray,
         group, one = number_groups(member[places], predictions.fold[places])
         shared = np.unique(member[places][one][np.bincount(group) > 1])
         if len(shared):
-            found.append(flag("group_in_two_splits", column=column, n=len(shared)))
-    return found
+            flags.append(flag("group_in_two_splits", column=column, n=len(shared)))
+    return flags
 
 
 def checks(predictions: Predictions, tasks: Mapping[str, Any], synthetic: bool) -> dict[str, str | None]:
@@ -127,27 +127,27 @@ def checks(predictions: Predictions, tasks: Mapping[str, Any], synthetic: bool) 
 
 def of_split(task: Task, split: str, entry: dict[str, Any], synthetic: bool) -> list[Flag]:
     """Flags of one task on one split, from its finished entry of `report.json`."""
-    found, name = [], task.name
+    flags, name = [], task.name
     if task.event:
         smaller = min(entry["n_events"], entry["n_participants"] - entry["n_events"])
         if smaller < FEW_EVENTS:
-            found.append(flag("few_events", name, split, n=smaller, few=FEW_EVENTS))
+            flags.append(flag("few_events", name, split, n=smaller, few=FEW_EVENTS))
         if split == "test" and entry["n_rows"]:
             prevalence = entry["prevalence"]
-            found.append(flag("all_negative", name, split, prevalence=prevalence, f1=all_negative_f1(prevalence)))
+            flags.append(flag("all_negative", name, split, prevalence=prevalence, f1=all_negative_f1(prevalence)))
     if entry["n_without_label"]:
-        found.append(flag("missing_labels", name, split, n=entry["n_without_label"]))
+        flags.append(flag("missing_labels", name, split, n=entry["n_without_label"]))
     if split == "train":  # a model may be as good as it likes there, and baselines do not predict it
-        return found
+        return flags
     if task.event and not synthetic and (entry["model"]["auroc"]["value"] or 0) > TOO_GOOD_AUROC:
-        found.append(flag("auroc_too_good", name, split, limit=TOO_GOOD_AUROC))
+        flags.append(flag("auroc_too_good", name, split, limit=TOO_GOOD_AUROC))
     reaching = [what for baseline, what in HOW_MUCH.items() if _reaches(baseline, task.kind, entry)]
     if reaching:
-        found.append(flag("length_suffices", name, split, what=" or ".join(reaching)))
+        flags.append(flag("length_suffices", name, split, what=" or ".join(reaching)))
     for baseline, covered in entry["baseline_rows"].items():
         if covered < entry["n_rows"]:
-            found.append(flag("baseline_partial", name, split, name=baseline, n=covered, rows=entry["n_rows"]))
-    return found
+            flags.append(flag("baseline_partial", name, split, name=baseline, n=covered, rows=entry["n_rows"]))
+    return flags
 
 
 def of_scale(task: Task, y_true: Float[np.ndarray, " n"]) -> list[Flag]:
@@ -160,24 +160,24 @@ def of_scale(task: Task, y_true: Float[np.ndarray, " n"]) -> list[Flag]:
     known = y_true[~np.isnan(y_true)]
     if not task.scaled or not len(known):
         return []
-    found, (low, high) = [], (float(known.min()), float(known.max()))
+    flags, (low, high) = [], (float(known.min()), float(known.max()))
     if high < NEAR * task.maximum and not (task.minimum < 0 and low < NEAR * task.minimum):
-        found.append(flag("far_maximum", task.name, maximum=task.maximum, largest=high))
+        flags.append(flag("far_maximum", task.name, maximum=task.maximum, largest=high))
     outside = int(((known < task.minimum) | (known > task.maximum)).sum())
     if outside:
-        found.append(flag("beyond_scale", task.name, n=outside, minimum=task.minimum, maximum=task.maximum))
-    return found
+        flags.append(flag("beyond_scale", task.name, n=outside, minimum=task.minimum, maximum=task.maximum))
+    return flags
 
 
 def of_ranges(tasks: Iterable[Task], ranges: Mapping[str, Any]) -> list[Flag]:
     """A note for every score whose scale is what a corpus saw of it: `ranges` as of `Corpus.ranges`."""
-    found = []
+    flags = []
     for task in tasks:
         known = ranges.get(task.label)
         taken = known is not None and known.source == "seen" and task.scaled
         if taken and (task.minimum, task.maximum) == (known.low, known.high):
-            found.append(flag("range_seen", task.name, low=known.low, high=known.high))
-    return found
+            flags.append(flag("range_seen", task.name, low=known.low, high=known.high))
+    return flags
 
 
 def all_negative_f1(prevalence: float) -> float:

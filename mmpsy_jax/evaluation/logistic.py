@@ -72,26 +72,26 @@ class Regression:
         """Intercept and slope of each sample; NaN where `exists` is False, which it must be where they are infinite."""
         return self._in_log_odds(self._maximum(weights, exists))
 
-    def _in_log_odds(self, found: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r 2"]:
-        slope = found[:, 1] / self._spread
-        return np.stack([found[:, 0] - slope * self._mean, slope], axis=1)
+    def _in_log_odds(self, maximum: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r 2"]:
+        slope = maximum[:, 1] / self._spread
+        return np.stack([maximum[:, 0] - slope * self._mean, slope], axis=1)
 
     def _maximum(self, weights: Float[np.ndarray, "r n"], exists: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "r 2"]:
         """Intercept and slope in z of the largest likelihood of each sample."""
-        found = np.full((len(weights), 2), np.nan)
-        found[exists] = self._start
+        maximum = np.full((len(weights), 2), np.nan)
+        maximum[exists] = self._start
         rows = np.flatnonzero(exists)
         straight, bent = (weights @ self._straight)[rows], (weights @ self._bent)[rows]
         for _ in range(_MAX_STEPS):
             change = self._step(straight, bent)
-            found[rows] += change
+            maximum[rows] += change
             further = self._largest(change) > _SMALLEST_CHANGE
             rows, straight = rows[further], straight[further]
             if not len(rows):
                 break
-            bent = self._sums(weights if len(rows) == len(weights) else weights[rows], found[rows])
-        found[rows] = np.nan
-        return found
+            bent = self._sums(weights if len(rows) == len(weights) else weights[rows], maximum[rows])
+        maximum[rows] = np.nan
+        return maximum
 
     def _sums(self, weights: Float[np.ndarray, "r n"], at: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r 5"]:
         """What `_bent` sums up, with the log odds of each sample's own coefficients."""

@@ -141,8 +141,8 @@ def decisions(y_true: Float[np.ndarray, " n"], positive: Bool[np.ndarray, "n m"]
 
     def values(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
         counts = Counts(*np.moveaxis((weights @ columns).reshape(len(weights), -1, 4), 2, 0))
-        made = [METRICS["binary"][name].values(counts) for name in names]
-        return np.stack(made, axis=2).reshape(len(weights), -1)
+        columns_of = [METRICS["binary"][name].values(counts) for name in names]
+        return np.stack(columns_of, axis=2).reshape(len(weights), -1)
 
     return values
 

@@ -45,11 +45,11 @@ def entry(
     called = np.stack([decide(part, thresholds[name]) for name, part in rows.items()], axis=1)
     overall, labels = scores(truth, prob, called)
     auroc = overall.values.pop("auroc_macro")  # has no interval here
-    made = bootstrap.bootstrap(first.cluster, statistic(truth, called), **options)
+    intervals = bootstrap.bootstrap(first.cluster, statistic(truth, called), **options)
     return {
         "n_participants": len(np.unique(first.participant_id)),
         "n_clusters": len(np.unique(first.cluster)),
-        "overall": {**with_intervals(overall, made), "auroc_macro": {"value": auroc}},
+        "overall": {**with_intervals(overall, intervals), "auroc_macro": {"value": auroc}},
         "labels": {
             name: {"n_events": int(truth[:, k].sum()), **with_intervals(one, None)}
             for k, (name, one) in enumerate(zip(rows, labels, strict=True))

@@ -43,7 +43,7 @@ def of_texts(texts: Sequence[str]) -> Int[np.ndarray, " n"]:
     rng = np.random.default_rng(0)
     multipliers = rng.integers(0, 2**63, _HASHES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     letters = [re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold()) for text in texts]
-    where = np.array([i for i, own in enumerate(letters) if len(own) >= MINIMUM_CHARACTERS], np.int64)
+    where = np.array([i for i, text in enumerate(letters) if len(text) >= MINIMUM_CHARACTERS], np.int64)
     whole = np.zeros((len(where), _HASHES), np.uint64)
     for row, i in enumerate(where):
         # Multiplying by an odd number permutes the numbers of 64 bits.
@@ -85,15 +85,15 @@ def fingerprints(windows: Float[np.ndarray, "w f t"], lengths: Int[np.ndarray, "
       windows: mel bands by frames.
       lengths: valid frames of each.
     """
-    made = []
+    prints = []
     for window, length in zip(windows, lengths.tolist(), strict=True):
         if length < _FRAMES:
             continue
         cells = _averaged(_averaged(window[:, :length].astype(np.float64), _FRAMES, 1), _BANDS, 0)
         change = np.diff(np.diff(cells, axis=0), axis=1)
         if np.ptp(change):
-            made.append(np.packbits(change > 0).view(np.uint64))
-    return np.array(made, np.uint64).reshape(-1, 2)
+            prints.append(np.packbits(change > 0).view(np.uint64))
+    return np.array(prints, np.uint64).reshape(-1, 2)
 
 
 def _averaged(values: Float[np.ndarray, "a b"], cells: int, axis: int) -> Float[np.ndarray, "c d"]:
@@ -122,14 +122,14 @@ def of_windows(
 def _candidates(whole: Shaped[np.ndarray, "n c"], parts: Iterable[Shaped[np.ndarray, "n r"]]) -> Int[np.ndarray, "p 2"]:
     """Pairs of rows that share a part of their signature and lie close to each other in the order of the whole."""
     rank = np.unique(whole, axis=0, return_inverse=True)[1].ravel()
-    found = [np.zeros((0, 2), np.int64)]
+    pairs = [np.zeros((0, 2), np.int64)]
     for part in parts:
         bucket = np.unique(part, axis=0, return_inverse=True)[1].ravel()
         order = np.lexsort((rank, bucket))
         for step in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
             a, b = order[:-step], order[step:]
-            found.append(np.sort(np.stack([a, b], axis=1)[bucket[a] == bucket[b]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+            pairs.append(np.sort(np.stack([a, b], axis=1)[bucket[a] == bucket[b]], axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
 def _groups(n: int, pairs: Int[np.ndarray, "p 2"]) -> Int[np.ndarray, " n"]:

@@ -42,9 +42,9 @@ def choose_threshold(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, 
     return float(thresholds[1:][np.argmax(gain)])
 
 
-def _at_sensitivity(wanted: float) -> Callable:
+def _at_sensitivity(least: float) -> Callable:
     # A rate that rounding leaves just below the wanted one still counts as reaching it.
-    return lambda tp, fp, p, n: (tp >= wanted * p - 1e-9).astype(float)
+    return lambda tp, fp, p, n: (tp >= least * p - 1e-9).astype(float)
 
 
 # Gain of each candidate from its true and false positives and the numbers of positives and negatives.
@@ -64,7 +64,7 @@ def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
       validation rows of both classes.
     """
     validation = rows.select(split="validation").known()
-    made = []
+    thresholds = []
     for fold in np.unique(rows.fold).tolist():
         part = validation.select(fold=fold)
         entry = {"fold": fold, "value": DEFAULT_THRESHOLD, "source": "default", "n": len(part)}
@@ -72,8 +72,8 @@ def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
             entry["source"] = ARGMAX
         elif len(np.unique(part.y_true)) == 2:
             entry |= {"value": choose_threshold(part.y_true, part.y_prob, rule), "source": "validation"}
-        made.append(entry)
-    return made
+        thresholds.append(entry)
+    return thresholds
 
 
 def decide(rows: Predictions, thresholds: Sequence[Mapping[str, Any]]) -> Bool[np.ndarray, " n"]:
@@ -97,9 +97,9 @@ def entry(
       decisions: at these thresholds, by rule.
       intervals: of `METRICS` for each rule in turn, as `metrics.decisions` orders them.
     """
-    made = {}
+    content = {}
     for k, (rule, thresholds) in enumerate(points.items()):
         kept = metrics.point(BinaryRows(y_true, y_true, decisions[rule]), METRICS)
         columns = slice(k * len(METRICS), (k + 1) * len(METRICS))
-        made[rule] = {"thresholds": thresholds, "metrics": with_intervals(kept, intervals.part(columns))}
-    return made
+        content[rule] = {"thresholds": thresholds, "metrics": with_intervals(kept, intervals.part(columns))}
+    return content

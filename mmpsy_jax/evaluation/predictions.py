@@ -87,9 +87,9 @@ class Predictions:
     ):
         """A table of len(participant_id) rows; the other columns but `cluster` may be single values."""
         n = (len(participant_id),)
-        given = {"split": split, "fold": fold, "seed": seed, "task": task}
-        given |= {"y_true": y_true, "y_prob": y_prob, "y_pred": y_pred}
-        wide = {k: np.broadcast_to(np.asarray(v), n) for k, v in given.items()}
+        columns = {"split": split, "fold": fold, "seed": seed, "task": task}
+        columns |= {"y_true": y_true, "y_prob": y_prob, "y_pred": y_pred}
+        wide = {k: np.broadcast_to(np.asarray(v), n) for k, v in columns.items()}
         return cls(participant_id=participant_id, cluster=cluster, **wide)
 
     @classmethod
@@ -147,10 +147,10 @@ class Predictions:
     @classmethod
     def _unchecked(cls, columns) -> "Predictions":
         """Without the checks of `__post_init__`: rows of a checked table obey its rules too."""
-        made = object.__new__(cls)
+        table = object.__new__(cls)
         for name in _FIELDS:
-            object.__setattr__(made, name, columns[name])
-        return made
+            object.__setattr__(table, name, columns[name])
+        return table
 
 
 _FIELDS = tuple(Predictions.__dataclass_fields__)
@@ -292,12 +292,12 @@ def read_csv(path: str | os.PathLike, notes: list[str] | None = None) -> Predict
     if REPEAT in columns:
         columns["fold"], note = combine_repeats(columns.pop(REPEAT), columns["fold"])
         notes += [f"{path}: {note}"] * bool(note)
-    made = Predictions._unchecked(columns)
-    fault = _fault(made)
+    predictions = Predictions._unchecked(columns)
+    fault = _fault(predictions)
     if fault is not None:
-        found, message = fault
-        raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[found])}: {message}")
-    return made
+        rows, message = fault
+        raise InputError(f"{path}: {_name_rows('line', np.asarray(lines)[rows])}: {message}")
+    return predictions
 
 
 def says_synthetic(path: str | os.PathLike) -> bool:

@@ -28,9 +28,9 @@ def where_drawn(statistic: Statistic, weights: Float[np.ndarray, "r n"]) -> Floa
     drawn = weights.any(1)
     if drawn.all():
         return statistic(weights)
-    made = statistic(np.where(drawn[:, None], weights, 1.0))
-    made[~drawn] = np.nan
-    return made
+    values = statistic(np.where(drawn[:, None], weights, 1.0))
+    values[~drawn] = np.nan
+    return values
 
 
 class Ties:
@@ -345,8 +345,8 @@ class ScoreSums:
 
 def variance(mean_square: np.ndarray, mean: np.ndarray | float) -> np.ndarray:
     """Variance from the first two moments; rounding noise of a constant column counts as zero."""
-    found = mean_square - mean**2
-    return np.where(found > 1e-12 * np.maximum(mean_square, 1e-300), found, 0.0)
+    difference = mean_square - mean**2
+    return np.where(difference > 1e-12 * np.maximum(mean_square, 1e-300), difference, 0.0)
 
 
 def dot(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:

@@ -75,7 +75,7 @@ def evaluate(
     baselines = dict(baselines or {})
     if not len(predictions):
         raise InputError("evaluate: there are no predictions")
-    found = list(flags.of_table(predictions, within_clusters))
+    noticed = list(flags.of_table(predictions, within_clusters))
     alone = np.array_equal(predictions.cluster, predictions.participant_id)
     how = {"unit": "participants" if alone else "clusters of participants"}
     report: dict[str, Any] = {
@@ -93,23 +93,23 @@ def evaluate(
     models: dict[str, Predictor] = {}
     for task in tasks:
         rows = rows_of(task, predictions)
-        beside = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
-        found += flags.of_scale(task, rows.y_true)
+        tables = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
+        noticed += flags.of_scale(task, rows.y_true)
         models[task.name] = model = Predictor(task, rows.over_seeds(task.kind), threshold_rule)
-        others = {k: Predictor(task, table.over_seeds(task.kind), threshold_rule) for k, table in beside.items()}
+        others = {k: Predictor(task, table.over_seeds(task.kind), threshold_rule) for k, table in tables.items()}
         entry: dict[str, Any] = {"kind": task.kind, "label": task.label, "cutoffs": list(task.cutoffs), "splits": {}}
         if task.named:
             entry["classes"] = list(task.classes)
         if task.event:
             entry["threshold_rule"] = threshold_rule
             entry["thresholds"] = {name: one.thresholds for name, one in {"model": model, **others}.items()}
-            found += flags.of_thresholds(task.name, model.thresholds)
+            noticed += flags.of_thresholds(task.name, model.thresholds)
         for split in SPLITS:
             if split in rows.split:
                 scored = _score_split(model, others, split, options)
                 scored["seeds"] = _over_seeds(task, rows, split, threshold_rule)
                 entry["splits"][split] = scored
-                found += flags.of_split(task, split, scored, synthetic)
+                noticed += flags.of_split(task, split, scored, synthetic)
         report["tasks"][task.name] = entry
     for split in SPLITS:  # one family of tests per split: all tasks and baselines
         scored = [entry["splits"][split] for entry in report["tasks"].values() if split in entry["splits"]]
@@ -122,7 +122,7 @@ def evaluate(
         aligned = ((s, rows) for s, rows in _by_split(models) if together.aligned(rows))
         report["together"] = {s: together.entry(rows, options) for s, rows in aligned}
     report["checks"] = flags.checks(predictions, report["tasks"], synthetic)
-    report["flags"] = flags.red_first(found)
+    report["flags"] = flags.red_first(noticed)
     return finite(report)
 
 
@@ -296,7 +296,7 @@ def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[An
     resamples."""
     if not len(rows):
         return {}
-    own = scored.statistic()
+    of_model = scored.statistic()
     parts = {
         name: (common, theirs.statistic(), scored.take(common).statistic()) for name, (common, theirs) in pairs.items()
     }
@@ -309,20 +309,22 @@ def _intervals(rows, scored, pairs, decisions, recalibrated, options) -> dict[An
         curves["recalibrated", name] = metrics.statistic(BinaryRows(scored.y_true, prob), calibration.RECALIBRATED)
 
     def blocks(weights):
-        made = {"model": own(weights)}
+        intervals = {"model": of_model(weights)}
         for name, (common, theirs, ours) in parts.items():
             whole = bool(common.all())
             subset = weights if whole else np.compress(common, weights, axis=1)
-            made[name] = where_drawn(theirs, subset)
-            made["difference", name] = (made["model"] if whole else where_drawn(ours, subset)) - made[name]
-        return made | {name: statistic(weights) for name, statistic in curves.items()}
+            intervals[name] = where_drawn(theirs, subset)
+            intervals["difference", name] = (intervals["model"] if whole else where_drawn(ours, subset)) - intervals[
+                name
+            ]
+        return intervals | {name: statistic(weights) for name, statistic in curves.items()}
 
     widths = {name: block.shape[1] for name, block in blocks(np.ones((1, len(rows)))).items()}
-    made = bootstrap.bootstrap(
+    intervals = bootstrap.bootstrap(
         rows.cluster, lambda weights: np.concatenate(list(blocks(weights).values()), axis=1), **options
     )
     ends = np.cumsum(list(widths.values()))
-    return {name: made.part(slice(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
+    return {name: intervals.part(slice(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
 
 
 def _differences(scored: Scored, common, theirs: Scored, interval) -> dict[str, dict[str, Any]]:
@@ -350,12 +352,12 @@ def _over_folds(rows: Predictions, scored: Scored, pairs) -> dict[str, Any] | No
     folds = np.unique(rows.fold)
     if len(folds) < 2:
         return None
-    made = {"ids": folds.tolist(), "model": spread([scored.take(rows.fold == f).point() for f in folds])}
-    made["baselines"] = {
+    content = {"ids": folds.tolist(), "model": spread([scored.take(rows.fold == f).point() for f in folds])}
+    content["baselines"] = {
         name: spread([theirs.take(rows.fold[common] == f).point() for f in folds])
         for name, (common, theirs) in pairs.items()
     }
-    return made
+    return content
 
 
 def _over_seeds(task: Task, rows: Predictions, split: str, rule: str) -> dict[str, Any] | None:
@@ -369,16 +371,16 @@ def _over_seeds(task: Task, rows: Predictions, split: str, rule: str) -> dict[st
 
 def spread(points: Sequence[metrics.Scores]) -> dict[str, dict[str, Any]]:
     """Per metric the values, their mean and their sample standard deviation, over those that are defined."""
-    made = {}
+    cells = {}
     for name in points[0].values:
         values = np.array([point.values[name] for point in points])
         defined = values[np.isfinite(values)]
-        made[name] = {
+        cells[name] = {
             "values": values.tolist(),
             "mean": float(defined.mean()) if len(defined) else math.nan,
             "sd": float(defined.std(ddof=1)) if len(defined) > 1 else math.nan,
         }
-    return made
+    return cells
 
 
 def finite(value: Any) -> Any:

@@ -150,20 +150,20 @@ def _entries(rows: Predictions, scored, member: Shaped[np.ndarray, " n"], option
     """The subgroups of one column, task and split, by name."""
     sizes = {name: len(np.unique(rows.participant_id[member == name])) for name in sorted(set(member.tolist()))}
     hidden = suppressed(sizes)
-    made: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for name, n in sizes.items():
         if name in hidden:
-            made.append({"subgroup": name, "suppressed": True})
+            entries.append({"subgroup": name, "suppressed": True})
             continue
-        own, part = rows.take(member == name), scored.take(member == name)
+        members, part = rows.take(member == name), scored.take(member == name)
         entry: dict[str, Any] = {"subgroup": name, "n": n}
         if scored.task.event:
-            entry["n_events"] = len(np.unique(own.participant_id[own.y_true == 1]))
-        interval = bootstrap.bootstrap(own.cluster, part.statistic(), **options)
+            entry["n_events"] = len(np.unique(members.participant_id[members.y_true == 1]))
+        interval = bootstrap.bootstrap(members.cluster, part.statistic(), **options)
         cells = bootstrap.with_intervals(part.point(), interval)
         entry["metrics"] = {metric: cells[metric] for metric in scored.task.subgroup_metrics}
-        made.append(entry)
-    return made
+        entries.append(entry)
+    return entries
 
 
 def suppressed(sizes: Mapping[str, int]) -> set[str]:

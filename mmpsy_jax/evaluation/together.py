@@ -47,12 +47,12 @@ def entry(rows: Mapping[str, Predictions], options: Mapping[str, Any]) -> dict[s
     values = {name: float(np.mean([point.values[name] for point in points])) for name in NAMES}
     undefined = {name: "undefined for one of the tasks" for name, value in values.items() if np.isnan(value)}
     known = all(len(part.known()) for part in rows.values())
-    made = bootstrap.bootstrap(first.cluster, statistic(rows), **options) if known else None
+    intervals = bootstrap.bootstrap(first.cluster, statistic(rows), **options) if known else None
     return {
         "n_tasks": len(rows),
         "n_participants": len(np.unique(first.participant_id)),
         "n_clusters": len(np.unique(first.cluster)),
-        "overall": with_intervals(metrics.Scores(values, undefined), made),
+        "overall": with_intervals(metrics.Scores(values, undefined), intervals),
     }
 
 
@@ -64,8 +64,8 @@ def statistic(rows: Mapping[str, Predictions]) -> Statistic:
         parts.append((known, metrics.statistic(ScoreRows(part.y_true[known], part.y_pred[known]))))
 
     def of(weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r k"]:
-        made = [where_drawn(own, np.compress(known, weights, axis=1)) for known, own in parts]
-        return np.mean(made, axis=0)
+        means = [where_drawn(of_task, np.compress(known, weights, axis=1)) for known, of_task in parts]
+        return np.mean(means, axis=0)
 
     return of
 

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmpsy_jax.features.text import TextExtractor, TextSettings, windows
+from mmpsy_jax.features.text import TextExtractor, TextSettings
 from mmpsy_jax.features.transcript import Transcript
-from mmpsy_jax.features.windows import Windows, cast
+from mmpsy_jax.features.windows import SoundExtractor, Windows, cast, cut_sound, require
 from mmpsy_jax.io import InputError, file_sha256, open_npz, read_json, write_json, write_npz
+from mmpsy_jax.rules import number
 
 INFO = "embeddings.json"
 FORMAT = 1
@@ -53,7 +54,7 @@ class TokenEmbeddings(TextExtractor):
       InputError: no folder of embedded texts.
     """
 
-    name, kind = "token_embeddings", "features"
+    name = "token_embeddings"
 
     def __init__(self, settings: EmbeddingSettings):
         self.settings = settings
@@ -65,9 +66,9 @@ class TokenEmbeddings(TextExtractor):
         """Of a window: tokens, width."""
         return self.settings.positions, self.info["width"]
 
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
-        return _card(self)
+    def about(self) -> dict[str, Any]:
+        """The encoder, and the type of its states."""
+        return _about(self.info)
 
     def positions(self, transcript: Transcript) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
         """The states of all tokens, and the characters at which they begin.
@@ -95,9 +96,7 @@ class SpeechSettings:
     window_seconds: float = 60.0
 
     def __post_init__(self):
-        seconds = self.window_seconds
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
-            raise InputError(f"speech settings: window_seconds is {seconds!r}, must be above 0 and at most 3600")
+        require("speech settings: window_seconds", self.window_seconds, number(0, 3600, above=True))
 
     @property
     def step_seconds(self) -> float:
@@ -105,19 +104,17 @@ class SpeechSettings:
         return self.window_seconds
 
 
-class SpeechEmbeddings:
+class SpeechEmbeddings(SoundExtractor):
     """The extractor of recordings that were embedded beforehand.
 
     Attributes:
-      name, kind, time_axis: for the card of a corpus.
-      settings: of the windows.
       info: what `embeddings.json` says.
 
     Raises:
       InputError: no folder of embedded recordings.
     """
 
-    name, kind, time_axis = "speech_embeddings", "features", 0
+    name = "speech_embeddings"
 
     def __init__(self, settings: SpeechSettings):
         self.settings = settings
@@ -129,16 +126,12 @@ class SpeechEmbeddings:
         """Of a window: frames, width."""
         return max(1, round(self.settings.window_seconds * self.info["frames_per_second"])), self.info["width"]
 
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
-        return _card(self)
+    def about(self) -> dict[str, Any]:
+        """The encoder, and the type of its states."""
+        return _about(self.info)
 
     def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
-        """Windows of the recordings of one participant, in order, one behind the other.
-
-        Args:
-          recordings: files.
-          dtype: of the windows.
+        """As of `SoundExtractor`.
 
         Raises:
           InputError: a recording is not among those that were embedded, its file is damaged, or its states do not fit
@@ -146,27 +139,12 @@ class SpeechEmbeddings:
         """
         parts = [self.store.read(file_sha256(path), str(path)) for path in recordings]
         states = cast(np.concatenate([one["states"] for one in parts]), dtype, "speech embeddings")
-        size, rate = self.shape[0], self.info["frames_per_second"]
-        values, lengths = windows(states, size)
-        return Windows(
-            values=values,
-            lengths=lengths,
-            start_s=(size * np.arange(len(values)) / rate).astype(np.float32),
-            duration_s=len(states) / rate,
-            parts_s=tuple(float(one["seconds"]) for one in parts),
-            notes=tuple(str(one["note"]) for one in parts),
-        )
+        seconds, notes = [float(one["seconds"]) for one in parts], [str(one["note"]) for one in parts]
+        return cut_sound(states, self.shape[0], self.info["frames_per_second"], seconds, notes)
 
 
-def _card(extractor: TokenEmbeddings | SpeechEmbeddings) -> dict[str, Any]:
-    return {
-        "kind": extractor.kind,
-        "shape": list(extractor.shape),
-        "time_axis": extractor.time_axis,
-        **({"dtype": "float32"} if extractor.info.get("dtype") == "float32" else {}),
-        "extractor": {"name": extractor.name, **dataclasses.asdict(extractor.settings)},
-        "encoder": extractor.info,
-    }
+def _about(info: dict[str, Any]) -> dict[str, Any]:
+    return {**({"dtype": "float32"} if info.get("dtype") == "float32" else {}), "encoder": info}
 
 
 def key_of_text(text: str) -> str:

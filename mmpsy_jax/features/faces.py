@@ -3,9 +3,10 @@
 Frontal faces are found by OpenCV's bundled cascade; a box that most of the frames around do not show is taken for no
 face. Faces are cropped, made grey, equalised and shrunk to 48 x 48. Crops are grouped by k-means on their principal
 components, with k by the silhouette, and the group that is in most frames is taken for the speaker, as the paper does
-(docs/affect_video.md), which leaves everything else open. So the frames around, k from 2 to 5, one person unless the
-silhouette is above `_ONE_PERSON`, the number of components and the sizes are our choice. Who is seen most need not be
-who speaks, and a group may mix persons who look alike.
+(docs/affect_video.md). Who is seen most need not be who speaks, and a group may mix persons who look alike.
+
+Departures from the paper, which leaves the rest open: the frames around, k from 2 to 5, one person unless the
+silhouette is above `_ONE_PERSON`, the number of components and the sizes.
 """
 
 import dataclasses
@@ -74,16 +75,16 @@ def _cascade() -> Any:
 def find(frame: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "n 4"]:
     """Boxes of frontal faces in a grey frame: x, y, width, height in pixels."""
     smallest = max(24, round(_SMALLEST * frame.shape[0]))
-    found = _cascade().detectMultiScale(frame, scaleFactor=1.1, minNeighbors=5, minSize=(smallest, smallest))
-    return np.asarray(found, np.int64).reshape(-1, 4)
+    boxes = _cascade().detectMultiScale(frame, scaleFactor=1.1, minNeighbors=5, minSize=(smallest, smallest))
+    return np.asarray(boxes, np.int64).reshape(-1, 4)
 
 
 def steady(boxes: Sequence[Int[np.ndarray, "_ 4"]]) -> list[Bool[np.ndarray, " _"]]:
     """For each frame, which of its boxes are in more than half of the frames around, its own included."""
     kept = []
-    for number, own in enumerate(boxes):
-        around, limit = boxes[max(0, number - _AROUND) : number + _AROUND + 1], _MOVE * own[:, None, 2:3]
-        seen = sum((np.abs(own[:, None] - other) < limit).all(axis=2).any(axis=1).astype(int) for other in around)
+    for number, here in enumerate(boxes):
+        around, limit = boxes[max(0, number - _AROUND) : number + _AROUND + 1], _MOVE * here[:, None, 2:3]
+        seen = sum((np.abs(here[:, None] - other) < limit).all(axis=2).any(axis=1).astype(int) for other in around)
         kept.append(2 * seen > len(around))
     return kept
 
@@ -124,11 +125,11 @@ def divide(crops: UInt8[np.ndarray, "n 48 48"]) -> tuple[float, Int[np.ndarray, 
         components = PCA(min(_COMPONENTS, len(crops) - 1), svd_solver="randomized", random_state=0)
         embedded = components.fit_transform(flat.astype(np.float32) / 255)
         for k in range(2, highest + 1):
-            made = KMeans(k, n_init=10, random_state=0).fit_predict(embedded)
-            size = _SILHOUETTE_SAMPLE if len(made) > _SILHOUETTE_SAMPLE else None
-            silhouette = silhouette_score(embedded, made, sample_size=size, random_state=0)
+            labels = KMeans(k, n_init=10, random_state=0).fit_predict(embedded)
+            size = _SILHOUETTE_SAMPLE if len(labels) > _SILHOUETTE_SAMPLE else None
+            silhouette = silhouette_score(embedded, labels, sample_size=size, random_state=0)
             if silhouette > best:
-                best, persons = float(silhouette), made
+                best, persons = float(silhouette), labels
     return best, persons
 
 
@@ -142,7 +143,7 @@ def collect(
         crops += [crop(frame, box) for box in boxes[-1]]
     kept = steady(boxes)
     shown = np.array([face for face, yes in zip(crops, itertools.chain(*kept), strict=True) if yes], np.uint8)
-    return [own[yes] for own, yes in zip(boxes, kept, strict=True)], shown
+    return [rows[yes] for rows, yes in zip(boxes, kept, strict=True)], shown
 
 
 def track(frames: Iterable[UInt8[np.ndarray, "h w"]]) -> Faces:
@@ -156,7 +157,7 @@ def track(frames: Iterable[UInt8[np.ndarray, "h w"]]) -> Faces:
     none = np.zeros((count, SIZE * SIZE), np.uint8)
     if not len(crops):
         return Faces(none, none, (0, 0), 0)
-    index = np.repeat(np.arange(count), [len(own) for own in boxes])
+    index = np.repeat(np.arange(count), [len(rows) for rows in boxes])
     area = np.concatenate(boxes)[:, 2:].prod(axis=1)
     person = group(crops)
     seen = [len(np.unique(index[person == number])) for number in range(person.max() + 1)]
@@ -173,8 +174,8 @@ def _largest(
     crops: UInt8[np.ndarray, "n 48 48"], index: Int[np.ndarray, " n"], area: Int[np.ndarray, " n"], count: int
 ) -> UInt8[np.ndarray, "t 2304"]:
     """The largest crop of each frame."""
-    made = np.zeros((count, SIZE * SIZE), np.uint8)
+    largest = np.zeros((count, SIZE * SIZE), np.uint8)
     order = np.argsort(area, kind="stable")  # the last one written stays
     for i in order:
-        made[index[i]] = crops[i].ravel()
-    return made
+        largest[index[i]] = crops[i].ravel()
+    return largest

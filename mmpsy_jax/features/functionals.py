@@ -1,13 +1,15 @@
-"""Statistics of a whole recording that classical speech research classifies: eGeMAPS, or functionals of our own.
+"""Statistics of a whole recording that classical speech research classifies: eGeMAPS, or plain functionals.
 
 eGeMAPS (Eyben et al., IEEE Transactions on Affective Computing 2016; 88 numbers) is computed by openSMILE where the
 optional package `opensmile` is installed. Its licence (audEERING Research License) forbids commercial use, so nothing
 here depends on it.
 
-Functionals of our own describe pitch, where there are samples, and level, change and the first cepstral coefficients
+Plain functionals describe pitch, where there are samples, and level, change and the first cepstral coefficients
 of log-mel frames: mean, standard deviation, 20th, 50th and 80th percentile, mean rising and falling slope per second,
 and how often and how long it is quiet. Pitch comes from the autocorrelation of a Hann window of 40 ms, divided by that
 of the window (Boersma 1993).
+
+Departures from the papers: the limits of voiced and of quiet frames; that of voiced ones is Praat's.
 """
 
 import functools
@@ -30,9 +32,9 @@ CEPSTRAL = 4  # coefficients 1 to 4, as eGeMAPS has them
 _SHORTEST_S = 0.1  # openSMILE gives no numbers of less
 _PITCH_HZ = (60.0, 500.0)
 _PITCH_WINDOW_S, _PITCH_HOP_S = 0.04, 0.01
-_VOICED = 0.45  # strength of the peak, 1 for a periodic sound; our choice is the one of Praat
+_VOICED = 0.45  # strength of the peak, 1 for a periodic sound
 _NEARLY = 0.85
-_QUIET_DB = 25.0  # frames that far below the 95th percentile have no pitch; our choice
+_QUIET_DB = 25.0  # frames that far below the 95th percentile have no pitch
 _FRAMES_AT_ONCE = 4096
 
 
@@ -85,10 +87,10 @@ def of_mel(frames: Float[np.ndarray, "bands n"], frames_per_second: float) -> di
     cepstrum = scipy.fft.dct(frames, axis=0, norm="ortho")[1 : 1 + CEPSTRAL]
     change = np.abs(np.diff(frames, axis=1)).mean(axis=0)
     tracks = {"level": level, "change": change, **{f"cepstrum_{k + 1}": track for k, track in enumerate(cepstrum)}}
-    made = {}
+    values = {}
     for name, track in tracks.items():
-        made |= describe(name, track, frames_per_second)
-    return made | _pauses(level, frames_per_second)
+        values |= describe(name, track, frames_per_second)
+    return values | _pauses(level, frames_per_second)
 
 
 def describe(name: str, track: Float[np.ndarray, " n"], frames_per_second: float) -> dict[str, float]:
@@ -101,11 +103,11 @@ def describe(name: str, track: Float[np.ndarray, " n"], frames_per_second: float
     if not len(known):
         keys = ("mean", "sd", *(f"p{p}" for p in PERCENTILES), "rise", "fall")
         return {f"{name}_{key}": np.nan for key in keys}
-    made = {"mean": known.mean(), "sd": known.std()}
-    made |= {f"p{p}": value for p, value in zip(PERCENTILES, np.percentile(known, PERCENTILES), strict=True)}
+    values = {"mean": known.mean(), "sd": known.std()}
+    values |= {f"p{p}": value for p, value in zip(PERCENTILES, np.percentile(known, PERCENTILES), strict=True)}
     for key, part in (("rise", steps[steps > 0]), ("fall", steps[steps < 0])):
-        made[key] = part.mean() if len(part) else 0.0
-    return {f"{name}_{key}": float(value) for key, value in made.items()}
+        values[key] = part.mean() if len(part) else 0.0
+    return {f"{name}_{key}": float(value) for key, value in values.items()}
 
 
 def _pauses(level: Float[np.ndarray, " n"], frames_per_second: float) -> dict[str, float]:
@@ -140,8 +142,8 @@ def _pitch(windows: Float[np.ndarray, "n size"], sample_rate: int) -> Float[np.n
     length = scipy.fft.next_fast_len(2 * size, real=True)
 
     def autocorrelation(x):
-        made = scipy.fft.irfft(np.abs(scipy.fft.rfft(x, length)) ** 2, length)[..., : size // 2]
-        return made / np.maximum(made[..., :1], 1e-30)
+        products = scipy.fft.irfft(np.abs(scipy.fft.rfft(x, length)) ** 2, length)[..., : size // 2]
+        return products / np.maximum(products[..., :1], 1e-30)
 
     centred = windows - windows.mean(axis=1, keepdims=True)
     strength = autocorrelation(centred * hann) / autocorrelation(hann)

@@ -12,10 +12,9 @@ from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.waveform import Waveform, WaveformSettings
-from mmpsy_jax.features.windows import Windows, cast
+from mmpsy_jax.features.windows import Extractor, Windows, cast
 from mmpsy_jax.io import InputError, one_of
 
-Extractor = LogMel | Waveform | SpeechEmbeddings | NGrams | TokenEmbeddings
 # By modality, extractors and their settings by name; the first is the default.
 _KNOWN: dict[str, dict[str, tuple[type[Extractor], type]]] = {
     "audio": {
@@ -62,9 +61,9 @@ def extractor_of(modality: str, entry: Mapping[str, Any]) -> Extractor | None:
     """
     if modality not in _KNOWN:
         return None
-    made = make_extractor(modality, entry.get("extractor"))
-    card = made.card()
-    return made if all(card[key] == entry[key] for key in ("kind", "shape", "time_axis")) else None
+    extractor = make_extractor(modality, entry.get("extractor"))
+    card = extractor.card()
+    return extractor if all(card[key] == entry[key] for key in ("kind", "shape", "time_axis")) else None
 
 
 def dtype_of(entry: Mapping[str, Any], floats: Any) -> np.dtype:
@@ -110,37 +109,40 @@ def record(
     text, words = extractors.get("text"), bool(transcript.text.strip())
     if sound is None and not (text and words):
         raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
-    made: dict[str, Windows] = {}
+    windows: dict[str, Windows] = {}
     if sound is None:
-        made["text"] = text.extract(transcript)
+        windows["text"] = text.extract(transcript)
     elif text and words:
         if transcript.times is None and len(recordings) > 1:
             transcript = transcript.spoken_in(sound.parts_s)
         seconds = extractors["audio"].settings.window_seconds
-        made["text"], window = text.extract_beside(transcript, sound, seconds)
-        values = np.zeros((len(window), *sound.values.shape[1:]), sound.values.dtype)
-        values[window >= 0] = sound.values
-        lengths = np.zeros(len(window), np.int32)
-        lengths[window >= 0] = sound.lengths
-        made["audio"] = Windows(values, lengths, made["text"].start_s)
+        windows["text"], place = text.extract_beside(transcript, sound, seconds)
+        values = np.zeros((len(place), *sound.values.shape[1:]), sound.values.dtype)
+        values[place >= 0] = sound.values
+        lengths = np.zeros(len(place), np.int32)
+        lengths[place >= 0] = sound.lengths
+        windows["audio"] = Windows(values, lengths, windows["text"].start_s)
     else:
-        made["audio"] = sound
+        windows["audio"] = sound
     notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
     notes += [f"transcript: {note}" for note in transcript.notes]
-    return features(made, extractors, dtypes, sound.duration_s if sound else 0.0), notes
+    return features(windows, extractors, dtypes, sound.duration_s if sound else 0.0), notes
 
 
 def features(
-    made: Mapping[str, Windows], extractors: Mapping[str, Extractor], dtypes: Mapping[str, np.dtype], duration_s: float
+    by_modality: Mapping[str, Windows],
+    extractors: Mapping[str, Extractor],
+    dtypes: Mapping[str, np.dtype],
+    duration_s: float,
 ) -> dict[str, Any]:
     """Windows of a participant as a record has them.
 
     Args:
-      made: by modality, equally many; what the participant lacks is not there.
+      by_modality: equally many; what the participant lacks is not there.
       extractors, dtypes: of all modalities of the corpus.
       duration_s: seconds of sound.
     """
-    start_s = next(iter(made.values())).start_s
+    start_s = next(iter(by_modality.values())).start_s
     count = len(start_s)
     record: dict[str, Any] = {
         "duration_s": np.float32(duration_s),
@@ -148,7 +150,7 @@ def features(
         "window_start_s": start_s,
     }
     for name, extractor in extractors.items():
-        windows = made.get(name)
+        windows = by_modality.get(name)
         if windows is None:
             empty = np.zeros((count, *extractor.shape), dtypes[name])
             windows = Windows(empty, np.zeros(count, np.int32), start_s)

@@ -106,10 +106,10 @@ class Entry:
         """
         if self.transcript is None:
             return transcript_lib.from_text(self.text)
-        made = transcript_lib.read(self.transcript, self.speaker)
+        words = transcript_lib.read(self.transcript, self.speaker)
         unread = transcript_lib.unread(self.transcript) if self.transcript != self.recording else ()
         note = f"files or folders beside the .txt files that are not read: {len(unread)}"
-        return dataclasses.replace(made, notes=(*made.notes, note)) if unread else made
+        return dataclasses.replace(words, notes=(*words.notes, note)) if unread else words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,21 +150,21 @@ def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Mani
     Raises:
       InputError: unreadable, a needed or unknown column, a bad id, label or split, somebody twice.
     """
-    found = read_table(path, *_COLUMNS, ignore=ignore)
-    columns = [_named(name) for name in found.header]
+    cells = read_table(path, *_COLUMNS, ignore=ignore)
+    columns = [_named(name) for name in cells.header]
     _check_names(path, columns)
-    if not found.lines:
+    if not cells.lines:
         raise InputError(f"{path}: names nobody: give at least one participant")
-    rows = [(line, {_named(name): cell for name, cell in row.items()}) for line, row in found.rows]
+    rows = [(line, {_named(name): cell for name, cell in row.items()}) for line, row in cells.rows]
     entries = [_entry(f"{path}: line {line}", path.parent, row, scored) for line, row in rows]
-    places = [(f"line {line}", entry.participant) for line, entry in zip(found.lines, entries, strict=True)]
+    places = [(f"line {line}", entry.participant) for line, entry in zip(cells.lines, entries, strict=True)]
     remedy = f"keep one, or give each session an id of its own and the sessions of a person the same {CLUSTER}"
     table.refuse_duplicates(path, places, remedy)
     if 0 < sum(not entry.split for entry in entries) < len(entries):
         raise InputError(f"{path}: some participants have a split and some have none: give each one, or none at all")
     names = {p: tuple(c.removeprefix(p) for c in columns if c.startswith(p)) for p in (_LABEL, _SUBGROUP)}
     entries.sort(key=lambda entry: table.natural_key(entry.participant))
-    return Manifest(path, names[_LABEL], names[_SUBGROUP], tuple(entries), CLUSTER in columns, found.notes)
+    return Manifest(path, names[_LABEL], names[_SUBGROUP], tuple(entries), CLUSTER in columns, cells.notes)
 
 
 def transcripts(path: Path) -> dict[str, str]:

@@ -11,19 +11,19 @@ are a block and the windows themselves (20 MB an hour in float16).
 """
 
 import dataclasses
-import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import librosa
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from mmpsy_jax.features.recording import BLOCK_SECONDS, Level, require_channel, samples
-from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.features.windows import SoundExtractor, Windows, require
 from mmpsy_jax.io import InputError
+from mmpsy_jax.rules import number, whole
 
 # Samples of the release are 16-bit numbers; this matters only beside the floor of dB values, `AMIN`.
 SCALE = 32768.0
@@ -62,14 +62,10 @@ class MelSettings:
 
     def __post_init__(self):
         for field in ("sample_rate", "n_fft", "hop", "bands"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"mel settings: {field} is {value!r}, must be a whole number above 0")
+            require(f"mel settings: {field}", getattr(self, field), whole(1))
         require_channel("mel", self.channel)
         for field in ("fmin", "top_db", "window_seconds", "overlap_seconds", *(["fmax"] * (self.fmax is not None))):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(f"mel settings: {field} is {value!r}, must be a number")
+            require(f"mel settings: {field}", getattr(self, field), number())
         if not 0 <= self.fmin < self.highest_hz <= self.sample_rate / 2:
             raise InputError(
                 f"mel settings: bands from {self.fmin:g} to {self.highest_hz:g} Hz: must ascend, within 0 and half the "
@@ -157,13 +153,8 @@ def decibels(
 Transform = Callable[[Iterable[np.ndarray], MelSettings], Iterable[np.ndarray]]
 
 
-class LogMel:
-    """The extractor of recordings: log-mel windows.
-
-    Attributes:
-      name, kind, time_axis: for the card of a corpus.
-      settings: of frames, bands and windows.
-    """
+class LogMel(SoundExtractor):
+    """The extractor of recordings: log-mel windows."""
 
     name, kind, time_axis = "log_mel", "frames", 1
 
@@ -176,28 +167,15 @@ class LogMel:
         """Of a window: bands, frames."""
         return self.settings.bands, self.settings.window_frames
 
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
-        return {
-            "kind": self.kind,
-            "shape": list(self.shape),
-            "time_axis": self.time_axis,
-            "extractor": {"name": self.name, **dataclasses.asdict(self.settings)},
-        }
-
     def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
-        """Windows of the recordings of one participant, in order, one behind the other.
-
-        Args:
-          recordings: files.
-          dtype: of the windows.
+        """As of `SoundExtractor`.
 
         Raises:
           InputError: a file that is no recording, without sound or clipped, or all of them the same value throughout.
         """
         settings = self.settings
         levels = [Level() for _ in recordings]
-        made = self.extract_samples(
+        windows = self.extract_samples(
             (
                 samples(path, settings.sample_rate, level, settings.channel)
                 for path, level in zip(recordings, levels, strict=True)
@@ -205,9 +183,9 @@ class LogMel:
             dtype,
         )
         notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
-        if made is None:
+        if windows is None:
             raise InputError(f"{recordings[0]}: is silent throughout: {levels[0].cancelled or _SOME_SOUND}")
-        return dataclasses.replace(made, parts_s=tuple(level.seconds for level in levels), notes=tuple(notes))
+        return dataclasses.replace(windows, parts_s=tuple(level.seconds for level in levels), notes=tuple(notes))
 
     def extract_samples(
         self, sources: Iterable[Iterable[Float32[np.ndarray, " n"]]], dtype: np.dtype

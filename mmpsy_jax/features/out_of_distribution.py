@@ -35,14 +35,14 @@ def measures(
     if not valid.any():
         return {}
     steps = np.moveaxis(windows, 1 + entry["time_axis"], 1)[valid]
-    made = {"length": float(len(steps))}
+    values = {"length": float(len(steps))}
     if entry["kind"] == "ids":
         for column, name in enumerate(("unknown_characters", "unknown_pairs")):
             there = steps[:, column][steps[:, column] > 0]
-            made[name] = float((~known[column, there]).mean()) if len(there) else 0.0
-        return made
+            values[name] = float((~known[column, there]).mean()) if len(there) else 0.0
+        return values
     steps = steps.astype(np.float32)
-    return made | {
+    return values | {
         "spread_over_time": float(steps.mean(axis=1).std()),
         "spread_over_features": float(steps.mean(axis=0).std()),
     }

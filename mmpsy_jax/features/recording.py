@@ -19,10 +19,12 @@ import soxr
 from jaxtyping import Float32
 
 from mmpsy_jax.features import recording_header
+from mmpsy_jax.features.windows import require
 from mmpsy_jax.io import InputError, require_file
+from mmpsy_jax.rules import whole
 
 BLOCK_SECONDS = 30
-# Our choice, all of these. A sample counts as clipped at the largest value that 16 bits hold, or beyond it.
+# A sample counts as clipped at the largest value that 16 bits hold, or beyond it.
 FULL_SCALE = 1 - 2.0**-15
 CLIPPED_NOTE, CLIPPED_ERROR = 0.01, 0.2
 CANCELLED_DB = 10.0  # that averaging the channels takes from their level
@@ -170,8 +172,7 @@ def require_channel(what: str, channel: int) -> None:
     Raises:
       InputError: no whole number from 0.
     """
-    if isinstance(channel, bool) or not isinstance(channel, int) or channel < 0:
-        raise InputError(f"{what} settings: channel is {channel!r}, must be a whole number, 0 for all of them averaged")
+    require(f"{what} settings: channel", channel, whole(0), ", 0 for all of them averaged")
 
 
 def samples(
@@ -379,13 +380,13 @@ def decoded(container: Any, stream: Any, start: float, level: Level, path: Path)
       level: is told of damage and holes.
       path: of the file, for errors.
     """
-    size, waiting, held = stream.rate * BLOCK_SECONDS, [], 0
+    size, waiting, count = stream.rate * BLOCK_SECONDS, [], 0
     for part in _parts(container, stream, start, level, path):
         waiting.append(part)
-        held += len(part)
-        if held >= size:
+        count += len(part)
+        if count >= size:
             yield np.concatenate(waiting)
-            waiting, held = [], 0
+            waiting, count = [], 0
     if waiting:
         yield np.concatenate(waiting)
 

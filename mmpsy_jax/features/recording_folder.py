@@ -35,17 +35,17 @@ def recordings_by_stem(folder: Path, suffixes: Collection[str] = SOUND) -> dict[
     Raises:
       InputError: two recordings differ in their suffix alone.
     """
-    made: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in visible(folder.iterdir()) if folder.is_dir() else ():
         if file.suffix.lower() not in suffixes or file.is_dir():
             continue
-        if file.stem in made:
+        if file.stem in files:
             raise InputError(
-                f"{folder}: two recordings differ in their suffix alone ({made[file.stem].suffix} and {file.suffix}): "
+                f"{folder}: two recordings differ in their suffix alone ({files[file.stem].suffix} and {file.suffix}): "
                 "keep one of them"
             )
-        made[file.stem] = file
-    return made
+        files[file.stem] = file
+    return files
 
 
 def list_unread(folder: Path, read: Collection[Path]) -> list[Path]:

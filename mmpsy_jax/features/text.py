@@ -8,16 +8,18 @@ each a stable hash into 1..65535; 0 means nothing (the last character starts no 
 one embedding table of 65,536 rows and adds them. The hash is CRC-32 of a namespace and the UTF-8 text, never Python's
 `hash`, which changes with every process. Characters suit Chinese: no segmenter, no vocabulary, nothing to download.
 
-A transcript without a recording has no time. Positions get a pseudo-time of 0.25 s per character, which is about the
-pace of Mandarin speech; that constant is our choice and carries no information beyond the order.
+A transcript without a recording has no time. Positions get a pseudo-time of 0.25 s per character, about the pace of
+Mandarin speech, which carries no information beyond the order.
 
 Beside a recording there are two ways of cutting a transcript into windows:
-- `spoken` (our choice, the default): a window of text holds the characters that are spoken in its window of sound, by
+- `spoken` (the default): a window of text holds the characters that are spoken in its window of sound, by
   their times where these are known, or as if the pace were the same throughout. What does not fit goes into further
   windows without sound, so that nothing is lost.
 - `corpus`: as the release places its tokens: the first 512 positions, a window for each window of sound, every
   (positions - 175) // (windows - 1). (Facts of its feature script; what it does with a text shorter than a window is
   not known: here each window then holds all of it.)
+
+Departures from the release: n-grams instead of BERT, the pseudo-time, and `spoken`.
 """
 
 import abc
@@ -31,8 +33,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Shaped
 
 from mmpsy_jax.features.transcript import Transcript, evenly
-from mmpsy_jax.features.windows import Windows
+from mmpsy_jax.features.windows import Extractor, Windows, cut, pad, require
 from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.rules import whole
 
 VOCABULARY = 65536
 IDS_PER_POSITION = 4
@@ -63,15 +66,9 @@ class TextSettings:
     placement: Placement = "spoken"
 
     def __post_init__(self):
-        if isinstance(self.positions, bool) or not isinstance(self.positions, int) or self.positions < 1:
-            raise InputError(f"text settings: positions is {self.positions!r}, must be a whole number above 0")
+        require("text settings: positions", self.positions, whole(1))
         if self.placement not in PLACEMENTS:
             raise one_of("placement of the text settings", self.placement, PLACEMENTS)
-
-
-def modality_card() -> dict[str, Any]:
-    """What `corpus.json` says about text that was encoded here."""
-    return {"kind": "ids", "shape": [POSITIONS_PER_WINDOW, IDS_PER_POSITION], "time_axis": 0, "vocabulary": VOCABULARY}
 
 
 @functools.lru_cache(maxsize=1 << 18)
@@ -104,48 +101,10 @@ def encode(answers: Sequence[str], questions: Sequence[int]) -> Int32[np.ndarray
     return ids
 
 
-def windows(
-    values: Shaped[np.ndarray, "n d"], positions: int = POSITIONS_PER_WINDOW
-) -> tuple[Shaped[np.ndarray, "w positions d"], Int32[np.ndarray, " w"]]:
-    """Cuts positions into zero-padded windows without overlap, at least one.
+class TextExtractor(Extractor):
+    """Cuts the positions of a transcript into windows; what a position holds is said by who inherits."""
 
-    Returns:
-      the windows, and the number of valid positions of each.
-    """
-    parts = [values[start : start + positions] for start in range(0, max(1, len(values)), positions)]
-    return _pad(parts, positions)
-
-
-def _pad(
-    parts: Sequence[Shaped[np.ndarray, "some d"]], positions: int
-) -> tuple[Shaped[np.ndarray, "w positions d"], Int32[np.ndarray, " w"]]:
-    padded = np.zeros((len(parts), positions, *parts[0].shape[1:]), parts[0].dtype)
-    for window, part in zip(padded, parts, strict=True):
-        window[: len(part)] = part
-    return padded, np.array([len(part) for part in parts], np.int32)
-
-
-class TextExtractor(abc.ABC):
-    """Cuts the positions of a transcript into windows; what a position holds is said by who inherits.
-
-    Attributes:
-      name, kind, time_axis: for the card of a corpus.
-      settings: of the windows.
-    """
-
-    name: str
-    kind: str
-    time_axis = 0
     settings: TextSettings
-
-    @property
-    @abc.abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """Of a window: positions, numbers of each."""
-
-    @abc.abstractmethod
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
 
     @abc.abstractmethod
     def positions(self, transcript: Transcript) -> tuple[Shaped[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
@@ -153,7 +112,7 @@ class TextExtractor(abc.ABC):
 
     def extract(self, transcript: Transcript) -> Windows:
         """Windows of a transcript without a recording, in pseudo-time."""
-        values, lengths = windows(self.positions(transcript)[0], self.settings.positions)
+        values, lengths = cut(self.positions(transcript)[0], self.settings.positions)
         seconds = np.float32(self.settings.positions * SECONDS_PER_CHARACTER)
         return Windows(values, lengths, np.arange(len(values), dtype=np.float32) * seconds)
 
@@ -179,8 +138,8 @@ class TextExtractor(abc.ABC):
         if self.settings.placement == "corpus":
             values = values[:POSITIONS_OF_RELEASE]
             hop = max(0, len(values) - size) // max(1, count - 1)
-            cut, lengths = _pad([values[k * hop : k * hop + size] for k in range(count)], size)
-            return Windows(cut, lengths, sound.start_s), np.arange(count, dtype=np.int32)
+            padded, lengths = pad([values[k * hop : k * hop + size] for k in range(count)], size)
+            return Windows(padded, lengths, sound.start_s), np.arange(count, dtype=np.int32)
         if transcript.times is None:
             times = evenly(len(transcript.text), sound.duration_s)
         else:
@@ -206,10 +165,9 @@ class NGrams(TextExtractor):
         """Of a window: positions, ids of each."""
         return self.settings.positions, IDS_PER_POSITION
 
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
-        extractor = {"name": self.name, **dataclasses.asdict(self.settings)}
-        return {**modality_card(), "shape": list(self.shape), "extractor": extractor}
+    def about(self) -> dict[str, Any]:
+        """The number of ids."""
+        return {"vocabulary": VOCABULARY}
 
     def positions(self, transcript: Transcript) -> tuple[Int32[np.ndarray, "n 4"], Int[np.ndarray, " n"]]:
         """Ids of every character."""
@@ -235,6 +193,6 @@ def _spoken(
             chunk = inside[begin : begin + size]
             parts.append((values[chunk], float(times[chunk[0]]), -1))
     parts.sort(key=lambda part: part[1])
-    cut, lengths = _pad([part for part, _, _ in parts], size)
+    padded, lengths = pad([part for part, _, _ in parts], size)
     start_s: Float32[np.ndarray, " w"] = np.array([start for _, start, _ in parts], np.float32)
-    return Windows(cut, lengths, start_s), np.array([k for _, _, k in parts], np.int32)
+    return Windows(padded, lengths, start_s), np.array([k for _, _, k in parts], np.int32)

@@ -74,8 +74,8 @@ def from_text(text: str) -> Transcript:
 
 def files(folder: Path) -> list[Path]:
     """The `.txt` files of a folder, in natural order."""
-    found = (file for file in folder.iterdir() if file.suffix.lower() == ".txt" and file.name[0] != ".")
-    return sorted(found, key=lambda file: natural_key(file.name))
+    texts = (file for file in folder.iterdir() if file.suffix.lower() == ".txt" and file.name[0] != ".")
+    return sorted(texts, key=lambda file: natural_key(file.name))
 
 
 def unread(path: Path) -> list[Path]:
@@ -96,11 +96,11 @@ def read(path: Path, speaker: str = PARTICIPANT) -> Transcript:
       InputError: not there, of another kind, or not as the table above says; never quotes the text.
     """
     if path.is_dir():
-        found = files(path)
-        if not found:
+        texts = files(path)
+        if not texts:
             raise InputError(f"{path}: holds no .txt file: give one per answer")
         # Times of a file are those of its own recording, of which nothing is known here.
-        answers = tuple(" ".join(_read_answers(file, speaker).text.split()) for file in found)
+        answers = tuple(" ".join(_read_answers(file, speaker).text.split()) for file in texts)
         empty = sum(not answer for answer in answers)
         notes = (f"files without words: {empty}",) if empty else ()
         return Transcript(answers, tuple(range(1, len(answers) + 1)), notes=notes)
@@ -109,8 +109,10 @@ def read(path: Path, speaker: str = PARTICIPANT) -> Transcript:
         raise InputError(
             f"{path}: transcripts are {', '.join((*TEXTS, *TABLES))} files, or folders of .txt files: convert it"
         )
-    made = _read_table(path, speaker) if suffix in TABLES else _read_answers(path, speaker)
-    return made if made.text.strip() else dataclasses.replace(made, notes=(*made.notes, "holds no words"))
+    transcript = _read_table(path, speaker) if suffix in TABLES else _read_answers(path, speaker)
+    if transcript.text.strip():
+        return transcript
+    return dataclasses.replace(transcript, notes=(*transcript.notes, "holds no words"))
 
 
 def _read_answers(path: Path, speaker: str) -> Transcript:
@@ -146,9 +148,9 @@ def _read_table(path: Path, speaker: str) -> Transcript:
             raise InputError(f"{where}: end is before start: mend the cells")
         question = whole(where, "question", row.get("question", ""), LAST_QUESTION, empty=None)
         rows.append(_Row(line, row[unit], (start, end), row.get("speaker", ""), question))
-    made = _from_rows(path, rows, speaker if "speaker" in header else None, unit == "word")
+    transcript = _from_rows(path, rows, speaker if "speaker" in header else None, unit == "word")
     notes = (note.removeprefix(f"{path}: ") for note in table.notes)
-    return dataclasses.replace(made, notes=(*notes, *made.notes))
+    return dataclasses.replace(transcript, notes=(*notes, *transcript.notes))
 
 
 def _from_rows(path: Path, rows: list[_Row], speaker: str | None, words: bool = False) -> Transcript:
@@ -198,19 +200,19 @@ def _fill(rows: Sequence[_Row]) -> list[tuple[float, float]] | None:
     ]
     if not any(spans):
         return None
-    made: list[tuple[float, float]] = []
+    filled: list[tuple[float, float]] = []
     for known, group in itertools.groupby(zip(rows, spans, strict=True), key=lambda one: one[1] is not None):
         group = list(group)
         if known:
-            made += [span for _, span in group]
+            filled += [span for _, span in group]
             continue
-        after = next((span[0] for span in spans[len(made) + len(group) :] if span), None)
-        low = made[-1][1] if made else after
+        after = next((span[0] for span in spans[len(filled) + len(group) :] if span), None)
+        low = filled[-1][1] if filled else after
         high = low if after is None else max(low, after)
         sizes = [0, *itertools.accumulate(len(row.text) for row, _ in group)]
         ends = [low + (high - low) * size / max(1, sizes[-1]) for size in sizes]
-        made += list(itertools.pairwise(ends))
-    return made
+        filled += list(itertools.pairwise(ends))
+    return filled
 
 
 def _join_words(

@@ -1,7 +1,7 @@
 """Video files -> grey frames at a fixed rate, and their sound, on one clock.
 
-Read by PyAV (FFmpeg). Times are those of the container, from its start. Our choice: the frame at t is the one that is
-shown then, pixels are made square, large frames are shrunk to 720 rows. Sound is read as that of recordings.
+Read by PyAV (FFmpeg). Times are those of the container, from its start. The frame at t is the one that is shown then,
+pixels are made square, large frames are shrunk to 720 rows. Sound is read as that of recordings.
 """
 
 import collections
@@ -33,17 +33,17 @@ def frames(path: Path, per_second: float) -> Iterator[UInt8[np.ndarray, "h w"]]:
       InputError: no video, or a damaged one.
     """
     with open_av(path, "video", _REMEDY) as (container, start):
-        shown, given, end = None, 0, 0.0
+        shown, count, end = None, 0, 0.0
         for frame, time, until in _timed(container, start):
-            while shown is not None and given / per_second < time - _TOLERANCE_S:
+            while shown is not None and count / per_second < time - _TOLERANCE_S:
                 yield _grey(shown, container)
-                given += 1
+                count += 1
             shown, end = frame, until
         if shown is None:
             raise InputError(f"{path}: holds no pictures: {_REMEDY}")
-        while given / per_second < end - _TOLERANCE_S:
+        while count / per_second < end - _TOLERANCE_S:
             yield _grey(shown, container)
-            given += 1
+            count += 1
 
 
 def _timed(container: Any, start: float) -> Iterator[tuple[Any, float, float]]:

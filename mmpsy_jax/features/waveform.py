@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mmpsy_jax.features import mel, text
+from mmpsy_jax.features import mel
 from mmpsy_jax.features.recording import Level, require_channel, samples
-from mmpsy_jax.features.windows import Windows
-from mmpsy_jax.io import InputError
+from mmpsy_jax.features.windows import SoundExtractor, Windows, cut_sound, require
+from mmpsy_jax.rules import number, whole
 
 LONGEST_SECONDS = 30
 
@@ -34,14 +34,9 @@ class WaveformSettings:
 
     def __post_init__(self):
         require_channel("waveform", self.channel)
-        rate, seconds = self.sample_rate, self.window_seconds
-        if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
-            raise InputError(f"waveform settings: sample_rate is {rate!r}, must be a whole number above 0")
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_SECONDS:
-            raise InputError(
-                f"waveform settings: window_seconds is {seconds!r}, must be a number above 0 and at most "
-                f"{LONGEST_SECONDS}, which is what Whisper hears"
-            )
+        require("waveform settings: sample_rate", self.sample_rate, whole(1))
+        rule = number(0, LONGEST_SECONDS, above=True)
+        require("waveform settings: window_seconds", self.window_seconds, rule, ", which is what Whisper hears")
 
     @property
     def window_samples(self) -> int:
@@ -54,15 +49,10 @@ class WaveformSettings:
         return self.window_seconds
 
 
-class Waveform:
-    """The extractor of recordings as samples.
+class Waveform(SoundExtractor):
+    """The extractor of recordings as samples, whose values are those of 16-bit samples."""
 
-    Attributes:
-      name, kind, time_axis: for the card of a corpus.
-      settings: of the windows.
-    """
-
-    name, kind, time_axis = "waveform", "features", 0
+    name = "waveform"
 
     def __init__(self, settings: WaveformSettings = WaveformSettings()):
         self.settings = settings
@@ -72,41 +62,19 @@ class Waveform:
         """Of a window: samples, 1."""
         return self.settings.window_samples, 1
 
-    def card(self) -> dict[str, Any]:
-        """The modality's entry in `corpus.json`."""
-        return {
-            "kind": self.kind,
-            "shape": list(self.shape),
-            "time_axis": self.time_axis,
-            "dtype": "int16",
-            "extractor": {"name": self.name, **dataclasses.asdict(self.settings)},
-        }
+    def about(self) -> dict[str, Any]:
+        """Samples are whole numbers."""
+        return {"dtype": "int16"}
 
     def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
-        """Windows of the recordings of one participant, in order, one behind the other.
-
-        Args:
-          recordings: files.
-          dtype: of the windows; values are those of 16-bit samples.
-
-        Raises:
-          InputError: a file that is no recording, without sound or clipped.
-        """
-        levels = [Level() for _ in recordings]
+        """As of `SoundExtractor`; a recording that is clipped or without sound is an error."""
+        rate, levels = self.settings.sample_rate, [Level() for _ in recordings]
         blocks = [
             block
             for path, level in zip(recordings, levels, strict=True)
-            for block in samples(path, self.settings.sample_rate, level, self.settings.channel)
+            for block in samples(path, rate, level, self.settings.channel)
         ]
-        notes = tuple(level.note(path) for path, level in zip(recordings, levels, strict=True))
+        notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
         joined = np.clip(np.rint(np.concatenate(blocks) * mel.SCALE), -mel.SCALE, mel.SCALE - 1).astype(dtype)
-        size = self.settings.window_samples
-        values, lengths = text.windows(joined[:, None], size)
-        return Windows(
-            values=values,
-            lengths=lengths,
-            start_s=(size * np.arange(len(values)) / self.settings.sample_rate).astype(np.float32),
-            duration_s=len(joined) / self.settings.sample_rate,
-            parts_s=tuple(level.seconds for level in levels),
-            notes=notes,
-        )
+        seconds = [level.seconds for level in levels]
+        return cut_sound(joined[:, None], self.settings.window_samples, rate, seconds, notes)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
-from mmpsy_jax.models.base import Modality
+from mmpsy_jax.modality import Modality
 from mmpsy_jax.tasks import Task
 
 METHODS = ("attention", "occlusion", "integrated_gradients")

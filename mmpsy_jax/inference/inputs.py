@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
-from mmpsy_jax.data.records import Corpus, Modality, open_corpus
+from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.features import interview
-from mmpsy_jax.features.interview import Extractor
 from mmpsy_jax.features.manifest import CLUSTER
+from mmpsy_jax.features.windows import Extractor
 from mmpsy_jax.inference import embed, interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.modality import Modality
 from mmpsy_jax.training.finished_run import FinishedRun
 
 

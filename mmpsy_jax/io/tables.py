@@ -281,7 +281,7 @@ def repeats_ids(cells: Sequence[str]) -> bool:
     """Whether a column looks as if it named persons, families or the like, each in a few rows, rather than categories.
 
     True of five values or more that have no more than three rows each on average, where not every row has its own.
-    Empty cells do not count. The limits are our choice.
+    Empty cells do not count.
     """
     filled = [cell for cell in cells if cell]
     different = len(set(filled))
@@ -334,7 +334,7 @@ def _read_rows(path: Path, text: str, delimiter: str, skipped: int) -> tuple[lis
 
 def _read_objects(path: Path, text: str) -> tuple[list[str], list[int], list[list[str]]]:
     """As `_read_rows`, of an object a line; null, and a key that is not there, is an empty cell."""
-    found: list[tuple[int, dict[str, str]]] = []
+    objects: list[tuple[int, dict[str, str]]] = []
     # Split at newlines alone: JSON strings may hold further separators that `splitlines` knows.
     for line, content in enumerate(text.split("\n"), 1):
         if not content.strip():
@@ -343,10 +343,10 @@ def _read_objects(path: Path, text: str) -> tuple[list[str], list[int], list[lis
         row = parse_json(where, content)
         if not isinstance(row, dict):
             raise InputError(f"{where}: must be a JSON object")
-        found.append((line, {name.strip(): _cell(where, name, value) for name, value in row.items()}))
-    header = list(dict.fromkeys(name for _, row in found for name in row))
-    found = [(line, row) for line, row in found if any(row.values())]
-    return header, [line for line, _ in found], [[row.get(name, "") for name in header] for _, row in found]
+        objects.append((line, {name.strip(): _cell(where, name, value) for name, value in row.items()}))
+    header = list(dict.fromkeys(name for _, row in objects for name in row))
+    objects = [(line, row) for line, row in objects if any(row.values())]
+    return header, [line for line, _ in objects], [[row.get(name, "") for name in header] for _, row in objects]
 
 
 def _cell(where: str, name: str, value: Any) -> str:

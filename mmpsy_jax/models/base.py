@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from mmpsy_jax.modality import Modality as Modality
 from mmpsy_jax.models.perceiver import Rate, keep_mask
 from mmpsy_jax.tasks import kind_of
 
@@ -46,18 +47,6 @@ class Head(NamedTuple):
             return {f"{self.name}_bias": start}
         gaps = np.log(np.expm1(np.maximum(np.diff(start), 2e-3) - 1e-3))  # what `cut_points` undoes
         return {f"{self.name}_cuts": np.concatenate([start[:1], gaps])}
-
-
-class Modality(NamedTuple):
-    """How a modality's windows look: its kind, shape of one window in the batch, ids in use.
-
-    `kind` is "frames" (dense, as log-mel), of which several become one token, "features", tokens already, or "ids".
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    vocabulary: int = 0
 
 
 class Rates(NamedTuple):

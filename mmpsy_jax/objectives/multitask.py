@@ -63,13 +63,13 @@ class Objective:
         class_weights: Mapping[str, Float[Array, " _"]],
     ) -> tuple[Float[Array, " n"], tuple[Bool[Array, " n"], Sums]]:
         """As of `base.Objective`: the losses are in the order of the tasks."""
-        made = {
+        losses = {
             task.name: self.task_loss(task, outputs[task.name], labels[task.label], valid, class_weights.get(task.name))
             for task in self.tasks
         }
-        each = jnp.stack([loss for loss, _, _ in made.values()])
-        present = jnp.stack([weight > 0 for _, _, weight in made.values()])
-        return each, (present, {name: (weighted_sum, weight) for name, (_, weighted_sum, weight) in made.items()})
+        each = jnp.stack([loss for loss, _, _ in losses.values()])
+        present = jnp.stack([weight > 0 for _, _, weight in losses.values()])
+        return each, (present, {name: (weighted_sum, weight) for name, (_, weighted_sum, weight) in losses.items()})
 
     def task_loss(
         self,

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.pieces import Pieces, cut, default_parts
 from mmpsy_jax.data.plan import batches_needed, window_slots
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.models.base import Modality
+from mmpsy_jax.modality import Modality
 from mmpsy_jax.training.mesh import packs_of
 
 
@@ -66,8 +66,5 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
     pieces = cut(corpus, names, parts, data.max_windows or None)
     packs = packs_of(data.batch_size, data.packs, mesh)
     slots = window_slots(pieces.counts, data.batch_size, packs)
-    modalities = []
-    for name, m in pieces.modalities.items():
-        size = m.shape[1 - m.time_axis]
-        modalities.append(Modality(name, m.kind, (pieces.steps(name), size), m.vocabulary or 0))
-    return Batching(tuple(modalities), pieces, {"batch_size": data.batch_size, "packs": packs, "slots": slots})
+    modalities = tuple(modality.piece(parts) for modality in pieces.modalities.values())
+    return Batching(modalities, pieces, {"batch_size": data.batch_size, "packs": packs, "slots": slots})

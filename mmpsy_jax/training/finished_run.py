@@ -22,8 +22,9 @@ from ml_collections import ConfigDict
 from mmpsy_jax import registry
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
-from mmpsy_jax.data.records import Corpus, Modality
+from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.io import InputError, flatten, read_json
+from mmpsy_jax.modality import Modality
 from mmpsy_jax.models.base import EMBEDDING
 from mmpsy_jax.tasks import Task, from_config
 from mmpsy_jax.training import batches as batching
@@ -80,7 +81,7 @@ class FinishedTraining:
         limit = self.config.data.max_windows or None
         resident = Resident(corpus, members, labels=(), max_windows=limit, parts=shape.pieces.parts)
         plans = Plans(resident.pieces.counts, members=members, shuffle=False, seed=0, **shape.sizes)
-        arrays = [resident.plan_arrays(planned.members, shape.sizes["slots"]) for planned in plans.epoch(0)]
+        arrays = [resident.plan_arrays(members, shape.sizes["slots"]) for members in plans.epoch(0)]
         return [jax.device_put(gather(resident.arrays, plan, np)) for plan in arrays]
 
     def packs(self, corpus: Corpus, members: Int[np.ndarray, " m"], shape: Batching) -> list[PyTree]:
@@ -189,10 +190,7 @@ def load(workdir: str | Path) -> FinishedRun:
     run_files.check(workdir, card, run_files.CONFIG)
     config = _load_config(config_file)
     try:
-        modalities = {
-            name: Modality(e["kind"], tuple(e["shape"]), e["time_axis"], e.get("vocabulary"), np.dtype(e["dtype"]))
-            for name, e in card["modalities"].items()
-        }
+        modalities = {name: Modality.of_card(name, e, e["dtype"]) for name, e in card["modalities"].items()}
         configs = [overlay(config, _renamed(one["fields"])) for one in card["trainings"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{card_file}: modalities or fields are damaged: {run_files.AGAIN}") from error

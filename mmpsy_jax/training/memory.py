@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mmpsy_jax.io import InputError
-from mmpsy_jax.models.base import Modality
+from mmpsy_jax.modality import Modality
 
 
 def bytes_of(tree: PyTree) -> int:

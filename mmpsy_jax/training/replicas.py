@@ -139,7 +139,7 @@ class _SharedProgram:
 
     def plan_arrays(self, plans: Plans, start: int, stop: int) -> PyTree:
         """What `gather` takes, for the batches from `start` to `stop`."""
-        members = np.stack([plans[position].members for position in range(start, stop)])
+        members = np.stack([plans[position] for position in range(start, stop)])
         return self.resident.plan_arrays(members, self.shape.sizes["slots"])
 
     def fitting(self) -> int:
@@ -284,7 +284,7 @@ class _Wave:
         finite = np.all([np.isfinite(x) for x in jax.tree.leaves(metrics)], axis=0)
         for i in np.flatnonzero(self.active & ~finite.all(axis=1)):
             job = self.jobs[i]
-            job.refuse_nonfinite(self.plans[i][step - finite.shape[1] + int(np.argmin(finite[i]))].members)
+            job.refuse_nonfinite(self.plans[i][step - finite.shape[1] + int(np.argmin(finite[i]))])
             if not job.values:
                 raise TrainingDiverged(
                     f"not finite before step {step} in fold {job.fold}, seed {job.seed}: lower "

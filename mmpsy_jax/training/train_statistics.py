@@ -8,9 +8,8 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from mmpsy_jax import models, objectives
-from mmpsy_jax.data.frequencies import inverse_document_frequency
-from mmpsy_jax.data.moments import moments
 from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.data.statistics import inverse_document_frequency, moments
 from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Head, Modality
 from mmpsy_jax.objectives import multitask

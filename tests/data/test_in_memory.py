@@ -22,7 +22,7 @@ def resident(corpus):
 def plans(resident):
     """The plans of an epoch, [batches, G, ...]."""
     plan = epoch_plan(resident.pieces.counts, MEMBERS, batch_size=6, packs=2, slots=SLOTS)
-    return resident.plan_arrays(np.stack([batch.members for batch in plan]), SLOTS)
+    return resident.plan_arrays(plan, SLOTS)
 
 
 def _assert_same(one, other):

@@ -7,7 +7,7 @@ import pytest
 
 from mmpsy_jax.data.in_memory import Resident
 from mmpsy_jax.data.loader import make_loader
-from mmpsy_jax.data.pieces import cut, default_parts, piece_counts
+from mmpsy_jax.data.pieces import cut, default_parts
 from mmpsy_jax.io import InputError
 
 PARTS = 5
@@ -59,14 +59,14 @@ def test_counts_and_lengths_by_hand(corpus, modalities, max_windows, parts):
         assert list(zip(*(column[own].tolist() for column in columns), strict=True)) == found
         assert pieces.counts[name][i] == len(found)
         assert pieces.valid(name)[i] == sum(length for *_, length in found)
-    for name, counts in piece_counts(corpus, modalities, parts, max_windows).items():
+    for name, counts in cut(corpus, modalities, parts, max_windows).counts.items():
         np.testing.assert_array_equal(counts, pieces.counts[name])
         assert counts.dtype == np.int32
 
 
 def test_who_has_nothing_takes_no_slot_and_is_there(corpus):
     nothing, partly = corpus.participants.index("p024"), corpus.participants.index("p003")
-    counts = piece_counts(corpus)
+    counts = cut(corpus).counts
     assert counts["audio"][nothing] == counts["text"][nothing] == 0
     assert counts["text"][partly] == counts["audio"][partly] - 1 == corpus.n_windows[partly] - 1
     found = next(batch for batch in _batches(corpus, parts=PARTS, shuffle=False) if nothing in batch["index"])
@@ -106,16 +106,16 @@ def test_less_is_computed_in_vain(corpus):
 @pytest.mark.parametrize("parts", [0, -5, 2, 3, 10, 20])
 def test_parts_that_do_not_divide(corpus, parts):
     with pytest.raises(InputError, match=rf"parts {parts} does not divide .*choose one of: 1, 5$"):
-        piece_counts(corpus, parts=parts)
+        cut(corpus, parts=parts)
 
 
 def test_other_unusable_arguments(corpus):
     with pytest.raises(InputError, match="unknown modality 'video'"):
-        piece_counts(corpus, ["video"])
+        cut(corpus, ["video"])
     with pytest.raises(InputError, match="unknown modality 'video'"):
         default_parts(corpus, ["video"])
     with pytest.raises(InputError, match="max_windows 0"):
-        piece_counts(corpus, max_windows=0)
+        cut(corpus, max_windows=0)
 
 
 def test_default_parts(corpus):

@@ -45,7 +45,7 @@ def _text(*counts):
 
 
 def _members(plan):
-    return np.stack([batch.members for batch in plan])
+    return np.asarray(plan)
 
 
 def test_slots_are_those_of_average_participants_but_hold_the_longest():
@@ -142,7 +142,7 @@ def test_others_meet_in_the_next_epoch():
         return {
             frozenset(pair)
             for batch in _plan(16, epoch=epoch)
-            for pair in itertools.combinations(batch.members[batch.members >= 0].tolist(), 2)
+            for pair in itertools.combinations(batch[batch >= 0].tolist(), 2)
         }
 
     # By chance 15 of 149 would meet again.
@@ -164,9 +164,9 @@ def test_inside_a_group_the_order_is_kept_without_shuffling_and_random_with():
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
 def test_processes_partition_every_batch(processes):
     for batch in _plan(16, 8):
-        parts = [batch.members[packs_of_process(8, p, processes)] for p in range(processes)]
+        parts = [batch[packs_of_process(8, p, processes)] for p in range(processes)]
         assert all(len(part) == 8 // processes for part in parts)
-        np.testing.assert_array_equal(np.concatenate(parts), batch.members)
+        np.testing.assert_array_equal(np.concatenate(parts), batch)
 
 
 def test_rows_of_slots_by_hand():

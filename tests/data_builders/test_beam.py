@@ -42,7 +42,7 @@ def job(corpus, folder):
 @pytest.mark.skipif(HAS_BEAM, reason="apache_beam is installed")
 def test_missing_beam_is_explained(corpus, tmp_path):
     with pytest.raises(InputError, match=r"pip install -r requirements-beam\.txt"):
-        beam.build("mmpsy/released", tmp_path, corpus)
+        cli.build("mmpsy/released", tmp_path, source=corpus, runner="DirectRunner")
     assert not any(tmp_path.iterdir())
 
 
@@ -71,7 +71,7 @@ def test_failed_job_leaves_no_shard(corpus, tmp_path):
 @pytest.mark.filterwarnings("default")  # Beam's older protobuf warns while TFDS reads dataset_info.json
 def test_same_bytes_as_without_beam(corpus, tmp_path):
     """From the command line, as a user would."""
-    command = [sys.executable, "-m", "data_builders.common.beam", "--dataset=mmpsy/released"]
+    command = [sys.executable, "launch.py", "build", "--dataset=mmpsy/released", "--runner=DirectRunner"]
     ran = subprocess.run(
         [*command, f"--source={corpus}", f"--data_dir={tmp_path / 'beam'}"],
         cwd=ROOT,
@@ -92,7 +92,7 @@ def test_same_bytes_as_without_beam(corpus, tmp_path):
 @needs_beam
 def test_bad_input_leaves_nothing(corpus, tmp_path):
     with pytest.raises(InputError, match="writes its own source"):
-        beam.build("mmpsy/demo", tmp_path, corpus)
+        cli.build("mmpsy/demo", tmp_path, source=corpus, runner="DirectRunner")
     with pytest.raises(InputError):
-        beam.build("mmpsy/released", tmp_path, tmp_path / "nowhere")
+        cli.build("mmpsy/released", tmp_path, source=tmp_path / "nowhere", runner="DirectRunner")
     assert not any(tmp_path.iterdir())

@@ -204,7 +204,9 @@ def test_content_of_two_people_in_two_splits_is_reported(source, tmp_path, capfd
 def test_transcripts(source, tmp_path):
     folder = cli.build("mmpsy/transcripts", tmp_path, source=source / "data" / "wav_select.json", workers=0)
     corpus = card(folder)
-    assert corpus["modalities"] == {"text": {"kind": "ids", "shape": [175, 4], "time_axis": 0, "vocabulary": 65536}}
+    entry = {"kind": "ids", "shape": [175, 4], "time_axis": 0, "vocabulary": 65536}
+    extractor = {"name": "character_ngrams", "positions": 175, "placement": "spoken"}
+    assert corpus["modalities"] == {"text": entry | {"extractor": extractor}}
     assert corpus["window_seconds"] == 43.75
     opened = source_lib.TranscriptSource(source)
     for records in read_all(folder).values():

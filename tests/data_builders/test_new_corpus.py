@@ -38,11 +38,11 @@ class StepSource(Source):
 
     def scores(self, participant: str) -> Mapping[str, float | None]:
         line, row = self._rows[participant]
-        return {"stress": number(self.path, line, "label:stress", row["label:stress"], 0.0)}
+        return {"stress": number(f"{self.path}: line {line}", "label:stress", row["label:stress"], 0.0)}
 
     def examine(self, participant: str) -> tuple[Record, list[str]]:
         line, row = self._rows[participant]
-        steps = [number(self.path, line, "steps", cell, 0.0) for cell in row["steps"].split()]
+        steps = [number(f"{self.path}: line {line}", "steps", cell, 0.0) for cell in row["steps"].split()]
         if not 0 < len(steps) <= 24:
             raise InputError(f"{self.path}: line {line}: steps must be 1 to 24 numbers: mend the cell")
         notes = ["fewer than 24 hours"] if len(steps) < 24 else []

@@ -271,10 +271,10 @@ def test_weights_that_are_not_finite_are_refused(folder, value):
 
 
 WRONG = [
-    ("bert", {"hidden_size": "16"}, "hidden_size = '16', must be a whole number above 0"),
+    ("bert", {"hidden_size": "16"}, "hidden_size = '16', must be a whole number, at least 1"),
     ("bert", {"num_hidden_layers": 2.5}, "num_hidden_layers = 2.5"),
     ("bert", {"num_attention_heads": 3}, "a divisor of the width 16"),
-    ("bert", {"num_attention_heads": 0}, "above 0"),
+    ("bert", {"num_attention_heads": 0}, "at least 1"),
     ("bert", {"vocab_size": True}, "vocab_size = True"),
     ("bert", {"vocab_size": 31}, "is config.json from the same model"),
     ("bert", {"layer_norm_eps": None}, "layer_norm_eps = None"),
@@ -284,12 +284,12 @@ WRONG = [
     ("bert", {"num_hidden_layers": 3}, "37 of 53 tensors"),
     ("bert", {"num_hidden_layers": 1}, "unknown in a 'bert': encoder.layer.1."),
     ("roberta", {"pad_token_id": 50}, "pad_token_id = 50, must be at most 22"),
-    ("hubert_base", {"conv_dim": 5}, "a list of whole numbers above 0"),
-    ("hubert_base", {"conv_dim": []}, "a list of whole numbers above 0"),
-    ("hubert_base", {"conv_stride": [5, 2, 0]}, "a list of whole numbers above 0"),
+    ("hubert_base", {"conv_dim": 5}, "whole numbers of at least 1"),
+    ("hubert_base", {"conv_dim": []}, "whole numbers of at least 1"),
+    ("hubert_base", {"conv_stride": [5, 2, 0]}, "whole numbers of at least 1"),
     ("hubert_base", {"conv_kernel": [10, 3]}, "3 numbers, one for each of conv_dim"),
     ("hubert_base", {"num_conv_pos_embedding_groups": 3}, "a divisor of the width 16"),
-    ("hubert_base", {"conv_bias": "no"}, "true or false"),
+    ("hubert_base", {"conv_bias": "no"}, "True or False"),
     ("whisper", {"decoder_start_token_id": 400}, "below vocab_size = 40"),
     ("whisper", {"num_mel_bins": 0}, "num_mel_bins = 0"),
 ]

@@ -106,7 +106,7 @@ def test_extractors_by_settings_and_by_card():
     made = interview.make_extractor("audio", {"bands": 16, "hop": 160})
     again = interview.extractor_of("audio", made.card())
     assert again.settings == made.settings and again.shape == (16, 6000) and made.card()["shape"] == [16, 6000]
-    assert interview.extractor_of("text", text.modality_card()).settings == TextSettings()
+    assert interview.extractor_of("text", text.NGrams().card()).settings == TextSettings()
     assert interview.extractor_of("text", {"kind": "features", "shape": [175, 768], "time_axis": 0}) is None
     assert interview.extractor_of("audio", {"kind": "features", "shape": [80, 60], "time_axis": 1}) is None
     assert interview.extractor_of("video", {}) is None

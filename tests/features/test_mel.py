@@ -96,9 +96,9 @@ def test_any_settings(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"hop": 0}, "hop is 0, must be a whole number above 0"),
+        ({"hop": 0}, "hop is 0, must be a whole number, at least 1"),
         ({"bands": 80.0}, "bands is 80.0, must be a whole number"),
-        ({"fmin": "low"}, "fmin is 'low', must be a number"),
+        ({"fmin": "low"}, "fmin is 'low', must be a finite number"),
         ({"fmax": 9000}, "bands from 0 to 9000 Hz"),
         ({"fmin": 500, "fmax": 400}, "bands from 500 to 400 Hz"),
         ({"hop": 4096}, "hop at most n_fft"),

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from mmpsy_jax.features import text
+from mmpsy_jax.features import text, windows
 
 
 def by_definition(answers, questions):
@@ -52,7 +52,7 @@ def test_ids_are_the_same_in_every_process():
 def test_windows_hold_every_character_once():
     for length in (1, 174, 175, 176, 1000):
         ids = text.encode(["字" * length], [1])
-        cut, lengths = text.windows(ids)
+        cut, lengths = windows.cut(ids, text.POSITIONS_PER_WINDOW)
         assert cut.shape == (-(-length // 175), 175, 4) and cut.dtype == np.int32 and lengths.dtype == np.int32
         assert lengths.sum() == length
         np.testing.assert_array_equal(np.concatenate([w[:n] for w, n in zip(cut, lengths, strict=True)]), ids)
@@ -62,12 +62,12 @@ def test_windows_hold_every_character_once():
 def test_nothing_said_is_one_empty_window():
     for answers in ([], [""]):
         ids = text.encode(answers, [1] * len(answers))
-        cut, lengths = text.windows(ids)
+        cut, lengths = windows.cut(ids, text.POSITIONS_PER_WINDOW)
         assert ids.shape == (0, 4) and cut.shape == (1, 175, 4) and lengths.tolist() == [0] and not cut.any()
 
 
 def test_card_agrees_with_the_windows():
-    card = text.modality_card()
-    cut, _ = text.windows(text.encode(["好"], [1]))
+    card = text.NGrams().card()
+    cut, _ = windows.cut(text.encode(["好"], [1]), text.POSITIONS_PER_WINDOW)
     assert list(cut.shape[1:]) == card["shape"] and card["kind"] == "ids" and card["vocabulary"] == 65536
     assert card["shape"][0] * text.SECONDS_PER_CHARACTER == text.SECONDS_PER_WINDOW

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmpsy_jax.data.moments import moments
+from mmpsy_jax.data.statistics import moments
 
 
 def test_moments_are_those_of_the_members_alone(corpus):

@@ -1,0 +1,82 @@
+"""What inputs are scaled and weighted by: mean and deviation of features, and how many participants use an n-gram."""
+
+import functools
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float, Float32, Int
+
+from mmpsy_jax.data.records import Corpus
+
+
+@functools.lru_cache(maxsize=8)  # folds and seeds ask for the same corpus and its few modalities
+def time_means(corpus: Corpus, modality: str, max_windows: int | None) -> Float[np.ndarray, "n f"]:
+    """Mean over the valid steps of each participant; NaN for who has none.
+
+    Args:
+      corpus: the participants.
+      modality: of kind "features".
+      max_windows: of each participant, from the start; None for all.
+    """
+    kind = corpus.modalities[modality]
+    means = np.full((len(corpus), int(np.delete(kind.shape, kind.time_axis)[0])), np.nan)
+    for i in np.flatnonzero(corpus.has[modality]).tolist():
+        record = corpus.reader.read(i, [modality, f"{modality}_length"])
+        windows = np.moveaxis(record[modality][:max_windows], 1 + kind.time_axis, 1)
+        valid = np.arange(kind.steps) < record[f"{modality}_length"][:max_windows, None]
+        if valid.any():
+            means[i] = windows[valid].mean(axis=0, dtype=np.float64)
+    return means
+
+
+def moments(
+    corpus: Corpus, modality: str, members: Int[np.ndarray, " m"], max_windows: int | None
+) -> dict[str, Float32[np.ndarray, " f"]]:
+    """`mean` and `deviation` over participants of their `time_means`; 0 and 1 of a feature that does not vary.
+
+    Args:
+      members: positions of the participants: the training part and nobody else.
+    """
+    known = time_means(corpus, modality, max_windows)[np.asarray(members)]
+    known = known[~np.isnan(known[:, 0])]
+    if not len(known):
+        return {"mean": np.zeros(known.shape[1], np.float32), "deviation": np.ones(known.shape[1], np.float32)}
+    deviation = known.std(axis=0)
+    return {
+        "mean": known.mean(axis=0).astype(np.float32),
+        "deviation": np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32),
+    }
+
+
+@functools.lru_cache(maxsize=2)  # folds and seeds ask for the same corpus; 1,020 transcripts take half a second
+def presence(corpus: Corpus, modality: str, max_windows: int | None) -> scipy.sparse.csr_matrix:
+    """Which ids each participant uses [N, vocabulary], bool; id 0 is nothing.
+
+    Args:
+      corpus: the participants.
+      modality: of kind "ids".
+      max_windows: of each participant, from the start; None for all.
+    """
+    ids_of = []
+    for i in range(len(corpus)):
+        used = np.unique(corpus.reader.read(i, [modality])[modality][:max_windows]) if corpus.has[modality][i] else ()
+        ids_of.append(np.setdiff1d(np.asarray(used, np.int64), [0], assume_unique=True))
+    starts = np.concatenate([[0], np.cumsum([len(ids) for ids in ids_of])])
+    columns = np.concatenate(ids_of)
+    shape = (len(corpus), corpus.modalities[modality].vocabulary)
+    return scipy.sparse.csr_matrix((np.ones(len(columns), bool), columns, starts), shape)
+
+
+def inverse_document_frequency(
+    corpus: Corpus, modality: str, members: Int[np.ndarray, " m"], max_windows: int | None, *, at_least: int = 2
+) -> Float32[np.ndarray, " v"]:
+    """ln((1 + n) / (1 + df)) + 1 of each id over n participants, as scikit-learn's TfidfTransformer smooths it.
+
+    Args:
+      members: positions of the participants to count: the training part and nobody else.
+      at_least: ids that fewer of them use get weight zero.
+    """
+    frequency = presence(corpus, modality, max_windows)[np.asarray(members)].sum(axis=0, dtype=np.int64)
+    frequency = np.asarray(frequency).ravel()
+    weight = np.log((1 + len(members)) / (1 + frequency)) + 1
+    return np.where(frequency >= at_least, weight, 0.0).astype(np.float32)
