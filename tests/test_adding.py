@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mmpsy_jax.data.records import open_corpus
-
 ROOT = Path(__file__).parent.parent
 FILES = {
     # A model, with its own config fields.
@@ -98,57 +96,6 @@ def half_mae(s: ScoreSums) -> np.ndarray:
     """Half the mean absolute error in points."""
     return s.absolute / 2
 '''
-# A corpus of one CSV: person, phq9, and steps of each hour of a day.
-CORPUS = {
-    "__init__.py": "",
-    "steps_dataset_builder.py": '''
-from data_builders.common import builder
-from data_builders.steps import source
-
-
-class Builder(builder.Builder):
-    """Days of steps."""
-
-    corpus = source.CORPUS
-''',
-    "source.py": '''
-from pathlib import Path
-
-import numpy as np
-
-from data_builders.common.source import Config, Corpus, Source
-from mmpsy_jax.io import number, read_table, whole
-
-HOURS = [f"h{hour}" for hour in range(24)]
-
-
-class Steps(Source):
-    """A table of one day per person."""
-
-    labels, window_seconds = ("phq9",), 86400.0
-    modalities = {"steps": {"kind": "features", "shape": [24, 1], "time_axis": 0}}
-
-    def __init__(self, path: str):
-        self.path, self.rows = Path(path), {}
-        for line, row in read_table(self.path, ("person", "phq9", *HOURS)).rows:
-            steps = [[number(self.path, line, hour, row[hour])] for hour in HOURS]
-            self.rows[row["person"]] = whole(self.path, line, "phq9", row["phq9"]), np.array(steps, np.float32)
-        self.participants = tuple(self.rows)
-
-    def scores(self, participant):
-        return {"phq9": self.rows[participant][0]}
-
-    def examine(self, participant):
-        return self.one_window({"steps": self.rows[participant][1]}), []
-
-
-CORPUS = Corpus(
-    "steps",
-    {"1.0.0": "The first."},
-    {"table": Config("Steps of a day and PHQ-9.", Steps, needs="a table", about=False)},
-)
-''',
-}
 USE = """
 import jax, jax.numpy as jnp, numpy as np
 from configs import smoke
@@ -190,10 +137,8 @@ def clone(tmp_path_factory):
     for part in ("mmpsy_jax", "configs", "data_builders"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "launch.py", folder)
-    (folder / "data_builders" / "steps").mkdir()
-    files = {f"mmpsy_jax/{path}": text for path, text in FILES.items()}
-    for path, text in (files | {f"data_builders/steps/{name}": text for name, text in CORPUS.items()}).items():
-        (folder / path).write_text(text.lstrip())
+    for path, text in FILES.items():
+        (folder / "mmpsy_jax" / path).write_text(text.lstrip())
     metrics = folder / "mmpsy_jax/evaluation/metrics.py"
     metrics.write_text(metrics.read_text().replace("\nNAMES = ", METRIC + "\n\nNAMES = ", 1))
     return folder
@@ -212,20 +157,6 @@ def test_a_model_a_fusion_baseline_an_objective_and_a_task(clone):
 def test_a_verb(clone):
     assert run(clone, "launch.py", "greet") == "hello\n"
     assert "launch.py greet" in run(clone, "launch.py", "greet", "--help")
-
-
-def test_a_corpus_of_one_table_takes_fewer_than_sixty_lines(clone):
-    assert sum(text.count("\n") for text in CORPUS.values()) < 60
-    rows = [["person", "phq9", *(f"h{hour}" for hour in range(24))]]
-    rows += [[f"p{i}", i % 28, *range(i, i + 24)] for i in range(40)]
-    (clone / "steps.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
-    assert "problems      0" in run(clone, "launch.py", "check", "--dataset=steps/table", "--source=steps.csv")
-    arguments = ("--dataset=steps/table", "--source=steps.csv", "--data_dir=data", "--workers=0")
-    run(clone, "launch.py", "build", *arguments)
-    corpus = open_corpus(clone / "data" / "steps" / "table" / "1.0.0")
-    record = corpus.read(corpus.participants.index("p7"))
-    assert record["steps"][0, :, 0].tolist() == list(range(7, 31))
-    assert corpus.labels["phq9"][corpus.participants.index("p7")] == 7
 
 
 def test_a_metric(clone):

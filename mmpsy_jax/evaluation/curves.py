@@ -47,17 +47,14 @@ def of_tasks(
     """
     content: dict[str, dict[str, Any]] = {}
     for task in tasks:
-        if task.n_classes and not task.event:
-            continue
-        for split in ("validation", "test"):
+        measure = _of_probabilities if task.event else _of_scores
+        for split in ("validation", "test") if task.event or not task.n_classes else ():
             rows, *others = (
                 table.select(task=task.name, split=split).known().over_seeds(task.kind)
                 for table in (predictions, *baselines.values())
             )
             if len(rows):
-                part = (_of_probabilities if task.event else _of_scores)(
-                    task, rows, dict(zip(baselines, others, strict=True)), seed
-                )
+                part = measure(task, rows, dict(zip(baselines, others, strict=True)), seed)
                 content.setdefault(task.name, {})[split] = part
     return content
 

@@ -12,7 +12,7 @@ from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, toge
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.tables import Table
-from mmpsy_jax.tasks import Task, from_config, kind_of
+from mmpsy_jax.tasks import Task
 
 Report = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ def render(report: Report) -> str:
     """
     context = report.get("context") or {}
     runs = report.get("runs") or []
-    defined = {task.name: task for task in from_config(report["task_definitions"])}
+    defined = wording.tasks_of(report)
     items = Table("", ["item", "asks for", "known"], [list(item.values()) for item in wording.tripod(report)])
     return wording.template("report.html").render(
         title=f"{len(runs)} runs compared" if runs else wording.title(context),
@@ -186,7 +186,7 @@ def _sweep(sweep: Report) -> dict[str, Any]:
 def _task(task: Task, report: Report) -> dict[str, Any]:
     entry = report["tasks"][task.name]
     splits = [split_page.split(task, name, report) for name in wording.SPLIT_ORDER if name in entry["splits"]]
-    return {"name": task.name, "description": f"{task.kind}, {wording.target(entry)}", "splits": splits}
+    return {"name": task.name, "description": f"{task.kind}, {task.describe()}", "splits": splits}
 
 
 def subgroups(report: Report) -> Iterator[Table]:
@@ -194,19 +194,19 @@ def subgroups(report: Report) -> Iterator[Table]:
     for column, tasks in (report.get("subgroups") or {}).get("columns", {}).items():
         for task, splits in tasks.items():
             for split, parts in splits.items():
-                event = kind_of(report["tasks"][task]["kind"]).event
+                events = "thresholds" in report["tasks"][task]
                 opened = split == wording.headline_split(report)
-                yield _subgroups(f"{column}: {task}, {split}", event, parts, opened)
+                yield _subgroups(f"{column}: {task}, {split}", events, parts, opened)
 
 
-def _subgroups(title: str, event: bool, parts: list[Report], opened: bool) -> Table:
+def _subgroups(title: str, events: bool, parts: list[Report], opened: bool) -> Table:
     metrics = next((list(part["metrics"]) for part in parts if not part.get("suppressed")), [])
     rows = []
     for part in parts:
-        counts = ["too few to show" if part.get("suppressed") else part["n"], *[part.get("n_events")] * event]
+        counts = ["too few to show" if part.get("suppressed") else part["n"], *[part.get("n_events")] * events]
         cells = part.get("metrics", {})
-        rows.append([part["subgroup"], *counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
-    columns = ["subgroup", "participants", *["events"] * event]
+        rows.append([wording.subgroup(part), *counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
+    columns = ["subgroup", "participants", *["events"] * events]
     return Table(title, [*columns, *map(wording.label, metrics)], rows, opened=opened)
 
 

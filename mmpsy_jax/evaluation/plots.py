@@ -8,6 +8,7 @@ import contextlib
 import html
 import io
 import re
+import types
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -42,21 +43,18 @@ _STYLE = {
 }
 
 
-class _Drawing:
-    """What `figure` gives: the figure, its axes, and after the block its SVG text."""
-
-    def __init__(self, figure: Figure, axes: Any):
-        self.figure, self.axes, self.svg = figure, axes, ""
-
-
 @contextlib.contextmanager
 def figure(
     title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = _SIZE, **options
-) -> Iterator[_Drawing]:
-    """A figure with our style, without pyplot's global state; `title` is its text for screen readers."""
+) -> Iterator[types.SimpleNamespace]:
+    """A figure with our style, without pyplot's global state; `title` is its text for screen readers.
+
+    Yields:
+      The `figure`, its `axes`, and after the block its text `svg`.
+    """
     with matplotlib.rc_context(_STYLE):
         drawn = Figure(figsize=size, layout="constrained")
-        drawing = _Drawing(drawn, drawn.subplots(rows, columns, **options))
+        drawing = types.SimpleNamespace(figure=drawn, axes=drawn.subplots(rows, columns, **options))
         yield drawing
         buffer = io.StringIO()
         empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -84,8 +82,7 @@ def roc(curve: Numbers, model: str = "model") -> str:
     """Receiver operating characteristic with a pointwise bootstrap band, beside those of the baselines."""
     with figure("ROC curve with 95 % band") as drawing:
         axes = drawing.axes
-        axes.fill_between(GRID, curve["low"], curve["high"], color=COLOURS[0], alpha=0.2, linewidth=0)
-        for name, line, style in _predictors(curve, model):
+        for name, line, style in _predictors(axes, GRID, curve, model):
             axes.plot(line["x"], line["y"], label=f"{name} {line['area']:.3f}", **style)
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle=":")
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
@@ -97,8 +94,7 @@ def precision_recall(curve: Numbers, prevalence: float, model: str = "model") ->
     """Precision over recall with a pointwise bootstrap band and the prevalence."""
     with figure("Precision-recall curve with 95 % band") as drawing:
         axes = drawing.axes
-        axes.fill_between(GRID, curve["low"], curve["high"], color=COLOURS[0], alpha=0.2, linewidth=0)
-        for name, line, style in _predictors(curve, model):
+        for name, line, style in _predictors(axes, GRID, curve, model):
             axes.plot(line["x"], line["y"], drawstyle="steps-post", label=f"{name} {line['area']:.3f}", **style)
         axes.axhline(prevalence, color=_INK, linewidth=0.6, linestyle=":", label=f"prevalence {prevalence:.3f}")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.05))
@@ -106,8 +102,12 @@ def precision_recall(curve: Numbers, prevalence: float, model: str = "model") ->
     return drawing.svg
 
 
-def _predictors(curve: Numbers, model: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Baselines first, so that the model lies on top."""
+def _predictors(
+    axes: Any, grid: Sequence[float], curve: Numbers, model: str
+) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """The band is drawn; what is given are the lines, those of baselines first, so that the model lies on top."""
+    low, high = (np.array(curve[end], float) for end in ("low", "high"))
+    axes.fill_between(grid, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
     for i, (name, line) in enumerate(curve["baselines"].items()):
         yield name, line, {"color": COLOURS[1 + i % (len(COLOURS) - 1)], "linewidth": 1.0}
     yield model, curve["model"], {"color": COLOURS[0], "linewidth": 2.0}
@@ -203,16 +203,15 @@ def decision_curve(curve: Numbers, model: str = "model") -> str:
         name; None stands for an undefined value.
       model: what the predictor is called.
     """
-    x, low, high, treat_all = (np.array(curve[name], float) for name in ("thresholds", "low", "high", "treat_all"))
+    x, treat_all, net = (np.array(curve[name], float) for name in ("thresholds", "treat_all", "model"))
     with figure("Decision curve") as drawing:
         axes = drawing.axes
-        axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        for name, values, style in _predictors(curve, model):
+        for name, values, style in _predictors(axes, x, curve, model):
             axes.plot(x, np.array(values, float), label=name, **style)
         axes.plot(x, treat_all, label="everybody", color=_INK, linewidth=0.8, linestyle="--")
         axes.axhline(0, label="nobody", color=_INK, linewidth=0.6, linestyle=":")
         # Calling everybody positive costs without bound: what it costs beyond the gain of a perfect test is left out.
-        top = np.nanmax([*np.array(curve["model"], float), *treat_all, 0.01])
+        top = np.nanmax([*net, *treat_all, 0.01])
         axes.set(xlabel="threshold probability", ylabel="net benefit", ylim=(-0.4 * top, 1.1 * top))
         drawing.figure.legend(loc="outside lower center", ncols=2)
     return drawing.svg

@@ -11,6 +11,7 @@ import jinja2
 from mmpsy_jax import registry
 from mmpsy_jax.evaluation import bootstrap, curves, flags, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import subgroups as subgroup_tables
+from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv, says_synthetic
 from mmpsy_jax.evaluation.scoring import FORMAT, evaluate, finite
@@ -72,6 +73,31 @@ def write_report(
     return content
 
 
+def model_card(report: Mapping[str, Any]) -> str:
+    """The model card of a training as Markdown, with the header that Hugging Face reads.
+
+    What comes from outside is written as JSON strings in the header and as code below.
+
+    Args:
+      report: content of `report.json`, with the "context" of a training.
+    """
+    context, split = report["context"], wording.headline_split(report)
+    return wording.template("model_card.md").render(
+        report=report,
+        tasks=wording.tasks_of(report),
+        title=wording.title(context),
+        disclaimer=wording.disclaimer(report),
+        dataset=wording.dataset(context["corpus"]) or "unnamed corpus",
+        split=split,
+        results=list(wording.headline(report, split)),
+        titles=TITLES,
+        interval_note=wording.interval_note(report),
+        intended_use=wording.intended_use(report),
+        methods=wording.methods(report),
+        **{name: context[name] for name in ("config", "corpus", "environment")},
+    )
+
+
 def write_page(path: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
     """Writes `report.html` and `tables/` of any `report.json` of ours, as whoever wrote it did.
 
@@ -86,7 +112,7 @@ def write_page(path: str | os.PathLike, output: str | os.PathLike | None = None)
       InputError: no JSON, no report of ours, one that is damaged, or nothing can be written there.
     """
     require_file(path)
-    content = read_report(path)
+    content = read_report(path, "give the report.json of a run")
     if not content:
         raise InputError(f"{path}: no report of ours: give the report.json of a run, of launch.py evaluate or report")
     output = Path(path).parent if output is None else Path(output)
@@ -127,7 +153,9 @@ def summary(report: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, [*lines, together.summary(report, split), multilabel.summary(report, split)]))
 
 
-def read_report(path: str | os.PathLike) -> dict[str, Any]:
+def read_report(
+    path: str | os.PathLike, remedy: str = "remove it, or move the predictions elsewhere"
+) -> dict[str, Any]:
     """Content of our own `report.json`; empty where there is none or another tool wrote it.
 
     Raises:
@@ -135,7 +163,7 @@ def read_report(path: str | os.PathLike) -> dict[str, Any]:
     """
     if not Path(path).exists():
         return {}
-    content = read_json(path, "remove it, or move the predictions elsewhere", object)
+    content = read_json(path, remedy, object)
     ours = isinstance(content, dict) and content.get("format") == FORMAT and "task_definitions" in content
     return content if ours else {}
 

@@ -141,13 +141,12 @@ def _differences(first: _Run, other: _Run, tasks: Sequence[Task]) -> list[dict[s
     Raises:
       InputError: a split of a task in which they share nobody, or with other truths.
     """
-    notes = []
+    notes, both = [], f"{first.name} and {other.name}"
     if first.corpus != other.corpus:
-        notes.append(
-            _note(None, None, f"{first.name} ran on {first.corpus or '?'}, {other.name} on {other.corpus or '?'}.")
-        )
-    for name in [name for name in {**first.tasks, **other.tasks} if name not in {task.name for task in tasks}]:
-        notes.append(_note(name, None, f"only some of {first.name} and {other.name} have this task: not compared."))
+        message = f"{first.name} ran on {first.corpus or '?'}, {other.name} on {other.corpus or '?'}."
+        notes.append(_note(None, None, message))
+    for name in [name for name in first.tasks | other.tasks if name not in {task.name for task in tasks}]:
+        notes.append(_note(name, None, f"only some of {both} have this task: not compared."))
     for task in tasks:
         for split in SPLITS:
             ours, theirs = (_truths(run.predictions, task, split) for run in (first, other))
@@ -156,13 +155,13 @@ def _differences(first: _Run, other: _Run, tasks: Sequence[Task]) -> list[dict[s
                 continue
             if not common:
                 raise InputError(
-                    f"report: {first.name} and {other.name} have no participant of the same fold in common in {split} "
+                    f"report: {both} have no participant of the same fold in common in {split} "
                     f"of task {task.name!r} ({len(ours)} and {len(theirs)} rows): compare runs on the same corpus with "
                     "the same splits (--config.cv.* and --config.seed, or data.split_file)"
                 )
             if any(ours[key] != theirs[key] for key in common):
                 raise InputError(
-                    f"report: {first.name} and {other.name} disagree on y_true of task {task.name!r} in {split}: "
+                    f"report: {both} disagree on y_true of task {task.name!r} in {split}: "
                     "compare runs on the same labels"
                 )
             if len(common) < max(len(ours), len(theirs)):
@@ -174,9 +173,8 @@ def _differences(first: _Run, other: _Run, tasks: Sequence[Task]) -> list[dict[s
 def _truths(predictions: Predictions, task: Task, split: str) -> dict[tuple[str, int], float]:
     """Truth by participant and fold, of those whose label is known."""
     rows = predictions.select(task=task.name, split=split).known()
-    return dict(
-        zip(zip(rows.participant_id.tolist(), rows.fold.tolist(), strict=True), rows.y_true.tolist(), strict=True)
-    )
+    keys = zip(rows.participant_id.tolist(), rows.fold.tolist(), strict=True)
+    return dict(zip(keys, rows.y_true.tolist(), strict=True))
 
 
 def _note(task: str | None, split: str | None, message: str) -> dict[str, Any]:

@@ -32,7 +32,6 @@ def split(task: Task, name: str, report: Numbers) -> dict[str, Any]:
     thresholds = entry["thresholds"]["model"] if task.event else []
     return {
         "name": name,
-        "task": task,
         "entry": entry,
         "scored": scored,
         "thresholds": _thresholds(thresholds),
@@ -159,10 +158,9 @@ def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Itera
     if task.event:
         names = (f"< {task.cutoffs[0]:g}", f">= {task.cutoffs[0]:g}")
         yield "Confusion matrix at the threshold", plots.confusion(scored["confusion"], names)
-    elif task.cut_points:
-        yield "Bands", plots.confusion(scored["confusion"], band_names(task))
-    elif task.named:
-        yield "Confusion matrix", plots.confusion(scored["confusion"], task.classes)
+    elif task.n_classes:
+        names = task.classes or band_names(task)
+        yield "Confusion matrix" if task.named else "Bands", plots.confusion(scored["confusion"], names)
     metric = next(iter(NAMES[task.kind]))
     pairs = {TITLES.get(k, k): (cells[metric], _tested(scored, k)) for k, cells in scored["differences"].items()}
     if any(difference["low"] is not None for difference, _ in pairs.values()):

@@ -55,9 +55,7 @@ def to_text(table: Table) -> str:
 
 
 def _as_text(cell: Any) -> str:
-    if isinstance(cell, Mapping):
-        return " ".join(filter(None, (cell["value"], cell["interval"] and f"[{cell['interval']}]")))
-    return "-" if cell is None else str(cell)
+    return cell["text"] if isinstance(cell, Mapping) else "-" if cell is None else str(cell)
 
 
 def to_csv(table: Table) -> str:
@@ -205,4 +203,4 @@ def _subgroups(report: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
             for split, subgroups in splits.items():
                 for one in subgroups:
                     for estimate in _estimates(one.get("metrics", {})):
-                        yield column, task, split, one["subgroup"], one["n"], one.get("n_events"), *estimate
+                        yield column, task, split, wording.subgroup(one), one["n"], one.get("n_events"), *estimate

@@ -13,7 +13,7 @@ import jinja2
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation.flags import CHECKS
 from mmpsy_jax.evaluation.metrics import HEADLINE, LABELS
-from mmpsy_jax.tasks import Task, kind_of
+from mmpsy_jax.tasks import Task, from_config
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Of intervals where another method took over; the reason stands beside them in `report.json` and on the page.
@@ -34,10 +34,8 @@ def template(name: str | Path) -> jinja2.Template:
     strict = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     html = Path(name).suffix == ".html"
     environment = jinja2.Environment(loader=loader, autoescape=html, finalize=None if html else _one_line, **strict)
-    environment.filters |= {"code": _code, "label": label, "target": target}
+    environment.filters |= {"code": _code, "label": label}
     environment.filters |= {
-        "event": lambda kind: kind_of(kind).event,
-        "output": lambda kind: kind_of(kind).output,
         "number": lambda value, metric: number(metric, value),
         "estimate": lambda entry, metric: estimate(metric, entry),
     }
@@ -98,7 +96,7 @@ def estimate(metric: str, entry: Mapping[str, Any]) -> str:
 
 
 def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> dict[str, str] | None:
-    """An estimate as a table sets it: value, interval and reason as separate texts."""
+    """An estimate as a table sets it: value, interval and reason as separate texts, and `text` for a terminal."""
     if entry is None:
         return None
     sign = "+" if signed and entry["value"] is not None and entry["value"] > 0 else ""
@@ -106,7 +104,13 @@ def cell(metric: str, entry: Mapping[str, Any] | None, signed: bool = False) -> 
         "value": sign + number(metric, entry["value"]),
         "interval": interval(metric, entry),
         "reason": entry.get("reason", ""),
+        "text": sign + estimate(metric, entry),
     }
+
+
+def subgroup(entry: Mapping[str, Any]) -> str:
+    """The name of a subgroup of a report; older reports call it a group."""
+    return entry["subgroup"] if "subgroup" in entry else entry["group"]
 
 
 def model_name(report: Mapping[str, Any]) -> str:
@@ -140,10 +144,9 @@ def dataset(corpus: Mapping[str, Any]) -> str:
     return "/".join(filter(None, (corpus.get("dataset"), corpus.get("config"))))
 
 
-def target(entry: Mapping[str, Any]) -> str:
-    """What a task of `report.json` predicts, in words."""
-    columns = {name: tuple(entry.get(name, ())) for name in ("cutoffs", "classes")}
-    return Task("", entry["label"], entry["kind"], **columns).describe()
+def tasks_of(report: Mapping[str, Any]) -> dict[str, Task]:
+    """The tasks of a report by name."""
+    return {task.name: task for task in from_config(report["task_definitions"]) if task.name in report["tasks"]}
 
 
 def checks(report: Mapping[str, Any]) -> list[str]:
@@ -153,20 +156,27 @@ def checks(report: Mapping[str, Any]) -> list[str]:
 
 def disclaimer(report: Mapping[str, Any]) -> str:
     """What every form of a report says first."""
-    return disclaimer_of(_labels(report))
+    return disclaimer_of([entry["label"] for entry in report["tasks"].values()])
 
 
 def disclaimer_of(labels: Sequence[str]) -> str:
     """What is said first of estimates of questionnaires, or of what else the labels are."""
-    return DISCLAIMER if _about_questionnaires(labels) else lines("disclaimer.md", labels=_listed(labels))[0]
+    return lines("disclaimer.md", text=DISCLAIMER, **_about(labels))[0]
 
 
 def intended_use(report: Mapping[str, Any]) -> list[str]:
     """What the estimates of a report may be used for, and what not."""
-    labels = _labels(report)
     modalities = ((report.get("context") or {}).get("corpus") or {}).get("modalities") or ()
-    about = {"questionnaires": _about_questionnaires(labels), "labels": _listed(labels), "modalities": modalities}
-    return lines("intended_use.md", **about)
+    about = _about([entry["label"] for entry in report["tasks"].values()])
+    return lines("intended_use.md", modalities=modalities, **about)
+
+
+def _about(labels: Sequence[str]) -> dict[str, Any]:
+    """Whether a label is that of a questionnaire, and the names of the first labels."""
+    names = list(dict.fromkeys(labels))
+    more = f" and {len(names) - MOST_LABELS} more" if len(names) > MOST_LABELS else ""
+    questionnaires = any(name.lower().startswith(QUESTIONNAIRES) for name in names)
+    return {"questionnaires": questionnaires, "labels": ", ".join(names[:MOST_LABELS]) + more}
 
 
 def tripod(report: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -175,21 +185,8 @@ def tripod(report: Mapping[str, Any]) -> list[dict[str, str]]:
     parts = {name: context.get(name) or {} for name in ("config", "corpus", "environment", "audit", "sweep")}
     splits = [(task, s, scored) for task, entry in report["tasks"].items() for s, scored in entry["splits"].items()]
     about = {"dataset": dataset(parts["corpus"]), "headline_split": headline_split(report), "headline": HEADLINE}
-    rendered = lines("tripod.md", report=report, splits=splits, **parts, **about)
+    rendered = lines("tripod.md", report=report, tasks=tasks_of(report), splits=splits, **parts, **about)
     return [dict(zip(("number", "asks", "text"), map(str.strip, row.split("|", 2)), strict=True)) for row in rendered]
-
-
-def _labels(report: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(entry["label"] for entry in report["tasks"].values()))
-
-
-def _about_questionnaires(labels: Sequence[str]) -> bool:
-    return any(label.lower().startswith(QUESTIONNAIRES) for label in labels)
-
-
-def _listed(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
-    return ", ".join(labels[:MOST_LABELS]) + more
 
 
 def interval_note(report: Mapping[str, Any]) -> str:

@@ -17,18 +17,6 @@ from mmpsy_jax.tasks import Task
 TITLES = {"attention": "attention", "occlusion": "occlusion", "integrated_gradients": "integrated gradients"}
 # More columns than a screen has are averaged away.
 _COLUMNS = 1200
-NOTES = (
-    "Attention is not explanation: other weights can give the same prediction (Jain and Wallace 2019), and whether "
-    "they explain depends on what is asked of them (Wiegreffe and Pinter 2019). Trust each method as far as the "
-    "deletion curve bears it out.",
-    "Each method says what moved this network, not what is true of the person, and not what causes a symptom.",
-    "Word and second are aligned only proportionally in MMPsy: the release holds no times of words. Its tokens are "
-    "spread evenly over their window, and a transcript alone gets 0.25 s a character. No second is that of a word.",
-    "Windows of a recording overlap: seconds that lie in two of them are read twice, and get the attention of both.",
-    "Occlusion hides one unit at a time: what is said twice, or is in every second, hardly changes the value when one "
-    "unit is hidden.",
-    "Integrated gradients start from zero input. That reference is our choice; another one gives other numbers.",
-)
 
 
 def meaning(task: Task) -> str:
@@ -79,17 +67,14 @@ def render(
     """
     parts = {}
     for name in dict.fromkeys(unit.modality for unit in units):
-        own = [i for i, unit in enumerate(units) if unit.modality == name]
-        values = {method: made[own] for method, made in attributions.items()}
-        parts[name] = Markup(_timeline(name, [units[i] for i in own], values, spectra.get(name)))
+        places = [i for i, unit in enumerate(units) if unit.modality == name]
+        values = {method: of_units[places] for method, of_units in attributions.items()}
+        parts[name] = Markup(_timeline(name, [units[i] for i in places], values, spectra.get(name)))
     return template("explanation.html").render(
         title=f"Explanation: {report['participant']}, {report['task']}",
         disclaimer=DISCLAIMER,
         report=report,
-        notes=NOTES,
-        methods=Table(
-            "", ["method", *[f"sum over {name}" for name in report["units"]], "deletion", "p"], _rows(report)
-        ),
+        methods=_methods(report),
         random_orders=RANDOM_ORDERS,
         timelines=parts,
         deletion={"values while the most important is hidden first": Markup(_deletion(report))},
@@ -97,49 +82,35 @@ def render(
     )
 
 
-def _rows(report: Mapping[str, Any]) -> list[list[str]]:
-    curve = report["deletion"]
-    return [
-        [
-            title,
-            *(f"{report['sums'][method][name]:+.3f}" for name in report["units"]),
-            f"{curve['gain'][method]:+.4f}",
-            f"{curve['p'][method]:.2f}",
-        ]
-        for method, title in TITLES.items()
-    ]
+def _methods(report: Mapping[str, Any]) -> Table:
+    curve, names = report["deletion"], report["units"]
+    rows = []
+    for method, title in TITLES.items():
+        sums = (f"{report['sums'][method][name]:+.3f}" for name in names)
+        rows.append([title, *sums, f"{curve['gain'][method]:+.4f}", f"{curve['p'][method]:.2f}"])
+    return Table("", ["method", *(f"sum over {name}" for name in names), "deletion", "p"], rows)
 
 
 def _timeline(name: str, units: Sequence[Unit], values: Mapping[str, np.ndarray], spectrum: Spectrum | None) -> str:
     """A row per method, under the picture of the input where there is one; all share the axis of time or tokens."""
-    rows = len(values) + (spectrum is not None)
-    ratios = ([1.6] if spectrum is not None else []) + [1.0] * len(values)
+    ratios = [1.6] * (spectrum is not None) + [1.0] * len(values)
     edges = np.array([unit.start for unit in units])
     widths = np.array([unit.end for unit in units]) - edges
-    with plots.figure(
-        f"{name}: attributions", rows, size=(7.6, 1.3 * sum(ratios)), sharex=True, height_ratios=ratios
-    ) as drawing:
+    options = {"size": (7.6, 1.3 * sum(ratios)), "sharex": True, "height_ratios": ratios}
+    with plots.figure(f"{name}: attributions", len(ratios), **options) as drawing:
         axes = list(drawing.axes)
         if spectrum is not None:
             picture = axes.pop(0)
             low, high = np.nanpercentile(spectrum.values, (1, 99))
-            picture.imshow(
-                spectrum.values,
-                origin="lower",
-                aspect="auto",
-                extent=(0, spectrum.seconds, 0, len(spectrum.values)),
-                vmin=low,
-                vmax=high,
-                cmap="viridis",
-            )
+            shape = {"origin": "lower", "aspect": "auto", "extent": (0, spectrum.seconds, 0, len(spectrum.values))}
+            picture.imshow(spectrum.values, vmin=low, vmax=high, cmap="viridis", **shape)
             picture.grid(visible=False)
             picture.set(ylabel="band")
-        for axis, (method, made), colour in zip(axes, values.items(), plots.COLOURS, strict=False):
-            axis.bar(edges, made, width=widths, align="edge", color=colour, linewidth=0)
+        for axis, (method, of_units), colour in zip(axes, values.items(), plots.COLOURS, strict=False):
+            axis.bar(edges, of_units, width=widths, align="edge", color=colour, linewidth=0)
             axis.set(ylabel=TITLES[method].replace(" ", "\n"))
-        axes[-1].set(
-            xlabel="seconds" if units[0].in_seconds else "number of the token", xlim=(0, edges[-1] + widths[-1])
-        )
+        unit = "seconds" if units[0].in_seconds else "number of the token"
+        axes[-1].set(xlabel=unit, xlim=(0, edges[-1] + widths[-1]))
     return drawing.svg
 
 
@@ -161,16 +132,15 @@ def _highlighted(
     units: Sequence[Unit], attributions: Mapping[str, np.ndarray], words: str
 ) -> dict[str, list[dict[str, str]]]:
     """Per method the runs of characters of a transcript with their colour: blue raises the value, orange lowers it."""
-    made = {}
-    own = [i for i, unit in enumerate(units) if unit.modality == "text"]
+    spans = {}
+    places = [i for i, unit in enumerate(units) if unit.modality == "text"]
+    texts = [words[int(units[i].start) : int(units[i].end)] for i in places]
     for method, title in TITLES.items():
-        values = attributions[method][own]
-        strength = np.abs(values) / max(np.abs(values).max(), 1e-12)
-        made[title] = [
-            {
-                "text": words[int(units[i].start) : int(units[i].end)],
-                "colour": f"rgb({'0 114 178' if value >= 0 else '213 94 0'} / {0.6 * share:.2f})",
-            }
-            for i, value, share in zip(own, values, strength, strict=True)
+        values = attributions[method][places]
+        shares = np.abs(values) / max(np.abs(values).max(), 1e-12)
+        colours = np.where(values >= 0, "0 114 178", "213 94 0")
+        spans[title] = [
+            {"text": text, "colour": f"rgb({colour} / {0.6 * share:.2f})"}
+            for text, colour, share in zip(texts, colours, shares, strict=True)
         ]
-    return made
+    return spans

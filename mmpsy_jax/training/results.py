@@ -19,15 +19,15 @@ from ml_collections import ConfigDict
 import mmpsy_jax
 from mmpsy_jax.data.audit import audit
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.evaluation import baselines, cards, flags, report, subgroups
+from mmpsy_jax.evaluation import baselines, flags, report, subgroups
 from mmpsy_jax.evaluation.predictions import Predictions
-from mmpsy_jax.io import public, read_rows
+from mmpsy_jax.io import public, read_rows, write_atomically
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable
 from mmpsy_jax.training.job import TrainJob
 
-PACKAGES = (
+PACKAGES = [
     "jax",
     "jaxlib",
     "flax",
@@ -37,11 +37,11 @@ PACKAGES = (
     "tensorflow-datasets",
     "array-record",
     "numpy",
-)
+]
 
 
 @dataclasses.dataclass(frozen=True)
-class Beside:
+class References:
     """What is known of the participants without any training.
 
     Attributes:
@@ -56,9 +56,9 @@ class Beside:
     heard: covariates.Sound | None
 
 
-def beside(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, planned: Sequence[TrainJob]) -> Beside:
+def fit_references(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, jobs: Sequence[TrainJob]) -> References:
     """Fits the baselines on the training participants of every fold; needs no device."""
-    folds = {one.fold: covariates.split_column(one, len(corpus)) for one in planned}  # seeds of a fold share theirs
+    folds = {one.fold: covariates.split_column(one, len(corpus)) for one in jobs}  # seeds of a fold share theirs
     texts, heard = None, None
     if config.evaluation.baselines or config.evaluation.near_duplicates:
         texts = covariates.transcripts(config, corpus)
@@ -78,7 +78,7 @@ def beside(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, planned:
         for name, part in baselines.fit_predict(known, tasks, fold=fold).items():
             parts.setdefault(name, []).append(part)
     fitted = {name: Predictions.concatenate(part) for name, part in parts.items()}
-    return Beside(fitted, list(folds.values()), texts, heard)
+    return References(fitted, list(folds.values()), texts, heard)
 
 
 def evaluate(
@@ -86,10 +86,10 @@ def evaluate(
     tasks: tuple[Task, ...],
     corpus: Corpus,
     workdir: Path,
-    planned: Sequence[TrainJob],
+    jobs: Sequence[TrainJob],
     predictions: Predictions,
     chosen: Mapping[str, Any],
-    known: Beside,
+    known: References,
 ) -> dict[str, Any]:
     """The model beside the baselines, subgroups, near-duplicates; then the report and the model card."""
     named = subgroups.read_subgroups(config.evaluation.subgroups) if config.evaluation.subgroups else None
@@ -109,7 +109,7 @@ def evaluate(
     if corpus.card.get("split_rule") and not config.cv.folds:
         further.append(flags.flag("split_rule", rule=corpus.card["split_rule"]))
     content["flags"] = flags.red_first(further)
-    files = {f"fold {one.fold} seed {one.seed}": one.workdir / "metrics.jsonl" for one in planned}
+    files = {f"fold {one.fold} seed {one.seed}": one.workdir / "metrics.jsonl" for one in jobs}
     context = {
         "config": jsonable(config),
         "environment": environment(),
@@ -128,7 +128,7 @@ def evaluate(
         baselines=known.baselines,
         corpus=corpus,
     )
-    cards.write_card(workdir, content)
+    write_atomically(workdir / "README.md", report.model_card(content))
     return content
 
 

@@ -101,7 +101,7 @@ def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
 def _baselines(*arguments: Any) -> Any:
     from mmpsy_jax.training import results  # see `_run`
 
-    return results.beside(*arguments)
+    return results.fit_references(*arguments)
 
 
 def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:

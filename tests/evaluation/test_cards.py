@@ -5,7 +5,6 @@ import yaml
 from evaluation_samples import TASKS, one_run
 
 import mmpsy_jax
-from mmpsy_jax.evaluation import cards
 from mmpsy_jax.evaluation import report as reports
 
 CORPUS = {
@@ -32,7 +31,7 @@ ENVIRONMENT = {"mmpsy_jax": "0.1.0", "revision": "abc123", "devices": "1 x cpu"}
 def card(synthetic, **context):
     beside = {"length": one_run(noise=30.0, rng_seed=1)}
     report = reports.evaluate(one_run(), TASKS, baselines=beside, n_bootstrap=50, synthetic=synthetic)
-    text = cards.render({**report, "context": context})
+    text = reports.model_card({**report, "context": context})
     _, header, body = text.split("---\n", 2)
     return report, yaml.safe_load(header), body
 

@@ -300,6 +300,9 @@ def test_a_foreign_or_damaged_report_is_one_line(written, tmp_path, capsys, chan
 
 def test_a_report_without_pictures_of_an_older_version_is_shown(written, tmp_path):
     old = {k: v for k, v in written[1].items() if k not in ("curves", "learning_curves", "label_updates", "checks")}
+    old["subgroups"] = {"columns": {"sex": {"phq_screen": {"test": [{"group": "unknown to us", "suppressed": True}]}}}}
     (tmp_path / "report.json").write_text(json.dumps(old))
     html = reports.write_page(tmp_path / "report.json").read_text()
-    assert "Operating points" in html and "ROC curve" not in html and "Decision curve" in html
+    assert (
+        "unknown to us" in html and "Operating points" in html and "ROC curve" not in html and "Decision curve" in html
+    )

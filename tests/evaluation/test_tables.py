@@ -106,4 +106,7 @@ def test_a_method_that_took_over_is_named_in_every_form(report):
     assert f"ece,0.039,0.039,0.08,widened,{chr(34)}{reason}{chr(34)}" in tables.to_csv(table)
     assert "0.039 [0.039, 0.080; percentile, widened]" in tables.to_latex(table)
     assert "widened" not in wording.estimate("ece", {**cell, "reason": "", "interval": "bca"})
-    assert wording.cell("ece", cell)["reason"] == reason, "on the page"
+    shown = wording.cell("ece", cell)
+    assert shown["reason"] == reason, "on the page"
+    terminal = tables.to_text(tables.Table("", ["metric", "model"], [["ECE", shown]]))
+    assert terminal.splitlines()[1] == "ECE      0.039 [0.039, 0.080; percentile, widened]"

@@ -69,7 +69,7 @@ DAMAGES = {
     "card is empty": (lambda run: cut(run / "model.json", 0), "model.json: not JSON"),
     "card is no text": (
         lambda run: (run / "model.json").write_bytes(b"\xff\xfe\x00"),
-        "model.json: not UTF-8",
+        f"model.json: is UTF-16, or no text{AGAIN}",
     ),
     "card is a list": (
         lambda run: (run / "model.json").write_text("[]"),

@@ -115,7 +115,9 @@ def test_samples_give_functionals_and_no_baseline_of_what_nobody_has(calls, inst
     monkeypatch.setattr(functionals, "egemaps", lambda samples, rate: np.arange(88) * np.std(samples))
     members = {name: np.flatnonzero(np.array(calls.split) == name) for name in ("train", "validation", "test")}
     config = hotline_config(calls)
-    known = results.beside(config, from_config(config.tasks), calls, [TrainJob(config, calls, members, tmp_path)])
+    known = results.fit_references(
+        config, from_config(config.tasks), calls, [TrainJob(config, calls, members, tmp_path)]
+    )
     name = functionals.EGEMAPS if installed else functionals.OWN
     assert set(known.baselines) == {"prior", name}
     assert known.heard.prints is None and known.heard.statistics is None

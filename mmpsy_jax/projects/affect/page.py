@@ -12,20 +12,6 @@ from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.projects.affect import measures
 from mmpsy_jax.projects.affect.measures import Clip
 
-NOTES = (
-    "Acting, irony, politeness, jokes: what is said is meant to differ from what is shown. Clips of television are all "
-    "acted.",
-    "Noise, music, a second voice, a cold or a poor microphone: the student hears something else than the speaker.",
-    "Off-screen speech: the voice is of somebody who is not in the picture.",
-    "A wrong face: the person who is seen most is taken for the speaker, which often fails, for example when a "
-    "listener fills the picture.",
-    "A face that is turned, covered, dark or badly cropped; a person or culture unlike those of the training clips.",
-    "The networks themselves: a student of speech is a weak judge of the emotions that a teacher sees (Albanie et al. "
-    "2018, arXiv 1808.05561, call the signal very noisy), and both are wrong about many clips that are not unusual.",
-    "By construction about one in twenty segments of normal validation clips lies above the limit.",
-    "No study at hand shows that such a gap goes with a disorder. The paper proposes to look at it; this page does "
-    "nothing more.",
-)
 TITLES = {
     "gap": "gap: divergence + distance",
     "share_above": "share of segments above the limit",
@@ -53,26 +39,21 @@ def render(
       emotions, ratings: their names.
     """
     tested = [clip for clip in clips if clip.split == "test"]
-    known = any(clip.mismatch == clip.mismatch for clip in clips)
     return wording.template(Path(__file__).with_name("discrepancy.html")).render(
         title="Face and voice: where they disagree",
         disclaimer=wording.disclaimer_of(["emotions", *ratings]),
         report=report,
-        normal=", planted disagreements left out" if known else ", all of which are taken to be normal",
+        known=any(clip.mismatch == clip.mismatch for clip in clips),
         scores=_scores(report),
         histogram={"gaps of segments": Markup(_histogram(clips, limits))},
         emotions=_emotions(tested, emotions),
         traces={name: Markup(svg) for name, svg in _traces(tested, limits, emotions, ratings).items()},
-        notes=NOTES,
     )
 
 
 def _scores(report: Mapping[str, Any]) -> Table:
     rows = [[TITLES[name], wording.cell("auroc", entry)] for name, entry in report["mismatch"].items()]
-    note = "AUROC for clips whose voice and face are known to disagree, 95 % interval over speakers."
-    best = {"population": "expected of the best detector there can be", "test": "of that detector on these clips"}
-    note += "".join(f" {best[part].capitalize()}: {value:.3f}." for part, value in report["optimum"].items())
-    return Table("", ["score of a clip", "AUROC"], rows, note if rows else "No clip is known to disagree or not.")
+    return Table("", ["score of a clip", "AUROC"], rows)
 
 
 def _emotions(clips: Sequence[Clip], names: Sequence[str]) -> Table:
@@ -80,11 +61,7 @@ def _emotions(clips: Sequence[Clip], names: Sequence[str]) -> Table:
     for label, (count, percent) in measures.by_label(clips).items():
         cells = [f"{p:.1f} ({r:g})" for p, r in zip(percent, measures.ranks(percent), strict=True)]
         rows.append([f"{names[label]} ({count} clips)", *cells])
-    note = (
-        "Mean percentage of each emotion over the frames of a clip by the teacher, then over the clips of a label; in "
-        "brackets the rank, 1 for the largest. Each row adds up to 100."
-    )
-    return Table("", ["labelled", *names], rows, note)
+    return Table("", ["labelled", *names], rows)
 
 
 def _histogram(clips: Sequence[Clip], limits: Mapping[int, float]) -> str:
