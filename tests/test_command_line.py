@@ -47,7 +47,7 @@ def test_killed_and_rerun_ends_bit_identical(whole, dataset, tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_next_command_goes_on(dataset, tmp_path):
-    options = ["--config.log.every=1 steps", "--config.total=200 epochs", "--config.selection.every=100 epochs"]
+    options = ["--config.log.every=1 steps", "--config.total=20000 epochs", "--config.selection.every=9999 epochs"]
     arguments = command(dataset, tmp_path / "run", *options, model="lf_dnn")
     with subprocess.Popen(arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         seen = ""
@@ -111,9 +111,9 @@ def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(whol
 def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(dataset, tmp_path):
     options = ["--config.evaluation.baselines=False", "--config.data.packs=2", "--config.log.every=1 steps"]
     options += ["--config.total=12 epochs"]
-    whole = launch(*command(dataset, tmp_path / "whole", *options, model="lf_dnn"), env=environment())
+    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment())
     assert whole.returncode == 0, whole.stderr
-    processes = start_two(*command(dataset, tmp_path / "run", *options, model="lf_dnn"))
+    processes = start_two(*command(dataset, tmp_path / "run", *options))
     for line in processes[0].stdout:  # the first one tells how it goes; the second one is told to stop
         if "step      4/" in line:
             processes[1].send_signal(signal.SIGTERM)
@@ -123,7 +123,7 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
     saved = sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
     assert saved and not list((tmp_path / "run").rglob("predictions.csv"))
     # One process with one device: the same run on another topology.
-    resumed = launch(*command(dataset, tmp_path / "run", *options, model="lf_dnn"), env=environment())
+    resumed = launch(*command(dataset, tmp_path / "run", *options), env=environment())
     assert resumed.returncode == 0, resumed.stderr
     a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
     np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
@@ -133,9 +133,9 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
 def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_with(dataset, tmp_path):
     options = ["--config.evaluation.baselines=False", "--config.seeds=2", "--config.mesh.replica=2"]
     options += ["--config.total=16 epochs", "--config.optimizer.learning_rate=1e-3"]
-    whole = launch(*command(dataset, tmp_path / "whole", *options, model="lf_dnn"), env=environment(2))
+    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment(2))
     assert whole.returncode == 0, whole.stderr
-    processes = start_two(*command(dataset, tmp_path / "run", *options, model="lf_dnn"))
+    processes = start_two(*command(dataset, tmp_path / "run", *options))
     for line in processes[0].stdout:
         if "2 replicas, vmap: step" in line:
             processes[1].send_signal(signal.SIGTERM)
@@ -143,7 +143,7 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
     outputs, codes = finish(processes)
     assert codes == [143, 143], outputs
     assert not (tmp_path / "run" / "predictions.csv").exists()
-    resumed = launch(*command(dataset, tmp_path / "run", *options, model="lf_dnn"), env=environment(2))
+    resumed = launch(*command(dataset, tmp_path / "run", *options), env=environment(2))
     assert resumed.returncode == 0, resumed.stderr
     a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
     np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
