@@ -1,7 +1,6 @@
 """What `model.json` says of a run: its inputs, its trainings, what is usual in training, and what calibrates it."""
 
 import base64
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,7 +103,7 @@ def usual(corpus: Corpus, names: Sequence[str], members: Int[np.ndarray, " m"]) 
     entries = {}
     for name in names:
         modality = corpus.modalities[name]
-        entry, known = dataclasses.asdict(modality), None
+        entry, known = modality._asdict(), None
         if modality.kind == "ids":
             known = _known(corpus, name, members)
         rows = []
