@@ -30,6 +30,7 @@ DRAWN = (
     "tests/real/",
     "tests/test_end_to_end.py",
     "tests/inference/test_explain.py",
+    "tests/projects/hotline/test_calls.py",
 )
 
 
