@@ -110,5 +110,5 @@ def test_a_run_trains_on_the_exchanged_corpus(dataset, tmp_path, monkeypatch):
     assert not np.array_equal(given.read(3)["audio"], plain.read(3)["audio"])
     np.testing.assert_array_equal(given.labels["phq9"], plain.labels["phq9"])
     config.data.permute_modality = "video"
-    with pytest.raises(InputError, match="unknown modality to exchange"):
+    with pytest.raises(InputError, match="unknown modality to permute"):
         run.run(config, dataset, tmp_path / "video")
