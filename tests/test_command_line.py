@@ -153,7 +153,7 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
     ("arguments", "message"),
     [
         (["fit"], "ablate, adapt, build, check, discrepancy, embed, evaluate, explain, export, predict, report, train"),
-        (["build", "--dataset=hotlin/demo"], "daily_mood/..., hotline/..., interviews/..."),
+        (["build", "--dataset=hotlin/demo"], "daily_mood/table_by_time, hotline/calls, hotline/demo, interviews/NAME"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
         (["--config=configs/none.py"], "configs/none.py"),

@@ -188,7 +188,7 @@ def test_no_damage_of_the_metrics_stops_a_resume(tmp_path):
     assert read_rows(path) == kept
     path.unlink()
     path.mkdir()
-    with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be read"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl: is a folder"):
         read_rows(path)
 
 
