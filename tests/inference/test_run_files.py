@@ -225,6 +225,7 @@ def test_rows_are_the_planned_participants_and_tasks_with_the_labels_of_the_corp
 
 def test_a_run_of_an_older_version_gets_its_model_by_the_same_command(texts, tmp_path):
     _, built, workdir = texts
+    workdir = shutil.copytree(workdir, tmp_path / "run")
     weights = sorted([*workdir.rglob(run_files.WEIGHTS), *workdir.rglob(run_files.EMBEDDING)])
     assert len(weights) == 4
     before = [file.read_bytes() for file in weights]
