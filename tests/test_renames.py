@@ -1,11 +1,15 @@
 """What was typed or written under an earlier name is still read."""
 
+import dataclasses
 import json
 from pathlib import Path
+
+import pytest
 
 from mmpsy_jax.commands.train import _without_config
 from mmpsy_jax.data.records import _card
 from mmpsy_jax.features import manifest
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training import config
 
 
@@ -37,8 +41,13 @@ def test_columns_of_a_manifest(tmp_path: Path):
     for name in ("group", "subgroup"):
         (tmp_path / "people.csv").write_text(rows.format(name))
         read[name] = manifest.read(tmp_path / "people.csv")
-    assert read["group"] == read["subgroup"] and read["group"].subgroups == ("sex",)
+    (note,) = read["group"].notes
+    assert note.endswith("columns are read under their documented names: group:sex as subgroup:sex")
+    assert dataclasses.replace(read["group"], notes=()) == read["subgroup"] and read["group"].subgroups == ("sex",)
     assert [dict(entry.subgroups) for entry in read["group"].entries] == [{"sex": "f"}, {"sex": ""}]
+    (tmp_path / "people.csv").write_text("participant,text,group:sex,subgroup:sex\na,hello there,f,m\n")
+    with pytest.raises(InputError, match="the header repeats subgroup:sex: keep one column of each name"):
+        manifest.read(tmp_path / "people.csv")
 
 
 def test_entries_of_a_card(tmp_path: Path):

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32
 
 from mmpsy_jax.data import index
 from mmpsy_jax.data.reader import REBUILD, Field, RecordReader, Shard
-from mmpsy_jax.io import InputError, one_of, read_json, with_kinds, with_places
+from mmpsy_jax.io import InputError, one_of, read_json, upgrade_card, with_places
 from mmpsy_jax.modality import Modality
 from mmpsy_jax.tasks import Range, label_ranges
 
@@ -189,9 +189,6 @@ def _find(path: Path) -> Path:
     raise InputError(f"{path}: holds no dataset (dataset_info.json is missing): {REBUILD}")
 
 
-_FORMER = {"group": "cluster", "within_groups": "within_clusters"}  # entries of cards as they were called before
-
-
 def _card(folder: Path) -> dict[str, Any]:
     card = read_json(folder / CARD, REBUILD)
     if card.get("format") != CARD_FORMAT:
@@ -199,8 +196,7 @@ def _card(folder: Path) -> dict[str, Any]:
     missing = [name for name in ("labels", "modalities", "participants", "window_seconds") if not card.get(name)]
     if missing:
         raise InputError(f"{folder / CARD}: {', '.join(missing)} missing or empty: {REBUILD}")
-    former = {now: card[before] for before, now in _FORMER.items() if before in card}
-    return with_kinds(with_places(folder, former | card))
+    return upgrade_card(with_places(folder, card))
 
 
 def _fields(folder: Path, features: Any) -> dict[str, Field]:

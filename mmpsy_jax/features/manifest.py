@@ -32,9 +32,9 @@ from mmpsy_jax.io import InputError, has_column, read_table, require_file, whole
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _SUBGROUP = "label:", "subgroup:"
-_FORMER = "group:"  # of `_SUBGROUP`, still read
 CLUSTER = "cluster"
-_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_SUBGROUP}*", f"{_FORMER}*")
+_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_SUBGROUP}*")
+_FORMER = {"group:*": f"{_SUBGROUP}*"}  # still read
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TAKEN = re.compile(
@@ -150,13 +150,12 @@ def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Mani
     Raises:
       InputError: unreadable, a needed or unknown column, a bad id, label or split, somebody twice.
     """
-    cells = read_table(path, *_COLUMNS, ignore=ignore)
-    columns = [_named(name) for name in cells.header]
+    cells = read_table(path, *_COLUMNS, aliases=_FORMER, ignore=ignore)
+    columns = cells.header
     _check_names(path, columns)
     if not cells.lines:
         raise InputError(f"{path}: names nobody: give at least one participant")
-    rows = [(line, {_named(name): cell for name, cell in row.items()}) for line, row in cells.rows]
-    entries = [_entry(f"{path}: line {line}", path.parent, row, scored) for line, row in rows]
+    entries = [_entry(f"{path}: line {line}", path.parent, row, scored) for line, row in cells.rows]
     places = [(f"line {line}", entry.participant) for line, entry in zip(cells.lines, entries, strict=True)]
     remedy = f"keep one, or give each session an id of its own and the sessions of a person the same {CLUSTER}"
     table.refuse_duplicates(path, places, remedy)
@@ -174,10 +173,6 @@ def transcripts(path: Path) -> dict[str, str]:
         with contextlib.suppress(InputError):
             texts[entry.participant] = entry.words().text
     return texts
-
-
-def _named(column: str) -> str:
-    return _SUBGROUP + column.removeprefix(_FORMER) if column.startswith(_FORMER) else column
 
 
 def _check_names(path: Path, columns: list[str]) -> None:

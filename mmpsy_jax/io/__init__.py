@@ -13,7 +13,7 @@ from mmpsy_jax.io.files import (
     require_file,
     try_file,
     try_folder,
-    with_kinds,
+    upgrade_card,
     with_places,
     write_atomically,
     write_json,

@@ -316,15 +316,21 @@ def write_places(version_folder: Path, version: str, card: Mapping[str, Any]) ->
     write_json(version_folder.parent / f".places_{version}.json", places, private=True)
 
 
-def with_kinds(card: Mapping[str, Any]) -> dict[str, Any]:
-    """A card whose modalities say by `kind` that they are "frames"; earlier versions told them by their time axis.
+_FORMER = {"group": "cluster", "within_groups": "within_clusters"}  # entries of cards as they were called before
+
+
+def upgrade_card(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card of an earlier version as this one writes it; one of this version is as it was.
+
+    Entries have the names of today, and modalities say by `kind` that they are "frames", which their time axis told.
 
     Args:
       card: of a corpus or a run.
     """
+    card = {_FORMER.get(name, name): value for name, value in card.items()}
     entries = card.get("modalities")
     if not isinstance(entries, Mapping) or not all(isinstance(entry, Mapping) for entry in entries.values()):
-        return dict(card)
+        return card
     told = {
         name: {**entry, "kind": "frames"} if (entry.get("kind"), entry.get("time_axis")) == ("features", 1) else entry
         for name, entry in entries.items()

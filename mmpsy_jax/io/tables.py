@@ -80,7 +80,7 @@ class Columns:
     Attributes:
       required: columns that must be there; of names in a tuple one is enough.
       known: further columns that are read.
-      aliases: {name in other software: name here}.
+      aliases: {name in other software, or before: name here}; both may end in `*`.
       extra: what happens to a column of another name. One that begins with `other:` is always ignored.
       ignore: names of columns that the user asked to ignore.
     """
@@ -111,9 +111,10 @@ class Columns:
         folded = name.casefold()
         if folded in self._meanings:
             return self._meanings[folded]
-        for prefix in (one[:-1] for one in self.names if one.endswith("*")):
-            if folded.startswith(prefix.casefold()):
-                rest = name[len(prefix) :]
+        pairs = [*self.aliases.items(), *zip(self.names, self.names, strict=True)]
+        for before, prefix in ((one[:-1], meant[:-1]) for one, meant in pairs if meant.endswith("*")):
+            if folded.startswith(before.casefold()):
+                rest = name[len(before) :]
                 return prefix + (rest.casefold().strip() if prefix.endswith(":") else rest)
         return None
 

@@ -117,6 +117,11 @@ def identity(config: ConfigDict) -> str:
     return json.dumps(fields_of(config), sort_keys=True, default=str)
 
 
+def rename_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a config under the names that they have today, see `RENAMED`."""
+    return {RENAMED.get(field, field): value for field, value in fields.items()}
+
+
 def saved_fields(workdir: Path) -> dict[str, Any]:
     """`fields_of` the config that a workdir was trained with; empty where nothing was trained in it.
 
@@ -129,7 +134,7 @@ def saved_fields(workdir: Path) -> dict[str, Any]:
         return {}
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        fields = {RENAMED.get(field, field): value for field, value in flatten(saved).items()}
+        fields = rename_fields(flatten(saved))
         whole = isinstance(saved, dict) and isinstance(fields.get("data.packs", 0), int)
         if not whole or not all(isinstance(task.get("name"), str) for task in fields.get("tasks", ())):
             raise ValueError("no fields of a config")

@@ -31,7 +31,7 @@ from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import embedding, programs, run_card, run_files, step
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.batches import Batching
-from mmpsy_jax.training.config import RENAMED, default
+from mmpsy_jax.training.config import default, rename_fields
 from mmpsy_jax.training.hparams import overlay
 
 # Slots of a modality are this or a power of two above it, so that few programs are compiled whatever the lengths of the
@@ -191,7 +191,7 @@ def load(workdir: str | Path) -> FinishedRun:
     config = _load_config(config_file)
     try:
         modalities = {name: Modality.of_card(name, e, e["dtype"]) for name, e in card["modalities"].items()}
-        configs = [overlay(config, _renamed(one["fields"])) for one in card["trainings"]]
+        configs = [overlay(config, rename_fields(one["fields"])) for one in card["trainings"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{card_file}: modalities or fields are damaged: {run_files.AGAIN}") from error
     card = run_card.with_places_of_corpus(config, card)
@@ -217,15 +217,11 @@ def _load_config(path: Path) -> ConfigDict:
         config.model = ConfigDict({"name": name, **registry.declared_fields("models", name)})
         # Earlier runs kept the fields of the default network beside those of its own.
         foreign = {f"model.{field}" for field in default().model} - {f"model.{field}" for field in config.model}
-        fields = _renamed(flatten(saved))
+        fields = rename_fields(flatten(saved))
         return overlay(config, {field: value for field, value in fields.items() if field not in foreign})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = str(error) if isinstance(error, InputError) else type(error).__name__
         raise InputError(f"{path}: is damaged, or of another version ({reason}): {run_files.RESTORE}") from error
-
-
-def _renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {RENAMED.get(name, name): value for name, value in fields.items()}
 
 
 def _load_embedding(path: Path) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from flax import traverse_util
 from jaxtyping import PyTree
 
 from mmpsy_jax.evaluation.predictions import Predictions, read_csv
-from mmpsy_jax.io import InputError, file_sha256, read_json, with_kinds, write_atomically, write_json
+from mmpsy_jax.io import InputError, file_sha256, read_json, upgrade_card, write_atomically, write_json
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"
@@ -144,9 +144,7 @@ def read_card(workdir: Path) -> dict[str, Any]:
     if digest is not None and digest != _digest(card):
         raise InputError(f"{path}: is not as the run left it (its digest differs): {AGAIN}")
     card.setdefault("files", {})
-    if "group" in card:  # as it was called before
-        card["cluster"] = card.pop("group")
-    card = with_kinds(card)
+    card = upgrade_card(card)
     wrong = [name for name, kind in _KINDS.items() if not isinstance(card.get(name), kind)]
     for name in ("modalities", "usual", "files"):
         if isinstance(card.get(name), dict) and not all(isinstance(one, dict) for one in card[name].values()):
