@@ -102,17 +102,20 @@ class Columns:
         return [name for one in self.needed for name in one] + list(self.known)
 
     @functools.cached_property
+    def _pairs(self) -> list[tuple[str, str]]:
+        """What a column may be called, with its documented name."""
+        return [*self.aliases.items(), *zip(self.names, self.names, strict=True)]
+
+    @functools.cached_property
     def _meanings(self) -> dict[str, str]:
-        pairs = [*self.aliases.items(), *zip(self.names, self.names, strict=True)]
-        return {name.casefold(): meant for name, meant in pairs if not meant.endswith("*")}
+        return {name.casefold(): meant for name, meant in self._pairs if not meant.endswith("*")}
 
     def meaning(self, name: str) -> str | None:
         """The documented name of a column; None where it has none."""
         folded = name.casefold()
         if folded in self._meanings:
             return self._meanings[folded]
-        pairs = [*self.aliases.items(), *zip(self.names, self.names, strict=True)]
-        for before, prefix in ((one[:-1], meant[:-1]) for one, meant in pairs if meant.endswith("*")):
+        for before, prefix in ((one[:-1], meant[:-1]) for one, meant in self._pairs if meant.endswith("*")):
             if folded.startswith(before.casefold()):
                 rest = name[len(before) :]
                 return prefix + (rest.casefold().strip() if prefix.endswith(":") else rest)
