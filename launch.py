@@ -2,6 +2,7 @@
 
 Look
     check --source=DIR|MANIFEST [--deep]                            what a source holds, what is missing, what is odd
+    synthesize --dataset=interviews/daic_woz --output=DIR           a synthetic tree in the layout of a published corpus
 Build
     build --dataset=mmpsy/released --source=DIR --data_dir=DIR      TFDS records of a corpus
     embed --input=SOURCE --encoder=HF_FOLDER --output=DIR           texts or sound as embeddings of a pretrained network

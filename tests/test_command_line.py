@@ -152,7 +152,11 @@ def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_w
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit"], "ablate, adapt, build, check, discrepancy, embed, evaluate, explain, export, predict, report, train"),
+        (
+            ["fit"],
+            "ablate, adapt, build, check, discrepancy, embed, evaluate, explain, export, predict, report, "
+            "synthesize, train",
+        ),
         (["build", "--dataset=hotlin/demo"], "daily_mood/table_by_time, hotline/calls, hotline/demo, interviews/NAME"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),

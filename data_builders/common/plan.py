@@ -304,7 +304,7 @@ class Plan:
             "dataset": request.corpus.name,
             "config": request.name,
             "version": request.corpus.version,
-            "synthetic": request.synthetic or request.config.demo is not None,
+            "synthetic": request.synthetic or source.synthetic or request.config.demo is not None,
             "source": os.fspath(source.path) if source.is_table else "",
             **source.digests(),
             **self.outline(),

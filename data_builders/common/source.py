@@ -57,6 +57,7 @@ class Source:
       is_table: readers find transcripts at `path`, so that the card names it.
       records_per_shard: a shard is held in memory once while it is written.
       few: as many are read without worker processes.
+      synthetic: no person stands behind it.
     """
 
     path: Path
@@ -84,6 +85,7 @@ class Source:
     is_table = True
     records_per_shard = 64
     few = 200
+    synthetic = False
 
     def __new__(cls, *arguments: Any, **options: Any):
         self = super().__new__(cls)

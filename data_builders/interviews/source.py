@@ -19,7 +19,7 @@ import numpy as np
 from data_builders.common.examine import Record
 from data_builders.common.source import Config, Corpus, Option, Source, read_names
 from data_builders.common.store import Store, of_windows, to_windows
-from data_builders.interviews import check
+from data_builders.interviews import check, layouts
 from mmpsy_jax.features import interview, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
@@ -59,6 +59,7 @@ class InterviewSource(Source):
     Args:
       path: a manifest; or a table in the layout of MMPsy, its folder or the folder above `data/`.
       is_table: the latter, with the recordings in a folder per participant beside the table.
+      layout: name of the layout of a published corpus, whose folder `path` is; "" for a manifest or table.
       settings: JSON of the settings of the extractors by modality, `{"audio": {...}, "text": {...}}`.
       dtype: "float16" or "float32", of the windows of sound.
       ignore: columns of a manifest that are not read.
@@ -73,12 +74,14 @@ class InterviewSource(Source):
     has_words = True
     few = 3
     entries: tuple[Entry, ...]
+    _notes_of: Sequence[tuple[str, str]] = ()
 
     def __init__(
         self,
         path: str | Path,
         *,
         is_table: bool = False,
+        layout: str = "",
         settings: str = "{}",
         dtype: str = "float16",
         ignore: tuple[str, ...] = (),
@@ -104,9 +107,14 @@ class InterviewSource(Source):
             notes: tuple[str, ...] = ()
             extractor_settings["text"] = {"placement": "corpus", **extractor_settings.get("text", {})}
         else:
-            found = manifest.read(self.path, ignore=ignore)
+            found = layouts.read(layout, self.path) if layout else manifest.read(self.path, ignore=ignore)
             self.table, self.labels, self.subgroups = found.path, found.labels, found.subgroups
             self.entries, clustered, notes = found.entries, found.clustered, found.notes
+            self.ranges, self.classes, self.lacking = found.ranges, found.classes, found.lacking
+            self.split_rule, self.synthetic = found.split_rule, found.synthetic
+            self._notes_of, self.is_table = found.notes_of, not layout
+            if any(score is not None and score % 1 for entry in self.entries for score in entry.labels.values()):
+                self.label_dtype = "float32"
             self.may_rank = True
         self._entry = {entry.participant: entry for entry in self.entries}
         self.participants = tuple(self._entry)
@@ -117,13 +125,13 @@ class InterviewSource(Source):
         self.listed_splits = listed if all(listed.values()) else None
         self.fault = self._make_extractors(extractor_settings)
         notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(self.entries)
-        self.notes = [("", note) for note in notes]
+        self.notes = [*(("", note) for note in notes), *self._notes_of]
 
     def _make_extractors(self, settings: Mapping[str, Any]) -> str:
         """Makes them; gives what is wrong with labels and settings, "" where nothing is."""
         has = {
-            "audio": any(entry.recording for entry in self.entries),
-            "text": any(entry.transcript or entry.text for entry in self.entries),
+            "audio": any(entry.has_recording for entry in self.entries),
+            "text": any(entry.has_words for entry in self.entries),
         }
         self.extractors = {name: interview.make_extractor(name, settings.get(name)) for name in has if has[name]}
         self.modalities = {name: extractor.card() for name, extractor in self.extractors.items()}
@@ -153,16 +161,18 @@ class InterviewSource(Source):
         return sum(1 + int(_seconds(entry) / seconds) for entry in self.entries)
 
     def digests(self) -> dict[str, str]:
-        """Of the manifest's bytes; of names, sizes and times of change of the files that it names."""
+        """Of the manifest's bytes (of a layout, of what it says); of names, sizes and times of change of the files."""
         digest = hashlib.sha256()
+        of_layout = hashlib.sha256(repr(self.entries).encode()).hexdigest()
         for entry in self.entries:
-            for path in (entry.recording, entry.transcript):
+            for path in entry.paths:
                 found = sorted(path.rglob("*")) if path and path.is_dir() else [path]
                 for file in found:
                     if file is not None and file.is_file():
                         status = file.stat()
                         digest.update(f"{file}\x00{status.st_size}\x00{status.st_mtime_ns}\n".encode())
-        return {"source_sha256": file_sha256(self.table), "files_sha256": digest.hexdigest()}
+        table_sha256 = file_sha256(self.table) if self.table.is_file() else of_layout
+        return {"source_sha256": table_sha256, "files_sha256": digest.hexdigest()}
 
     def describe(self, deep: bool, strict: bool) -> dict[str, Any]:
         return check.describe(self, strict)
@@ -221,8 +231,8 @@ def read_settings(given: str) -> dict[str, dict[str, Any]]:
 def _empty_cells(entries: Sequence[Entry]) -> tuple[str, ...]:
     """A note on each kind of file that some participants have and some lack."""
     lacking = {
-        "recording": sum(entry.recording is None for entry in entries),
-        "transcript": sum(entry.transcript is None and not entry.text for entry in entries),
+        "recording": sum(not entry.has_recording for entry in entries),
+        "transcript": sum(not entry.has_words for entry in entries),
     }
     return tuple(f"participants without a {kind}: {n}" for kind, n in lacking.items() if 0 < n < len(entries))
 
@@ -263,12 +273,20 @@ OPTIONS = {
 CORPUS = Corpus(
     name="interviews",
     versions={"1.0.0": "First layout: one participant per record, ragged windows."},
-    configs={},
+    configs={
+        name: Config(
+            f"{layouts.title(name)}.",
+            InterviewSource,
+            needs=layouts.load(name).NEEDS,
+            fixed={"is_table": False, "layout": name, "ignore": ()},
+        )
+        for name in layouts.names()
+    },
     named=Config(
         "Interviews of a manifest.",
         InterviewSource,
         needs="a manifest of participants, CSV or JSONL",
-        fixed={"is_table": False},
+        fixed={"is_table": False, "layout": ""},
     ),
     options=OPTIONS,
     detect=lambda path: "check" if path.is_file() and path.suffix.lower() != ".json" else "",

@@ -43,8 +43,24 @@ _TAKEN = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A stretch of an interview with a recording and a transcript of its own: an answer, a task, a tape.
+
+    Attributes:
+      recording, transcript: files; None where there is none.
+      shift_s: seconds by which the times of the transcript are late; they are moved forward by it.
+      omit: stretches that are left out, start and end in seconds of the recording.
+    """
+
+    recording: Path | None = None
+    transcript: Path | None = None
+    shift_s: float = 0.0
+    omit: tuple[tuple[float, float], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
-    """One participant of a manifest.
+    """One participant of a manifest, or of a published layout.
 
     Attributes:
       participant: id.
@@ -55,6 +71,8 @@ class Entry:
       subgroups: category by name, "" where it is not known.
       cluster: whom the participant belongs to; the participant's own id where there is nobody else.
       split: "" where the manifest has none.
+      parts: files in the order in which they were made, where a layout names each; then `recording` and `transcript`
+        are None.
     """
 
     participant: str
@@ -62,10 +80,27 @@ class Entry:
     transcript: Path | None = None
     text: str = ""
     speaker: str = transcript_lib.PARTICIPANT
-    labels: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     subgroups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cluster: str = ""
     split: str = ""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files and folders that it names."""
+        named = [(part.recording, part.transcript) for part in self.parts] or [(self.recording, self.transcript)]
+        return [path for pair in named for path in pair if path is not None]
+
+    @property
+    def has_recording(self) -> bool:
+        """Whether it names one."""
+        return self.recording is not None or any(part.recording for part in self.parts)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it names a transcript, or holds one."""
+        return bool(self.transcript or self.text) or any(part.transcript for part in self.parts)
 
     def recordings(self) -> list[Path]:
         """The audio files, in order.
@@ -73,6 +108,11 @@ class Entry:
         Raises:
           InputError: not there, a folder without any or with two of one name, or no regular file.
         """
+        if self.parts:
+            files = [part.recording for part in self.parts if part.recording is not None]
+            for file in files:
+                require_file(file)
+            return files
         if self.recording is None:
             return []
         if not self.recording.exists():
@@ -104,6 +144,9 @@ class Entry:
         Raises:
           InputError: a file that cannot be used.
         """
+        if self.parts:
+            files = [part.transcript for part in self.parts if part.transcript is not None]
+            return transcript_lib.read_files(files, self.speaker) if files else transcript_lib.from_text("")
         if self.transcript is None:
             return transcript_lib.from_text(self.text)
         words = transcript_lib.read(self.transcript, self.speaker)
@@ -114,14 +157,20 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """All participants, in natural order of their ids.
+    """All participants of a manifest or of a published layout, in natural order of their ids.
 
     Attributes:
-      path: of the file.
+      path: of the file; of a layout the folder.
       labels, subgroups: names, in the order of the columns.
       entries: one per participant.
       clustered: whether it says who belongs together.
       notes: how the file differs from what is documented.
+      ranges: ends of the scale of labels, where they are known.
+      classes: names of the values of a label that is an index, such as an emotion.
+      split_rule: by whom the splits were made, where `entries` have them.
+      notes_of: (participant, what is known to be odd about it).
+      lacking: {participant: why it cannot be read}, of those whose files are missing.
+      synthetic: no person stands behind it.
     """
 
     path: Path
@@ -130,6 +179,12 @@ class Manifest:
     entries: tuple[Entry, ...]
     clustered: bool = False
     notes: tuple[str, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    split_rule: str = ""
+    notes_of: tuple[tuple[str, str], ...] = ()
+    lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    synthetic: bool = False
 
 
 def is_manifest(path: Path) -> bool:

@@ -99,11 +99,7 @@ def read(path: Path, speaker: str = PARTICIPANT) -> Transcript:
         texts = files(path)
         if not texts:
             raise InputError(f"{path}: holds no .txt file: give one per answer")
-        # Times of a file are those of its own recording, of which nothing is known here.
-        answers = tuple(" ".join(_read_answers(file, speaker).text.split()) for file in texts)
-        empty = sum(not answer for answer in answers)
-        notes = (f"files without words: {empty}",) if empty else ()
-        return Transcript(answers, tuple(range(1, len(answers) + 1)), notes=notes)
+        return read_files(texts, speaker)
     suffix = path.suffix.lower()
     if suffix not in (*TEXTS, *TABLES):
         raise InputError(
@@ -113,6 +109,19 @@ def read(path: Path, speaker: str = PARTICIPANT) -> Transcript:
     if transcript.text.strip():
         return transcript
     return dataclasses.replace(transcript, notes=(*transcript.notes, "holds no words"))
+
+
+def read_files(files: Sequence[Path], speaker: str = PARTICIPANT) -> Transcript:
+    """An answer for every file, in order.
+
+    Raises:
+      InputError: as `read`.
+    """
+    # Times of a file are those of its own recording, of which nothing is known here.
+    answers = tuple(" ".join(read(file, speaker).text.split()) for file in files)
+    empty = sum(not answer for answer in answers)
+    notes = (f"files without words: {empty}",) if empty else ()
+    return Transcript(answers, tuple(range(1, len(answers) + 1)), notes=notes)
 
 
 def _read_answers(path: Path, speaker: str) -> Transcript:
