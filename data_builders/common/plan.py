@@ -98,6 +98,7 @@ class Request:
             "kept": os.fspath(kept),
             "volumes": tuple(map(os.fspath, volumes)),
             "hide_names": self.hash_ids,
+            "ranges": self.ranges,
             "split_file": self.split_file,
         }
         return self._call(self.config.open, path, **given)

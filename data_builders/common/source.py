@@ -26,6 +26,7 @@ from mmpsy_jax.features import interview
 from mmpsy_jax.io import InputError, file_sha256, one_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_FILLED = ("kept", "volumes", "hide_names", "ranges", "split_file", "workers")  # by the builder
 
 
 class Source:
@@ -235,7 +236,7 @@ class Config:
     Attributes:
       description: a sentence.
       open: gives the source: `open(path, **options)`. Its keyword-only arguments are the options of this config, and
-        those of `demo`; `kept`, `volumes`, `hide_names` and `split_file` are filled in by the builder.
+        those of `demo`; `kept`, `volumes`, `hide_names`, `ranges` and `split_file` are filled in by the builder.
       needs: what `--source` is.
       demo: writes a synthetic source, `demo(folder, **options)`, and gives the entry `optimum` of `corpus.json` as a
         function of the test participants, or None.
@@ -271,7 +272,7 @@ class Config:
             for call in (self.open, self.demo)
             if call
             for name, default in keywords(call).items()
-            if name not in self.fixed and name not in ("kept", "volumes", "hide_names", "split_file", "workers")
+            if name not in self.fixed and name not in _FILLED
         }
 
 

@@ -245,18 +245,24 @@ def number(
     """
     if not text and empty is not ...:
         return empty
-    value = float(text) if _NUMBER.fullmatch(text) else math.nan
-    if not least <= value <= most or value == math.inf:
+    value = number_or_none(text)
+    if value is None or not least <= value <= most:
         rule = f"number{_between(least, most)}" if least > -math.inf else "finite number"
         remedy = "write its decimals behind a point" if "," in text else _remedy(empty)
         raise InputError(f"{where}: {name} is no {rule}: {remedy}")
     return value
 
 
+def number_or_none(text: str) -> float | None:
+    """The finite number in a cell; None where it holds none (`1_2` is none)."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if abs(value) < math.inf else None
+
+
 def whole_or_none(text: str) -> int | None:
     """The whole number of 0 or more, below 2^31, in a cell, be it written as `1.0`; None where it holds none."""
-    value = float(text) if _NUMBER.fullmatch(text) else -1.0
-    return int(value) if 0 <= value < 2**31 and value.is_integer() else None
+    value = number_or_none(text)
+    return int(value) if value is not None and 0 <= value < 2**31 and value.is_integer() else None
 
 
 def whole(where: str, name: str, text: str, most: float = math.inf, *, empty: Any = ...) -> Any:
