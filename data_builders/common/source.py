@@ -59,6 +59,7 @@ class Source:
       records_per_shard: a shard is held in memory once while it is written.
       few: as many are read without worker processes.
       synthetic: no person stands behind it.
+      same_people_as: other configs of the corpus that hold some of these people under the same ids.
     """
 
     path: Path
@@ -87,6 +88,7 @@ class Source:
     records_per_shard = 64
     few = 200
     synthetic = False
+    same_people_as: Sequence[str] = ()
 
     def __new__(cls, *arguments: Any, **options: Any):
         self = super().__new__(cls)

@@ -117,6 +117,7 @@ class InterviewSource(Source):
             self.entries, clustered, notes = found.entries, found.clustered, found.notes
             self.ranges, self.classes, self.lacking = found.ranges, found.classes, found.lacking
             self.split_rule, self.synthetic = found.split_rule, found.synthetic
+            self.same_people_as = found.same_people_as
             self._notes_of, self.is_table = found.notes_of, not layout
             scores = (score for entry in self.entries for score in entry.labels.values() if score is not None)
             if any(score % 1 or score < 0 for score in scores):

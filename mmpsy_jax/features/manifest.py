@@ -49,7 +49,7 @@ class Part:
 
     Attributes:
       recording, transcript: files; None where there is none.
-      shift_s: seconds by which the times of the transcript are late; they are moved forward by it.
+      shift_s: seconds that are added to the times of the transcript, so that they are those of the recording.
       omit: stretches that are left out, start and end in seconds of the recording.
     """
 
@@ -172,6 +172,7 @@ class Manifest:
       notes_of: (participant, what is known to be odd about it).
       lacking: {participant: why it cannot be read}, of those whose files are missing.
       synthetic: no person stands behind it.
+      same_people_as: configs of `interviews` that hold people of this corpus under the same ids.
     """
 
     path: Path
@@ -186,6 +187,7 @@ class Manifest:
     notes_of: tuple[tuple[str, str], ...] = ()
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
+    same_people_as: tuple[str, ...] = ()
 
 
 def is_manifest(path: Path) -> bool:
