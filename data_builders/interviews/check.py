@@ -21,6 +21,9 @@ def describe(source, strict: bool) -> dict[str, Any]:
     files = 0
     without = {"recording": 0, "transcript": 0}
     for entry in entries:
+        if entry.participant in source.lacking:
+            problems.append(f"{entry.participant}: {source.lacking[entry.participant]}")
+            continue
         try:
             transcript = entry.words()
             words = transcript.text
@@ -55,7 +58,8 @@ def describe(source, strict: bool) -> dict[str, Any]:
             for name in source.subgroups
         },
         "problems": problems + noted * strict,
-        "notes": [note.removeprefix(f"{table}: ") for _, note in source.notes] + noted * (not strict),
+        "notes": [f"{who}: {note}" if who else note.removeprefix(f"{table}: ") for who, note in source.notes]
+        + noted * (not strict),
     }
     return report | {"lines": _lines(report)}
 
