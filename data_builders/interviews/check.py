@@ -22,6 +22,9 @@ def describe(source, strict: bool) -> dict[str, Any]:
     files = 0
     without = {"recording": 0, "transcript": 0}
     for entry in entries:
+        if entry.participant in source.lacking:
+            problems.append(f"{entry.participant}: {source.lacking[entry.participant]}")
+            continue
         try:
             transcript = entry.words()
             words = transcript.text
@@ -59,7 +62,8 @@ def describe(source, strict: bool) -> dict[str, Any]:
             for name in source.subgroups
         },
         "problems": problems + noted * strict,
-        "notes": [note.removeprefix(f"{table}: ") for _, note in source.notes] + noted * (not strict),
+        "notes": [f"{who}: {note}" if who else note.removeprefix(f"{table}: ") for who, note in source.notes]
+        + noted * (not strict),
     }
     return report | {"lines": _lines(report)}
 

@@ -131,7 +131,9 @@ class InterviewSource(Source):
         listed = {entry.participant: entry.split for entry in self.entries}
         self.listed_splits = listed if all(listed.values()) else None
         self.fault = self._make_extractors(extractor_settings)
-        notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(self.entries)
+        notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(
+            [entry for entry in self.entries if entry.participant not in self.lacking]
+        )
         self.notes = [*(("", note) for note in notes), *self._notes_of]
 
     def _make_extractors(self, settings: Mapping[str, Any]) -> str:
