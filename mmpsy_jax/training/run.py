@@ -106,10 +106,11 @@ def _baselines(*arguments: Any) -> Any:
 
 
 def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:
-    """The config whose scores all have a minimum and a maximum: their own, or those of their label in the corpus."""
+    """The config whose scores all have a minimum and a maximum, and whose classes have a value in the corpus."""
     config = config.copy_and_resolve_references()
     tasks = from_config(config.tasks)
     _require_labels(tasks, corpus)
+    tasks = tasks_lib.with_classes(tasks, corpus.card.get("classes", {}), corpus.labels)
     config.tasks = to_config(tasks_lib.with_ranges(tasks, corpus.ranges))
     return config
 
