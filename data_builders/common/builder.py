@@ -143,6 +143,7 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
             if self._request.config.demo:
                 corpus["source"] = str(self._demo_folder()) if self._request.config.leaves else ""
             write_places(folder, corpus["version"], corpus)  # absolute paths stay on this machine
+            source.keep_places(folder.with_name(corpus["version"]))
             corpus = public(corpus)
             write_json(folder / CORPUS_FILE, corpus)
             if source.subgroups:

@@ -175,6 +175,9 @@ class Source:
         """The categories of a participant, "" where one is not known."""
         return ()
 
+    def keep_places(self, version_folder: Path) -> None:
+        """Keeps beside a dataset where its participants' files lie, for readers on this machine that need them."""
+
     def verify(self, has: Mapping[str, int]) -> None:
         """Refuses a corpus as a whole, by how many participants have each modality."""
 

@@ -20,7 +20,7 @@ from data_builders.common.examine import Record
 from data_builders.common.source import Config, Corpus, Option, Source, read_names
 from data_builders.common.store import Store, of_windows, to_windows
 from data_builders.interviews import check, layouts
-from mmpsy_jax.features import interview, manifest, table
+from mmpsy_jax.features import interview, kept_entries, manifest, table
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.recording import header_seconds
@@ -159,6 +159,10 @@ class InterviewSource(Source):
 
     def scores(self, participant: str) -> Mapping[str, float | None]:
         return self._entry[participant].labels
+
+    def keep_places(self, version_folder: Path) -> None:
+        if not self.is_table and not self._hide_names:  # a manifest is found again by its path
+            kept_entries.write(version_folder, self.entries)
 
     def subgroup_row(self, participant: str) -> Sequence[str]:
         return list(self._entry[participant].subgroups.values())

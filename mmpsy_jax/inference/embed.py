@@ -21,6 +21,7 @@ from mmpsy_jax.encoders.encode import check, encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.features import embeddings, recording
 from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
+from mmpsy_jax.features.manifest import Manifest
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.io import InputError, file_sha256, one_of, try_folder
@@ -45,6 +46,7 @@ def embed(
     dtype: str = "float16",
     precision: str = "float32",
     batch_size: int = 16,
+    published: Manifest | None = None,
 ) -> list[Failure]:
     """Embeds whatever of all interviews is not in the folder yet: transcripts, or recordings.
 
@@ -58,6 +60,7 @@ def embed(
       layers, batch_size: as `encoders.encode.encode` takes them.
       dtype: of the stored states.
       precision: of the computation.
+      published: who lies in `source`, where it is in the layout of a published corpus.
 
     Returns:
       what could not be read.
@@ -74,7 +77,7 @@ def embed(
         raise InputError(f"every = {every}: must be a whole number of frames above 0")
     recording.require_channel("embed", channel)
     try_folder(output)
-    people, failures = interviews.find(source)
+    people, failures = interviews.find(source, published=published)
     network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
     check(network.module, layers, batch_size)
     way: dict[str, Any] = {"of": "text", "whole": whole}

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mmpsy_jax.features import manifest, table
 from mmpsy_jax.features import transcript as transcript_lib
+from mmpsy_jax.features.manifest import Manifest
 from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
 from mmpsy_jax.features.transcript import LAST_QUESTION, Transcript
 from mmpsy_jax.io import InputError, read_table, whole
@@ -56,7 +57,9 @@ class Failure:
     reason: str
 
 
-def find(path: str | Path, *, apart: bool = False, ignore: Sequence[str] = ()) -> tuple[list[Interview], list[Failure]]:
+def find(
+    path: str | Path, *, apart: bool = False, ignore: Sequence[str] = (), published: Manifest | None = None
+) -> tuple[list[Interview], list[Failure]]:
     """All interviews of a folder, or of one file, in natural order of their ids.
 
     Recordings are only listed here; transcripts are read.
@@ -65,6 +68,7 @@ def find(path: str | Path, *, apart: bool = False, ignore: Sequence[str] = ()) -
       path: see above.
       apart: recordings in a folder in the folder are not joined: each is a participant of its own, `folder/name`.
       ignore: columns of a manifest that are not read.
+      published: who lies in the folder, where it is in the layout of a published corpus; files are not looked for then.
 
     Raises:
       InputError: nothing there, not one file of a kind that is known, or columns to ignore of what is no manifest.
@@ -72,6 +76,11 @@ def find(path: str | Path, *, apart: bool = False, ignore: Sequence[str] = ()) -
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: give a folder, a {', '.join(KINDS)} file, or built records")
+    listed = published
+    if listed is None and path.is_file() and manifest.is_manifest(path):
+        listed = manifest.read(path, scored=False, ignore=ignore)
+    if listed is not None:
+        return _read_listed(listed)
     files = sorted(path.rglob("*"), key=lambda p: table.natural_key(str(p))) if path.is_dir() else [path]
     seen = [file for file in visible(files) if not file.is_dir()]
     files = [file for file in files if file in seen and file.suffix.lower() in KINDS]
@@ -79,8 +88,6 @@ def find(path: str | Path, *, apart: bool = False, ignore: Sequence[str] = ()) -
         raise InputError(f"{path}: holds no file that can be read: give {', '.join(KINDS)}")
     people: dict[str, Interview] = {}
     failures = _unread(file for file in seen if file.suffix.lower() not in KINDS)
-    if path.is_file() and manifest.is_manifest(path):
-        return _read_manifest(path, ignore)
     if ignore:
         raise InputError(f"{path}: --ignore is about the columns of a manifest: leave it out")
     for file in files:
@@ -108,11 +115,13 @@ def _unread(files: Iterable[Path]) -> list[Failure]:
     ]
 
 
-def _read_manifest(path: Path, ignore: Sequence[str]) -> tuple[list[Interview], list[Failure]]:
-    people, failures = manifest.read(path, scored=False, ignore=ignore), []
-    readable = []
-    _print_notes(people.notes)
+def _read_listed(people: Manifest) -> tuple[list[Interview], list[Failure]]:
+    """The interviews of a manifest, or of a folder in the layout of a published corpus."""
+    readable, failures = [], [Failure(who, reason) for who, reason in people.lacking.items()]
+    _print_notes([*people.notes, *(f"{who}: {note}" for who, note in people.notes_of)])
     for entry in people.entries:
+        if entry.participant in people.lacking:
+            continue
         try:
             one, unread = Interview(entry.participant, entry.words(), list(entry.recordings())), entry.unread()
             if one.is_empty:
