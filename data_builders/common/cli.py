@@ -295,13 +295,13 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
 
 def _add_options(parser: argparse.ArgumentParser, aside: Sequence[str] = ()) -> None:
     """Options of all corpora but those aside, and of each; what a corpus does not take is refused by `make_request`."""
-    own: dict[str, Option] = {}
+    of_corpora: dict[str, Option] = {}
     for corpus in map(load, corpora()):
         for name, option in corpus.options.items():
-            said = f"{corpus.name}: {option.help}"
-            known = own.get(name)
-            own[name] = dataclasses.replace(option, help=f"{known.help}; {said}" if known else said)
-    for name, option in {**_OPTIONS, **own, **_DEMO}.items():
+            help_text = f"{corpus.name}: {option.help}"
+            known = of_corpora.get(name)
+            of_corpora[name] = dataclasses.replace(option, help=f"{known.help}; {help_text}" if known else help_text)
+    for name, option in {**_OPTIONS, **of_corpora, **_DEMO}.items():
         if name in aside:
             continue
         settings = {"action": "store_true"} if option.parse is None else {"choices": option.choices}
