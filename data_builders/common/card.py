@@ -71,7 +71,9 @@ def record_features(corpus: Mapping[str, Any]) -> dict[str, Feature]:
     for label in corpus["labels"]:
         dtype = corpus.get("label_dtype", "int32")
         missing = "-1" if dtype == "int32" else "NaN"
-        features[label] = Feature(dtype, (), f"total score of the questionnaire, or rating; {missing} where missing")
+        classes = ", ".join(f"{i} {word}" for i, word in enumerate(corpus.get("classes", {}).get(label, ())))
+        what = f"index of a class ({classes})" if classes else "total score of the questionnaire, or rating"
+        features[label] = Feature(dtype, (), f"{what}; {missing} where missing")
     for name, modality in corpus["modalities"].items():
         dtype = "int32" if modality["kind"] == "ids" else modality.get("dtype") or options.get("dtype", "float16")
         features[f"has_{name}"] = Feature("bool", (), f"whether the participant has {name}")

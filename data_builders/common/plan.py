@@ -98,6 +98,7 @@ class Request:
             "kept": os.fspath(kept),
             "volumes": tuple(map(os.fspath, volumes)),
             "hide_names": self.hash_ids,
+            "ranges": self.ranges,
             "split_file": self.split_file,
         }
         return self._call(self.config.open, path, **filled)
@@ -312,6 +313,7 @@ class Plan:
             "classes": {name: list(values) for name, values in source.classes.items()},
             "within_clusters": source.within_clusters,
             "split_rule": source.split_rule,
+            "same_people_as": list(source.same_people_as),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},
             "skipped": sorted([*lacking, *reports["skipped"]], key=lambda entry: entry["participant"]),
@@ -350,7 +352,7 @@ class Plan:
         write_table(folder / SUBGROUPS_FILE, ["participant_id", *source.subgroups], rows)
 
 
-_OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "duplicates")
+_OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "same_people_as", "duplicates")
 
 
 def _range_notes(ranges: Mapping[str, tasks.Range]) -> list[dict[str, str]]:

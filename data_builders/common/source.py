@@ -26,6 +26,7 @@ from mmpsy_jax.features import interview
 from mmpsy_jax.io import InputError, file_sha256, one_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_FILLED = ("kept", "volumes", "hide_names", "ranges", "split_file", "workers")  # by the builder
 
 
 class Source:
@@ -58,6 +59,7 @@ class Source:
       records_per_shard: a shard is held in memory once while it is written.
       few: as many are read without worker processes.
       synthetic: no person stands behind it.
+      same_people_as: other configs of the corpus that hold some of these people under the same ids.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class Source:
     records_per_shard = 64
     few = 200
     synthetic = False
+    same_people_as: Sequence[str] = ()
 
     def __new__(cls, *arguments: Any, **options: Any):
         self = super().__new__(cls)
@@ -235,7 +238,7 @@ class Config:
     Attributes:
       description: a sentence.
       open: gives the source: `open(path, **options)`. Its keyword-only arguments are the options of this config, and
-        those of `demo`; `kept`, `volumes`, `hide_names` and `split_file` are filled in by the builder.
+        those of `demo`; `kept`, `volumes`, `hide_names`, `ranges` and `split_file` are filled in by the builder.
       needs: what `--source` is.
       demo: writes a synthetic source, `demo(folder, **options)`, and gives the entry `optimum` of `corpus.json` as a
         function of the test participants, or None.
@@ -271,7 +274,7 @@ class Config:
             for call in (self.open, self.demo)
             if call
             for name, default in keywords(call).items()
-            if name not in self.fixed and name not in ("kept", "volumes", "hide_names", "split_file", "workers")
+            if name not in self.fixed and name not in _FILLED
         }
 
 

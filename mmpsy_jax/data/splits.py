@@ -36,7 +36,8 @@ def folds(
       k: number of folds; each participant is in the test part of exactly one.
       seed: of the assignment, which depends on nothing else but the corpus.
       stratify_by: (label, cut-off) pairs; the share of every combination of `score >= cut-off` (or missing) is kept
-        alike over the folds. Combinations too rare for that are treated as one.
+        alike over the folds, and of pooled corpora the share of each corpus. Combinations too rare for that are treated
+        as one.
       validation_fraction: of the participants outside the test part; 0 leaves the validation part empty, for protocols
         in which nothing is selected. Of clustered participants it is a fold of the clusters, whose number of folds is
         the nearest to one over the fraction.
@@ -140,6 +141,8 @@ def _strata(
 ) -> Int32[np.ndarray, " n"]:
     members = np.arange(len(corpus)) if members is None else members
     codes = np.zeros(len(members), np.int32)
+    if corpus.pooled:
+        codes = np.unique(corpus.origin, return_inverse=True)[1].astype(np.int32)[members]
     for label, cutoff in stratify_by:
         if label not in corpus.labels:
             raise one_of("label to stratify by", label, corpus.labels)

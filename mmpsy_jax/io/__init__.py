@@ -26,6 +26,7 @@ from mmpsy_jax.io.tables import (
     escape,
     has_column,
     number,
+    number_or_none,
     read_table,
     repeats_ids,
     table_text,

@@ -88,7 +88,7 @@ def strata(tasks: Sequence[Task]) -> list[tuple[str, float]]:
     middle of the bands.
     """
     named = [(task.label, task.cutoffs[0]) for task in tasks if task.event]
-    named += [(task.label, float(k)) for task in tasks for k in range(1, len(task.classes))]
+    named += [(task.label, float(k)) for task in tasks for k in sorted(task.codes or range(len(task.classes)))[1:]]
     return named or [(task.label, task.cutoffs[len(task.cutoffs) // 2]) for task in tasks if task.cutoffs]
 
 
