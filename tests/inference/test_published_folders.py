@@ -66,7 +66,7 @@ def test_records_keep_the_splits_people_and_scores_of_the_layout(eatd):
 
 
 def test_predict_on_one_new_folder_in_the_layout_of_the_run(eatd, tmp_path, capsys):
-    tree, built, workdir = eatd
+    tree, _built, workdir = eatd
     shutil.copytree(tree / "t_2", tmp_path / "new" / "t_999")
     for label in tmp_path.rglob("*label.txt"):
         label.unlink()
@@ -87,7 +87,7 @@ def test_predict_on_one_new_folder_in_the_layout_of_the_run(eatd, tmp_path, caps
 
 
 def test_a_layout_is_named_where_it_is_not_that_of_the_run(eatd, tmp_path, capsys):
-    tree, built, workdir = eatd
+    tree, _built, workdir = eatd
     other = layouts.synthesize("emodb", tmp_path / "emodb", participants=4)
     command = ["predict", f"--workdir={workdir}", "--modalities=audio", f"--output={tmp_path / 'p.csv'}"]
     assert in_process(*command, f"--input={other}", "--layout=emodb") == 0
@@ -101,7 +101,7 @@ def test_a_layout_is_named_where_it_is_not_that_of_the_run(eatd, tmp_path, capsy
 
 
 def test_a_folder_in_a_layout_gives_the_bits_of_its_records(eatd):
-    tree, built, workdir = eatd
+    tree, built, _workdir = eatd
     published = layouts.read("eatd", tree, scored=False)
     found, failures = interviews.find(tree, published=published)
     assert not failures and [one.participant for one in found] == [entry.participant for entry in published.entries]
@@ -112,7 +112,7 @@ def test_a_folder_in_a_layout_gives_the_bits_of_its_records(eatd):
 
 
 def test_transcripts_of_a_layout_are_at_hand_for_baselines(eatd):
-    tree, built, workdir = eatd
+    tree, built, _workdir = eatd
     corpus = open_corpus(built)
     texts = covariates.transcripts(config_of(built), corpus)
     words = {entry.participant: entry.words().text for entry in layouts.read("eatd", tree).entries}
