@@ -191,16 +191,16 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 def tfds_features(features: Mapping[str, card.Feature]) -> tfds.features.FeaturesDict:
     """The features of the records, as TFDS takes them."""
-    made: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for name, one in features.items():
         if one.dtype == "text":
-            made[name] = tfds.features.Text()
+            by_name[name] = tfds.features.Text()
         elif one.shape == ():
-            made[name] = tfds.features.Scalar(one.np_dtype)
+            by_name[name] = tfds.features.Scalar(one.np_dtype)
         else:
             encoding = "bytes" if len(one.shape) > 1 else "none"
-            made[name] = tfds.features.Tensor(shape=one.shape, dtype=one.np_dtype, encoding=encoding)
-    return tfds.features.FeaturesDict(made)
+            by_name[name] = tfds.features.Tensor(shape=one.shape, dtype=one.np_dtype, encoding=encoding)
+    return tfds.features.FeaturesDict(by_name)
 
 
 def make_builder(

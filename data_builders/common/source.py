@@ -324,9 +324,11 @@ class Corpus:
 
 def corpora() -> list[str]:
     """Names of all corpora: the folders of `data_builders` that hold a `source.py`."""
-    found = (module.name for module in pkgutil.iter_modules(data_builders.__path__) if module.ispkg)
+    folders = (module.name for module in pkgutil.iter_modules(data_builders.__path__) if module.ispkg)
     places = [Path(place) for place in data_builders.__path__]
-    return sorted(name for name in found if name != "common" and any((p / name / "source.py").exists() for p in places))
+    return sorted(
+        name for name in folders if name != "common" and any((p / name / "source.py").exists() for p in places)
+    )
 
 
 def load(name: str) -> Corpus:

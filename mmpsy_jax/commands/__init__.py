@@ -18,7 +18,7 @@ def parser_of(verb: str, *, output: str, workdir: str = "", source: str | None =
       workdir: help of `--workdir`, where it must be a run of some kind.
       source: help of `--input`, where it is not what `predict` takes; None for no such option.
     """
-    parser = argparse.ArgumentParser(prog=f"launch.py {verb}", description=mmpsy_jax.DISCLAIMER)
+    parser = argparse.ArgumentParser(prog=f"{mmpsy_jax.program()} {verb}", description=mmpsy_jax.DISCLAIMER)
     whole = "of a finished run; all its folds and seeds are averaged"
     parser.add_argument("--workdir", required=True, help=workdir or whole)
     if source is not None:

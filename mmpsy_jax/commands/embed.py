@@ -2,13 +2,16 @@
 
 import argparse
 
+import mmpsy_jax
 from mmpsy_jax.commands import print_left_out
 from mmpsy_jax.inference.embed import DTYPES, EVERY, PRECISIONS, embed
 
 
 def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="launch.py embed", description="Interviews to embeddings of a network.")
+    parser = argparse.ArgumentParser(
+        prog=f"{mmpsy_jax.program()} embed", description="Interviews to embeddings of a network."
+    )
     parser.add_argument("--input", required=True, help="manifest, wav_select.json, or other file or folder")
     parser.add_argument("--encoder", required=True, help="Hugging Face folder: BERT reads texts, HuBERT ... hear sound")
     parser.add_argument("--output", required=True, help="folder to fill; one left half-done is completed")
