@@ -146,8 +146,10 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
             source.keep_places(folder.with_name(corpus["version"]))
             corpus = public(corpus)
             write_json(folder / CORPUS_FILE, corpus)
+            written = [one for ids in reports["members"].values() for one in ids]
             if source.subgroups:
-                plan.write_subgroups(folder, [one for ids in reports["members"].values() for one in ids])
+                plan.write_subgroups(folder, written)
+            plan.write_folds(folder, written)
             card.write_card(folder, corpus, card.about(corpus, self._request.config.about))
 
     def _shard_iterators_per_split(self, dl_manager):

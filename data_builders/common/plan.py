@@ -23,6 +23,7 @@ from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_table
 
 FORMAT = 1  # of `corpus.json`
 SUBGROUPS_FILE = "subgroups.csv"
+FOLDS_FILE = "folds.csv"  # of a published cross-validation, where there is one
 KEPT = ".features"  # beside the versions of a dataset: what was extracted or converted
 # Options that make no difference to the records.
 _ASIDE = ("unpickle", "keep_source")
@@ -350,6 +351,12 @@ class Plan:
             if self.names[participant] in there:
                 rows.append([self.names[participant], *source.subgroup_row(participant)])
         write_table(folder / SUBGROUPS_FILE, ["participant_id", *source.subgroups], rows)
+
+    def write_folds(self, folder: Path, written: Sequence[str]) -> None:
+        """The published folds of the participants, as `config.cv.folds_file` takes them; nothing without any."""
+        names = {self.names[one]: fold for one, fold in self.source.folds.items()}
+        if names:
+            write_table(folder / FOLDS_FILE, ["participant", "fold"], [(n, names[n]) for n in written if n in names])
 
 
 _OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "same_people_as", "duplicates")

@@ -47,6 +47,7 @@ class Source:
       within_clusters: the splits divide each cluster, see `split_rule`.
       split_rule: how the splits are made where no hash or file divides.
       listed_splits: {participant: split} where the source says so.
+      folds: {participant: fold} of a published cross-validation, `folds.csv` of the dataset.
       may_rank: as of `splits.assign`.
       ranges: ends of the scale of labels, where they are known; `one_scale`: all labels have one.
       classes: names of the values of a label that is an index.
@@ -75,6 +76,7 @@ class Source:
     within_clusters = False
     split_rule = ""
     listed_splits: Mapping[str, str] | None = None
+    folds: Mapping[str, str] = {}
     may_rank = False
     ranges: Mapping[str, tuple[float, float]] = {}
     one_scale = False

@@ -130,6 +130,7 @@ class InterviewSource(Source):
             self.clusters = {entry.participant: entry.cluster for entry in self.entries}
         listed = {entry.participant: entry.split for entry in self.entries}
         self.listed_splits = listed if all(listed.values()) else None
+        self.folds = {entry.participant: entry.fold for entry in self.entries if entry.fold}
         self.fault = self._make_extractors(extractor_settings)
         notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(
             [entry for entry in self.entries if entry.participant not in self.lacking]

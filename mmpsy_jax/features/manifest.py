@@ -13,6 +13,7 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 | `subgroup:NAME` | category, for subgroups; empty where it is not known |
 | `cluster` | person, family or class of several participants, who stay together in splits, folds and resamples |
 | `split` | train, validation or test |
+| `fold` | name of the published fold in whose test part the participant is |
 | `other:NAME` | anything; is not read |
 
 `participant` and one of `recording`, `transcript` and `text` are needed; a cell may be empty.
@@ -34,7 +35,7 @@ SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _SUBGROUP = "label:", "subgroup:"
 CLUSTER = "cluster"
-_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_SUBGROUP}*")
+_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", "fold", f"{_LABEL}*", f"{_SUBGROUP}*")
 _FORMER = {"group:*": f"{_SUBGROUP}*"}  # still read
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -72,6 +73,7 @@ class Entry:
       subgroups: category by name, "" where it is not known.
       cluster: whom the participant belongs to; the participant's own id where there is nobody else.
       split: "" where the manifest has none.
+      fold: in whose test part it is in a published cross-validation; "" where there is none.
       parts: files in the order in which they were made, where a layout names each; then `recording` and `transcript`
         are None.
     """
@@ -85,6 +87,7 @@ class Entry:
     subgroups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cluster: str = ""
     split: str = ""
+    fold: str = ""
     parts: tuple[Part, ...] = ()
 
     @property
@@ -288,4 +291,5 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], labels: Mapping[str
         subgroups={name.removeprefix(_SUBGROUP): row[name] for name in row if name.startswith(_SUBGROUP)},
         cluster=cluster,
         split=split,
+        fold=row.get("fold", "") if scored else "",
     )

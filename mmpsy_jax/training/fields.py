@@ -118,6 +118,9 @@ FIELDS: dict[str, Field] = {
     "log.every": Field("1 epochs", cadence(), "how often losses are logged"),
     "log.tensorboard": Field(True, FLAG, "write files for TensorBoard"),
     "cv.folds": Field(0, whole(2, or_zero=True), "folds of participants over all splits; 0 uses the dataset's splits"),
+    "cv.folds_file": Field(
+        "", TEXT, "csv of participant and fold instead of folds drawn by seed; 'published' for those of the dataset"
+    ),
     "cv.repeats": Field(
         1, whole(1), "whole cross-validations, each divided anew; fold 7 of 5 x 2 is fold 2 of the second"
     ),
