@@ -72,6 +72,9 @@ def record_features(corpus: Mapping[str, Any]) -> dict[str, Feature]:
         dtype = corpus.get("label_dtype", "int32")
         missing = "-1" if dtype == "int32" else "NaN"
         features[label] = Feature(dtype, (), f"total score of the questionnaire, or rating; {missing} where missing")
+    if corpus.get("turns"):
+        features["n_turns"] = Feature("int32", (), "number of turns of the participant; 0 where nobody says who speaks")
+        features["n_interviewer_characters"] = Feature("int32", (), "number of characters that others say")
     for name, modality in corpus["modalities"].items():
         dtype = "int32" if modality["kind"] == "ids" else modality.get("dtype") or options.get("dtype", "float16")
         features[f"has_{name}"] = Feature("bool", (), f"whether the participant has {name}")

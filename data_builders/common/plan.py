@@ -232,6 +232,7 @@ class Plan:
             "labels": list(source.labels),
             "label_dtype": source.label_dtype,
             "cluster": source.cluster,
+            "turns": source.has_turns,
             "modalities": {name: dict(entry) for name, entry in source.modalities.items()},
             "options": self.request.options() | {"dtype": source.dtype},
         }
@@ -350,7 +351,7 @@ class Plan:
         write_table(folder / SUBGROUPS_FILE, ["participant_id", *source.subgroups], rows)
 
 
-_OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "duplicates")
+_OPTIONAL = ("classes", "cluster", "turns", "within_clusters", "split_rule", "duplicates")
 
 
 def _range_notes(ranges: Mapping[str, tasks.Range]) -> list[dict[str, str]]:
