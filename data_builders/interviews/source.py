@@ -20,7 +20,7 @@ from data_builders.common.examine import Record
 from data_builders.common.source import Config, Corpus, Option, Source, read_names
 from data_builders.common.store import Store, of_windows, to_windows
 from data_builders.interviews import check, layouts
-from mmpsy_jax.features import interview, manifest, session, table
+from mmpsy_jax.features import interview, kept_entries, manifest, session, table
 from mmpsy_jax.features.clip import Clip, as_clips
 from mmpsy_jax.features.interview import INTERVIEWERS
 from mmpsy_jax.features.manifest import Entry
@@ -72,6 +72,7 @@ class InterviewSource(Source):
       speaker: name of the participant in transcripts that name speakers, where an entry names none.
       hide_names: keep the names of files out of errors and notes, since they may be those of people.
       kept: folder of extracted windows; "" keeps none.
+      ranges: stated ends of the scales of labels.
 
     Attributes:
       entries: all participants in natural order.
@@ -96,6 +97,7 @@ class InterviewSource(Source):
         speaker: str = "",
         hide_names: bool = False,
         kept: str = "",
+        ranges: Mapping[str, tuple[float, float]] | None = None,
     ):
         self.path, self.dtype = Path(path), dtype
         self._hide_names, self._kept = hide_names, Store(kept)
@@ -117,13 +119,18 @@ class InterviewSource(Source):
             notes: tuple[str, ...] = ()
             extractor_settings["text"] = {"placement": "corpus", **extractor_settings.get("text", {})}
         else:
-            found = layouts.read(layout, self.path) if layout else manifest.read(self.path, ignore=ignore)
+            if layout:
+                found = layouts.read(layout, self.path)
+            else:
+                found = manifest.read(self.path, ignore=ignore, ranges=ranges)
             self.table, self.labels, self.subgroups = found.path, found.labels, found.subgroups
             self.entries, clustered, notes = found.entries, found.clustered, found.notes
             self.ranges, self.classes, self.lacking = found.ranges, found.classes, found.lacking
             self.split_rule, self.synthetic = found.split_rule, found.synthetic
+            self.same_people_as = found.same_people_as
             self._notes_of, self.is_table = found.notes_of, not layout
-            if any(score is not None and score % 1 for entry in self.entries for score in entry.labels.values()):
+            scores = (score for entry in self.entries for score in entry.labels.values() if score is not None)
+            if any(score % 1 or score < 0 for score in scores):
                 self.label_dtype = "float32"
             self.may_rank = True
         self._entry = {entry.participant: entry for entry in self.entries}
@@ -133,8 +140,11 @@ class InterviewSource(Source):
             self.clusters = {entry.participant: entry.cluster for entry in self.entries}
         listed = {entry.participant: entry.split for entry in self.entries}
         self.listed_splits = listed if all(listed.values()) else None
+        self.folds = {entry.participant: entry.fold for entry in self.entries if entry.fold}
         self.fault = self._make_extractors(extractor_settings)
-        notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(self.entries)
+        notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(
+            [entry for entry in self.entries if entry.participant not in self.lacking]
+        )
         self.notes = [*(("", note) for note in notes), *self._notes_of]
 
     def _make_extractors(self, settings: Mapping[str, Any]) -> str:
@@ -167,6 +177,10 @@ class InterviewSource(Source):
 
     def scores(self, participant: str) -> Mapping[str, float | None]:
         return self._entry[participant].labels
+
+    def keep_places(self, version_folder: Path) -> None:
+        if not self.is_table and not self._hide_names:  # a manifest is found again by its path
+            kept_entries.write(version_folder, self.entries)
 
     def subgroup_row(self, participant: str) -> Sequence[str]:
         return list(self._entry[participant].subgroups.values())

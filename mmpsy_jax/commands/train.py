@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -14,9 +15,9 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-import configs
+import mmpsy_jax
 from mmpsy_jax.commands.builders import dataset_folder
-from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.io import InputError, nearest, one_of
 from mmpsy_jax.training.config import RENAMED, choose_model, choose_objective, fields_of, set_seeds
 
 # What absl and ml_collections raise on a bad command line.
@@ -119,25 +120,55 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
 def _help(ablate: bool) -> str:
     verb = "ablate " if ablate else ""
     minutes = "  --minutes=1,2,5          also train on the first minutes alone\n" if ablate else ""
-    shipped = {path: ast.get_docstring(ast.parse(Path(path).read_text())) for path in _shipped()}
-    lines = [f"  {path:32} {(doc or '').splitlines()[0]}" for path, doc in shipped.items()]
+    lines = []
+    for name, path in _shipped().items():
+        title = ast.get_docstring(_parse_file(path)).splitlines()[0]
+        text = textwrap.fill(f"{title} {_argument(path)}", 98, initial_indent=" " * 20, subsequent_indent=" " * 20)
+        lines.append(f"  {name:18}{text[20:]}")
     return (
-        f"usage: launch.py {verb}--config=FILE[:ARGUMENT] [options]\n\n"
-        "  --config.FIELD=VALUE     any field of the config, for example --config.cv.folds=5 --config.seeds=3;\n"
-        "                           all of them: mmpsy_jax/training/fields.py, and the attributes of the model\n"
+        f"usage: {mmpsy_jax.program()} {verb}--config=FILE[:ARGUMENT] [options]\n\n"
+        "  --config=FILE[:ARGUMENT] a config that comes with the project, by name (phq) or path, or a file of yours\n"
+        f"  --config.FIELD=VALUE     any field of the config; all of them: {mmpsy_jax.program()} fields\n"
+        "  --config.cv.folds=5      folds of participants, --config.cv.repeats=3 whole cross-validations\n"
+        "  --config.seeds=3         trainings of each fold, from --config.seed on\n"
         "  --workdir=DIR            where everything of this run goes; default runs/<config.name>; the same command\n"
         "                           again goes on where it stopped\n"
         "  --seeds=1111,1112        seeds of the trainings, one each\n"
         "  --sweep=FILE.json        settings to try, chosen on validation (docs/scale.md)\n"
-        f"{minutes}\nconfigs; the docstring of each tells its arguments, its command and what to expect:\n"
+        f"{minutes}\nconfigs, with what their argument may be; the docstring of each file tells more:\n"
         + "\n".join(lines)
     )
 
 
-def _shipped() -> list[str]:
-    """The configs that come with the project."""
-    files = sorted(Path(configs.__file__).parent.glob("*.py"))
-    return [os.path.relpath(path) for path in files if path.stem not in ("__init__", "presets")]
+def _shipped() -> dict[str, Path]:
+    """The configs that come with the project, by name; in an installed package they lie in it."""
+    package = Path(mmpsy_jax.__file__).parent
+    places = [place for place in (package / "configs", package.parent / "configs") if place.is_dir()]
+    return {path.stem: path for path in sorted(places[0].glob("*.py")) if path.stem != "__init__"}
+
+
+def _find_config(path: str) -> Path:
+    """The file of a config: of one's own, or one that comes with the project, as `phq` or `configs/phq.py`.
+
+    Raises:
+      InputError: there is none.
+    """
+    shipped, asked = _shipped(), Path(path)
+    if asked.is_file():
+        return asked
+    if asked.parts in ((asked.stem,), ("configs", f"{asked.stem}.py")) and asked.stem in shipped:
+        return shipped[asked.stem]
+    raise one_of("config", path, shipped)
+
+
+def _parse_file(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _argument(path: Path) -> str:
+    """What the argument of a config may be: the docstring of its `get_config`."""
+    functions = [node for node in _parse_file(path).body if isinstance(node, ast.FunctionDef)]
+    return ast.get_docstring(next(node for node in functions if node.name == "get_config")) or ""
 
 
 def load_config(arguments: Sequence[str]) -> ConfigDict:
@@ -154,8 +185,7 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
     if not named:
         raise InputError("no config: give --config=configs/phq.py (see configs/)")
     path, _, argument = named[-1].partition(":")
-    if not Path(path).is_file():
-        raise one_of("config file", path, _shipped())
+    path = str(_find_config(path))
     spec = importlib.util.spec_from_file_location("config_file", path, loader=SourceFileLoader("config_file", path))
     module = importlib.util.module_from_spec(spec)
     try:
@@ -186,6 +216,8 @@ def _explain_flags(config: ConfigDict, error: Exception) -> str:
     """One line for what absl and ml_collections raise on a bad command line; lists a config's fields."""
     text = str(error.args[0]) if error.args else str(error)
     if isinstance(error, AttributeError | KeyError):
-        known = ", ".join(sorted(fields_of(config)))
-        return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
+        fields = sorted(fields_of(config))
+        name = re.search(r"[\w.]+", text)[0]  # ml_collections names the last part alone
+        close = nearest(name, [field.rpartition(".")[2] for field in fields])
+        return f"unknown config field {name!r}{close}: the fields are: {', '.join(fields)}"
     return text.strip().splitlines()[-1]

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ SPLITS = ("train", "validation", "test")
 class Corpus:
     """An opened corpus of N participants, in the order train, validation, test and, inside a split, of the shards.
 
+    Pooled corpora have one such order behind the other.
+
     Attributes:
       path: its folder.
       card: `corpus.json`.
@@ -42,6 +44,7 @@ class Corpus:
         `n_windows`].
       reader: random access; what Grain's workers get.
       finite: per modality, whether all numbers of each participant are finite.
+      pooled: of pooled corpora (`data/pooled.py`) each of them by its name, one behind the other; else empty.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class Corpus:
     window_lengths: dict[str, Int32[np.ndarray, " w"]]
     reader: RecordReader
     finite: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    pooled: Mapping[str, "Corpus"] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.participants)
@@ -70,6 +74,11 @@ class Corpus:
             values = values[trains & np.isfinite(values)]
             seen[name] = (float(values.min()), float(values.max())) if len(values) else None
         return {**label_ranges(seen), **known}
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Name of the corpus of each participant of pooled corpora; empty where there is one corpus."""
+        return tuple(name for name, part in self.pooled.items() for _ in range(len(part)))
 
     @property
     def within_clusters(self) -> bool:

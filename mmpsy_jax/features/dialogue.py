@@ -62,7 +62,7 @@ class Take:
       seconds: how long it lasts; infinite where that is not known.
       heard: whether there is a recording of it.
       alone: its times begin anew, so that words without times lie anywhere in it.
-      late_s: by which the times of the script are late.
+      shift_s: seconds that are added to the times of the script.
       omit: stretches that are left out, in seconds of the recording.
       question: of answers without a number.
     """
@@ -72,7 +72,7 @@ class Take:
     seconds: float = math.inf
     heard: bool = False
     alone: bool = False
-    late_s: float = 0.0
+    shift_s: float = 0.0
     omit: tuple[Span, ...] = ()
     question: int | None = None
 
@@ -152,7 +152,7 @@ class _Part:
                 (take.seconds * a, take.seconds * b)
                 for a, b in itertools.pairwise(size / max(1, sizes[-1]) for size in sizes)
             ]
-        shift = take.start_s - take.late_s * self.timed
+        shift = take.start_s + take.shift_s * self.timed
         shifted = [(max(0.0, a + shift), max(0.0, b + shift)) for a, b in spans or ()] or [None] * len(script.lines)
         self.spoken = [_Spoken(line, span) for line, span in zip(script.lines, shifted, strict=True)]
         self.nameless, self.late = 0, 0.0

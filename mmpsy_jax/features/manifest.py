@@ -9,10 +9,11 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 | `transcript` | file or folder (`transcript.py`), beside the manifest |
 | `text` | the words themselves instead of `transcript`, an answer a line |
 | `speaker` | name of the participant in a transcript that names speakers; "participant" where it is empty |
-| `label:NAME` | whole-number score from 0; empty (JSONL: null) where it is missing |
+| `label:NAME` | score or class (`label_columns.py`); empty (JSONL: null) where it is missing |
 | `subgroup:NAME` | category, for subgroups; empty where it is not known |
 | `cluster` | person, family or class of several participants, who stay together in splits, folds and resamples |
 | `split` | train, validation or test |
+| `fold` | name of the published fold in whose test part the participant is |
 | `other:NAME` | anything; is not read |
 
 `participant` and one of `recording`, `transcript` and `text` are needed; a cell may be empty.
@@ -28,16 +29,17 @@ from mmpsy_jax.features import script as script_lib
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.dialogue import Omit, Take, converse
+from mmpsy_jax.features.label_columns import read_column
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
 from mmpsy_jax.features.script import Line, Script
 from mmpsy_jax.features.transcript import Transcript
-from mmpsy_jax.io import InputError, has_column, read_table, require_file, whole
+from mmpsy_jax.io import InputError, has_column, read_table, require_file
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _SUBGROUP = "label:", "subgroup:"
 CLUSTER = "cluster"
-_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_SUBGROUP}*")
+_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", "fold", f"{_LABEL}*", f"{_SUBGROUP}*")
 _FORMER = {"group:*": f"{_SUBGROUP}*"}  # still read
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -52,7 +54,7 @@ class Part:
 
     Attributes:
       recording, transcript: files; None where there is none.
-      shift_s: seconds by which the times of the transcript are late; they are moved forward by it.
+      shift_s: seconds that are added to the times of the transcript, so that they are those of the recording.
       omit: stretches that are left out, start and end in seconds of the recording.
       question: number of the question that it answers; 0 for its place among the parts.
     """
@@ -80,6 +82,7 @@ class Entry:
       subgroups: category by name, "" where it is not known.
       cluster: whom the participant belongs to; the participant's own id where there is nobody else.
       split: "" where the manifest has none.
+      fold: in whose test part it is in a published cross-validation; "" where there is none.
       parts: files in the order in which they were made, where a layout names each; then `recording` and `transcript`
         are None.
     """
@@ -95,6 +98,7 @@ class Entry:
     subgroups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cluster: str = ""
     split: str = ""
+    fold: str = ""
     parts: tuple[Part, ...] = ()
 
     @property
@@ -212,6 +216,7 @@ class Manifest:
       notes_of: (participant, what is known to be odd about it).
       lacking: {participant: why it cannot be read}, of those whose files are missing.
       synthetic: no person stands behind it.
+      same_people_as: configs of `interviews` that hold people of this corpus under the same ids.
     """
 
     path: Path
@@ -226,6 +231,7 @@ class Manifest:
     notes_of: tuple[tuple[str, str], ...] = ()
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
+    same_people_as: tuple[str, ...] = ()
 
 
 def is_manifest(path: Path) -> bool:
@@ -235,13 +241,20 @@ def is_manifest(path: Path) -> bool:
     return has_column(path, "participant")
 
 
-def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Manifest:
+def read(
+    path: Path,
+    *,
+    scored: bool = True,
+    ignore: Sequence[str] = (),
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> Manifest:
     """Reads and checks a manifest; the files that it names are not opened.
 
     Args:
       path: of the file.
       scored: False reads neither scores nor splits, for predictions.
       ignore: names of columns that are not read.
+      ranges: stated ends of scales by label.
 
     Raises:
       InputError: unreadable, a needed or unknown column, a bad id, label or split, somebody twice.
@@ -251,15 +264,30 @@ def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Mani
     _check_names(path, columns)
     if not cells.lines:
         raise InputError(f"{path}: names nobody: give at least one participant")
-    entries = [_entry(f"{path}: line {line}", path.parent, row, scored) for line, row in cells.rows]
+    names = {p: tuple(c.removeprefix(p) for c in columns if c.startswith(p)) for p in (_LABEL, _SUBGROUP)}
+    labels = {
+        name: read_column(str(path), name, cells.columns[f"{_LABEL}{name}"], cells.lines, ranges)
+        for name in (names[_LABEL] if scored else ())
+    }
+    entries = [
+        _entry(f"{path}: line {line}", path.parent, row, {n: one.values[i] for n, one in labels.items()}, scored)
+        for i, (line, row) in enumerate(cells.rows)
+    ]
     places = [(f"line {line}", entry.participant) for line, entry in zip(cells.lines, entries, strict=True)]
     remedy = f"keep one, or give each session an id of its own and the sessions of a person the same {CLUSTER}"
     table.refuse_duplicates(path, places, remedy)
     if 0 < sum(not entry.split for entry in entries) < len(entries):
         raise InputError(f"{path}: some participants have a split and some have none: give each one, or none at all")
-    names = {p: tuple(c.removeprefix(p) for c in columns if c.startswith(p)) for p in (_LABEL, _SUBGROUP)}
     entries.sort(key=lambda entry: table.natural_key(entry.participant))
-    return Manifest(path, names[_LABEL], names[_SUBGROUP], tuple(entries), CLUSTER in columns, cells.notes)
+    return Manifest(
+        path,
+        names[_LABEL],
+        names[_SUBGROUP],
+        tuple(entries),
+        CLUSTER in columns,
+        (*cells.notes, *(note for one in labels.values() for note in one.notes)),
+        classes={name: one.classes for name, one in labels.items() if one.classes},
+    )
 
 
 def transcripts(path: Path) -> dict[str, str]:
@@ -283,7 +311,7 @@ def _check_names(path: Path, columns: list[str]) -> None:
             raise InputError(f"{path}: column {name!r}: records have a feature of this name: take another")
 
 
-def _entry(where: str, folder: Path, row: Mapping[str, str], scored: bool) -> Entry:
+def _entry(where: str, folder: Path, row: Mapping[str, str], labels: Mapping[str, float | None], scored: bool) -> Entry:
     participant = row["participant"]
     table.require_id(where, "participant", participant)
     cluster = row.get(CLUSTER) or participant
@@ -294,15 +322,15 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], scored: bool) -> En
     split = row.get("split", "").casefold() if scored else ""
     if split and split not in SPLITS:
         raise InputError(f"{where}: split must be {', '.join(SPLITS)}, or empty for everybody: correct the cell")
-    labels = {name: whole(where, name, row[name], empty=None) for name in row if scored and name.startswith(_LABEL)}
     return Entry(
         participant=participant,
         recording=paths["recording"],
         transcript=paths["transcript"],
         text=row.get("text", ""),
         speaker=row.get("speaker", ""),
-        labels={name.removeprefix(_LABEL): score for name, score in labels.items()},
+        labels=labels,
         subgroups={name.removeprefix(_SUBGROUP): row[name] for name in row if name.startswith(_SUBGROUP)},
         cluster=cluster,
         split=split,
+        fold=row.get("fold", "") if scored else "",
     )

@@ -23,6 +23,7 @@ from mmpsy_jax.features import embeddings, recording
 from mmpsy_jax.features.clip import Clip, as_clips
 from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
 from mmpsy_jax.features.interview import Speech
+from mmpsy_jax.features.manifest import Manifest
 from mmpsy_jax.features.session import AS_NAMED, Reading
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
@@ -48,6 +49,7 @@ def embed(
     dtype: str = "float16",
     precision: str = "float32",
     batch_size: int = 16,
+    published: Manifest | None = None,
     interviewer: bool = False,
     reading: Reading = AS_NAMED,
 ) -> list[Failure]:
@@ -63,6 +65,7 @@ def embed(
       layers, batch_size: as `encoders.encode.encode` takes them.
       dtype: of the stored states.
       precision: of the computation.
+      published: who lies in `source`, where it is in the layout of a published corpus.
       interviewer: embed what the interviewer says, too.
       reading: as of `interviews.find`; as at `build`.
 
@@ -81,7 +84,7 @@ def embed(
         raise InputError(f"every = {every}: must be a whole number of frames above 0")
     recording.require_channel("embed", channel)
     try_folder(output)
-    people, failures = interviews.find(source, reading=reading)
+    people, failures = interviews.find(source, published=published, reading=reading)
     network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
     check(network.module, layers, batch_size)
     way: dict[str, Any] = {"of": "text", "whole": whole}

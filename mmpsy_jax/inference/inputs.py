@@ -10,7 +10,7 @@ import numpy as np
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.features import interview
-from mmpsy_jax.features.manifest import CLUSTER
+from mmpsy_jax.features.manifest import CLUSTER, Manifest
 from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.windows import Extractor
 from mmpsy_jax.inference import embed, interviews
@@ -44,11 +44,11 @@ def open_records(run: FinishedRun, folder: Path) -> Corpus:
 
 
 def find_interviews(
-    run: FinishedRun, source: Path, ignore: Sequence[str] = ()
+    run: FinishedRun, source: Path, ignore: Sequence[str] = (), published: Manifest | None = None
 ) -> tuple[list[Interview], list[Failure]]:
-    """Interviews of a folder or file (`interviews.py`); recordings are joined as in the corpus of the run."""
+    """Interviews as `interviews.find` finds them; recordings are joined as in the corpus of the run."""
     apart, reading = run.card.get("cluster") not in (None, CLUSTER), Reading.of_card(run.card.get("reading"))
-    return interviews.find(source, apart=apart, ignore=ignore, reading=reading)
+    return interviews.find(source, apart=apart, ignore=ignore, published=published, reading=reading)
 
 
 def extractors_for(

@@ -22,7 +22,7 @@ from mmpsy_jax.features import manifest, session, table
 from mmpsy_jax.features import script as script_lib
 from mmpsy_jax.features.clip import Clip
 from mmpsy_jax.features.interview import Speech
-from mmpsy_jax.features.manifest import Entry
+from mmpsy_jax.features.manifest import Entry, Manifest
 from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
 from mmpsy_jax.features.script import LAST_QUESTION, Line, Script
 from mmpsy_jax.features.session import AS_NAMED, Reading
@@ -90,7 +90,12 @@ class Failure:
 
 
 def find(
-    path: str | Path, *, apart: bool = False, ignore: Sequence[str] = (), reading: Reading = AS_NAMED
+    path: str | Path,
+    *,
+    apart: bool = False,
+    ignore: Sequence[str] = (),
+    published: Manifest | None = None,
+    reading: Reading = AS_NAMED,
 ) -> tuple[list[Interview], list[Failure]]:
     """All interviews of a folder, or of one file, in natural order of their ids.
 
@@ -100,6 +105,7 @@ def find(
       path: see above.
       apart: recordings in a folder in the folder are not joined: each is a participant of its own, `folder/name`.
       ignore: columns of a manifest that are not read.
+      published: who lies in the folder, where it is in the layout of a published corpus; files are not looked for then.
       reading: who is the participant of a transcript that names speakers, and what is left out.
 
     Raises:
@@ -108,6 +114,11 @@ def find(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: give a folder, a {', '.join(KINDS)} file, or built records")
+    listed = published
+    if listed is None and path.is_file() and manifest.is_manifest(path):
+        listed = manifest.read(path, scored=False, ignore=ignore)
+    if listed is not None:
+        return _read_listed(listed, reading)
     files = sorted(path.rglob("*"), key=lambda p: table.natural_key(str(p))) if path.is_dir() else [path]
     seen = [file for file in visible(files) if not file.is_dir()]
     files = [file for file in files if file in seen and file.suffix.lower() in KINDS]
@@ -115,10 +126,6 @@ def find(
         raise InputError(f"{path}: holds no file that can be read: give {', '.join(KINDS)}")
     people: dict[str, _Found] = {}
     failures = _unread(file for file in seen if file.suffix.lower() not in KINDS)
-    if path.is_file() and manifest.is_manifest(path):
-        listed = manifest.read(path, scored=False, ignore=ignore)
-        _print_notes(listed.notes)
-        return read_all(listed.entries, reading)
     if ignore:
         raise InputError(f"{path}: --ignore is about the columns of a manifest: leave it out")
     for file in files:
@@ -131,20 +138,12 @@ def find(
             whole = people.get(part.participant, _Found(part.participant))
             people[part.participant] = _merge(whole, part, file, failures)
     found = sorted(people.values(), key=lambda one: table.natural_key(one.participant))
-    readable, failed = read_all(found, reading, "the transcript is empty: it must hold at least one character")
+    readable, failed = _read_all(found, reading, "the transcript is empty: it must hold at least one character")
     return readable, failures + failed
 
 
-def read_all(
-    entries: Iterable[Entry], reading: Reading, empty: str = "has neither a recording nor a transcript"
-) -> tuple[list[Interview], list[Failure]]:
-    """The interviews of some entries.
-
-    Args:
-      entries: in order.
-      reading: as of `find`.
-      empty: what is said of an entry in which nothing is.
-    """
+def _read_all(entries: Iterable[Entry], reading: Reading, empty: str) -> tuple[list[Interview], list[Failure]]:
+    """The interviews of some entries, and what is wrong with the others: `empty` where nothing is in them."""
     readable, failures = [], []
     for entry in entries:
         try:
@@ -169,6 +168,14 @@ def _unread(files: Iterable[Path]) -> list[Failure]:
         Failure(f"{first}{f' and {len(more)} more' if more else ''}", "not read: no kind of file that is known")
         for first, *more in kinds.values()
     ]
+
+
+def _read_listed(people: Manifest, reading: Reading) -> tuple[list[Interview], list[Failure]]:
+    """The interviews of a manifest, or of a folder in the layout of a published corpus."""
+    _print_notes([*people.notes, *(f"{who}: {note}" for who, note in people.notes_of)])
+    there = [entry for entry in people.entries if entry.participant not in people.lacking]
+    readable, failures = _read_all(there, reading, "has neither a recording nor a transcript")
+    return readable, [*(Failure(who, reason) for who, reason in people.lacking.items()), *failures]
 
 
 def _print_notes(notes: Iterable[str]) -> None:

@@ -79,7 +79,7 @@ FIELDS: dict[str, Field] = {
     "heartbeat_seconds": Field(30, whole(1, 86_400), "a dead process stops the others after this long"),
     "data.dataset": Field("mmpsy/demo", NAME, "builder and its config"),
     "data.data_dir": Field("data", TEXT, "where built datasets lie: data_dir/mmpsy/demo/1.0.0"),
-    "data.folder": Field("", TEXT, "a built dataset (also somebody else's export); then none is built or looked for"),
+    "data.folder": Field("", TEXT, "a built dataset, or A,B to pool several; then none is built or looked for"),
     "data.source": Field("", TEXT, "folder or table to build from; '' where the dataset needs none or is built"),
     "data.split_file": Field("", TEXT, "csv of participant,split; '' splits by a hash of the id"),
     "data.skip_bad": Field(False, FLAG, "leave out participants that cannot be read, and list them in the card"),
@@ -120,6 +120,9 @@ FIELDS: dict[str, Field] = {
     "log.every": Field("1 epochs", cadence(), "how often losses are logged"),
     "log.tensorboard": Field(True, FLAG, "write files for TensorBoard"),
     "cv.folds": Field(0, whole(2, or_zero=True), "folds of participants over all splits; 0 uses the dataset's splits"),
+    "cv.folds_file": Field(
+        "", TEXT, "csv of participant and fold instead of folds drawn by seed; 'published' for those of the dataset"
+    ),
     "cv.repeats": Field(
         1, whole(1), "whole cross-validations, each divided anew; fold 7 of 5 x 2 is fold 2 of the second"
     ),
