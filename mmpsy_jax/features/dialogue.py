@@ -212,7 +212,7 @@ class _Part:
             for one in turn:
                 one.left_out |= hit or (follows and one.mine)
             follows = self.named and ((hit and not turn[0].mine) or (follows and not turn[0].mine))
-        placeless = self.take.heard and not self.timed and not self.take.alone
+        placeless = self.spoken and self.take.heard and not self.timed and not self.take.alone
         if placeless and (self.take.omit or any(one.left_out for one in self.spoken)):
             raise InputError(
                 f"{self.take.script.path}: what is to be left out of the recording has no times: give the "
