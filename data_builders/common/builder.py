@@ -143,10 +143,13 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
             if self._request.config.demo:
                 corpus["source"] = str(self._demo_folder()) if self._request.config.leaves else ""
             write_places(folder, corpus["version"], corpus)  # absolute paths stay on this machine
+            source.keep_places(folder.with_name(corpus["version"]))
             corpus = public(corpus)
             write_json(folder / CORPUS_FILE, corpus)
+            written = [one for ids in reports["members"].values() for one in ids]
             if source.subgroups:
-                plan.write_subgroups(folder, [one for ids in reports["members"].values() for one in ids])
+                plan.write_subgroups(folder, written)
+            plan.write_folds(folder, written)
             card.write_card(folder, corpus, card.about(corpus, self._request.config.about))
 
     def _shard_iterators_per_split(self, dl_manager):

@@ -23,6 +23,7 @@ from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_table
 
 FORMAT = 1  # of `corpus.json`
 SUBGROUPS_FILE = "subgroups.csv"
+FOLDS_FILE = "folds.csv"  # of a published cross-validation, where there is one
 KEPT = ".features"  # beside the versions of a dataset: what was extracted or converted
 # Options that make no difference to the records.
 _ASIDE = ("unpickle", "keep_source")
@@ -233,6 +234,7 @@ class Plan:
             "labels": list(source.labels),
             "label_dtype": source.label_dtype,
             "cluster": source.cluster,
+            "turns": source.has_turns,
             "modalities": {name: dict(entry) for name, entry in source.modalities.items()},
             "options": self.request.options() | {"dtype": source.dtype},
         }
@@ -351,8 +353,14 @@ class Plan:
                 rows.append([self.names[participant], *source.subgroup_row(participant)])
         write_table(folder / SUBGROUPS_FILE, ["participant_id", *source.subgroups], rows)
 
+    def write_folds(self, folder: Path, written: Sequence[str]) -> None:
+        """The published folds of the participants, as `config.cv.folds_file` takes them; nothing without any."""
+        names = {self.names[one]: fold for one, fold in self.source.folds.items()}
+        if names:
+            write_table(folder / FOLDS_FILE, ["participant", "fold"], [(n, names[n]) for n in written if n in names])
 
-_OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "same_people_as", "duplicates")
+
+_OPTIONAL = ("classes", "cluster", "turns", "within_clusters", "split_rule", "same_people_as", "duplicates")
 
 
 def _range_notes(ranges: Mapping[str, tasks.Range]) -> list[dict[str, str]]:
