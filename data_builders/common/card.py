@@ -74,6 +74,9 @@ def record_features(corpus: Mapping[str, Any]) -> dict[str, Feature]:
         classes = ", ".join(f"{i} {word}" for i, word in enumerate(corpus.get("classes", {}).get(label, ())))
         what = f"index of a class ({classes})" if classes else "total score of the questionnaire, or rating"
         features[label] = Feature(dtype, (), f"{what}; {missing} where missing")
+    if corpus.get("turns"):
+        features["n_turns"] = Feature("int32", (), "number of turns of the participant; 0 where nobody says who speaks")
+        features["n_interviewer_characters"] = Feature("int32", (), "number of characters that others say")
     for name, modality in corpus["modalities"].items():
         dtype = "int32" if modality["kind"] == "ids" else modality.get("dtype") or options.get("dtype", "float16")
         features[f"has_{name}"] = Feature("bool", (), f"whether the participant has {name}")

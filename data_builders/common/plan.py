@@ -234,6 +234,7 @@ class Plan:
             "labels": list(source.labels),
             "label_dtype": source.label_dtype,
             "cluster": source.cluster,
+            "turns": source.has_turns,
             "modalities": {name: dict(entry) for name, entry in source.modalities.items()},
             "options": self.request.options() | {"dtype": source.dtype},
         }
@@ -359,7 +360,7 @@ class Plan:
             write_table(folder / FOLDS_FILE, ["participant", "fold"], [(n, names[n]) for n in written if n in names])
 
 
-_OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "same_people_as", "duplicates")
+_OPTIONAL = ("classes", "cluster", "turns", "within_clusters", "split_rule", "same_people_as", "duplicates")
 
 
 def _range_notes(ranges: Mapping[str, tasks.Range]) -> list[dict[str, str]]:
