@@ -4,12 +4,12 @@ A manifest is found again by its path; of a folder in a published layout only th
 scores are kept, and no copy of the dataset takes the file along.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mmpsy_jax.features.dialogue import Omit
 from mmpsy_jax.features.manifest import Entry, Part
 from mmpsy_jax.io import InputError, read_json, write_json
 
@@ -30,6 +30,8 @@ def write(version_folder: Path, entries: Iterable[Entry]) -> None:
         {
             "participant": entry.participant,
             "speaker": entry.speaker,
+            "channel": entry.channel,
+            "omit": entry.omit.card(),
             "parts": [_of_part(part) for part in entry.parts or (Part(entry.recording, entry.transcript),)],
         }
         for entry in entries
@@ -50,7 +52,13 @@ def read(version_folder: Path) -> list[Entry]:
     path = path_of(version_folder)
     try:
         return [
-            Entry(one["participant"], speaker=one["speaker"], parts=tuple(map(_part, one["parts"])))
+            Entry(
+                one["participant"],
+                speaker=one["speaker"],
+                channel=one["channel"],
+                omit=Omit(**{name: tuple(values) for name, values in one["omit"].items()}),
+                parts=tuple(map(_part, one["parts"])),
+            )
             for one in read_json(path)["entries"]
         ]
     except (KeyError, TypeError) as error:
@@ -60,12 +68,3 @@ def read(version_folder: Path) -> list[Entry]:
 def _part(fields: dict[str, Any]) -> Part:
     files = {name: Path(fields[name]) if fields[name] else None for name in ("recording", "transcript")}
     return Part(**{**fields, **files, "omit": tuple(map(tuple, fields["omit"]))})
-
-
-def transcripts(version_folder: Path) -> dict[str, str]:
-    """Transcript of every participant, without those whose transcript cannot be read."""
-    texts = {}
-    for entry in read(version_folder):
-        with contextlib.suppress(InputError):
-            texts[entry.participant] = entry.words().text
-    return texts

@@ -15,6 +15,7 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import flags, near_duplicates
 from mmpsy_jax.features import functionals, kept_entries, manifest, table
 from mmpsy_jax.features.mel import SCALE
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.waveform import Waveform
 from mmpsy_jax.training.job import TrainJob
 
@@ -136,10 +137,13 @@ def _transcripts_of(corpus: Corpus, source: str) -> dict[str, str] | None:
     if not (listed or kept.exists()) or "text" not in corpus.modalities:
         logging.info("no transcripts at hand: the TF-IDF baselines and the search for near-duplicates do without")
         return None
-    if not listed:
-        source, texts = kept, kept_entries.transcripts(corpus.path)
+    reading = Reading.of_card(corpus.card.get("reading"))
+    if listed and not manifest.is_manifest(Path(source)):
+        texts = table.transcripts(Path(source))
     else:
-        texts = (manifest.transcripts if manifest.is_manifest(Path(source)) else table.transcripts)(Path(source))
+        entries = manifest.read(Path(source), scored=False).entries if listed else kept_entries.read(corpus.path)
+        texts = manifest.transcripts(entries, reading.speaker, reading.omit)
+        source = source if listed else kept
     if not any(texts.values()):
         return None
     missing = set(corpus.participants) - texts.keys()
