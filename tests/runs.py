@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 from absl.testing import flagsaver
 
 import launch as command_line
-from mmpsy_jax.training import run_files
+from mmpsy_jax.training import run, run_files  # noqa: F401, run: flags that its imports define stay after `in_process`
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.config import choose_model
 from mmpsy_jax.training.logger import read_rows
@@ -81,7 +82,9 @@ def command(dataset, workdir, *options, config="phq", model=None):
 
 
 def environment(devices=1, **more):
-    return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **more}
+    """Of a process with so many devices; the other flags of XLA are those of the suite."""
+    count = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
+    return {**os.environ, "XLA_FLAGS": count, **more}
 
 
 def launch(*arguments, **options):
