@@ -9,7 +9,7 @@ import pytest
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import interruption, job, loop, memory, plan_runs, replica_plan, replicas
+from mmpsy_jax.training import interruption, job, loop, memory, plan_runs, replica_plan, replica_programs, replicas
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean, small
 
@@ -22,6 +22,14 @@ def config(dataset):
     config.data.packs = 8
     config.replicas.layout = "sequence"
     return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shipped_compiler():
+    """As outside tests: without fusion emitters, programs of three trainings and of one differ in their last bits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replica_programs, "compiler_options", lambda: {"xla_cpu_use_fusion_emitters": True})
+        yield
 
 
 @pytest.fixture(scope="module")
