@@ -1,6 +1,5 @@
 """Whole runs by the command line, as a user starts them: killed, stopped, on two processes, mistyped."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,16 +12,16 @@ from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.training import mesh
 from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import RunLogger
-from tests.runs import ROOT, command, environment, final_state, free_port, in_process, launch, losses
+from tests.runs import ROOT, command, environment, final_state, free_port, in_process, in_turn, launch, losses
 
-OPTIONS = ("--config.evaluation.baselines=False", "--config.log.every=1 steps", "--config.data.packs=8")
+OPTIONS = ("--config.log.every=1 steps", "--config.data.packs=8")
 OFTEN = (*OPTIONS, "--config.selection.every=3 steps")
 SEEDS = ("--config.seeds=2", "--config.mesh.replica=2", "--config.replicas.layout=vmap", "--config.total=16 epochs")
 
 
 def options(dataset, workdir, *more):
-    """Of a network of a few dense layers, as `in_process` takes them."""
-    return command(dataset, workdir, *OPTIONS, *more, model="lf_dnn")[2:]
+    """As `in_process` takes them."""
+    return command(dataset, workdir, *OPTIONS, *more)[2:]
 
 
 def alike(workdir, other, **tolerance):
@@ -43,14 +42,14 @@ def cache(tmp_path_factory):
 def whole(dataset, cache, tmp_path_factory):
     """A run by one process with one device that nobody interrupts."""
     workdir = tmp_path_factory.mktemp("whole")
-    done = launch(*command(dataset, workdir, *OFTEN, model="lf_dnn"), env=cache)
+    done = launch(*command(dataset, workdir, *OFTEN), env=cache)
     assert done.returncode == 0, done.stderr
     return workdir
 
 
 @pytest.mark.slow
 def test_killed_and_rerun_ends_bit_identical_with_programs_of_the_compile_cache(whole, cache, dataset, tmp_path):
-    broken = command(dataset, tmp_path / "broken", *OFTEN, model="lf_dnn")
+    broken = command(dataset, tmp_path / "broken", *OFTEN)
     wait_for, told = int(np.random.default_rng().integers(2, 8)), []  # a random step
     with subprocess.Popen(broken, cwd=ROOT, env=cache, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
@@ -101,19 +100,12 @@ def test_sigterm_saves_and_the_next_command_goes_on(dataset, tmp_path, monkeypat
     assert f"going on from step {step} of" in capfd.readouterr().err
 
 
-IN_TURN = """
-import json, sys
-from tests.runs import in_process
-sys.exit([in_process(*arguments) for arguments in json.loads(sys.argv[1])][-1])
-"""
-
-
 def start_two(*commands):
     """Two processes of which each runs the same commands in turn."""
     port = free_port()
     return [
         subprocess.Popen(
-            [sys.executable, "-c", IN_TURN, json.dumps([[*one, "--config.distributed=True"] for one in commands])],
+            in_turn(*([*one, "--config.distributed=True"] for one in commands)),
             cwd=ROOT,
             env=environment(JAX_COORDINATOR_ADDRESS=f"localhost:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i)),
             stdout=subprocess.PIPE,
@@ -148,7 +140,7 @@ def assert_loss_curve(workdir, whole):
 @pytest.mark.slow
 def test_eight_divided_devices_have_the_loss_curve_of_one(whole, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(mesh, "FSDP_ELEMENTS", 64)  # else nothing of so small a network were divided
-    arguments = command(dataset, tmp_path / "eight", *OFTEN, "--config.mesh.fsdp=True", model="lf_dnn")
+    arguments = command(dataset, tmp_path / "eight", *OFTEN, "--config.mesh.fsdp=True")
     assert in_process(*arguments[2:]) == 0
     assert_loss_curve(tmp_path / "eight", whole)
 
