@@ -32,7 +32,8 @@ DRAWN = (
     "tests/benchmarks/",
     "tests/real/",
     "tests/test_end_to_end.py::test_a_run_leaves_everything",
-    "tests/inference/test_explain.py",
+    "tests/inference/test_explain.py::test_files_of",
+    "tests/inference/test_explain.py::test_the_page_in_a_browser",
     "tests/projects/hotline/test_calls.py",
 )
 
