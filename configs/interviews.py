@@ -7,19 +7,22 @@ The argument lists tasks, with commas between them; quote it, since `>` means so
   phq9>=5/10/15/20     the band between ascending cut-offs
   phq9<=27             the score itself, of which 27 is the highest possible
   stress               the score itself, on the scale that the corpus has (build --ranges=stress:0:3)
+  emotion=*            which class, of all that occur in the corpus
+  emotion=anger/fear   which of some classes; participants of another class have no label then
 """
 
 import re
 
-from configs import presets
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task
+from mmpsy_jax.training import presets
 
-_TASK = re.compile(r"([a-z][a-z0-9_]*)(?:(>=|<=)(\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)*))?")
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_TASK = re.compile(rf"([a-z][a-z0-9_]*)(?:(>=|<=)({_NUMBER}(?:/{_NUMBER})*)|(=)(\*|[^/]+(?:/[^/]+)+))?")
 
 
 def get_config(argument: str = "phq9>=10,phq9<=27"):
-    """`argument` lists tasks, see above."""
+    """`argument` lists tasks, with commas: phq9>=10, phq9>=5/10/15/20, phq9<=27, or a label alone (its score)."""
     config = presets.experiment("interviews", "demo", [task_of(part) for part in argument.split(",")])
     with config.unlocked():
         config.name = "interviews"
@@ -32,14 +35,20 @@ def get_config(argument: str = "phq9>=10,phq9<=27"):
 
 
 def task_of(text: str) -> Task:
-    """The task that a part of the argument stands for; named `<label>_screen`, `<label>_bands` or `<label>_score`.
+    """The task that a part of the argument stands for; named `<label>_screen`, `_bands`, `_score` or `_class`.
 
     Raises:
       InputError: it stands for none.
     """
     match = _TASK.fullmatch(text.strip())
     if not match or (match[2] == "<=" and "/" in match[3]):
-        raise InputError(f"task {text!r}: write LABEL, LABEL>=CUTOFF, LABEL>=CUTOFF/CUTOFF/... or LABEL<=HIGHEST_SCORE")
+        raise InputError(
+            f"task {text!r}: write LABEL, LABEL>=CUTOFF, LABEL>=CUTOFF/CUTOFF/..., LABEL<=HIGHEST_SCORE, LABEL=* or "
+            "LABEL=CLASS/CLASS/..."
+        )
+    if match[4]:
+        classes = tuple(name.strip() for name in match[5].split("/"))
+        return Task(f"{match[1]}_class", match[1], "nominal", classes=classes)
     if not match[2]:
         return Task(f"{match[1]}_score", match[1], "regression")
     label, numbers = match[1], tuple(float(number) for number in match[3].split("/"))

@@ -49,7 +49,9 @@ class Task:
       maximum: highest possible score; regression predicts `score / maximum` inside the network. None: what the corpus
         says of the label, see `with_ranges`.
       minimum: lowest possible score, below zero for a rating of sentiment; None as above.
-      classes: names of the classes 0, 1, ... of a nominal task, two or more; none for the others.
+      classes: names of the classes 0, 1, ... of a nominal task, two or more, or `EVERY` for all that occur in the
+        corpus, see `with_classes`; none for the others.
+      codes: value of the label in each class; () for the number of the class. Other values are missing labels.
 
     What a kind states (class attributes; here those of most):
       n_cutoffs: how many cut-offs there may be.
@@ -74,6 +76,7 @@ class Task:
     maximum: float | None = None
     minimum: float | None = None
     classes: tuple[str, ...] = ()
+    codes: tuple[float, ...] = ()
 
     n_cutoffs: ClassVar[range] = range(1)
     named: ClassVar[bool] = False
@@ -99,7 +102,7 @@ class Task:
         if len(self.cutoffs) not in self.n_cutoffs or not ascending:
             rule = {0: "none", 1: "one"}.get(self.n_cutoffs[0], "two or more in ascending order")
             raise InputError(f"task {self.name!r}: cut-offs {self.cutoffs} do not fit kind {self.kind!r}: give {rule}")
-        fitting = len(self.classes) >= 2 if self.named else not self.classes
+        fitting = len(self.classes) >= 2 or self.classes == (EVERY,) if self.named else not self.classes
         if not fitting or len(set(self.classes)) != len(self.classes):
             rule = "two or more different names" if self.named else "none"
             raise InputError(f"task {self.name!r}: classes {self.classes} do not fit kind {self.kind!r}: give {rule}")
@@ -334,6 +337,45 @@ def with_ranges(tasks: Iterable[Task], ranges: Mapping[str, Range]) -> tuple[Tas
     return tuple(scaled)
 
 
+def with_classes(
+    tasks: Iterable[Task], classes: Mapping[str, Sequence[str]], labels: Mapping[str, Float[np.ndarray, " n"]]
+) -> tuple[Task, ...]:
+    """The tasks, with the values that their classes have in a corpus.
+
+    Args:
+      tasks: what is asked.
+      classes: names of the values 0, 1, ... by label, of `corpus.json`.
+      labels: of all participants, NaN where missing.
+
+    Raises:
+      InputError: a class that the label has not, a label without names of which all classes are asked, fewer than two
+        classes, or another question about classes.
+    """
+    named = []
+    for task in tasks:
+        names, asked = tuple(classes.get(task.label, ())), task.classes
+        if names and not task.named:
+            raise InputError(
+                f"task {task.name!r}: {task.label!r} holds classes ({', '.join(names)}), not scores: ask which of them "
+                f"it is, in configs/interviews.py with {task.label}={EVERY}"
+            )
+        if not names and asked == (EVERY,):
+            raise InputError(
+                f"task {task.name!r}: the corpus names no classes of {task.label!r}: ask for the score or a cut-off, "
+                "or give the classes in the order of their values"
+            )
+        if names:
+            there = set(labels[task.label].tolist())
+            asked = tuple(name for i, name in enumerate(names) if i in there) if asked == (EVERY,) else asked
+            unknown = [name for name in asked if name not in names]
+            if unknown:
+                raise one_of(f"class of {task.label!r}", unknown[0], names)
+            codes = () if asked == names else tuple(float(names.index(name)) for name in asked)
+            task = dataclasses.replace(task, classes=asked, codes=codes)
+        named.append(task)
+    return tuple(named)
+
+
 def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[str] | None = None) -> tuple[Task, ...]:
     """The usual tasks of one questionnaire: `<name>_screen`, `<name>_bands`, `<name>_score`."""
     if label not in SCORE_MAXIMUM:
@@ -348,7 +390,7 @@ def questionnaire(label: str, name: str, cutoff: float = 10, kinds: Iterable[str
 
 def from_config(entries: Iterable[Mapping[str, Any]]) -> tuple[Task, ...]:
     """Tasks from a config's list of plain dictionaries, as `to_config` writes them."""
-    lists = ("cutoffs", "classes")
+    lists = ("cutoffs", "classes", "codes")
     tasks = tuple(Task(**{**entry, **{name: tuple(entry.get(name, ())) for name in lists}}) for entry in entries)
     names = [task.name for task in tasks]
     if not tasks:
@@ -360,4 +402,5 @@ def from_config(entries: Iterable[Mapping[str, Any]]) -> tuple[Task, ...]:
 
 def to_config(tasks: Iterable[Task]) -> list[dict[str, Any]]:
     """Plain dictionaries for a ConfigDict or a JSON file."""
-    return [{**dataclasses.asdict(task), "cutoffs": tuple(task.cutoffs)} for task in tasks]
+    entries = [{**dataclasses.asdict(task), "cutoffs": tuple(task.cutoffs)} for task in tasks]
+    return [{name: value for name, value in entry.items() if value or name != "codes"} for entry in entries]

@@ -174,7 +174,11 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit"], "ablate, adapt, build, check, discrepancy, embed, evaluate, explain, export, predict, report, train"),
+        (
+            ["fit"],
+            "ablate, adapt, build, check, discrepancy, embed, evaluate, explain, export, fields, predict, report, "
+            "synthesize, train",
+        ),
         (["build", "--dataset=hotlin/demo"], "daily_mood/table_by_time, hotline/calls, hotline/demo, interviews/NAME"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),
         (["--config=configs/phq.py:daic"], "demo, released, transcripts"),
@@ -246,3 +250,38 @@ def test_huge_pages_are_asked_for_unless_the_user_has_decided(given, kept):
     result = launch(sys.executable, "-c", code, env=there)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == f"in {kept}".strip()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shown"),
+    [
+        ("cv.folds", "--config.cv.folds=0\n      folds of participants over all splits"),
+        ("fusion_width", "--config.model.fusion_width=128   (model lf_dnn)"),
+        ("weighting", "--config.objective.weighting=fixed\n"),
+    ],
+)
+def test_fields_are_listed_with_default_rule_and_meaning(pattern, shown, capsys):
+    assert in_process("fields", pattern) == 0
+    assert shown in capsys.readouterr().out
+
+
+def test_a_field_that_is_not_there_is_answered_with_the_nearest(capsys):
+    assert in_process("fields", "lerning_rate") == 2
+    assert "did you mean 'learning_rate'?" in capsys.readouterr().err
+
+
+def test_a_config_is_found_by_its_name(capsys):
+    assert in_process("train", "--config=phq:nowhere") == 2
+    assert "choose one of: demo, released, transcripts" in capsys.readouterr().err
+    assert in_process("train", "--config=multitsk") == 2
+    assert "unknown config 'multitsk' (did you mean 'multitask'?)" in capsys.readouterr().err
+    assert in_process("train", "--help") == 0
+    out = capsys.readouterr().out
+    assert '"demo", "released" or "transcripts"' in out and max(map(len, out.splitlines())) <= 118
+
+
+def test_a_verb_without_arguments_asks_for_them(capsys):
+    for verb in ("build", "check", "train"):
+        assert in_process(verb) == 2
+        said = capsys.readouterr()
+        assert "--source" in said.err or "--config" in said.out

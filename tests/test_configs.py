@@ -179,13 +179,16 @@ def test_defaults_are_the_golden_ones():
         ("phq9>=5/10/15/20", Task("phq9_bands", "phq9", "ordinal", (5.0, 10.0, 15.0, 20.0))),
         (" hamd_17<=52", Task("hamd_17_score", "hamd_17", "regression", maximum=52.0)),
         ("stress", Task("stress_score", "stress", "regression")),
+        ("valence>=-0.5", Task("valence_screen", "valence", "binary", (-0.5,))),
+        ("emotion=*", Task("emotion_class", "emotion", "nominal", classes=("*",))),
+        ("emotion=joy / no joy", Task("emotion_class", "emotion", "nominal", classes=("joy", "no joy"))),
     ],
 )
 def test_tasks_of_the_interviews_config(text, task):
     assert importlib.import_module("configs.interviews").task_of(text) == task
 
 
-@pytest.mark.parametrize("text", ["phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", ""])
+@pytest.mark.parametrize("text", ["phq9>10", "phq9<=5/10", "PHQ9>=10", "phq9>=", "", "a=", "a=b", "a=b/"])
 def test_texts_that_are_no_task(text):
     with pytest.raises(InputError, match="write LABEL, LABEL>=CUTOFF"):
         importlib.import_module("configs.interviews").task_of(text)

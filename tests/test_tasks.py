@@ -1,5 +1,6 @@
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,6 +26,40 @@ def test_nominal_targets_are_the_indices_of_classes_and_nothing_else():
     for wrong in (3, 0.5, -2):
         with pytest.raises(InputError, match="whole numbers from 0 to 2"):
             EMOTION.targets([0, wrong])
+
+
+def test_classes_have_the_values_of_the_corpus():
+    names, labels = {"emotion": ("anger", "fear", "joy", "shame")}, {"emotion": np.array([2, 0, 1, np.nan, 2])}
+    every, some, alike = tasks.with_classes(
+        (
+            tasks.Task("every", "emotion", "nominal", classes=(tasks.EVERY,)),
+            tasks.Task("some", "emotion", "nominal", classes=("joy", "anger")),
+            tasks.Task("alike", "emotion", "nominal", classes=names["emotion"]),
+        ),
+        names,
+        labels,
+    )
+    assert (every.classes, every.codes) == (("anger", "fear", "joy"), (0, 1, 2))  # nobody is ashamed
+    assert (some.classes, some.codes) == (("joy", "anger"), (2, 0)) and alike.codes == ()
+    for xp in (np, jnp):
+        np.testing.assert_array_equal(some.targets(labels["emotion"], xp), [0, 1, np.nan, np.nan, 0])
+    assert tasks.from_config(json.loads(json.dumps(tasks.to_config([some])))) == (some,)
+    assert tasks.with_classes((some,), {"emotion": ("anger", "joy")}, labels)[0].codes == (1, 0)  # another corpus
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (tasks.Task("t", "emotion", "binary", (1,)), r"'emotion' holds classes \(anger, fear\), not scores"),
+        (tasks.Task("t", "emotion", "nominal", classes=("joy", "fear")), "'joy'.*choose one of: anger, fear"),
+        (tasks.Task("t", "emotion", "nominal", classes=("*",)), "two or more different names"),
+        (tasks.Task("t", "phq9", "nominal", classes=("*",)), "names no classes of 'phq9'"),
+    ],
+)
+def test_questions_that_classes_do_not_answer(task, message):
+    labels = {"emotion": np.array([1.0, np.nan]), "phq9": np.array([3.0, 4.0])}
+    with pytest.raises(InputError, match=message):
+        tasks.with_classes((task,), {"emotion": ("anger", "fear")}, labels)
 
 
 CALLS = tasks.Task("calls", "calls", "count")

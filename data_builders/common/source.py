@@ -26,6 +26,7 @@ from mmpsy_jax.features import interview
 from mmpsy_jax.io import InputError, file_sha256, one_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_FILLED = ("kept", "volumes", "hide_names", "ranges", "split_file", "workers")  # by the builder
 
 
 class Source:
@@ -46,6 +47,7 @@ class Source:
       within_clusters: the splits divide each cluster, see `split_rule`.
       split_rule: how the splits are made where no hash or file divides.
       listed_splits: {participant: split} where the source says so.
+      folds: {participant: fold} of a published cross-validation, `folds.csv` of the dataset.
       may_rank: as of `splits.assign`.
       ranges: ends of the scale of labels, where they are known; `one_scale`: all labels have one.
       classes: names of the values of a label that is an index.
@@ -54,9 +56,12 @@ class Source:
       fault: why no corpus can be built of it, though it can be described; "" where one can.
       subgroups: names of the columns of `subgroup_row`.
       has_words: `examine` gives a "transcript", which is stored only where asked for.
+      has_turns: records count turns, and what the interviewer says.
       is_table: readers find transcripts at `path`, so that the card names it.
       records_per_shard: a shard is held in memory once while it is written.
       few: as many are read without worker processes.
+      synthetic: no person stands behind it.
+      same_people_as: other configs of the corpus that hold some of these people under the same ids.
     """
 
     path: Path
@@ -72,6 +77,7 @@ class Source:
     within_clusters = False
     split_rule = ""
     listed_splits: Mapping[str, str] | None = None
+    folds: Mapping[str, str] = {}
     may_rank = False
     ranges: Mapping[str, tuple[float, float]] = {}
     one_scale = False
@@ -81,9 +87,12 @@ class Source:
     fault = ""
     subgroups: Sequence[str] = ()
     has_words = False
+    has_turns = False
     is_table = True
     records_per_shard = 64
     few = 200
+    synthetic = False
+    same_people_as: Sequence[str] = ()
 
     def __new__(cls, *arguments: Any, **options: Any):
         self = super().__new__(cls)
@@ -170,6 +179,9 @@ class Source:
         """The categories of a participant, "" where one is not known."""
         return ()
 
+    def keep_places(self, version_folder: Path) -> None:
+        """Keeps beside a dataset where its participants' files lie, for readers on this machine that need them."""
+
     def verify(self, has: Mapping[str, int]) -> None:
         """Refuses a corpus as a whole, by how many participants have each modality."""
 
@@ -233,7 +245,7 @@ class Config:
     Attributes:
       description: a sentence.
       open: gives the source: `open(path, **options)`. Its keyword-only arguments are the options of this config, and
-        those of `demo`; `kept`, `volumes`, `hide_names` and `split_file` are filled in by the builder.
+        those of `demo`; `kept`, `volumes`, `hide_names`, `ranges` and `split_file` are filled in by the builder.
       needs: what `--source` is.
       demo: writes a synthetic source, `demo(folder, **options)`, and gives the entry `optimum` of `corpus.json` as a
         function of the test participants, or None.
@@ -269,7 +281,7 @@ class Config:
             for call in (self.open, self.demo)
             if call
             for name, default in keywords(call).items()
-            if name not in self.fixed and name not in ("kept", "volumes", "hide_names", "split_file", "workers")
+            if name not in self.fixed and name not in _FILLED
         }
 
 
@@ -317,9 +329,11 @@ class Corpus:
 
 def corpora() -> list[str]:
     """Names of all corpora: the folders of `data_builders` that hold a `source.py`."""
-    found = (module.name for module in pkgutil.iter_modules(data_builders.__path__) if module.ispkg)
+    folders = (module.name for module in pkgutil.iter_modules(data_builders.__path__) if module.ispkg)
     places = [Path(place) for place in data_builders.__path__]
-    return sorted(name for name in found if name != "common" and any((p / name / "source.py").exists() for p in places))
+    return sorted(
+        name for name in folders if name != "common" and any((p / name / "source.py").exists() for p in places)
+    )
 
 
 def load(name: str) -> Corpus:

@@ -1,9 +1,11 @@
 """What a manifest names, what is missing and what is odd, before anyone builds it: counts only, as `mmpsy/check.py`."""
 
 import collections
+from collections.abc import Mapping
 from typing import Any
 
 from data_builders.common.examine import spread, summary
+from mmpsy_jax.features import session
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.recording import measure
 from mmpsy_jax.features.recording_folder import name_unread
@@ -21,8 +23,11 @@ def describe(source, strict: bool) -> dict[str, Any]:
     files = 0
     without = {"recording": 0, "transcript": 0}
     for entry in entries:
+        if entry.participant in source.lacking:
+            problems.append(f"{entry.participant}: {source.lacking[entry.participant]}")
+            continue
         try:
-            transcript = entry.words()
+            transcript = session.read(entry, source.reading).participant.transcript
             words = transcript.text
             levels = [(file, measure(file)) for file in entry.recordings()]
             noted += [f"{entry.participant}: transcript: {note}" for note in transcript.notes]
@@ -41,7 +46,10 @@ def describe(source, strict: bool) -> dict[str, Any]:
     labels = {}
     for name in source.labels:
         scores = [entry.labels[name] for entry in entries if entry.labels[name] is not None]
-        labels[name] = {"missing": len(entries) - len(scores), "scores": summary(scores)}
+        counts = collections.Counter(scores)
+        classes = {word: counts[i] for i, word in enumerate(source.classes.get(name, ()))}
+        labels[name] = {"missing": len(entries) - len(scores)}
+        labels[name] |= {"classes": classes} if classes else {"scores": summary(scores)}
     report = {
         "manifest": str(table),
         "participants": len(entries),
@@ -55,7 +63,8 @@ def describe(source, strict: bool) -> dict[str, Any]:
             for name in source.subgroups
         },
         "problems": problems + noted * strict,
-        "notes": [note.removeprefix(f"{table}: ") for _, note in source.notes] + noted * (not strict),
+        "notes": [f"{who}: {note}" if who else note.removeprefix(f"{table}: ") for who, note in source.notes]
+        + noted * (not strict),
     }
     return report | {"lines": _lines(report)}
 
@@ -71,11 +80,16 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"{without['transcript']} participants without",
     ]
     for label, entry in report["labels"].items():
-        lines.append(f"label         {label}: {spread(entry['scores'])}; {entry['missing']} missing")
+        values = _counts(entry["classes"]) if "classes" in entry else spread(entry["scores"])
+        lines.append(f"label         {label}: {values}; {entry['missing']} missing")
     counts = {"splits": report["splits"] or {"by a hash of the id": report["participants"]}}
     for name, of in (counts | {f"subgroup {name}": of for name, of in report["subgroups"].items()}).items():
-        lines.append(f"{name:<13} {', '.join(f'{key} {count:,}' for key, count in of.items())}")
+        lines.append(f"{name:<13} {_counts(of)}")
     return lines
+
+
+def _counts(of: Mapping[str, int]) -> str:
+    return ", ".join(f"{key} {count:,}" for key, count in of.items())
 
 
 def unread_note(entry: Entry, hide_names: bool = False) -> list[str]:

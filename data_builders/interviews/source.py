@@ -19,15 +19,19 @@ import numpy as np
 from data_builders.common.examine import Record
 from data_builders.common.source import Config, Corpus, Option, Source, read_names
 from data_builders.common.store import Store, of_windows, to_windows
-from data_builders.interviews import check
-from mmpsy_jax.features import interview, manifest, table
+from data_builders.interviews import check, layouts
+from mmpsy_jax.features import interview, kept_entries, manifest, session, table
+from mmpsy_jax.features.clip import Clip, as_clips
+from mmpsy_jax.features.interview import INTERVIEWERS
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.recording import header_seconds
+from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
-from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
 from mmpsy_jax.io import InputError, file_sha256, one_of, parse_json, read_text, repeats_ids
+from mmpsy_jax.modality import INTERVIEWER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +52,10 @@ class _TableEntry(Entry):
                 )
         return files
 
-    def words(self) -> Transcript:
+    def scripts(self) -> list[Script]:
         """What the table says."""
-        return Transcript(self.interview.answers, self.interview.questions)
+        answers = zip(self.interview.answers, self.interview.questions, strict=True)
+        return [Script(lines=tuple(Line(answer, question=question) for answer, question in answers))]
 
 
 class InterviewSource(Source):
@@ -59,11 +64,15 @@ class InterviewSource(Source):
     Args:
       path: a manifest; or a table in the layout of MMPsy, its folder or the folder above `data/`.
       is_table: the latter, with the recordings in a folder per participant beside the table.
+      layout: name of the layout of a published corpus, whose folder `path` is; "" for a manifest or table.
       settings: JSON of the settings of the extractors by modality, `{"audio": {...}, "text": {...}}`.
       dtype: "float16" or "float32", of the windows of sound.
       ignore: columns of a manifest that are not read.
+      interviewer: modalities of the interviewer that records hold, "text" or "audio" or both.
+      speaker: name of the participant in transcripts that name speakers, where an entry names none.
       hide_names: keep the names of files out of errors and notes, since they may be those of people.
       kept: folder of extracted windows; "" keeps none.
+      ranges: stated ends of the scales of labels.
 
     Attributes:
       entries: all participants in natural order.
@@ -73,20 +82,26 @@ class InterviewSource(Source):
     has_words = True
     few = 3
     entries: tuple[Entry, ...]
+    _notes_of: Sequence[tuple[str, str]] = ()
 
     def __init__(
         self,
         path: str | Path,
         *,
         is_table: bool = False,
+        layout: str = "",
         settings: str = "{}",
         dtype: str = "float16",
         ignore: tuple[str, ...] = (),
+        interviewer: tuple[str, ...] = (),
+        speaker: str = "",
         hide_names: bool = False,
         kept: str = "",
+        ranges: Mapping[str, tuple[float, float]] | None = None,
     ):
         self.path, self.dtype = Path(path), dtype
         self._hide_names, self._kept = hide_names, Store(kept)
+        self._interviewer, self.reading = interviewer, Reading(speaker)
         extractor_settings = read_settings(settings)
         if is_table:
             self.table = table.find_table(self.path)
@@ -104,9 +119,19 @@ class InterviewSource(Source):
             notes: tuple[str, ...] = ()
             extractor_settings["text"] = {"placement": "corpus", **extractor_settings.get("text", {})}
         else:
-            found = manifest.read(self.path, ignore=ignore)
+            if layout:
+                found = layouts.read(layout, self.path)
+            else:
+                found = manifest.read(self.path, ignore=ignore, ranges=ranges)
             self.table, self.labels, self.subgroups = found.path, found.labels, found.subgroups
             self.entries, clustered, notes = found.entries, found.clustered, found.notes
+            self.ranges, self.classes, self.lacking = found.ranges, found.classes, found.lacking
+            self.split_rule, self.synthetic = found.split_rule, found.synthetic
+            self.same_people_as = found.same_people_as
+            self._notes_of, self.is_table = found.notes_of, not layout
+            scores = (score for entry in self.entries for score in entry.labels.values() if score is not None)
+            if any(score % 1 or score < 0 for score in scores):
+                self.label_dtype = "float32"
             self.may_rank = True
         self._entry = {entry.participant: entry for entry in self.entries}
         self.participants = tuple(self._entry)
@@ -115,15 +140,18 @@ class InterviewSource(Source):
             self.clusters = {entry.participant: entry.cluster for entry in self.entries}
         listed = {entry.participant: entry.split for entry in self.entries}
         self.listed_splits = listed if all(listed.values()) else None
+        self.folds = {entry.participant: entry.fold for entry in self.entries if entry.fold}
         self.fault = self._make_extractors(extractor_settings)
-        notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(self.entries)
-        self.notes = [("", note) for note in notes]
+        notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(
+            [entry for entry in self.entries if entry.participant not in self.lacking]
+        )
+        self.notes = [*(("", note) for note in notes), *self._notes_of]
 
     def _make_extractors(self, settings: Mapping[str, Any]) -> str:
         """Makes them; gives what is wrong with labels and settings, "" where nothing is."""
         has = {
-            "audio": any(entry.recording for entry in self.entries),
-            "text": any(entry.transcript or entry.text for entry in self.entries),
+            "audio": any(entry.has_recording for entry in self.entries),
+            "text": any(entry.has_words for entry in self.entries),
         }
         self.extractors = {name: interview.make_extractor(name, settings.get(name)) for name in has if has[name]}
         self.modalities = {name: extractor.card() for name, extractor in self.extractors.items()}
@@ -131,17 +159,28 @@ class InterviewSource(Source):
         if audio or text:
             characters = text.settings.positions * SECONDS_PER_CHARACTER if text else 0.0
             self.window_seconds = audio.settings.window_seconds if audio else characters
+        lacking = [name for name in self._interviewer if not has[name]]
+        for name in self._interviewer if not lacking else ():
+            self.extractors[f"{INTERVIEWERS}{name}"] = self.extractors[name]
+            self.modalities[f"{INTERVIEWERS}{name}"] = {**self.modalities[name], "role": INTERVIEWER}
+        self.has_turns = bool(self._interviewer or self.reading.speaker) or any(e.speaker for e in self.entries)
         unused = [name for name in settings if not has[name]]
         if not self.labels:
             return f"{self.table}: no column label:NAME: give one for each score that is to be estimated"
         if not self.extractors:
             return f"{self.table}: all cells of recording, transcript and text are empty: fill them"
+        if lacking:
+            return f"{self.table}: --interviewer={','.join(lacking)}, but nobody has that: leave it out"
         if unused:
             return f"{self.table}: settings for {', '.join(unused)}, but nobody has that: leave them out"
         return ""
 
     def scores(self, participant: str) -> Mapping[str, float | None]:
         return self._entry[participant].labels
+
+    def keep_places(self, version_folder: Path) -> None:
+        if not self.is_table and not self._hide_names:  # a manifest is found again by its path
+            kept_entries.write(version_folder, self.entries)
 
     def subgroup_row(self, participant: str) -> Sequence[str]:
         return list(self._entry[participant].subgroups.values())
@@ -150,19 +189,22 @@ class InterviewSource(Source):
         """From the headers of the recordings alone."""
         audio = self.extractors.get("audio")
         seconds = self.window_seconds if audio is None else audio.settings.step_seconds
-        return sum(1 + int(_seconds(entry) / seconds) for entry in self.entries)
+        sides = 1 + bool(self._interviewer)
+        return sides * sum(1 + int(_seconds(entry) / seconds) for entry in self.entries)
 
     def digests(self) -> dict[str, str]:
-        """Of the manifest's bytes; of names, sizes and times of change of the files that it names."""
+        """Of the manifest's bytes (of a layout, of what it says); of names, sizes and times of change of the files."""
         digest = hashlib.sha256()
+        of_layout = hashlib.sha256(repr(self.entries).encode()).hexdigest()
         for entry in self.entries:
-            for path in (entry.recording, entry.transcript):
+            for path in entry.paths:
                 found = sorted(path.rglob("*")) if path and path.is_dir() else [path]
                 for file in found:
                     if file is not None and file.is_file():
                         status = file.stat()
                         digest.update(f"{file}\x00{status.st_size}\x00{status.st_mtime_ns}\n".encode())
-        return {"source_sha256": file_sha256(self.table), "files_sha256": digest.hexdigest()}
+        table_sha256 = file_sha256(self.table) if self.table.is_file() else of_layout
+        return {"source_sha256": table_sha256, "files_sha256": digest.hexdigest()}
 
     def describe(self, deep: bool, strict: bool) -> dict[str, Any]:
         return check.describe(self, strict)
@@ -171,17 +213,29 @@ class InterviewSource(Source):
         entry = self._entry[participant]
         recordings: Sequence[Path] = ()
         try:
-            words = entry.words()
             recordings = entry.recordings()
+            both = session.read(entry, self.reading)
             dtypes = {name: interview.dtype_of(card, self.dtype) for name, card in self.modalities.items()}
-            sound = self._sound(recordings, dtypes["audio"]) if recordings else None
-            record, notes = interview.record(recordings, words, self.extractors, dtypes, sound)
+            ours, theirs = (
+                dataclasses.replace(side, sound=self._sound(side.recordings, dtypes["audio"])) if heard else side
+                for side, heard in (
+                    (both.participant, both.participant.recordings),
+                    (both.interviewer, both.interviewer.recordings and "audio" in self._interviewer),
+                )
+            )
+            words = ours.transcript
+            record, notes = interview.record(
+                ours.recordings, words, self.extractors, dtypes, ours.sound, theirs if self._interviewer else None
+            )
             notes = [self._without_names(note, entry, recordings) for note in notes]
             notes += check.unread_note(entry, self._hide_names) if "audio" in self.extractors else []
         except InputError as error:
             raise InputError(self._without_names(str(error), entry, recordings)) from error
         record["n_answers"] = np.int32(len(words.answers))
-        record["n_characters"] = np.int32(sum(map(len, words.answers)))
+        record["n_characters"] = np.int32(words.characters)
+        if self.has_turns:
+            record["n_turns"] = np.int32(words.turns)
+            record["n_interviewer_characters"] = np.int32(theirs.transcript.characters)
         return record | {"transcript": words.text}, notes
 
     def _without_names(self, message: str, entry: Entry, recordings: Sequence[Path]) -> str:
@@ -193,14 +247,17 @@ class InterviewSource(Source):
             message = message.replace(str(path), name) if path else message
         return message
 
-    def _sound(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
+    def _sound(self, recordings: Sequence[Path | Clip], dtype: np.dtype) -> Windows:
         """Windows of recordings, extracted now or before."""
         audio = self.extractors["audio"]
         make = functools.partial(audio.extract, recordings, dtype)
         if not isinstance(audio, LogMel):  # only its windows cost more than reading a file
             return make()
         key = {"dtype": str(dtype), **audio.card()["extractor"]}
-        return self._kept.get(recordings, key, make, of_windows, to_windows)
+        clips = as_clips(recordings)
+        parts = [clip.about() for clip in clips]
+        key |= {"clips": parts} if any(parts) else {}
+        return self._kept.get([clip.path for clip in clips], key, make, of_windows, to_windows)
 
 
 def read_settings(given: str) -> dict[str, dict[str, Any]]:
@@ -221,8 +278,8 @@ def read_settings(given: str) -> dict[str, dict[str, Any]]:
 def _empty_cells(entries: Sequence[Entry]) -> tuple[str, ...]:
     """A note on each kind of file that some participants have and some lack."""
     lacking = {
-        "recording": sum(entry.recording is None for entry in entries),
-        "transcript": sum(entry.transcript is None and not entry.text for entry in entries),
+        "recording": sum(not entry.has_recording for entry in entries),
+        "transcript": sum(not entry.has_words for entry in entries),
     }
     return tuple(f"participants without a {kind}: {n}" for kind, n in lacking.items() if 0 < n < len(entries))
 
@@ -255,20 +312,43 @@ def read_settings_file(path: str) -> str:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
 
 
+def config_of_layout(name: str) -> Config:
+    """How a published corpus is asked for."""
+    fixed = {"is_table": False, "layout": name, "ignore": ()}
+    return Config(f"{layouts.title(name)}.", InterviewSource, needs=layouts.load(name).NEEDS, fixed=fixed)
+
+
+def read_sides(text: str) -> tuple[str, ...]:
+    """Modalities of the option `--interviewer`, in the order of the records.
+
+    Raises:
+      InputError: an unknown one.
+    """
+    names = read_names(text)
+    for name in names:
+        if name not in ("audio", "text"):
+            raise one_of("modality of the interviewer", name, ("audio", "text"))
+    return tuple(sorted(set(names)))
+
+
 OPTIONS = {
     "settings": Option("JSON file of how features are extracted", read_settings_file),
     "dtype": Option("of stored windows", choices=("float16", "float32")),
     "ignore": Option("columns that are not read, a,b,...", read_names),
+    "interviewer": Option(
+        "what the interviewer says, as modalities that networks read only by name: text,audio", read_sides
+    ),
+    "speaker": Option("name of the participant in transcripts that name speakers, where the manifest names none"),
 }
 CORPUS = Corpus(
     name="interviews",
     versions={"1.0.0": "First layout: one participant per record, ragged windows."},
-    configs={},
+    configs={name: config_of_layout(name) for name in layouts.names()},
     named=Config(
         "Interviews of a manifest.",
         InterviewSource,
         needs="a manifest of participants, CSV or JSONL",
-        fixed={"is_table": False},
+        fixed={"is_table": False, "layout": ""},
     ),
     options=OPTIONS,
     detect=lambda path: "check" if path.is_file() and path.suffix.lower() != ".json" else "",

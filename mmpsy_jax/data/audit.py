@@ -9,7 +9,8 @@ import numpy as np
 from mmpsy_jax.data.records import SPLITS, Corpus
 from mmpsy_jax.tasks import Task
 
-TALK = ("n_answers", "n_characters")  # sizes of transcripts; a recording alone counts as one answer of no characters
+# Sizes of transcripts; a recording alone counts as one answer of no characters.
+TALK = ("n_answers", "n_characters", "n_turns", "n_interviewer_characters")
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
 
 
@@ -22,8 +23,8 @@ def audit(corpus: Corpus, tasks: Sequence[Task]) -> dict[str, Any]:
        "events": {task: {"known", "missing", "events"}} of the binary tasks,
        "without": {modality: participants that lack it},
        "sizes": {column of the corpus: QUANTILES}}}}
-      with None for the quantiles of nothing. A duration of 0 means that there is no audio and is left out, as are the
-      sizes of transcripts in a corpus without any.
+      with None for the quantiles of nothing and of classes. A duration of 0 means that there is no audio and is left
+      out, as are the sizes of transcripts in a corpus without any.
     """
     split = np.array(corpus.split)
     counted = [name for name, values in corpus.columns.items() if name not in TALK or values.max(initial=0) > 1]
@@ -35,7 +36,10 @@ def audit(corpus: Corpus, tasks: Sequence[Task]) -> dict[str, Any]:
 
 def _part(corpus: Corpus, tasks: Sequence[Task], members: np.ndarray, counted: Sequence[str]) -> dict[str, Any]:
     n = int(members.sum())
-    scores = {label: values[members] for label, values in corpus.labels.items()}
+    scores, classes = (
+        {label: values[members] for label, values in corpus.labels.items()},
+        corpus.card.get("classes", {}),
+    )
     known = {label: int(np.isfinite(values).sum()) for label, values in scores.items()}
     sizes = {name: corpus.columns[name][members] for name in counted}
     sizes["duration_s"] = sizes["duration_s"][sizes["duration_s"] > 0]
@@ -45,7 +49,7 @@ def _part(corpus: Corpus, tasks: Sequence[Task], members: np.ndarray, counted: S
             label: {
                 "known": known[label],
                 "missing": n - known[label],
-                "scores": _quantiles(values[np.isfinite(values)]),
+                "scores": None if label in classes else _quantiles(values[np.isfinite(values)]),
             }
             for label, values in scores.items()
         },

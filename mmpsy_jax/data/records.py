@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ SPLITS = ("train", "validation", "test")
 class Corpus:
     """An opened corpus of N participants, in the order train, validation, test and, inside a split, of the shards.
 
+    Pooled corpora have one such order behind the other.
+
     Attributes:
       path: its folder.
       card: `corpus.json`.
@@ -34,13 +36,15 @@ class Corpus:
         splits and folds. The text feature that the card names as `cluster` (the caller of a segment), or the
         participants themselves.
       labels: score columns, NaN where missing.
-      columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]).
+      columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]), and
+        `n_turns` and `n_interviewer_characters` (i32 [N]), 0 where nobody knows who speaks.
       modalities: by name, in the order of the card.
       has: per modality, whether the participant has it.
       window_lengths: per modality, valid frames or tokens of every window, one participant after the other: i32 [sum of
         `n_windows`].
       reader: random access; what Grain's workers get.
       finite: per modality, whether all numbers of each participant are finite.
+      pooled: of pooled corpora (`data/pooled.py`) each of them by its name, one behind the other; else empty.
     """
 
     path: Path
@@ -55,6 +59,7 @@ class Corpus:
     window_lengths: dict[str, Int32[np.ndarray, " w"]]
     reader: RecordReader
     finite: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    pooled: Mapping[str, "Corpus"] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.participants)
@@ -69,6 +74,11 @@ class Corpus:
             values = values[trains & np.isfinite(values)]
             seen[name] = (float(values.min()), float(values.max())) if len(values) else None
         return {**label_ranges(seen), **known}
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Name of the corpus of each participant of pooled corpora; empty where there is one corpus."""
+        return tuple(name for name, part in self.pooled.items() for _ in range(len(part)))
 
     @property
     def within_clusters(self) -> bool:
@@ -130,7 +140,7 @@ def open_corpus(path: str | Path) -> Corpus:
         split=split,
         cluster=tuple(columns["cluster"].tolist()) if "cluster" in columns else participants,
         labels=labels,
-        columns={name: columns[name] for name in index.COUNTS},
+        columns={name: columns[name] for name in (*index.COUNTS, *index.TURNS)},
         modalities=modalities,
         has={name: columns[f"has_{name}"] for name in modalities},
         window_lengths={name: columns[f"lengths_{name}"] for name in modalities},

@@ -268,7 +268,7 @@ def f1_weighted(c: Counts) -> np.ndarray:
     return ratio(c.positives * c.f1[0] + c.negatives * c.f1[1], c.positives + c.negatives)
 
 
-@metric("binary", "balanced accuracy", 1, ONE_CLASS, at_threshold=True)
+@metric("binary", "balanced accuracy (UAR)", 1, ONE_CLASS, at_threshold=True)
 def balanced_accuracy(c: Counts) -> np.ndarray:
     """Mean of sensitivity and specificity."""
     return (sensitivity(c) + specificity(c)) / 2
@@ -389,7 +389,7 @@ metric("count", "Spearman rho", 1, CONSTANT)(spearman)
 # Classes without an order.
 
 
-@metric("nominal", "balanced accuracy", 1, CONSTANT, headline=True, name="balanced_accuracy")
+@metric("nominal", "balanced accuracy (UAR)", 1, CONSTANT, headline=True, name="balanced_accuracy")
 def mean_recall(s: ConfusionSums) -> np.ndarray:
     """Mean recall of the classes that occur (in speech, unweighted average recall)."""
     return ratio(np.nansum(ratio(s.hits, s.occur), axis=-1), (s.occur > 0).sum(-1))

@@ -23,7 +23,7 @@ __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"
 # What of a corpus card a report may show: the card also lists participants by id.
 CORPUS_FIELDS = (
     *("dataset", "config", "version", "synthetic", "source", "source_sha256", "labels", "modalities"),
-    *("window_seconds", "participants", "optimum"),
+    *("window_seconds", "participants", "optimum", "pooled"),
 )
 Trainings = Mapping[str, Sequence[Mapping[str, Any]]]
 

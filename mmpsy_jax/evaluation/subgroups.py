@@ -98,6 +98,24 @@ def read_subgroups(path: str | os.PathLike, notes: list[str] | None = None) -> S
     return Subgroups(np.array(cells[PARTICIPANT], np.str_), columns)
 
 
+def with_column(
+    subgroups: Subgroups | None, column: str, participants: Sequence[str], values: Sequence[str]
+) -> Subgroups:
+    """Subgroups, and one more column of what is known of some participants; the column replaces one of that name.
+
+    Args:
+      subgroups: None for no others.
+      column: its name.
+      participants: ids, each once.
+      values: the category of each.
+    """
+    known = dict(zip(participants, values, strict=True))
+    others = Subgroups(np.zeros(0, np.str_), {}) if subgroups is None else subgroups
+    ids = np.array(list(dict.fromkeys([*others.participant_id.tolist(), *participants])), np.str_)
+    columns = {name: np.where((of := others.of(name, ids)) == NOT_GIVEN, "", of) for name in others.columns}
+    return Subgroups(ids, {**columns, column: np.array([known.get(name, "") for name in ids.tolist()], np.str_)})
+
+
 def flags_of(predictions: Predictions, subgroups: Subgroups | None) -> list[flags.Flag]:
     """Flags of columns that look as if they named persons, whom splits divide; see `flags.of_groups`."""
     if subgroups is None:

@@ -9,10 +9,11 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 | `transcript` | file or folder (`transcript.py`), beside the manifest |
 | `text` | the words themselves instead of `transcript`, an answer a line |
 | `speaker` | name of the participant in a transcript that names speakers; "participant" where it is empty |
-| `label:NAME` | whole-number score from 0; empty (JSONL: null) where it is missing |
+| `label:NAME` | score or class (`label_columns.py`); empty (JSONL: null) where it is missing |
 | `subgroup:NAME` | category, for subgroups; empty where it is not known |
 | `cluster` | person, family or class of several participants, who stay together in splits, folds and resamples |
 | `split` | train, validation or test |
+| `fold` | name of the published fold in whose test part the participant is |
 | `other:NAME` | anything; is not read |
 
 `participant` and one of `recording`, `transcript` and `text` are needed; a cell may be empty.
@@ -24,48 +25,97 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmpsy_jax.features import script as script_lib
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
+from mmpsy_jax.features.dialogue import Omit, Take, converse
+from mmpsy_jax.features.label_columns import read_column
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
-from mmpsy_jax.io import InputError, has_column, read_table, require_file, whole
+from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.transcript import Transcript
+from mmpsy_jax.io import InputError, has_column, read_table, require_file
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _SUBGROUP = "label:", "subgroup:"
 CLUSTER = "cluster"
-_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_SUBGROUP}*")
+_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", "fold", f"{_LABEL}*", f"{_SUBGROUP}*")
 _FORMER = {"group:*": f"{_SUBGROUP}*"}  # still read
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TAKEN = re.compile(
-    r"participant|cluster|n_answers|n_characters|duration_s|n_windows|window_start_s|has_.*|transcript|(audio|text)(_length)?"
+    r"participant|cluster|n_answers|n_characters|duration_s|n_windows|window_start_s|has_.*|transcript|n_turns|n_interviewer_characters|(interviewer_)?(audio|text)(_length)?"
 )
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A stretch of an interview with a recording and a transcript of its own: an answer, a task, a tape.
+
+    Attributes:
+      recording, transcript: files; None where there is none.
+      shift_s: seconds that are added to the times of the transcript, so that they are those of the recording.
+      omit: stretches that are left out, start and end in seconds of the recording.
+      question: number of the question that it answers; 0 for its place among the parts.
+    """
+
+    recording: Path | None = None
+    transcript: Path | None = None
+    shift_s: float = 0.0
+    omit: tuple[tuple[float, float], ...] = ()
+    question: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
-    """One participant of a manifest.
+    """One participant of a manifest, or of a published layout.
 
     Attributes:
       participant: id.
       recording, transcript: paths; None where there is none.
       text: the transcript itself; "" where there is none.
-      speaker: name of the participant in a transcript that names speakers.
+      speaker: name of the participant in a transcript that names speakers; "" where the entry does not say it.
+      channel: of the recordings in which the participant speaks, 1 or 2, and the interviewer in the other one; 0 where
+        channels are no speakers.
+      omit: what is left out.
       labels: score by name, None where it is missing; empty where scores are not read.
       subgroups: category by name, "" where it is not known.
       cluster: whom the participant belongs to; the participant's own id where there is nobody else.
       split: "" where the manifest has none.
+      fold: in whose test part it is in a published cross-validation; "" where there is none.
+      parts: files in the order in which they were made, where a layout names each; then `recording` and `transcript`
+        are None.
     """
 
     participant: str
     recording: Path | None = None
     transcript: Path | None = None
     text: str = ""
-    speaker: str = transcript_lib.PARTICIPANT
-    labels: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
+    speaker: str = ""
+    channel: int = 0
+    omit: Omit = Omit()  # noqa: RUF009  it is frozen
+    labels: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     subgroups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cluster: str = ""
     split: str = ""
+    fold: str = ""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files and folders that it names."""
+        named = [(part.recording, part.transcript) for part in self.parts] or [(self.recording, self.transcript)]
+        return [path for pair in named for path in pair if path is not None]
+
+    @property
+    def has_recording(self) -> bool:
+        """Whether it names one."""
+        return self.recording is not None or any(part.recording for part in self.parts)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it names a transcript, or holds one."""
+        return bool(self.transcript or self.text) or any(part.transcript for part in self.parts)
 
     def recordings(self) -> list[Path]:
         """The audio files, in order.
@@ -73,6 +123,11 @@ class Entry:
         Raises:
           InputError: not there, a folder without any or with two of one name, or no regular file.
         """
+        if self.parts:
+            files = [part.recording for part in self.parts if part.recording is not None]
+            for file in files:
+                require_file(file)
+            return files
         if self.recording is None:
             return []
         if not self.recording.exists():
@@ -98,30 +153,70 @@ class Entry:
             read |= set(transcript_lib.files(self.recording))
         return list_unread(self.recording, read)
 
-    def words(self) -> transcript_lib.Transcript:
-        """The transcript; without answers where there is none.
+    def scripts(self) -> list[Script]:
+        """What was written down: one script per part; else one, but for a folder of transcripts with times or speakers.
 
         Raises:
           InputError: a file that cannot be used.
         """
+        if self.parts:
+            return [Script() if p.transcript is None else _as_answer(script_lib.read(p.transcript)) for p in self.parts]
         if self.transcript is None:
-            return transcript_lib.from_text(self.text)
-        words = transcript_lib.read(self.transcript, self.speaker)
+            lines = tuple(map(Line, script_lib.answers_of(self.text)))
+            return [Script(lines=lines)] if lines else []
+        if not self.transcript.is_dir():
+            return [script_lib.read(self.transcript)]
+        files = transcript_lib.files(self.transcript)
+        if not files:
+            raise InputError(f"{self.transcript}: holds no .txt file: give one per answer")
+        scripts = [_as_answer(script_lib.read(file)) for file in files]
         unread = transcript_lib.unread(self.transcript) if self.transcript != self.recording else ()
-        note = f"files or folders beside the .txt files that are not read: {len(unread)}"
-        return dataclasses.replace(words, notes=(*words.notes, note)) if unread else words
+        note = (f"files or folders beside the .txt files that are not read: {len(unread)}",) if unread else ()
+        if not all(one.is_plain for one in scripts):
+            return [dataclasses.replace(scripts[0], notes=(*note, *scripts[0].notes)), *scripts[1:]]
+        lines = tuple(line for one in scripts for line in one.lines)
+        empty = sum(not line.text for line in lines)
+        note = (*([f"files without words: {empty}"] if empty else []), *note)
+        return [Script(self.transcript, lines, notes=note)]
+
+    def words(self, speaker: str = "") -> Transcript:
+        """What the participant says; without answers where there is no transcript.
+
+        Args:
+          speaker: name of the participant where the entry names none.
+
+        Raises:
+          InputError: a file that cannot be used, or nobody is called so.
+        """
+        takes = [Take(script) for script in self.scripts()]
+        return converse(takes, self.speaker or speaker or transcript_lib.PARTICIPANT).participant
+
+
+def _as_answer(script: Script) -> Script:
+    """A script as one answer, where it holds neither times nor speakers."""
+    if not script.is_plain:
+        return script
+    answer = " ".join(" ".join(line.text for line in script.lines).split())
+    return dataclasses.replace(script, lines=(Line(answer),), is_file=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """All participants, in natural order of their ids.
+    """All participants of a manifest or of a published layout, in natural order of their ids.
 
     Attributes:
-      path: of the file.
+      path: of the file; of a layout the folder.
       labels, subgroups: names, in the order of the columns.
       entries: one per participant.
       clustered: whether it says who belongs together.
       notes: how the file differs from what is documented.
+      ranges: ends of the scale of labels, where they are known.
+      classes: names of the values of a label that is an index, such as an emotion.
+      split_rule: by whom the splits were made, where `entries` have them.
+      notes_of: (participant, what is known to be odd about it).
+      lacking: {participant: why it cannot be read}, of those whose files are missing.
+      synthetic: no person stands behind it.
+      same_people_as: configs of `interviews` that hold people of this corpus under the same ids.
     """
 
     path: Path
@@ -130,6 +225,13 @@ class Manifest:
     entries: tuple[Entry, ...]
     clustered: bool = False
     notes: tuple[str, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    split_rule: str = ""
+    notes_of: tuple[tuple[str, str], ...] = ()
+    lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    synthetic: bool = False
+    same_people_as: tuple[str, ...] = ()
 
 
 def is_manifest(path: Path) -> bool:
@@ -139,13 +241,20 @@ def is_manifest(path: Path) -> bool:
     return has_column(path, "participant")
 
 
-def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Manifest:
+def read(
+    path: Path,
+    *,
+    scored: bool = True,
+    ignore: Sequence[str] = (),
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> Manifest:
     """Reads and checks a manifest; the files that it names are not opened.
 
     Args:
       path: of the file.
       scored: False reads neither scores nor splits, for predictions.
       ignore: names of columns that are not read.
+      ranges: stated ends of scales by label.
 
     Raises:
       InputError: unreadable, a needed or unknown column, a bad id, label or split, somebody twice.
@@ -155,15 +264,30 @@ def read(path: Path, *, scored: bool = True, ignore: Sequence[str] = ()) -> Mani
     _check_names(path, columns)
     if not cells.lines:
         raise InputError(f"{path}: names nobody: give at least one participant")
-    entries = [_entry(f"{path}: line {line}", path.parent, row, scored) for line, row in cells.rows]
+    names = {p: tuple(c.removeprefix(p) for c in columns if c.startswith(p)) for p in (_LABEL, _SUBGROUP)}
+    labels = {
+        name: read_column(str(path), name, cells.columns[f"{_LABEL}{name}"], cells.lines, ranges)
+        for name in (names[_LABEL] if scored else ())
+    }
+    entries = [
+        _entry(f"{path}: line {line}", path.parent, row, {n: one.values[i] for n, one in labels.items()}, scored)
+        for i, (line, row) in enumerate(cells.rows)
+    ]
     places = [(f"line {line}", entry.participant) for line, entry in zip(cells.lines, entries, strict=True)]
     remedy = f"keep one, or give each session an id of its own and the sessions of a person the same {CLUSTER}"
     table.refuse_duplicates(path, places, remedy)
     if 0 < sum(not entry.split for entry in entries) < len(entries):
         raise InputError(f"{path}: some participants have a split and some have none: give each one, or none at all")
-    names = {p: tuple(c.removeprefix(p) for c in columns if c.startswith(p)) for p in (_LABEL, _SUBGROUP)}
     entries.sort(key=lambda entry: table.natural_key(entry.participant))
-    return Manifest(path, names[_LABEL], names[_SUBGROUP], tuple(entries), CLUSTER in columns, cells.notes)
+    return Manifest(
+        path,
+        names[_LABEL],
+        names[_SUBGROUP],
+        tuple(entries),
+        CLUSTER in columns,
+        (*cells.notes, *(note for one in labels.values() for note in one.notes)),
+        classes={name: one.classes for name, one in labels.items() if one.classes},
+    )
 
 
 def transcripts(path: Path) -> dict[str, str]:
@@ -187,7 +311,7 @@ def _check_names(path: Path, columns: list[str]) -> None:
             raise InputError(f"{path}: column {name!r}: records have a feature of this name: take another")
 
 
-def _entry(where: str, folder: Path, row: Mapping[str, str], scored: bool) -> Entry:
+def _entry(where: str, folder: Path, row: Mapping[str, str], labels: Mapping[str, float | None], scored: bool) -> Entry:
     participant = row["participant"]
     table.require_id(where, "participant", participant)
     cluster = row.get(CLUSTER) or participant
@@ -198,15 +322,15 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], scored: bool) -> En
     split = row.get("split", "").casefold() if scored else ""
     if split and split not in SPLITS:
         raise InputError(f"{where}: split must be {', '.join(SPLITS)}, or empty for everybody: correct the cell")
-    labels = {name: whole(where, name, row[name], empty=None) for name in row if scored and name.startswith(_LABEL)}
     return Entry(
         participant=participant,
         recording=paths["recording"],
         transcript=paths["transcript"],
         text=row.get("text", ""),
-        speaker=row.get("speaker") or transcript_lib.PARTICIPANT,
-        labels={name.removeprefix(_LABEL): score for name, score in labels.items()},
+        speaker=row.get("speaker", ""),
+        labels=labels,
         subgroups={name.removeprefix(_SUBGROUP): row[name] for name in row if name.startswith(_SUBGROUP)},
         cluster=cluster,
         split=split,
+        fold=row.get("fold", "") if scored else "",
     )

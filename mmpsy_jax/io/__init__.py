@@ -1,6 +1,6 @@
 """Reading and writing for every room: errors, files as a whole, tables and their cells."""
 
-from mmpsy_jax.io.errors import InputError, one_of, report_fault
+from mmpsy_jax.io.errors import InputError, nearest, one_of, report_fault
 from mmpsy_jax.io.files import (
     file_sha256,
     flatten,
@@ -26,6 +26,7 @@ from mmpsy_jax.io.tables import (
     escape,
     has_column,
     number,
+    number_or_none,
     read_table,
     repeats_ids,
     table_text,

@@ -2,7 +2,8 @@
 
 Tables are read as spreadsheets, pandas and R write them: with commas, semicolons or tabs (or what a first line `sep=;`
 names), with a byte order mark, with empty rows and columns, with cells of any length, and with names of columns in any
-case. What is not as documented stands in `Table.notes`. No message repeats a cell, nor a first line that is no header.
+case. Of a workbook (`.xlsx`) the first sheet is read. What is not as documented stands in `Table.notes`. No message
+repeats a cell, nor a first line that is no header.
 """
 
 import csv
@@ -11,12 +12,14 @@ import functools
 import io
 import math
 import re
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from mmpsy_jax.io.errors import InputError
-from mmpsy_jax.io.files import parse_json, read_text, write_atomically
+from mmpsy_jax.io.files import parse_json, read_text, require_file, write_atomically
 
 # A spreadsheet runs a cell that begins with one of the first six as a formula; the quote itself is escaped too, so that
 # reading undoes exactly what writing did.
@@ -123,7 +126,7 @@ class Columns:
 
 
 def read_table(path: Path, required: Sequence[str | tuple[str, ...]] = (), *args: Any, **options: Any) -> Table:
-    """Reads a table of text, or, where its name ends in `.jsonl`, of an object a line.
+    """Reads a table of text; where its name ends in `.xlsx`, the first sheet; in `.jsonl`, an object a line.
 
     Args:
       path: the file.
@@ -134,6 +137,8 @@ def read_table(path: Path, required: Sequence[str | tuple[str, ...]] = (), *args
         them are named) or there twice, or a row of another length than the header.
     """
     columns = Columns(required, *args, **options)
+    if path.suffix.lower() == ".xlsx":
+        return _make(path, columns, *_read_sheet(path))
     text = read_text(path)
     if path.suffix.lower() == ".jsonl":
         return _make(path, columns, *_read_objects(path, text), [])
@@ -245,18 +250,24 @@ def number(
     """
     if not text and empty is not ...:
         return empty
-    value = float(text) if _NUMBER.fullmatch(text) else math.nan
-    if not least <= value <= most or value == math.inf:
+    value = number_or_none(text)
+    if value is None or not least <= value <= most:
         rule = f"number{_between(least, most)}" if least > -math.inf else "finite number"
         remedy = "write its decimals behind a point" if "," in text else _remedy(empty)
         raise InputError(f"{where}: {name} is no {rule}: {remedy}")
     return value
 
 
+def number_or_none(text: str) -> float | None:
+    """The finite number in a cell; None where it holds none (`1_2` is none)."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if abs(value) < math.inf else None
+
+
 def whole_or_none(text: str) -> int | None:
     """The whole number of 0 or more, below 2^31, in a cell, be it written as `1.0`; None where it holds none."""
-    value = float(text) if _NUMBER.fullmatch(text) else -1.0
-    return int(value) if 0 <= value < 2**31 and value.is_integer() else None
+    value = number_or_none(text)
+    return int(value) if value is not None and 0 <= value < 2**31 and value.is_integer() else None
 
 
 def whole(where: str, name: str, text: str, most: float = math.inf, *, empty: Any = ...) -> Any:
@@ -351,6 +362,33 @@ def _read_objects(path: Path, text: str) -> tuple[list[str], list[int], list[lis
     header = list(dict.fromkeys(name for _, row in objects for name in row))
     objects = [(line, row) for line, row in objects if any(row.values())]
     return header, [line for line, _ in objects], [[row.get(name, "") for name in header] for _, row in objects]
+
+
+def _read_sheet(path: Path) -> tuple[list[str], list[int], list[list[str]], list[str]]:
+    """As `_read_rows`, of the first sheet of a workbook, with notes; of formulas the values that were saved."""
+    import openpyxl  # takes as long as numpy
+
+    require_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about styles and the like, which are not read
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            rows = [["" if v is None else str(v).strip() for v in row] for row in book.worksheets[0].values]
+            sheets = len(book.worksheets)
+            book.close()
+    # Whatever zip, XML and openpyxl raise of a file that is damaged, encrypted or none.
+    except (zipfile.BadZipFile, SyntaxError, LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise InputError(
+            f"{path}: no workbook that can be read ({type(error).__name__}): save it as .xlsx without a password, or "
+            "as CSV"
+        ) from None
+    kept = [(line, row) for line, row in enumerate(rows, 1) if any(row)]
+    header = kept[0][1] if kept else []
+    width = max((len(row) for _, row in kept), default=0)
+    padded = [row + [""] * (width - len(row)) for _, row in kept[1:]]
+    note = f"{path}: the first of its {sheets} sheets is read"
+    header = header + [""] * (width - len(header))
+    return header, [line for line, _ in kept[1:]], padded, [note] * (sheets > 1)
 
 
 def _cell(where: str, name: str, value: Any) -> str:

@@ -18,11 +18,17 @@ class Kind(Task):
     subgroup_metrics, tuned_by = ("balanced_accuracy", "f1_macro"), "balanced_accuracy"
 
     def targets(self, scores: Float[Any, " n"], xp: Any = np) -> Float[Any, " n"]:
-        """The index of the class.
+        """The index of the class; of codes NaN where a score is none of them.
 
         Raises:
-          InputError: with numpy, a score that is neither such an index nor -1.
+          InputError: with numpy and without codes, a score that is neither such an index nor -1.
         """
+        if self.codes:
+            scores = xp.asarray(scores, np.float32)
+            found = xp.full_like(scores, np.nan)
+            for i, code in enumerate(self.codes):
+                found = xp.where(scores == code, np.float32(i), found)
+            return found
         if xp is not np:
             return scores
         scores = np.asarray(scores, np.float32)

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmpsy_jax.data.records import Corpus, open_corpus
+from mmpsy_jax.data.pooled import open_corpora
+from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import report
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.io import InputError, write_json
@@ -38,7 +39,7 @@ def ablate(
     Raises:
       InputError: as `run.run`, or minutes shorter than a window.
     """
-    corpus = open_corpus(dataset_dir)
+    corpus = open_corpora(dataset_dir, config.data.modalities)
     config = run.with_ranges(config, corpus)
     workdir, tasks = Path(workdir), from_config(config.tasks)
     planned, left_out = plan(config, corpus, minutes)

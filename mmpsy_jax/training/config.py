@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import registry
 from mmpsy_jax.io import InputError, flatten, one_of, write_json
-from mmpsy_jax.tasks import from_config, to_config
+from mmpsy_jax.tasks import EVERY, from_config, to_config
 from mmpsy_jax.training import lock
 from mmpsy_jax.training.fields import FIELDS, WEIGHING
 
@@ -166,7 +166,7 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
     theirs = saved_fields(workdir)
     if theirs:
         ours = fields_of(config)
-        ours["tasks"] = _with_ends(config, theirs.get("tasks") or ())
+        ours["tasks"] = _completed(config, theirs.get("tasks") or ())
         free = lambda field: any(field == f or field.startswith(f + ".") for f in FREE_ON_RESUME)  # noqa: E731
         differ = [f for f in sorted(theirs.keys() | ours.keys()) if theirs.get(f) != ours.get(f) and not free(f)]
         if differ:
@@ -179,9 +179,12 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, writes: bool) -> None:
         write_json(workdir / FILE, jsonable(config))
 
 
-def _with_ends(config: ConfigDict, saved: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The tasks of a config; scales whose ends it leaves to the corpus end where those of the saved tasks do."""
+def _completed(config: ConfigDict, saved: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The tasks of a config; what they leave to the corpus (ends of scales, classes) is as of the saved tasks."""
     there = {task["name"]: task for task in saved}
     tasks = jsonable(to_config(from_config(config.tasks))) if config.tasks else []
-    ends = ("minimum", "maximum")
-    return [t | {end: there.get(t["name"], {}).get(end) for end in ends if t[end] is None} for t in tasks]
+    left = ("minimum", "maximum", "classes", "codes")
+    return [
+        t | {n: v for n, v in there.get(t["name"], {}).items() if n in left and t.get(n) in (None, [EVERY])}
+        for t in tasks
+    ]

@@ -10,9 +10,10 @@ from absl import logging
 from jaxtyping import Float, Int, Shaped, UInt64
 from ml_collections import ConfigDict
 
+from mmpsy_jax.data.pooled import pooled_name
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import flags, near_duplicates
-from mmpsy_jax.features import functionals, manifest, table
+from mmpsy_jax.features import functionals, kept_entries, manifest, table
 from mmpsy_jax.features.mel import SCALE
 from mmpsy_jax.features.waveform import Waveform
 from mmpsy_jax.training.job import TrainJob
@@ -112,15 +113,33 @@ def leak_checks(texts: Mapping[str, str] | None, heard: Sound | None) -> dict[st
 
 
 def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
-    """Texts of all participants, from the table or manifest that the corpus was built from, where it is at hand.
+    """Texts of all participants, from what each corpus was built from, where it is at hand.
+
+    That is a table, a manifest, or the files of a published corpus, of which the build kept where they lie.
 
     They are read into memory for the TF-IDF baselines and the search for near-duplicates, and written nowhere.
     """
-    source = config.data.source or corpus.card.get("source", "")
-    if not source or not Path(source).exists() or "text" not in corpus.modalities:
+    if not corpus.pooled:
+        return _transcripts_of(corpus, config.data.source or corpus.card.get("source", ""))
+    texts: dict[str, str] = {}
+    for corpus_name, part in corpus.pooled.items():
+        of_part = _transcripts_of(part, part.card.get("source", ""))
+        if of_part is None:
+            return None
+        texts |= {pooled_name(corpus_name, name): text for name, text in of_part.items()}
+    return texts
+
+
+def _transcripts_of(corpus: Corpus, source: str) -> dict[str, str] | None:
+    kept = kept_entries.path_of(corpus.path)
+    listed = bool(source) and Path(source).exists()
+    if not (listed or kept.exists()) or "text" not in corpus.modalities:
         logging.info("no transcripts at hand: the TF-IDF baselines and the search for near-duplicates do without")
         return None
-    texts = (manifest.transcripts if manifest.is_manifest(Path(source)) else table.transcripts)(Path(source))
+    if not listed:
+        source, texts = kept, kept_entries.transcripts(corpus.path)
+    else:
+        texts = (manifest.transcripts if manifest.is_manifest(Path(source)) else table.transcripts)(Path(source))
     if not any(texts.values()):
         return None
     missing = set(corpus.participants) - texts.keys()

@@ -93,6 +93,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The model beside the baselines, subgroups, near-duplicates; then the report and the model card."""
     named = subgroups.read_subgroups(config.evaluation.subgroups) if config.evaluation.subgroups else None
+    if corpus.pooled:
+        named = subgroups.with_column(named, "corpus", corpus.participants, corpus.origin)
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     rules = {"threshold_rule": config.evaluation.threshold, "as_labels": config.evaluation.multilabel}
     rules |= {"within_clusters": corpus.within_clusters, "synthetic": bool(corpus.card["synthetic"])}
@@ -108,6 +110,9 @@ def evaluate(
     further += flags.of_ranges(tasks, corpus.ranges)
     if corpus.card.get("split_rule") and not config.cv.folds:
         further.append(flags.flag("split_rule", rule=corpus.card["split_rule"]))
+    if corpus.pooled:
+        sizes = ", ".join(f"{name}: {len(part)}" for name, part in corpus.pooled.items())
+        further.append(flags.flag("pooled", n=len(corpus.pooled), names=sizes))
     content["flags"] = flags.red_first(further)
     files = {f"fold {one.fold} seed {one.seed}": one.workdir / "metrics.jsonl" for one in jobs}
     context = {

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import tasks as tasks_lib
 from mmpsy_jax.data.permute_modality import permute_modality
-from mmpsy_jax.data.records import Corpus, open_corpus
+from mmpsy_jax.data.pooled import open_corpora
+from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.io import InputError, one_of, try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
@@ -37,7 +38,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     """
     workdir = Path(workdir)
     prepare(config, workdir)
-    corpus = open_corpus(dataset_dir)
+    corpus = open_corpora(dataset_dir, config.data.modalities)
     config = with_ranges(config, corpus)
     check(config, from_config(config.tasks), corpus)
     if config.data.permute_modality:
@@ -105,10 +106,11 @@ def _baselines(*arguments: Any) -> Any:
 
 
 def with_ranges(config: ConfigDict, corpus: Corpus) -> ConfigDict:
-    """The config whose scores all have a minimum and a maximum: their own, or those of their label in the corpus."""
+    """The config whose scores all have a minimum and a maximum, and whose classes have a value in the corpus."""
     config = config.copy_and_resolve_references()
     tasks = from_config(config.tasks)
     _require_labels(tasks, corpus)
+    tasks = tasks_lib.with_classes(tasks, corpus.card.get("classes", {}), corpus.labels)
     config.tasks = to_config(tasks_lib.with_ranges(tasks, corpus.ranges))
     return config
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from ml_collections import ConfigDict
 
+from mmpsy_jax.data.pooled import folders_of
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import out_of_distribution
@@ -24,7 +25,10 @@ from mmpsy_jax.training.run_files import CONFIG, EMBEDDING, PREDICTIONS, WEIGHTS
 SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
 # Of the card of the corpus; `cluster` is None where everybody stands alone.
-KEPT = ("dataset", "config", "version", "synthetic", "window_seconds", "cluster")
+KEPT = (
+    *("dataset", "config", "version", "synthetic", "window_seconds", "cluster"),
+    *("label_ranges", "classes", "same_people_as", "pooled"),
+)
 
 
 def write(
@@ -43,7 +47,7 @@ def write(
 
     ours = fields_of(config)
     members = np.unique(np.concatenate([one.splits["train"] for one in jobs]))
-    known = digests_of([corpus.participants[i] for i in members], _salt([one.workdir for one in jobs]))
+    known = digests_of(_names_of(corpus, members), _salt([one.workdir for one in jobs]))
     names = batches.names_of(config, corpus)
     card = {
         "format": run_files.FORMAT,
@@ -68,6 +72,12 @@ def write(
     run_files.write_card(workdir, card, [CONFIG, PREDICTIONS, *map(str, of_trainings)])
 
 
+def _names_of(corpus: Corpus, members: Int[np.ndarray, " m"]) -> list[str]:
+    """Ids of the members; of pooled corpora also those that their own corpus has."""
+    ids = [name for part in corpus.pooled.values() for name in part.participants]
+    return [own for names in (corpus.participants, ids) if names for own in (names[i] for i in members.tolist())]
+
+
 def inputs_of(corpus: Corpus, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The entries of modalities in the card of a corpus, with their types; of paths the last part alone."""
     entries = {name: public(corpus.card["modalities"][name]) for name in names}
@@ -77,8 +87,8 @@ def inputs_of(corpus: Corpus, names: Sequence[str]) -> dict[str, dict[str, Any]]
 def with_places_of_corpus(config: ConfigDict, card: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a run; where its corpus was built on this machine, with the places of encoders, which it knows."""
     named = [card[name] or "" for name in ("dataset", "config", "version")]
-    folder = Path(config.data.folder or Path(config.data.data_dir, *named))
-    return {**card, **with_places(folder, {"modalities": card["modalities"]})}
+    (folder, *_) = folders_of(config.data.folder or Path(config.data.data_dir, *named))
+    return {**card, **with_places(Path(folder), {"modalities": card["modalities"]})}
 
 
 def digests_of(participants: Sequence[str], salt: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 import os
 
+import openpyxl
 import pytest
 
 from mmpsy_jax.io import InputError, has_column, number, read_table, unescape, whole, write_table
@@ -141,3 +142,43 @@ def test_a_table_that_is_written_is_read_as_it_was(tmp_path):
     ((_, row),) = read_table(tmp_path / "t.csv", extra="keep").rows
     assert [unescape(cell) for cell in row.values()] == [*cells[:4], repr(0.1 + 0.2), "7", "", ""]
     assert row["a"] == "'=1+1" and (tmp_path / "t.csv").stat().st_mode & 0o777 == 0o600
+
+
+def write_sheets(path, *sheets):
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for rows in sheets:
+        sheet = book.create_sheet()
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_the_first_sheet_of_a_workbook_is_read_as_text(tmp_path):
+    first = [
+        [None],
+        [],
+        ["Participant", "text", None, "label:phq9"],
+        ["p1", " a, b; c", None, 3.0],
+        [None, ""],
+        [7, "x"],
+    ]
+    table = read(write_sheets(tmp_path / "t.xlsx", first, [["else"]]))
+    assert [row for _, row in table.rows] == [
+        {"participant": "p1", "text": "a, b; c", "label:phq9": "3"},
+        {"participant": "7", "text": "x", "label:phq9": ""},
+    ]
+    assert table.lines == [4, 6] and any("first of its 2 sheets" in note for note in table.notes)
+    with pytest.raises(InputError, match="no column participant"):
+        read(write_sheets(tmp_path / "other.xlsx", [["a"], [1]]))
+    with pytest.raises(InputError, match="no column participant"):
+        read(write_sheets(tmp_path / "empty.xlsx", []))
+
+
+def test_what_is_no_workbook_is_refused(tmp_path):
+    for content in (b"participant,text\n", b"PK\x03\x04", b""):
+        with pytest.raises(InputError, match=r"no workbook that can be read .*save it as \.xlsx"):
+            read(write(tmp_path, content, "t.xlsx"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path / "none.xlsx")
