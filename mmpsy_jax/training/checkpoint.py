@@ -31,11 +31,8 @@ policies = ocp.training.preservation_policies
 # Devices that hold the same array divide the work of saving it where each part has so many bytes: cutting an array is
 # a program to compile for each of its shapes.
 LEAST_PART = 2**20
-_CONTEXT = ocp.Context(
-    array_options=ocp.options.ArrayOptions(
-        saving=ocp.options.ArrayOptions.Saving(min_slice_bytes_for_replica_parallel=LEAST_PART)
-    )
-)
+_CONTEXT = ocp.Context()
+_CONTEXT.array.saving.min_slice_bytes_for_replica_parallel = LEAST_PART
 
 
 def _is_no_repeated_error(record: LogRecord) -> bool:

@@ -41,12 +41,13 @@ from types import SimpleNamespace
 import jax, numpy as np
 from mmpsy_jax.inference.export import lower, values_of
 from mmpsy_jax.tasks import Task
-from tests.projects.msa.test_sequences import SIZES, SMALL, drawn, make, random_batch
+from tests.networks import draw_variables
+from tests.projects.msa.test_sequences import SIZES, SMALL, make, random_batch
 task = (Task("sentiment", "sentiment", "regression", maximum=3.0),)
 pieces = SimpleNamespace(modalities={name: SimpleNamespace(dtype=np.dtype("float32")) for name in SMALL})
 for name in sys.argv[1:]:
     network, rng = make(name, **SIZES[name]), np.random.default_rng(0)
-    variables = drawn(network, random_batch(rng))
+    variables = draw_variables(network, random_batch(rng))
     evaluated = {"params": {"network": variables["params"]}, "fitted": {"network": variables.get("fitted", {})}}
     values = values_of(network, task)
     program = lower(values, evaluated, SimpleNamespace(modalities=network.modalities, pieces=pieces))
