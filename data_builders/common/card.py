@@ -163,5 +163,10 @@ def _environment() -> jinja2.Environment:
     )
 
 
+@functools.cache
+def _template(text: str) -> jinja2.Template:
+    return _environment().from_string(text)
+
+
 def _text(template: str, known: Mapping[str, Any]) -> str:
-    return _environment().from_string(template).render(known).strip()
+    return _template(template).render(known).strip()

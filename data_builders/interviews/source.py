@@ -324,6 +324,12 @@ def read_settings_file(path: str) -> str:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
 
 
+def config_of_layout(name: str) -> Config:
+    """How a published corpus is asked for."""
+    fixed = {"is_table": False, "layout": name, "ignore": ()}
+    return Config(f"{layouts.title(name)}.", InterviewSource, needs=layouts.load(name).NEEDS, fixed=fixed)
+
+
 def read_sides(text: str) -> tuple[str, ...]:
     """Modalities of the option `--interviewer`, in the order of the records.
 
@@ -352,15 +358,7 @@ OPTIONS = {
 CORPUS = Corpus(
     name="interviews",
     versions={"1.0.0": "First layout: one participant per record, ragged windows."},
-    configs={
-        name: Config(
-            f"{layouts.title(name)}.",
-            InterviewSource,
-            needs=layouts.load(name).NEEDS,
-            fixed={"is_table": False, "layout": name, "ignore": ()},
-        )
-        for name in layouts.names()
-    },
+    configs={name: config_of_layout(name) for name in layouts.names()},
     named=Config(
         "Interviews of a manifest.",
         InterviewSource,

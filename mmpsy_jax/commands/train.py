@@ -3,14 +3,16 @@
 import ast
 import contextlib
 import faulthandler
+import functools
 import importlib.util
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -20,6 +22,7 @@ from mmpsy_jax.commands.builders import dataset_folder
 from mmpsy_jax.io import InputError, nearest, one_of
 from mmpsy_jax.training.config import RENAMED, choose_model, choose_objective, fields_of, set_seeds
 
+_CHOSEN = {"model": choose_model, "objective": choose_objective}
 # What absl and ml_collections raise on a bad command line.
 _OF_FLAGS = (AttributeError, KeyError, flags.Error, TypeError, ValueError)
 
@@ -62,26 +65,16 @@ def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
 
 def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> int:
     """Trains, or with `minutes` ablates; returns the exit status."""
-    # Before jax is imported: XLA reads it when it is loaded.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    import jax
-
-    from mmpsy_jax.training import config_rules, interruption, mesh, run, sweep
+    from mmpsy_jax.training import interruption, sweep
     from mmpsy_jax.training.job import TrainingDiverged
 
     if flags.FLAGS.sweep:
         with config.unlocked():
             config.sweep = sweep.read(flags.FLAGS.sweep)
-    if config.distributed:
-        mesh.start_distributed(config.heartbeat_seconds)
-    run.use_compile_cache(config.compile_cache)
     try:
-        run.prepare(config, workdir) if minutes is None else config_rules.check(config)
-        dataset_dir = dataset_folder(config, main_process=jax.process_index() == 0)
-        with interruption.ending():
-            if minutes is not None:
-                return _ablate(config, dataset_dir, workdir, minutes)
-            report = run.run(config, dataset_dir, workdir)
+        if minutes is not None:
+            return _ablate(config, workdir, minutes)
+        report = train(config, workdir)
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -100,7 +93,61 @@ def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> 
     return 0
 
 
-def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes: Sequence[str]) -> int:
+def train(config: ConfigDict, workdir: Path, call: Callable[..., Any] | None = None) -> Any:
+    """Builds the corpus of a config where it is not there, and trains.
+
+    Args:
+      config: the whole config.
+      workdir: of the run.
+      call: what is called with config, folder of the records and workdir; `run.run` when not given.
+
+    Returns:
+      the content of `report.json`, or what the call gives.
+
+    Raises:
+      InputError: as `run.run`; TrainingDiverged: the loss is no number; Interrupted: stopped by a signal.
+    """
+    # Before jax is imported: XLA reads it when it is loaded.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    import jax
+
+    from mmpsy_jax.training import config_rules, interruption, mesh, run
+
+    if config.distributed:
+        mesh.start_distributed(config.heartbeat_seconds)
+    run.use_compile_cache(config.compile_cache)
+    run.prepare(config, workdir) if call is None else config_rules.check(config)
+    dataset_dir = dataset_folder(config, main_process=jax.process_index() == 0)
+    with interruption.ending():
+        return (call or run.run)(config, dataset_dir, workdir)
+
+
+def configure(name: str, fields: Mapping[str, Any]) -> ConfigDict:
+    """A config with some of its fields changed.
+
+    Args:
+      name: as `--config`.
+      fields: values by dotted name.
+
+    Raises:
+      InputError: an unknown config or field, or a value of another type.
+    """
+    fields = {RENAMED.get(field, field): os.fspath(v) if isinstance(v, Path) else v for field, v in fields.items()}
+    chosen = [f"--config.{part}.name={fields[f'{part}.name']}" for part in _CHOSEN if f"{part}.name" in fields]
+    config = load_config([f"--config={name}", *chosen])
+    known = fields_of(config)
+    for field in fields:
+        if field not in known and not any(one.startswith(f"{field}.") for one in known):
+            raise one_of("config field", field, known)
+    try:
+        with config.unlocked():
+            config.update_from_flattened_dict(fields)
+    except _OF_FLAGS as error:
+        raise InputError(_explain_flags(config, error)) from error
+    return config
+
+
+def _ablate(config: ConfigDict, workdir: Path, minutes: Sequence[str]) -> int:
     from mmpsy_jax.evaluation import page, tables
     from mmpsy_jax.training import ablations
 
@@ -108,7 +155,7 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
         first = [float(text) for text in minutes]
     except ValueError as error:
         raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
-    entries = ablations.ablate(config, dataset_dir, workdir, first)
+    entries = train(config, workdir, functools.partial(ablations.ablate, minutes=first))
     if entries:
         print("test split, 95% intervals in brackets")
         runs = {"tasks": {task["name"]: {"kind": task["kind"]} for task in config.tasks}, "ablations": entries}
@@ -195,7 +242,7 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
         raise
     except Exception as error:
         raise InputError(f"{path}: {type(error).__name__}: {error}: mend the config file") from error
-    for part, choose in (("model", choose_model), ("objective", choose_objective)):
+    for part, choose in _CHOSEN.items():
         names = [a.partition("=")[2] for a in arguments if a.startswith(f"--config.{part}.name=")]
         if names and names[-1] != config[part].name:
             with config.unlocked():

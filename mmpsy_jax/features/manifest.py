@@ -23,10 +23,9 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 `participant` and one of `recording`, `transcript`, `text` and `parts` are needed; a cell may be empty.
 """
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmpsy_jax.features import omissions, table
@@ -186,25 +185,14 @@ class Entry:
         note = (*([f"files without words: {empty}"] if empty else []), *note)
         return [Script(self.transcript, lines, notes=note)]
 
-    def words(self, speaker: str = "", omit: Omit = NOTHING) -> Transcript:
-        """What the participant says; without answers where there is no transcript.
-
-        Args:
-          speaker: name of the participant where the entry names none.
-          omit: what is left out beside what the entry says. Stretches of the recordings are followed in one transcript
-            and in parts, but not over several recordings, which would have to be measured.
+    def words(self) -> Transcript:
+        """What the participant says, by what the entry says alone; `session.words` knows more.
 
         Raises:
           InputError: a file that cannot be used, or nobody is called so.
         """
-        scripts, omit = self.scripts(), omit + self.omit
-        parts = self.parts or [Part()] * len(scripts)
-        alone = omit.stretches if len(scripts) == 1 else ()
-        takes = [
-            Take(script, shift_s=part.shift_s, omit=(*part.omit, *alone), question=part.question or None)
-            for script, part in zip(scripts, parts, strict=True)
-        ]
-        return converse(takes, self.speaker or speaker or transcript_lib.PARTICIPANT, omit).participant
+        takes = [Take(script) for script in self.scripts()]
+        return converse(takes, self.speaker or transcript_lib.PARTICIPANT, self.omit).participant
 
 
 def _as_answer(script: Script) -> Script:
@@ -303,15 +291,6 @@ def read(
         (*cells.notes, *(note for one in labels.values() for note in one.notes)),
         classes={name: one.classes for name, one in labels.items() if one.classes},
     )
-
-
-def transcripts(entries: Iterable[Entry], speaker: str = "", omit: Omit = NOTHING) -> dict[str, str]:
-    """What every participant says, without those whose transcript cannot be read; arguments as of `Entry.words`."""
-    texts = {}
-    for entry in entries:
-        with contextlib.suppress(InputError):
-            texts[entry.participant] = entry.words(speaker, omit).text
-    return texts
 
 
 def _check_names(path: Path, columns: list[str]) -> None:
