@@ -1,76 +1,9 @@
-"""The command line of mmpsy_jax: python launch.py VERB --help tells the options of a verb.
-
-Look
-    check --source=DIR|MANIFEST [--deep]                            what a source holds, what is missing, what is odd
-    synthesize --dataset=interviews/daic_woz --output=DIR           a synthetic tree in the layout of a published corpus
-Build
-    build --dataset=mmpsy/released --source=DIR --data_dir=DIR      TFDS records of a corpus
-    embed --input=SOURCE --encoder=HF_FOLDER --output=DIR           texts or sound as embeddings of a pretrained network
-Train
-    --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE] train, evaluate, report (also with "train" before it)
-    ablate --config=configs/phq.py [--minutes=1,2]                  the same without each modality
-Judge
-    evaluate --predictions=FILE.csv                                 the predictions of any tool
-    report --workdirs RUN RUN ... [--output=DIR]                    runs beside each other
-    transfer --workdir=RUN --input=RECORDS --output=DIR             a finished run on another corpus
-    transfer --workdirs RUN RUN ... --inputs A B ... --output=DIR   trained on by tested on
-    report --json=FILE [--output=DIR]                               the page of any report.json anew
-Use
-    predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv     on new interviews
-    explain --workdir=RUN --input=FOLDER|FILE --output=DIR          what mattered in an interview
-    adapt --workdir=RUN --input=RECORDS --output=DIR --days=7       layers of new people, from a few rated days
-    discrepancy --workdir=RUN --input=RECORDS --output=DIR          where face and voice disagree
-Share
-    export --workdir=RUN --output=DIR                               a trained model without mmpsy_jax
-    --version
-"""
+"""The command line in a checkout: python launch.py VERB --help. Where the package is installed, `mmpsy` is the same."""
 
 # Loader workers import this file again, so nothing heavy is imported at its top.
-import sys
+from mmpsy_jax.__main__ import main, run, use_huge_pages
 
-
-def main(arguments: list[str]) -> int:
-    """Runs one verb.
-
-    Returns:
-      the exit status: 0 done, 1 diverged, 2 bad input, 3 done but for some inputs, 70 a fault of this software, 130
-      interrupted by hand, 143 by SIGTERM.
-    """
-    from mmpsy_jax import registry
-    from mmpsy_jax.io import InputError, report_fault
-
-    named = bool(arguments) and not arguments[0].startswith("-")
-    verb, rest = (arguments[0], arguments[1:]) if named else ("train", arguments)
-    try:
-        if not arguments or arguments[0] in ("help", "-h", "--help"):
-            print(__doc__.strip())
-            return 0 if arguments else 2
-        if "--version" in arguments:
-            import mmpsy_jax
-
-            print(f"mmpsy_jax {mmpsy_jax.__version__}\n{mmpsy_jax.DISCLAIMER}")
-            return 0
-        return registry.load("commands", verb).main(rest)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Exception, KeyboardInterrupt) as error:
-        return report_fault(error)
-
-
-def use_huge_pages(program: list[str]) -> None:
-    """Replaces this process by the same program with huge pages for large arrays, where glibc can give them.
-
-    XLA returns the memory of a step after every step. In pages of 4 kB, taking it anew cost a quarter to a third of a
-    step on CPUs (docs/benchmarks/train_step.md). glibc reads the setting only when a process starts. Who has set
-    GLIBC_TUNABLES, be it to nothing, keeps what they set.
-    """
-    import os
-
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.execve(sys.executable, program, {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
-
+__all__ = ["main", "run", "use_huge_pages"]
 
 if __name__ == "__main__":
-    use_huge_pages(sys.orig_argv)
-    sys.exit(main(sys.argv[1:]))
+    run()

@@ -148,21 +148,21 @@ def decibels(
     size = step - settings.hop + settings.n_fft
     call = BLOCKS * step - settings.hop + settings.n_fft
 
-    def run(held: np.ndarray, count: int) -> np.ndarray:
-        batch = np.lib.stride_tricks.sliding_window_view(held, size)[::step][:count]
-        made = np.asarray(_decibels(np.ascontiguousarray(batch), settings, fourier))
-        return made.reshape(-1, settings.bands)
+    def run(samples: np.ndarray, count: int) -> np.ndarray:
+        batch = np.lib.stride_tricks.sliding_window_view(samples, size)[::step][:count]
+        decibels_of = np.asarray(_decibels(np.ascontiguousarray(batch), settings, fourier))
+        return decibels_of.reshape(-1, settings.bands)
 
     waiting: list[np.ndarray] = []
-    held = 0
+    buffered = 0
     for block in blocks:
         waiting.append(block)
-        held += len(block)
-        while held >= call:
+        buffered += len(block)
+        while buffered >= call:
             joined = np.concatenate(waiting)
             yield run(joined[:call], BLOCKS)
-            waiting, held = [joined[BLOCKS * step :]], held - BLOCKS * step
-    frames = (held - settings.n_fft) // settings.hop + 1
+            waiting, buffered = [joined[BLOCKS * step :]], buffered - BLOCKS * step
+    frames = (buffered - settings.n_fft) // settings.hop + 1
     left = -(-max(0, frames) // BLOCK_FRAMES)
     joined = np.concatenate([*waiting, np.zeros(left * step, np.float32)])
     while left:

@@ -24,7 +24,7 @@ import soundfile
 
 from benchmarks import harness
 from data_builders.common.shards import make_pool
-from mmpsy_jax.features import mel
+from mmpsy_jax.features import mel, recording
 
 FLOAT16 = np.dtype(np.float16)
 
@@ -54,7 +54,7 @@ def contestants(paths: Sequence[Path], pool: Executor, matmul: bool) -> dict[str
     """By name; calling one takes all files."""
     from benchmarks import jitted_mel as jitted
 
-    samples = [list(mel.padded([mel.samples(path)])) for path in paths]
+    samples = [list(mel.padded([recording.samples(path)])) for path in paths]
 
     def through(fourier: jitted.Fourier) -> mel.LogMel:
         return mel.LogMel(transform=lambda blocks, settings: jitted.decibels(blocks, settings, fourier))
@@ -80,7 +80,7 @@ def agreement(path: Path, ways: Sequence[str]) -> None:
     """Prints the largest difference from librosa in float64: of librosa in float32, and of the jitted paths."""
     from benchmarks import jitted_mel as jitted
 
-    blocks = list(mel.padded([mel.samples(path)]))
+    blocks = list(mel.padded([recording.samples(path)]))
     ours = np.concatenate(list(mel.decibels(blocks)))
     ours = np.maximum(ours, ours.max() - mel.RELEASE.top_db)
     others = {f"jitted ({way})": np.concatenate(list(jitted.decibels(blocks, fourier=way))) for way in ways}

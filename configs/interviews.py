@@ -13,16 +13,16 @@ The argument lists tasks, with commas between them; quote it, since `>` means so
 
 import re
 
-from configs import presets
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import Task
+from mmpsy_jax.training import presets
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _TASK = re.compile(rf"([a-z][a-z0-9_]*)(?:(>=|<=)({_NUMBER}(?:/{_NUMBER})*)|(=)(\*|[^/]+(?:/[^/]+)+))?")
 
 
 def get_config(argument: str = "phq9>=10,phq9<=27"):
-    """`argument` lists tasks, see above."""
+    """`argument` lists tasks, with commas: phq9>=10, phq9>=5/10/15/20, phq9<=27, or a label alone (its score)."""
     config = presets.experiment("interviews", "demo", [task_of(part) for part in argument.split(",")])
     with config.unlocked():
         config.name = "interviews"

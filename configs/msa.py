@@ -22,7 +22,7 @@ from mmpsy_jax.training.config import choose_model, choose_objective, default
 
 
 def get_config(argument: str = "demo,self_mm"):
-    """`argument` is CORPUS,MODEL, see above."""
+    """`argument` is CORPUS,MODEL: "demo", "mosi", "mosei", "sims", "simsv2" or your own; "self_mm", "lmf", ..."""
     corpus, _, model = argument.partition(",")
     if model not in MODELS:
         raise one_of("model of configs/msa.py:CORPUS,MODEL", model, MODELS)

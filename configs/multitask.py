@@ -5,8 +5,8 @@ python launch.py --config=configs/multitask.py:released --config.data.source=DIR
 python launch.py --config=configs/multitask.py:transcripts --config.data.source=DIR
 """
 
-from configs import presets
 from mmpsy_jax.tasks import questionnaire
+from mmpsy_jax.training import presets
 
 
 def get_config(corpus: str = "demo"):

@@ -3,8 +3,8 @@
 python launch.py --config=configs/smoke.py
 """
 
-from configs import presets
 from mmpsy_jax.tasks import questionnaire
+from mmpsy_jax.training import presets
 
 
 def get_config():

@@ -8,6 +8,7 @@ import numpy as np
 from mmpsy_jax.io import one_of
 
 KINDS = ("frames", "features", "ids")
+INTERVIEWER = "interviewer"  # `role` in the card of a modality that networks read only where it is named
 
 
 class Modality(NamedTuple):

@@ -31,7 +31,10 @@ def test_fields_of_objectives(name):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"unknown config.model.name 'lstm': choose one of: audio_visual, .*, tfn"):
+    with pytest.raises(
+        InputError,
+        match=r"unknown config.model.name 'lstm' \(did you mean 'ef_lstm'\?\): choose one of: audio_visual, .*, tfn",
+    ):
         registry.load("models", "lstm")
     with pytest.raises(InputError, match="'x': choose one of: distillation, misa, multitask, ulgm"):
         registry.declared_fields("objectives", "x")

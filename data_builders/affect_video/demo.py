@@ -78,14 +78,14 @@ def draw(split_of: Mapping[str, str], seed: int) -> tuple[list[DemoClip], demo_t
     """
     if seed < 0:
         raise InputError(f"seed {seed}: must be 0 or more")
-    made, planted = [], {}
+    drawn, planted = [], {}
     for number, split in enumerate(splits.SPLITS):
-        own = [speaker for speaker, its_split in split_of.items() if its_split == split]
+        speakers = [speaker for speaker, its_split in split_of.items() if its_split == split]
         rate = 0.0 if split == "train" else demo_truth.MISMATCH_RATE
-        planted[split] = clips = demo_truth.draw(np.random.default_rng([seed, number]), len(own) * CLIPS, rate)
-        for i in range(len(own) * CLIPS):
-            speaker, ratings = own[i // CLIPS], dict(zip(RATINGS, clips.ratings[i].tolist(), strict=True))
-            made.append(
+        planted[split] = clips = demo_truth.draw(np.random.default_rng([seed, number]), len(speakers) * CLIPS, rate)
+        for i in range(len(speakers) * CLIPS):
+            speaker, ratings = speakers[i // CLIPS], dict(zip(RATINGS, clips.ratings[i].tolist(), strict=True))
+            drawn.append(
                 DemoClip(
                     name=f"{speaker}/{i % CLIPS}",
                     cluster=speaker,
@@ -96,7 +96,7 @@ def draw(split_of: Mapping[str, str], seed: int) -> tuple[list[DemoClip], demo_t
                     voice_cues=tuple(clips.voice[i].tolist()),
                 )
             )
-    return made, planted["test"]
+    return drawn, planted["test"]
 
 
 def content(clip: DemoClip, window_seconds: float, seconds: tuple[float, float] = SECONDS) -> Content:
@@ -107,8 +107,8 @@ def content(clip: DemoClip, window_seconds: float, seconds: tuple[float, float] 
       window_seconds: of its record.
       seconds: shortest and longest clip.
     """
-    own, rng = (np.random.default_rng(seed) for seed in clip.seeds)
-    look, speaker = drawing.draw_look(own), voice.draw_voice(own)
+    of_speaker, rng = (np.random.default_rng(seed) for seed in clip.seeds)
+    look, speaker = drawing.draw_look(of_speaker), voice.draw_voice(of_speaker)
     mel = log_mel(window_seconds)
     rate = mel.settings.sample_rate
     frames = round(rng.uniform(*seconds) * FRAMES_PER_SECOND)

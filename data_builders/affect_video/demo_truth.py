@@ -88,11 +88,11 @@ def draw(rng: np.random.Generator, n: int, rate: float) -> Clips:
     """
     classes = len(EMOTIONS)
     emotion = rng.integers(classes, size=n)
-    shared, own = _DEVIATION * rng.normal(size=(2, n, 2))
+    shared, of_voice = _DEVIATION * rng.normal(size=(2, n, 2))
     noise = rng.normal(size=(n, len(FACE_CUES) + len(VOICE_CUES)))
     mismatch = rng.permutation(n) < round(rate * n)
     heard = np.where(mismatch, (emotion + rng.integers(1, classes, size=n)) % classes, emotion)
-    spoken = np.where(mismatch[:, None], own, shared)
+    spoken = np.where(mismatch[:, None], of_voice, shared)
     return Clips(
         emotion=emotion,
         ratings=np.clip(_CENTRES[emotion] + shared, -1, 1),

@@ -89,9 +89,9 @@ def draw_faces(
     def paint(under, mask, grey):
         return under + mask * (grey - under)
 
-    made = pictures.astype(np.float32)
+    canvas = pictures.astype(np.float32)
     middle = look.height - 0.95  # the eyes lie above the middle of the head
-    made = paint(made, oval(x, y - middle + 0.12, 1.1, look.height + 0.1), look.hair)
+    canvas = paint(canvas, oval(x, y - middle + 0.12, 1.1, look.height + 0.1), look.hair)
     face = np.float32(look.skin) * (1.05 - 0.22 * x**2 - 0.06 * (y - 0.3) ** 2)
     face = face * (1 - 0.40 * shadow(side - look.eyes, y + 0.03, 0.24, 0.14))
     face = paint(face, 0.5 * shadow(x, y - 0.2, 0.09, 0.22), min(1.0, 1.2 * look.skin))
@@ -124,4 +124,4 @@ def draw_faces(
     face = face * (1 - 0.2 * shadow(x, y - look.nose - 0.62, 0.3, 0.05))
 
     face = paint(face, step(-look.fringe - y), look.hair)
-    return paint(made, oval(x, y - middle, 1.0, look.height), np.clip(face, 0, 1))
+    return paint(canvas, oval(x, y - middle, 1.0, look.height), np.clip(face, 0, 1))

@@ -79,9 +79,9 @@ def read_clip(path: Path, window_seconds: float) -> Content:
         sound = None if level.silent else mel.extract_samples([[samples]], DTYPE)
     else:
         notes.append("has no sound")
-    promised, found = video.length(path), max(len(tracked.face) / FRAMES_PER_SECOND, len(samples) / rate)
-    if promised and promised - found > _SLACK_S and not level.shortened:
-        notes.append(f"cut off: header {promised:.1f} s, found {found:.1f} s")
+    promised, decoded = video.length(path), max(len(tracked.face) / FRAMES_PER_SECOND, len(samples) / rate)
+    if promised and promised - decoded > _SLACK_S and not level.shortened:
+        notes.append(f"cut off: header {promised:.1f} s, found {decoded:.1f} s")
     if not tracked.persons:
         notes.append("shows no face")
     if sound is None and not tracked.persons:
@@ -115,7 +115,7 @@ def record(content: Content, window_seconds: float) -> dict[str, Any]:
     shown, heard = entries["face"]["shape"][0], entries["audio"]["shape"][1]
     sounding = 0 if content.sound is None else int(content.sound.lengths.sum()) - _SHORTEST_REST
     count = max(1, -(-content.frames // shown), -(-sounding // heard))
-    made: dict[str, Any] = {
+    features: dict[str, Any] = {
         "duration_s": content.sound_s,
         "n_windows": count,
         "window_start_s": (window_seconds * np.arange(count)).astype(np.float32),
@@ -129,5 +129,5 @@ def record(content: Content, window_seconds: float) -> dict[str, Any]:
         elif content.faces is not None:
             values.reshape(count * shown, -1)[: content.frames] = content.faces[name] / 255.0
             lengths[:] = np.clip(content.frames - shown * np.arange(count), 0, shown)
-        made |= {f"has_{name}": bool(lengths.any()), name: values, f"{name}_length": lengths}
-    return made
+        features |= {f"has_{name}": bool(lengths.any()), name: values, f"{name}_length": lengths}
+    return features

@@ -47,21 +47,21 @@ def read_clips(folder: Path) -> list[Clip]:
       InputError: no table, a missing or unknown column, a cell that is not what its column holds, a clip twice.
     """
     path = folder / TABLE
-    made = {}
+    by_name = {}
     for line, row in read_table(path, REQUIRED, OPTIONAL).rows:
         name = row["clip"]
         for column in REQUIRED:
             if not row[column]:
                 raise InputError(f"{path}: line {line}: {column} is empty: fill the cell")
-        if name in made:
+        if name in by_name:
             raise InputError(f"{path}: line {line}: clip {name!r} is there twice: keep one row per clip")
         labels = {"emotion": _emotion(path, line, row.get("emotion", ""), dict(zip(EMOTIONS, EMOTIONS, strict=True)))}
         labels |= {
             rating: number(f"{path}: line {line}", rating, row.get(rating, ""), -1, 1, empty=math.nan)
             for rating in RATINGS
         }
-        made[name] = Clip(name, row["speaker"], labels, folder / name)
-    return list(made.values())
+        by_name[name] = Clip(name, row["speaker"], labels, folder / name)
+    return list(by_name.values())
 
 
 def read_meld(folder: Path) -> list[Clip]:
@@ -73,7 +73,7 @@ def read_meld(folder: Path) -> list[Clip]:
     Raises:
       InputError: no table, a missing column, an unknown emotion, an utterance twice.
     """
-    made = {}
+    by_name = {}
     for published, (split, clips) in MELD_SPLITS.items():
         path = folder / f"{published}_sent_emo.csv"
         there = recordings_by_stem(folder / clips, (".mp4",))
@@ -82,13 +82,13 @@ def read_meld(folder: Path) -> list[Clip]:
                 whole(f"{path}: line {line}", name, row[name]) for name in ("Dialogue_ID", "Utterance_ID")
             )
             name = f"{published}/dia{dialogue}_utt{utterance}"
-            if name in made:
+            if name in by_name:
                 raise InputError(f"{path}: line {line}: dia{dialogue}_utt{utterance} is there twice: keep one row")
             labels = {"emotion": _emotion(path, line, row["Emotion"], MELD_EMOTIONS)} | dict.fromkeys(RATINGS, math.nan)
             stem = f"dia{dialogue}_utt{utterance}"
             video = there.get(stem, folder / clips / f"{stem}.mp4")
-            made[name] = Clip(name, f"{published}/dia{dialogue}", labels, video, split)
-    return list(made.values())
+            by_name[name] = Clip(name, f"{published}/dia{dialogue}", labels, video, split)
+    return list(by_name.values())
 
 
 def _emotion(path: Path, line: int, text: str, names: Mapping[str, str]) -> float:

@@ -41,8 +41,8 @@ def download_config(runner: str, options: str) -> tfds.download.DownloadConfig:
       InputError: no Beam.
     """
     beam = _import_beam()
-    made = beam.options.pipeline_options.PipelineOptions([f"--runner={runner}", *shlex.split(options)])
-    return tfds.download.DownloadConfig(beam_runner=runner, beam_options=made)
+    pipeline_options = beam.options.pipeline_options.PipelineOptions([f"--runner={runner}", *shlex.split(options)])
+    return tfds.download.DownloadConfig(beam_runner=runner, beam_options=pipeline_options)
 
 
 def _import_beam():
@@ -121,7 +121,7 @@ class _BeamShards(tfds.core.ShardBasedBuilder, skip_registration=True):
 def of_beam(builder: type[Builder]) -> type[Builder]:
     """The builder of a corpus whose shards are written by Beam."""
     attributes = {"name": builder.name, "pkg_dir_path": builder.pkg_dir_path, "__doc__": builder.__doc__}
-    made = type("BeamBuilder", (builder, _BeamShards), attributes, skip_registration=True)
+    kind = type("BeamBuilder", (builder, _BeamShards), attributes, skip_registration=True)
     # `dataset_info.json` names the module of the builder; afterwards, so that TFDS finds one builder in that module.
-    made.__module__ = builder.__module__
-    return made
+    kind.__module__ = builder.__module__
+    return kind

@@ -143,10 +143,13 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
             if self._request.config.demo:
                 corpus["source"] = str(self._demo_folder()) if self._request.config.leaves else ""
             write_places(folder, corpus["version"], corpus)  # absolute paths stay on this machine
+            source.keep_places(folder.with_name(corpus["version"]))
             corpus = public(corpus)
             write_json(folder / CORPUS_FILE, corpus)
+            written = [one for ids in reports["members"].values() for one in ids]
             if source.subgroups:
-                plan.write_subgroups(folder, [one for ids in reports["members"].values() for one in ids])
+                plan.write_subgroups(folder, written)
+            plan.write_folds(folder, written)
             card.write_card(folder, corpus, card.about(corpus, self._request.config.about))
 
     def _shard_iterators_per_split(self, dl_manager):
@@ -189,16 +192,16 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 def tfds_features(features: Mapping[str, card.Feature]) -> tfds.features.FeaturesDict:
     """The features of the records, as TFDS takes them."""
-    made: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for name, one in features.items():
         if one.dtype == "text":
-            made[name] = tfds.features.Text()
+            by_name[name] = tfds.features.Text()
         elif one.shape == ():
-            made[name] = tfds.features.Scalar(one.np_dtype)
+            by_name[name] = tfds.features.Scalar(one.np_dtype)
         else:
             encoding = "bytes" if len(one.shape) > 1 else "none"
-            made[name] = tfds.features.Tensor(shape=one.shape, dtype=one.np_dtype, encoding=encoding)
-    return tfds.features.FeaturesDict(made)
+            by_name[name] = tfds.features.Tensor(shape=one.shape, dtype=one.np_dtype, encoding=encoding)
+    return tfds.features.FeaturesDict(by_name)
 
 
 def make_builder(

@@ -74,6 +74,9 @@ def record_features(corpus: Mapping[str, Any]) -> dict[str, Feature]:
         classes = ", ".join(f"{i} {word}" for i, word in enumerate(corpus.get("classes", {}).get(label, ())))
         what = f"index of a class ({classes})" if classes else "total score of the questionnaire, or rating"
         features[label] = Feature(dtype, (), f"{what}; {missing} where missing")
+    if corpus.get("turns"):
+        features["n_turns"] = Feature("int32", (), "number of turns of the participant; 0 where nobody says who speaks")
+        features["n_interviewer_characters"] = Feature("int32", (), "number of characters that others say")
     for name, modality in corpus["modalities"].items():
         dtype = "int32" if modality["kind"] == "ids" else modality.get("dtype") or options.get("dtype", "float16")
         features[f"has_{name}"] = Feature("bool", (), f"whether the participant has {name}")
@@ -115,33 +118,38 @@ def about(corpus: Mapping[str, Any], told: bool = True) -> dict[str, Any]:
 
 def about_of(name: str | None, variant: str = "people") -> dict[str, Any]:
     """The texts of `about.toml`, not rendered: those of all corpora, and over them those of one, if it has any."""
-    made: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     folder = folder_of(name) if name else None
     for path in (TEMPLATES / "about.toml", *([folder / "about.toml"] if folder else [])):
         if path.is_file():
             texts = tomllib.loads(path.read_text(encoding="utf-8"))
             variants = {part: texts.pop(part, {}) for part in ("people", "synthetic")}
-            made |= texts | variants[variant]
-    responsible = sorted(made, key=lambda name: name.startswith("rai_"))  # last, since they repeat the others
-    return {name: made[name] for name in responsible}
+            entries |= texts | variants[variant]
+    responsible = sorted(entries, key=lambda name: name.startswith("rai_"))  # last, since they repeat the others
+    return {name: entries[name] for name in responsible}
 
 
-def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+def write_card(version_folder: str | os.PathLike, corpus: Mapping[str, Any], about_texts: Mapping[str, Any]) -> None:
     """Writes README.md, DATASHEET.md and croissant.json into a finished but not yet renamed version folder.
 
     Args:
       version_folder: holds the shards.
       corpus: the content of `corpus.json`.
-      said: of `about`.
+      about_texts: of `about`.
 
     Raises:
       InputError: the folder holds no shards.
     """
     folder, features = Path(version_folder), record_features(corpus)
-    known = {"corpus": corpus, "about": said, "features": features, "total": sum(corpus["participants"].values())}
+    known = {
+        "corpus": corpus,
+        "about": about_texts,
+        "features": features,
+        "total": sum(corpus["participants"].values()),
+    }
     for name in ("README.md", "DATASHEET.md"):
         write_atomically(folder / name, _environment().get_template(name).render(known))
-    write_json(folder / "croissant.json", croissant.describe(folder, corpus, features, said))
+    write_json(folder / "croissant.json", croissant.describe(folder, corpus, features, about_texts))
 
 
 @functools.cache
@@ -155,5 +163,10 @@ def _environment() -> jinja2.Environment:
     )
 
 
+@functools.cache
+def _template(text: str) -> jinja2.Template:
+    return _environment().from_string(text)
+
+
 def _text(template: str, known: Mapping[str, Any]) -> str:
-    return _environment().from_string(template).render(known).strip()
+    return _template(template).render(known).strip()

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import mmpsy_jax
 from data_builders.common import place, shards
 from data_builders.common.plan import KEPT, Plan, make_request, read_salt
 from data_builders.common.source import Option, corpora, load
@@ -257,12 +258,13 @@ def main_build(argv: Sequence[str]) -> Path:
     Args:
       argv: arguments after the verb.
     """
-    parser = argparse.ArgumentParser(prog="launch.py build", description="Build a corpus as TFDS records.")
-    parser.add_argument(
-        "--dataset", default="mmpsy/demo", help=", ".join(d for c in corpora() for d in load(c).datasets)
-    )
+    parser = argparse.ArgumentParser(prog=f"{mmpsy_jax.program()} build", description="Build a corpus as TFDS records.")
+    datasets = ", ".join(d for c in corpora() for d in load(c).datasets)
+    parser.add_argument("--dataset", default="mmpsy/demo", help=datasets)
     parser.add_argument("--data_dir", default="data", help="root of all datasets")
     _add_options(parser)
+    if not argv:
+        raise InputError(f"build: give --dataset, one of {datasets}, and --source=PATH of all but demos (--help)")
     folder = build(**vars(parser.parse_args(argv)))
     print(folder)
     return folder
@@ -277,7 +279,9 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     Returns:
       the report of `check`.
     """
-    parser = argparse.ArgumentParser(prog="launch.py check", description="Look at a source before building it.")
+    parser = argparse.ArgumentParser(
+        prog=f"{mmpsy_jax.program()} check", description="Look at a source before building it."
+    )
     parser.add_argument("--dataset", default="", help="as of the build; default: what the source looks like")
     parser.add_argument("--deep", action="store_true", help="read everything as the build would")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -295,13 +299,13 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
 
 def _add_options(parser: argparse.ArgumentParser, aside: Sequence[str] = ()) -> None:
     """Options of all corpora but those aside, and of each; what a corpus does not take is refused by `make_request`."""
-    own: dict[str, Option] = {}
+    of_corpora: dict[str, Option] = {}
     for corpus in map(load, corpora()):
         for name, option in corpus.options.items():
-            said = f"{corpus.name}: {option.help}"
-            known = own.get(name)
-            own[name] = dataclasses.replace(option, help=f"{known.help}; {said}" if known else said)
-    for name, option in {**_OPTIONS, **own, **_DEMO}.items():
+            help_text = f"{corpus.name}: {option.help}"
+            known = of_corpora.get(name)
+            of_corpora[name] = dataclasses.replace(option, help=f"{known.help}; {help_text}" if known else help_text)
+    for name, option in {**_OPTIONS, **of_corpora, **_DEMO}.items():
         if name in aside:
             continue
         settings = {"action": "store_true"} if option.parse is None else {"choices": option.choices}

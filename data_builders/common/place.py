@@ -94,13 +94,13 @@ def replacing(version_folder: Path) -> Iterator[None]:
 
 
 def require_same(
-    version_folder: Path, wanted: Mapping[str, Any], defaults: Mapping[str, Any], former: Mapping[str, str]
+    version_folder: Path, asked: Mapping[str, Any], defaults: Mapping[str, Any], former: Mapping[str, str]
 ) -> None:
     """Raises unless the dataset in a folder was built as is wanted now.
 
     Args:
       version_folder: of the dataset that is there.
-      wanted: options and digests of the build.
+      asked: options and digests of the build.
       defaults: of options that cards of earlier versions lack.
       former: names that options have now, by those in cards of earlier versions.
 
@@ -111,7 +111,7 @@ def require_same(
     path = version_folder / "corpus.json"
     try:
         card = json.loads(path.read_text())
-        have = {**card["options"], **{name: card[name] for name in wanted if name.endswith("_sha256") and name in card}}
+        have = {**card["options"], **{name: card[name] for name in asked if name.endswith("_sha256") and name in card}}
         have |= {now: have.pop(before) for before, now in former.items() if before in have}
         whole = all((version_folder / name).is_file() for name in ("dataset_info.json", "features.json"))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -119,9 +119,9 @@ def require_same(
     if not whole:
         raise InputError(f"{version_folder}: dataset_info.json or features.json is missing: {remedy}")
     # A JSON round trip, so that tuples and lists compare; a card of an earlier version has absolute paths.
-    wanted, have = public(json.loads(json.dumps(wanted))), public(json.loads(json.dumps({**defaults, **have})))
-    names = [name for name in dict.fromkeys((*wanted, *have)) if name in wanted or name not in _FOLLOWING]
-    differing = [name for name in names if _value(wanted, name) != _value(have, name)]
+    asked, have = public(json.loads(json.dumps(asked))), public(json.loads(json.dumps({**defaults, **have})))
+    names = [name for name in dict.fromkeys((*asked, *have)) if name in asked or name not in _FOLLOWING]
+    differing = [name for name in names if _value(asked, name) != _value(have, name)]
     if differing:
         raise InputError(f"{version_folder}: already holds a dataset that differs in {', '.join(differing)}: {remedy}")
 

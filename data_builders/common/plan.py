@@ -23,6 +23,7 @@ from mmpsy_jax.io import InputError, file_sha256, write_atomically, write_table
 
 FORMAT = 1  # of `corpus.json`
 SUBGROUPS_FILE = "subgroups.csv"
+FOLDS_FILE = "folds.csv"  # of a published cross-validation, where there is one
 KEPT = ".features"  # beside the versions of a dataset: what was extracted or converted
 # Options that make no difference to the records.
 _ASIDE = ("unpickle", "keep_source")
@@ -45,7 +46,7 @@ class Request:
       synthetic: no person stands behind the source; always so for a demo.
       workers: processes that read; 0 for none, None to choose by size.
       keep_source: keep the files that a demo writes.
-      own: options of the corpus.
+      corpus_options: of the corpus alone.
     """
 
     corpus: Corpus
@@ -63,7 +64,7 @@ class Request:
     synthetic: bool = False
     workers: int | None = None
     keep_source: bool = False
-    own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    corpus_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def dataset(self) -> str:
@@ -72,8 +73,8 @@ class Request:
 
     def options(self) -> dict[str, Any]:
         """What decides the content of the records beside the source; kept in `corpus.json`."""
-        own = self.config.options() | self.own
-        kept = {name: value for name, value in own.items() if name not in _ASIDE}
+        options = self.config.options() | self.corpus_options
+        kept = {name: value for name, value in options.items() if name not in _ASIDE}
         kept |= {name: getattr(self, name) for name in ("include_text", "hash_ids", "skip_bad", "strict", "synthetic")}
         kept["fractions"] = None if self.split_file else list(self.config.fractions)
         kept["split_file_sha256"] = file_sha256(self.split_file) if self.split_file else None
@@ -94,22 +95,22 @@ class Request:
         Raises:
           InputError: as the corpus.
         """
-        given = {
+        filled = {
             "kept": os.fspath(kept),
             "volumes": tuple(map(os.fspath, volumes)),
             "hide_names": self.hash_ids,
             "ranges": self.ranges,
             "split_file": self.split_file,
         }
-        return self._call(self.config.open, path, **given)
+        return self._call(self.config.open, path, **filled)
 
     def write_demo(self, folder: Path) -> Callable[[Sequence[str]], dict[str, Any]] | None:
         """Writes the source of a demo; gives what `Config.demo` gives."""
         return self._call(self.config.demo, folder, workers=self.workers, split_file=self.split_file)
 
-    def _call(self, call: Callable[..., Any], path: str | os.PathLike, **given: Any) -> Any:
+    def _call(self, call: Callable[..., Any], path: str | os.PathLike, **filled: Any) -> Any:
         known = keywords(call)
-        options = {**given, **self.config.fixed, **self.config.defaults, **self.own}
+        options = {**filled, **self.config.fixed, **self.config.defaults, **self.corpus_options}
         return call(path, **{name: value for name, value in options.items() if name in known})
 
 
@@ -130,9 +131,9 @@ def make_request(dataset: str, **options: Any) -> Request:
     """
     corpus, name, config = find(dataset)
     options = {key: value for key, value in options.items() if is_asked(value)}
-    own = config.options()
+    known = config.options()
     demo, source = config.demo is not None, options.get("source")
-    refused = [key for key in options if key not in own and key not in Request.__dataclass_fields__]
+    refused = [key for key in options if key not in known and key not in Request.__dataclass_fields__]
     if demo:
         refused += [key for key in ("strict", "synthetic") if key in options]
         if source is not None or "download" in options:
@@ -147,18 +148,18 @@ def make_request(dataset: str, **options: Any) -> Request:
     if refused:
         divided = f" (it is divided {config.divided})" if refused == ["split_file"] else ""
         raise InputError(f"{dataset} does not take {', '.join(refused)}{divided}: leave it out")
-    given = {key: options.pop(key) for key in list(options) if key in own}
-    for key, value in given.items():
+    of_corpus = {key: options.pop(key) for key in list(options) if key in known}
+    for key, value in of_corpus.items():
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         option = corpus.options.get(key)
-        given[key] = option.parse(value) if option and option.parse and isinstance(value, str) else value
+        of_corpus[key] = option.parse(value) if option and option.parse and isinstance(value, str) else value
     for key in ("source", "split_file"):
         options[key] = expand(options.get(key))
     if isinstance(options.get("ranges"), str):
         options["ranges"] = tasks.read_ranges(options["ranges"])
     if demo:
         options["synthetic"] = False  # said by the config
-    return Request(corpus, name, config, own=given, **options)
+    return Request(corpus, name, config, corpus_options=of_corpus, **options)
 
 
 class Plan:
@@ -233,6 +234,7 @@ class Plan:
             "labels": list(source.labels),
             "label_dtype": source.label_dtype,
             "cluster": source.cluster,
+            "turns": source.has_turns,
             "modalities": {name: dict(entry) for name, entry in source.modalities.items()},
             "options": self.request.options() | {"dtype": source.dtype},
         }
@@ -257,9 +259,9 @@ class Plan:
         request, source = self.request, self.source
         each = max(1.0, self.needed_bytes() / max(1, len(source.participants)))
         most = max(1, min(source.records_per_shard, int(shards.SHARD_BYTES / each)))
-        made: dict[str, list[shards.ShardReader]] = {}
+        readers: dict[str, list[shards.ShardReader]] = {}
         for split, members in self.members.items():
-            made[split] = [
+            readers[split] = [
                 shards.ShardReader(
                     source=source,
                     members=tuple(part),
@@ -274,7 +276,7 @@ class Plan:
                 )
                 for i, part in enumerate(shards.cut(members, most))
             ]
-        return made
+        return readers
 
     def card(self, reports: Mapping[str, Any]) -> dict[str, Any]:
         """The content of `corpus.json`, still with absolute paths.
@@ -330,12 +332,12 @@ class Plan:
         return ["windows"] * windows + ["transcripts"] * self.source.has_words
 
     def _ranges(self, labels: Mapping[str, Sequence[float]]) -> dict[str, tasks.Range]:
-        source, given = self.source, self.request.ranges
-        seen = {name: labels.get(name) for name in source.labels if name not in source.classes or name in given}
+        source, stated = self.source, self.request.ranges
+        seen = {name: labels.get(name) for name in source.labels if name not in source.classes or name in stated}
         if source.one_scale and all(seen.values()):
             lows, highs = zip(*seen.values(), strict=True)
             seen = dict.fromkeys(seen, (min(lows), max(highs)))
-        return tasks.label_ranges(seen, given, source.ranges)
+        return tasks.label_ranges(seen, stated, source.ranges)
 
     def original(self, names: Sequence[str]) -> list[str]:
         """Ids in the source of ids in the records."""
@@ -351,8 +353,14 @@ class Plan:
                 rows.append([self.names[participant], *source.subgroup_row(participant)])
         write_table(folder / SUBGROUPS_FILE, ["participant_id", *source.subgroups], rows)
 
+    def write_folds(self, folder: Path, written: Sequence[str]) -> None:
+        """The published folds of the participants, as `config.cv.folds_file` takes them; nothing without any."""
+        names = {self.names[one]: fold for one, fold in self.source.folds.items()}
+        if names:
+            write_table(folder / FOLDS_FILE, ["participant", "fold"], [(n, names[n]) for n in written if n in names])
 
-_OPTIONAL = ("classes", "cluster", "within_clusters", "split_rule", "same_people_as", "duplicates")
+
+_OPTIONAL = ("classes", "cluster", "turns", "within_clusters", "split_rule", "same_people_as", "duplicates")
 
 
 def _range_notes(ranges: Mapping[str, tasks.Range]) -> list[dict[str, str]]:

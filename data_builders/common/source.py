@@ -47,6 +47,7 @@ class Source:
       within_clusters: the splits divide each cluster, see `split_rule`.
       split_rule: how the splits are made where no hash or file divides.
       listed_splits: {participant: split} where the source says so.
+      folds: {participant: fold} of a published cross-validation, `folds.csv` of the dataset.
       may_rank: as of `splits.assign`.
       ranges: ends of the scale of labels, where they are known; `one_scale`: all labels have one.
       classes: names of the values of a label that is an index.
@@ -55,6 +56,7 @@ class Source:
       fault: why no corpus can be built of it, though it can be described; "" where one can.
       subgroups: names of the columns of `subgroup_row`.
       has_words: `examine` gives a "transcript", which is stored only where asked for.
+      has_turns: records count turns, and what the interviewer says.
       is_table: readers find transcripts at `path`, so that the card names it.
       records_per_shard: a shard is held in memory once while it is written.
       few: as many are read without worker processes.
@@ -75,6 +77,7 @@ class Source:
     within_clusters = False
     split_rule = ""
     listed_splits: Mapping[str, str] | None = None
+    folds: Mapping[str, str] = {}
     may_rank = False
     ranges: Mapping[str, tuple[float, float]] = {}
     one_scale = False
@@ -84,6 +87,7 @@ class Source:
     fault = ""
     subgroups: Sequence[str] = ()
     has_words = False
+    has_turns = False
     is_table = True
     records_per_shard = 64
     few = 200
@@ -174,6 +178,9 @@ class Source:
     def subgroup_row(self, participant: str) -> Sequence[str]:
         """The categories of a participant, "" where one is not known."""
         return ()
+
+    def keep_places(self, version_folder: Path) -> None:
+        """Keeps beside a dataset where its participants' files lie, for readers on this machine that need them."""
 
     def verify(self, has: Mapping[str, int]) -> None:
         """Refuses a corpus as a whole, by how many participants have each modality."""
@@ -322,9 +329,11 @@ class Corpus:
 
 def corpora() -> list[str]:
     """Names of all corpora: the folders of `data_builders` that hold a `source.py`."""
-    found = (module.name for module in pkgutil.iter_modules(data_builders.__path__) if module.ispkg)
+    folders = (module.name for module in pkgutil.iter_modules(data_builders.__path__) if module.ispkg)
     places = [Path(place) for place in data_builders.__path__]
-    return sorted(name for name in found if name != "common" and any((p / name / "source.py").exists() for p in places))
+    return sorted(
+        name for name in folders if name != "common" and any((p / name / "source.py").exists() for p in places)
+    )
 
 
 def load(name: str) -> Corpus:

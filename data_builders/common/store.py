@@ -57,10 +57,10 @@ class Store:
         arrays = _load(file, source)
         if arrays is not None:
             return from_arrays(arrays)
-        made = make()
-        arrays = {"source": np.array(source), **{name: np.asarray(value) for name, value in to_arrays(made).items()}}
+        content = make()
+        arrays = {"source": np.array(source), **{name: np.asarray(value) for name, value in to_arrays(content).items()}}
         write_npz(file, **arrays)
-        return made
+        return content
 
 
 def _load(file: Path, source: str) -> dict[str, np.ndarray] | None:

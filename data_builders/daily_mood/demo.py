@@ -73,8 +73,8 @@ def write_table(path: Path, people: int = PEOPLE, days: int = DAYS, seed: int = 
             z = slope @ cue.ravel() + level + np.sqrt(SHARES["chance"]) * rng.normal(size=moods)
             ratings = np.clip(np.rint(_MEAN + _DEVIATION * z), 0, HIGHEST).astype(int)
             cells: list[Any] = []
-            for own, (name, size) in zip(cue, SIZES.items(), strict=True):
-                values = own @ directions[name] + _NOISE * rng.normal(size=size)
+            for of_sensor, (name, size) in zip(cue, SIZES.items(), strict=True):
+                values = of_sensor @ directions[name] + _NOISE * rng.normal(size=size)
                 values = np.rint(np.exp(4.0 + 0.5 * values)) if name in COUNTS else np.round(values, 4)
                 cells += [""] * size if name == "speech" and lacks_speech else values.tolist()
             rows.append([f"person_{number}", day, *cells, *ratings])

@@ -170,36 +170,36 @@ def read(path: Path, layout: Layout | None = None) -> Table:
 
 def _labels(path: Path, cells: Cells, layout: Layout) -> dict[str, str]:
     """Columns of the ratings by label."""
-    own = {name.removeprefix(_LABEL): name for name in cells.header if name.startswith(_LABEL)}
-    found = {name: name for name in layout.labels} or own or dict(zip(LABELS, RATINGS, strict=True))
-    missing = [column for column in found.values() if column not in cells.columns]
+    prefixed = {name.removeprefix(_LABEL): name for name in cells.header if name.startswith(_LABEL)}
+    columns_of = {name: name for name in layout.labels} or prefixed or dict(zip(LABELS, RATINGS, strict=True))
+    missing = [column for column in columns_of.values() if column not in cells.columns]
     if missing:
         raise InputError(
             f"{path}: no column {', '.join(missing)}: ratings are label:NAME, the columns that --labels=NAME,... "
             f"names, or {RATINGS[0]} to {RATINGS[-1]}"
         )
-    return found
+    return columns_of
 
 
 def _sensors(path: Path, cells: Cells, layout: Layout, taken: set[str]) -> dict[str, list[str]]:
     """Columns of the inputs by modality."""
     free = [name for name in cells.header if name not in taken]
-    own: dict[str, list[str]] = {}
+    prefixed: dict[str, list[str]] = {}
     for name in free:
         if name.startswith(_SENSOR):
-            own.setdefault(name.removeprefix(_SENSOR).partition(".")[0], []).append(name)
-    wanted = dict(layout.sensors) or {name: (f"{start}*",) for name, start in COLUMNS.items()}
+            prefixed.setdefault(name.removeprefix(_SENSOR).partition(".")[0], []).append(name)
+    patterns = dict(layout.sensors) or {name: (f"{start}*",) for name, start in COLUMNS.items()}
     matches = lambda name, one: name.startswith(one[:-1]) if one.endswith("*") else name == one  # noqa: E731
-    found = {m: [name for name in free if any(matches(name, one) for one in ones)] for m, ones in wanted.items()}
-    missing = [one for ones in wanted.values() for one in ones if not any(matches(name, one) for name in free)]
-    published = not own and not layout.names and not any(name.startswith(_LABEL) for name in cells.header)
-    found = {name: columns for name, columns in found.items() if columns} | ({} if layout.sensors else own)
-    if missing and (layout.sensors or published or not found):
+    matching = {m: [name for name in free if any(matches(name, one) for one in ones)] for m, ones in patterns.items()}
+    missing = [one for ones in patterns.values() for one in ones if not any(matches(name, one) for name in free)]
+    published = not prefixed and not layout.names and not any(name.startswith(_LABEL) for name in cells.header)
+    matching = {name: columns for name, columns in matching.items() if columns} | ({} if layout.sensors else prefixed)
+    if missing and (layout.sensors or published or not matching):
         raise InputError(
             f"{path}: no column {', '.join(missing)}: inputs are sensor:NAME.COLUMN, the columns that "
             "--sensors=MODALITY:COLUMN:...,... names, or zcm*, pim* and Neuron*"
         )
-    return found
+    return matching
 
 
 def _require_names(path: Path, names: list[str]) -> None:
@@ -222,14 +222,14 @@ def _days(path: Path, cells: Cells) -> tuple[list[int], list[str]]:
     dates = [_MIDNIGHT.fullmatch(text) for text in written]
     if not any(dates):
         return [_day(path, line, whole_or_none(text)) for line, text in zip(cells.lines, written, strict=True)], []
-    made = []
+    ordinals = []
     for line, match in zip(cells.lines, dates, strict=True):
         try:
-            made.append(_day(path, line, datetime.date.fromisoformat(match[1]).toordinal() if match else None))
+            ordinals.append(_day(path, line, datetime.date.fromisoformat(match[1]).toordinal() if match else None))
         except ValueError:  # the 30th of February
             _day(path, line, None)
-    first = min(made)
-    return [day - first + 1 for day in made], [f"{path}: dates are counted as days from the first one in the table"]
+    first = min(ordinals)
+    return [day - first + 1 for day in ordinals], [f"{path}: dates are counted as days from the first one in the table"]
 
 
 def _day(path: Path, line: int, value: int | None) -> int:

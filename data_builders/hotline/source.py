@@ -88,13 +88,13 @@ def read_calls(folder: Path, labels: Sequence[str] = ()) -> Calls:
         caller without a segment, a recording that is not there, tables with other labels than the first.
     """
     files = visible(folder.iterdir()) if folder.is_dir() else []
-    found = [path for path in files if path.suffix.lower() in (".csv", ".tsv")]
-    if not found:
+    tables = [path for path in files if path.suffix.lower() in (".csv", ".tsv")]
+    if not tables:
         raise InputError(f"{folder}: no <caller>.csv: give the folder that holds one table per caller")
     segments: dict[str, list[Segment]] = {}
     names: dict[str, str] | None = None
     notes: list[tuple[str, str]] = []
-    for path in sorted(found, key=lambda path: natural_key(path.stem)):
+    for path in sorted(tables, key=lambda path: natural_key(path.stem)):
         known = ("role", "index", *EMOTIONS, *OPTIONAL, f"{_LABEL}*")
         table = read_table(path, ("index", "role", *labels), [name for name in known if name not in labels])
         columns = _label_columns(table, labels)
@@ -117,8 +117,8 @@ def read_calls(folder: Path, labels: Sequence[str] = ()) -> Calls:
 
 def _label_columns(table: Table, labels: Sequence[str]) -> dict[str, str]:
     """Columns by label."""
-    own = {name.removeprefix(_LABEL): name for name in table.header if name.startswith(_LABEL)}
-    named = {name: name for name in labels} or own
+    prefixed = {name.removeprefix(_LABEL): name for name in table.header if name.startswith(_LABEL)}
+    named = {name: name for name in labels} or prefixed
     published = [name for name in EMOTIONS if name in table.columns]
     if not named and len(published) < len(EMOTIONS):
         missing = ", ".join(name for name in EMOTIONS if name not in published)
@@ -127,8 +127,8 @@ def _label_columns(table: Table, labels: Sequence[str]) -> dict[str, str]:
             "label:NAME, or the columns that --labels=NAME,... names"
         )
     if not labels:
-        negative = {NEGATIVE: NEGATIVE} if not own or NEGATIVE in table.columns else {}
-        named = {**negative, **dict(zip(published, published, strict=True)), **own}
+        negative = {NEGATIVE: NEGATIVE} if not prefixed or NEGATIVE in table.columns else {}
+        named = {**negative, **dict(zip(published, published, strict=True)), **prefixed}
     for name in named:
         if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
             raise InputError(
@@ -140,7 +140,7 @@ def _label_columns(table: Table, labels: Sequence[str]) -> dict[str, str]:
 
 def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], list[str]]:
     """The caller's segments in order, and notes on recordings of no row."""
-    path, made, others = table.path, {}, []
+    path, segments, others = table.path, {}, []
     folder = path.parent / AUDIO_FOLDER / path.stem
     recordings = recordings_by_stem(folder)
     for line, row in table.rows:
@@ -149,7 +149,7 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
             others.append(whole_or_none(row["index"]))
             continue
         index = whole(where, "index", row["index"])
-        if index in made:
+        if index in segments:
             raise InputError(f"{where}: index {index} is there twice: keep one row per segment")
         labels = {name: whole(where, column, row[column], 1) for name, column in columns.items() if column in row}
         if NEGATIVE in columns and NEGATIVE not in labels:
@@ -161,13 +161,13 @@ def _read_call(table: Table, columns: dict[str, str]) -> tuple[list[Segment], li
                 f"{folder / str(index)}.wav: missing, as any other kind of sound file is, but line {line} of "
                 f"{path.name} is a turn of the caller: add the file"
             )
-        made[index] = Segment(path.stem, index, {name: labels[name] for name in columns}, start, recording)
-    if not made:
+        segments[index] = Segment(path.stem, index, {name: labels[name] for name in columns}, start, recording)
+    if not segments:
         raise InputError(f"{path}: no row with role {CALLER_ROLE} (the caller): remove the table, or mend the roles")
-    unread = list_unread(folder, [one.recording for one in made.values()])
+    unread = list_unread(folder, [one.recording for one in segments.values()])
     unread = [file for file in unread if file.stem not in {str(index) for index in others}]
     notes = [f"{folder}: {len(unread)} files belong to no row of the table and are not read"] * bool(unread)
-    return [made[index] for index in sorted(made)], notes
+    return [segments[index] for index in sorted(segments)], notes
 
 
 class CallSource(Source):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_builders.common.examine import spread, summary
+from mmpsy_jax.features import session
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.recording import measure
 from mmpsy_jax.features.recording_folder import name_unread
@@ -26,7 +27,7 @@ def describe(source, strict: bool) -> dict[str, Any]:
             problems.append(f"{entry.participant}: {source.lacking[entry.participant]}")
             continue
         try:
-            transcript = entry.words()
+            transcript = session.read(entry, source.reading).participant.transcript
             words = transcript.text
             levels = [(file, measure(file)) for file in entry.recordings()]
             noted += [f"{entry.participant}: transcript: {note}" for note in transcript.notes]

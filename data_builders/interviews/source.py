@@ -20,14 +20,18 @@ from data_builders.common.examine import Record
 from data_builders.common.source import Config, Corpus, Option, Source, read_names
 from data_builders.common.store import Store, of_windows, to_windows
 from data_builders.interviews import check, layouts
-from mmpsy_jax.features import interview, manifest, table
+from mmpsy_jax.features import interview, kept_entries, manifest, session, table
+from mmpsy_jax.features.clip import Clip, as_clips
+from mmpsy_jax.features.interview import INTERVIEWERS
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.recording import header_seconds
+from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
-from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import Windows
 from mmpsy_jax.io import InputError, file_sha256, one_of, parse_json, read_text, repeats_ids
+from mmpsy_jax.modality import INTERVIEWER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +52,10 @@ class _TableEntry(Entry):
                 )
         return files
 
-    def words(self) -> Transcript:
+    def scripts(self) -> list[Script]:
         """What the table says."""
-        return Transcript(self.interview.answers, self.interview.questions)
+        answers = zip(self.interview.answers, self.interview.questions, strict=True)
+        return [Script(lines=tuple(Line(answer, question=question) for answer, question in answers))]
 
 
 class InterviewSource(Source):
@@ -63,6 +68,8 @@ class InterviewSource(Source):
       settings: JSON of the settings of the extractors by modality, `{"audio": {...}, "text": {...}}`.
       dtype: "float16" or "float32", of the windows of sound.
       ignore: columns of a manifest that are not read.
+      interviewer: modalities of the interviewer that records hold, "text" or "audio" or both.
+      speaker: name of the participant in transcripts that name speakers, where an entry names none.
       hide_names: keep the names of files out of errors and notes, since they may be those of people.
       kept: folder of extracted windows; "" keeps none.
       ranges: stated ends of the scales of labels.
@@ -86,12 +93,15 @@ class InterviewSource(Source):
         settings: str = "{}",
         dtype: str = "float16",
         ignore: tuple[str, ...] = (),
+        interviewer: tuple[str, ...] = (),
+        speaker: str = "",
         hide_names: bool = False,
         kept: str = "",
         ranges: Mapping[str, tuple[float, float]] | None = None,
     ):
         self.path, self.dtype = Path(path), dtype
         self._hide_names, self._kept = hide_names, Store(kept)
+        self._interviewer, self.reading = interviewer, Reading(speaker)
         extractor_settings = read_settings(settings)
         if is_table:
             self.table = table.find_table(self.path)
@@ -130,6 +140,7 @@ class InterviewSource(Source):
             self.clusters = {entry.participant: entry.cluster for entry in self.entries}
         listed = {entry.participant: entry.split for entry in self.entries}
         self.listed_splits = listed if all(listed.values()) else None
+        self.folds = {entry.participant: entry.fold for entry in self.entries if entry.fold}
         self.fault = self._make_extractors(extractor_settings)
         notes += _repeated_ids(self.entries, self.subgroups) + _empty_cells(
             [entry for entry in self.entries if entry.participant not in self.lacking]
@@ -148,17 +159,28 @@ class InterviewSource(Source):
         if audio or text:
             characters = text.settings.positions * SECONDS_PER_CHARACTER if text else 0.0
             self.window_seconds = audio.settings.window_seconds if audio else characters
+        lacking = [name for name in self._interviewer if not has[name]]
+        for name in self._interviewer if not lacking else ():
+            self.extractors[f"{INTERVIEWERS}{name}"] = self.extractors[name]
+            self.modalities[f"{INTERVIEWERS}{name}"] = {**self.modalities[name], "role": INTERVIEWER}
+        self.has_turns = bool(self._interviewer or self.reading.speaker) or any(e.speaker for e in self.entries)
         unused = [name for name in settings if not has[name]]
         if not self.labels:
             return f"{self.table}: no column label:NAME: give one for each score that is to be estimated"
         if not self.extractors:
             return f"{self.table}: all cells of recording, transcript and text are empty: fill them"
+        if lacking:
+            return f"{self.table}: --interviewer={','.join(lacking)}, but nobody has that: leave it out"
         if unused:
             return f"{self.table}: settings for {', '.join(unused)}, but nobody has that: leave them out"
         return ""
 
     def scores(self, participant: str) -> Mapping[str, float | None]:
         return self._entry[participant].labels
+
+    def keep_places(self, version_folder: Path) -> None:
+        if not self.is_table and not self._hide_names:  # a manifest is found again by its path
+            kept_entries.write(version_folder, self.entries)
 
     def subgroup_row(self, participant: str) -> Sequence[str]:
         return list(self._entry[participant].subgroups.values())
@@ -167,7 +189,8 @@ class InterviewSource(Source):
         """From the headers of the recordings alone."""
         audio = self.extractors.get("audio")
         seconds = self.window_seconds if audio is None else audio.settings.step_seconds
-        return sum(1 + int(_seconds(entry) / seconds) for entry in self.entries)
+        sides = 1 + bool(self._interviewer)
+        return sides * sum(1 + int(_seconds(entry) / seconds) for entry in self.entries)
 
     def digests(self) -> dict[str, str]:
         """Of the manifest's bytes (of a layout, of what it says); of names, sizes and times of change of the files."""
@@ -190,17 +213,29 @@ class InterviewSource(Source):
         entry = self._entry[participant]
         recordings: Sequence[Path] = ()
         try:
-            words = entry.words()
             recordings = entry.recordings()
+            both = session.read(entry, self.reading)
             dtypes = {name: interview.dtype_of(card, self.dtype) for name, card in self.modalities.items()}
-            sound = self._sound(recordings, dtypes["audio"]) if recordings else None
-            record, notes = interview.record(recordings, words, self.extractors, dtypes, sound)
+            ours, theirs = (
+                dataclasses.replace(side, sound=self._sound(side.recordings, dtypes["audio"])) if heard else side
+                for side, heard in (
+                    (both.participant, both.participant.recordings),
+                    (both.interviewer, both.interviewer.recordings and "audio" in self._interviewer),
+                )
+            )
+            words = ours.transcript
+            record, notes = interview.record(
+                ours.recordings, words, self.extractors, dtypes, ours.sound, theirs if self._interviewer else None
+            )
             notes = [self._without_names(note, entry, recordings) for note in notes]
             notes += check.unread_note(entry, self._hide_names) if "audio" in self.extractors else []
         except InputError as error:
             raise InputError(self._without_names(str(error), entry, recordings)) from error
         record["n_answers"] = np.int32(len(words.answers))
-        record["n_characters"] = np.int32(sum(map(len, words.answers)))
+        record["n_characters"] = np.int32(words.characters)
+        if self.has_turns:
+            record["n_turns"] = np.int32(words.turns)
+            record["n_interviewer_characters"] = np.int32(theirs.transcript.characters)
         return record | {"transcript": words.text}, notes
 
     def _without_names(self, message: str, entry: Entry, recordings: Sequence[Path]) -> str:
@@ -212,14 +247,17 @@ class InterviewSource(Source):
             message = message.replace(str(path), name) if path else message
         return message
 
-    def _sound(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
+    def _sound(self, recordings: Sequence[Path | Clip], dtype: np.dtype) -> Windows:
         """Windows of recordings, extracted now or before."""
         audio = self.extractors["audio"]
         make = functools.partial(audio.extract, recordings, dtype)
         if not isinstance(audio, LogMel):  # only its windows cost more than reading a file
             return make()
         key = {"dtype": str(dtype), **audio.card()["extractor"]}
-        return self._kept.get(recordings, key, make, of_windows, to_windows)
+        clips = as_clips(recordings)
+        parts = [clip.about() for clip in clips]
+        key |= {"clips": parts} if any(parts) else {}
+        return self._kept.get([clip.path for clip in clips], key, make, of_windows, to_windows)
 
 
 def read_settings(given: str) -> dict[str, dict[str, Any]]:
@@ -274,23 +312,38 @@ def read_settings_file(path: str) -> str:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
 
 
+def config_of_layout(name: str) -> Config:
+    """How a published corpus is asked for."""
+    fixed = {"is_table": False, "layout": name, "ignore": ()}
+    return Config(f"{layouts.title(name)}.", InterviewSource, needs=layouts.load(name).NEEDS, fixed=fixed)
+
+
+def read_sides(text: str) -> tuple[str, ...]:
+    """Modalities of the option `--interviewer`, in the order of the records.
+
+    Raises:
+      InputError: an unknown one.
+    """
+    names = read_names(text)
+    for name in names:
+        if name not in ("audio", "text"):
+            raise one_of("modality of the interviewer", name, ("audio", "text"))
+    return tuple(sorted(set(names)))
+
+
 OPTIONS = {
     "settings": Option("JSON file of how features are extracted", read_settings_file),
     "dtype": Option("of stored windows", choices=("float16", "float32")),
     "ignore": Option("columns that are not read, a,b,...", read_names),
+    "interviewer": Option(
+        "what the interviewer says, as modalities that networks read only by name: text,audio", read_sides
+    ),
+    "speaker": Option("name of the participant in transcripts that name speakers, where the manifest names none"),
 }
 CORPUS = Corpus(
     name="interviews",
     versions={"1.0.0": "First layout: one participant per record, ragged windows."},
-    configs={
-        name: Config(
-            f"{layouts.title(name)}.",
-            InterviewSource,
-            needs=layouts.load(name).NEEDS,
-            fixed={"is_table": False, "layout": name, "ignore": ()},
-        )
-        for name in layouts.names()
-    },
+    configs={name: config_of_layout(name) for name in layouts.names()},
     named=Config(
         "Interviews of a manifest.",
         InterviewSource,

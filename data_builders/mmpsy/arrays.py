@@ -170,8 +170,8 @@ def find_arrays(folder: Path) -> Arrays | None:
     """
     if (folder / "np_data").is_dir():
         return FolderArrays(folder / "np_data")
-    found = volumes_lib.find_volumes(folder)
-    return ZipArrays(found) if found else None
+    volumes = volumes_lib.find_volumes(folder)
+    return ZipArrays(volumes) if volumes else None
 
 
 def load(arrays: Arrays, path: str) -> np.ndarray:

@@ -64,13 +64,13 @@ def _describe_table(interviews: Sequence[table_lib.Interview]) -> Report:
 def _describe_label(label: str, interviews: Sequence[table_lib.Interview]) -> Report:
     scores = np.array([i.scores[label] for i in interviews if i.scores[label] is not None], np.int64)
     names = BAND_NAMES[label]
-    found: dict[str, list[int]] = {}
+    by_level: dict[str, list[int]] = {}
     disagree = 0
     for interview in interviews:
         score, level = interview.scores[label], interview.levels[label]
         if score is None or not level:
             continue
-        found.setdefault(level, []).append(score)
+        by_level.setdefault(level, []).append(score)
         disagree += level.casefold() != names[int(np.digitize(score, BANDS[label]))].casefold()
     return {
         "missing": len(interviews) - len(scores),
@@ -82,7 +82,10 @@ def _describe_label(label: str, interviews: Sequence[table_lib.Interview]) -> Re
         },
         "levels": {
             "disagree_with_bands": disagree,
-            "ranges": {level: [min(held), max(held)] for level, held in sorted(found.items(), key=lambda x: min(x[1]))},
+            "ranges": {
+                level: [min(of_level), max(of_level)]
+                for level, of_level in sorted(by_level.items(), key=lambda x: min(x[1]))
+            },
         },
     }
 

@@ -117,8 +117,8 @@ def write_corpus(
         _remove(data)  # left over from a killed run: it has no table
         jobs = [_Job(str(data), index, seed, tuple(mel_shape), tuple(text_shape)) for index in range(participants)]
         table = _run(jobs, workers)
-        made = demo_truth.describe([row["user_id"] for row in table], seed)
-        write_json(folder / "optimum.json", made)
+        truth = demo_truth.describe([row["user_id"] for row in table], seed)
+        write_json(folder / "optimum.json", truth)
         write_json(data / "wav_select.json", table)
     except BaseException as error:
         _remove(data)
@@ -129,7 +129,7 @@ def write_corpus(
                 "free some space or give fewer participants; nothing was left behind"
             ) from error
         raise
-    return made
+    return truth
 
 
 def _check_arguments(participants, seed, workers, mel_shape, text_shape) -> None:

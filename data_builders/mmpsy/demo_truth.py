@@ -101,7 +101,7 @@ def _population_optimum() -> dict[str, dict[str, dict[str, float]]]:
 def describe(participants: Iterable[str], seed: int) -> dict[str, Any]:
     """The `optimum` entry of `corpus.json`: population values, values on all participants, and how they came about."""
     participants = list(participants)
-    made = {
+    entry = {
         "how": (
             "Synthetic corpus: scores are drawn from a Gaussian copula whose latent variables are planted in audio and "
             "text. The values are those of the exact Bayes posterior given the planted cues (posterior probability of "
@@ -116,21 +116,21 @@ def describe(participants: Iterable[str], seed: int) -> dict[str, Any]:
         "population": population_optimum(),
     }
     try:
-        made["corpus"] = optimum(participants, seed)
+        entry["corpus"] = optimum(participants, seed)
     except InputError as error:
-        made["corpus_note"] = str(error)  # tiny corpora may lack positives; the card says so instead of a number
-    return made
+        entry["corpus_note"] = str(error)  # tiny corpora may lack positives; the card says so instead of a number
+    return entry
 
 
 def with_test(described: Mapping[str, Any], test: Iterable[str]) -> dict[str, Any]:
     """Adds the values on the corpus' own test participants to a dictionary made by `describe`."""
     test = list(test)
-    made = dict(described)
+    entry = dict(described)
     try:
-        made["test"] = {"participants": len(test), **optimum(test, described["seed"])}
+        entry["test"] = {"participants": len(test), **optimum(test, described["seed"])}
     except InputError as error:
-        made["test_note"] = str(error)
-    return made
+        entry["test_note"] = str(error)
+    return entry
 
 
 def _index(participant: str) -> int:
@@ -145,14 +145,14 @@ def _index(participant: str) -> int:
 
 def _with_scores(latent: Float[np.ndarray, "n 2 4"]) -> People:
     weights = np.sqrt([WEIGHTS[name] for name in _COLUMNS])
-    own = latent @ weights
-    severity = {"phq9": own[:, 0], "gad7": _mix(own)}
+    severities = latent @ weights
+    severity = {"phq9": severities[:, 0], "gad7": _mix(severities)}
     return People(latent, {scale: _quantile(scale, severity[scale]) for scale in SCALES})
 
 
-def _mix(own: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
+def _mix(severities: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
     """z_gad from (z_phq, z'), or its conditional mean from theirs: the same linear map."""
-    return LATENT_CORRELATION * own[:, 0] + np.sqrt(1 - LATENT_CORRELATION**2) * own[:, 1]
+    return LATENT_CORRELATION * severities[:, 0] + np.sqrt(1 - LATENT_CORRELATION**2) * severities[:, 1]
 
 
 def _cumulative(scale: str) -> Float[np.ndarray, " scores"]:
@@ -165,12 +165,12 @@ def _quantile(scale: str, latent: Float[np.ndarray, " n"]) -> Int[np.ndarray, " 
     return np.searchsorted(_cumulative(scale), ndtr(latent), side="right").astype(np.int64)
 
 
-def _metrics(made: People, whom: str) -> dict[str, dict[str, dict[str, float]]]:
+def _metrics(drawn_people: People, whom: str) -> dict[str, dict[str, dict[str, float]]]:
     from sklearn.metrics import average_precision_score, mean_absolute_error, roc_auc_score
 
     result: dict[str, dict[str, dict[str, float]]] = {}
     for scale in SCALES:
-        score = made.scores[scale]
+        score = drawn_people.scores[scale]
         positive = score >= CUTOFF
         if not 0 < positive.sum() < len(score):
             raise InputError(
@@ -179,7 +179,7 @@ def _metrics(made: People, whom: str) -> dict[str, dict[str, dict[str, float]]]:
             )
         result[scale] = {}
         for modality in _SHARES:
-            mean, deviation = _posterior(made, scale, modality)
+            mean, deviation = _posterior(drawn_people, scale, modality)
             at_least = 1 - ndtr((ndtri(_cumulative(scale))[None] - mean[:, None]) / deviation)  # P(score > s | cues)
             probability, expected = at_least[:, CUTOFF - 1], at_least.sum(axis=1)
             result[scale][modality] = {
@@ -191,11 +191,11 @@ def _metrics(made: People, whom: str) -> dict[str, dict[str, dict[str, float]]]:
     return result
 
 
-def _posterior(made: People, scale: str, modality: str) -> tuple[Float[np.ndarray, " n"], float]:
+def _posterior(drawn_people: People, scale: str, modality: str) -> tuple[Float[np.ndarray, " n"], float]:
     """Mean and standard deviation of the latent severity of `scale` given the cues of `modality`."""
     known = [name in _SHARES[modality] for name in _COLUMNS]
     weights = np.array([WEIGHTS[name] for name in _COLUMNS])
-    own = made.latent @ (np.sqrt(weights) * known)
-    mean = own[:, 0] if scale == "phq9" else _mix(own)
+    severities = drawn_people.latent @ (np.sqrt(weights) * known)
+    mean = severities[:, 0] if scale == "phq9" else _mix(severities)
     # Both quadruples lose the same share, hence r^2 v + (1 - r^2) v = v for either scale.
     return mean, float(np.sqrt(weights[~np.array(known)].sum()))

@@ -166,10 +166,10 @@ class ReleasedSource(_TableSource):
         return record | self._words(participant), self._missing(participant, record)
 
     def _missing(self, participant: str, record: Record) -> list[str]:
-        held, notes = self.arrays.index[participant], []
+        indexed, notes = self.arrays.index[participant], []
         for modality in self.modalities:
             empty = np.flatnonzero(record[f"{modality}_length"] == 0)
-            if modality not in held:
+            if modality not in indexed:
                 notes.append(f"{modality}: no window, though others have it: built without it")
             elif len(empty):
                 numbers = ", ".join(str(self._first + position) for position in empty[:10])
@@ -200,8 +200,8 @@ class ReleasedSource(_TableSource):
         Raises:
           InputError: no files, one missing in between, or unequal numbers of mel and token windows.
         """
-        held = self.arrays.index.get(participant, {})
-        modalities = {name: held[name] for name in arrays_lib.FOLDERS if name in held}
+        indexed = self.arrays.index.get(participant, {})
+        modalities = {name: indexed[name] for name in arrays_lib.FOLDERS if name in indexed}
         if not modalities:
             raise InputError(self._no_windows(participant))
         for modality, files in modalities.items():
@@ -214,10 +214,10 @@ class ReleasedSource(_TableSource):
                 )
         counts = {modality: len(files) for modality, files in modalities.items()}
         if len(set(counts.values())) > 1:
-            said = ", ".join(f"{count} in {arrays_lib.FOLDERS[modality]}" for modality, count in counts.items())
+            listed = ", ".join(f"{count} in {arrays_lib.FOLDERS[modality]}" for modality, count in counts.items())
             raise InputError(
-                f"{self.arrays.describe(participant)}: unequal numbers of windows ({said}): sound and text are paired "
-                "by number; fetch the missing files, or remove the modality's folder altogether"
+                f"{self.arrays.describe(participant)}: unequal numbers of windows ({listed}): sound and text are "
+                "paired by number; fetch the missing files, or remove the modality's folder altogether"
             )
         return next(iter(counts.values()))
 
@@ -276,8 +276,8 @@ _FOLDER = "the folder of wav_select.json and np_data/"
 
 
 def _released(dtype: str) -> Config:
-    said = f"The released mel and token windows, {dtype}."
-    return Config(said, ReleasedSource, needs=_FOLDER, fixed={"dtype": dtype}, urls=_URLS)
+    description = f"The released mel and token windows, {dtype}."
+    return Config(description, ReleasedSource, needs=_FOLDER, fixed={"dtype": dtype}, urls=_URLS)
 
 
 def _demo(dtype: str) -> Config:
@@ -297,8 +297,8 @@ def _detect(path: Path) -> str:
     """The config that fits what lies beside the table."""
     if path.is_file() and path.suffix.lower() != ".json":
         return ""
-    beside = arrays_lib.find_arrays(table.find_table(path).parent)
-    return "transcripts" if beside is None else "released"
+    arrays = arrays_lib.find_arrays(table.find_table(path).parent)
+    return "transcripts" if arrays is None else "released"
 
 
 CORPUS = Corpus(
@@ -320,7 +320,7 @@ CORPUS = Corpus(
             "Log-mel and n-grams of one's own recordings.",
             InterviewSource,
             needs="the folder of wav_select.json and of a folder of recordings per participant",
-            fixed={"is_table": True, "layout": "", "ignore": ()},
+            fixed={"is_table": True, "layout": "", "ignore": (), "interviewer": (), "speaker": ""},
             about=False,
         ),
     },

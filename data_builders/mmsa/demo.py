@@ -88,21 +88,23 @@ def _best(cues: dict[str, Float[np.ndarray, " n"]]) -> dict[str, dict[str, float
     y = _sum(cues, (*SHARES, "hidden"))
     best = {}
     for name, known in {**{one: (one,) for one in SHARES}, "both": tuple(SHARES)}.items():
-        said = _sum(cues, known)
-        scaled = y.mean() + (said - said.mean()) * y.std() / said.std()  # no CCC is larger than the correlation
+        cue_sum = _sum(cues, known)
+        scaled = (
+            y.mean() + (cue_sum - cue_sum.mean()) * y.std() / cue_sum.std()
+        )  # no CCC is larger than the correlation
         best[name] = {
-            "auroc": float(roc_auc_score(y >= 0, said)),
-            "auprc": float(average_precision_score(y >= 0, said)),
+            "auroc": float(roc_auc_score(y >= 0, cue_sum)),
+            "auprc": float(average_precision_score(y >= 0, cue_sum)),
             "ccc": float(2 * np.mean((y - y.mean()) * (scaled - y.mean())) / (2 * y.var())),
-            "mae": float(np.abs(y - said).mean()),
+            "mae": float(np.abs(y - cue_sum).mean()),
         }
     return best
 
 
 def _words(rng: np.random.Generator, cue: Float[np.ndarray, " n"], steps: int) -> Int[np.ndarray, "n t"]:
     """Ids of tokens; drawn apart, so that nothing else of the corpus depends on them."""
-    said = cue[:, None] + rng.spawn(1)[0].standard_normal((len(cue), steps))
-    words = 2 + np.digitize(said, np.linspace(*_ENDS, _WORDS + 1)[1:-1])
+    heard = cue[:, None] + rng.spawn(1)[0].standard_normal((len(cue), steps))
+    words = 2 + np.digitize(heard, np.linspace(*_ENDS, _WORDS + 1)[1:-1])
     words[:, 0] = 1
     return words
 

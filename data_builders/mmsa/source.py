@@ -76,13 +76,13 @@ def safe_source(path: str | os.PathLike, kept: str | os.PathLike, *, unpickle: b
     if workplace.exists():  # left over from a build that was killed
         shutil.rmtree(workplace)
     program = Path(__file__).with_name("unpickle.py")
-    made = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-I", program, path.absolute(), workplace.absolute()], capture_output=True, text=True
     )
-    if made.returncode:
+    if process.returncode:
         shutil.rmtree(workplace, ignore_errors=True)
-        said = made.stderr.strip().splitlines()[-1:] or [f"the process ended with {made.returncode}"]
-        raise InputError(f"{path}: {said[0][:400]}; mend the file, or fetch it again from where it is published")
+        last_line = process.stderr.strip().splitlines()[-1:] or [f"the process ended with {process.returncode}"]
+        raise InputError(f"{path}: {last_line[0][:400]}; mend the file, or fetch it again from where it is published")
     workplace.rename(folder)
     return folder
 
@@ -137,10 +137,10 @@ class MmsaSource(Source):
         path = self._folder[split] / f"{field}.json"
         if field == "raw_text" and not path.exists():
             return [""] * len(self._ids[split])
-        found = read_json(path, "make the folder again", list)
-        if not all(isinstance(one, str) for one in found):
+        texts = read_json(path, "make the folder again", list)
+        if not all(isinstance(one, str) for one in texts):
             raise InputError(f"{path}: must be a list of texts: make the folder again")
-        return found
+        return texts
 
     def _open_fields(self, split: str, n: int) -> dict[str, np.ndarray]:
         """Arrays of a split by field, mapped into memory; each has a row per clip."""
@@ -156,9 +156,9 @@ class MmsaSource(Source):
             if known and rank == 1 and array.size == n and array.ndim:
                 array = array.reshape(n)
             if known and (array.ndim != rank or len(array) != n or array.dtype.kind not in "fiu"):
-                wanted = "[clips, steps, features]" if rank == 3 else "[clips]"
+                shape = "[clips, steps, features]" if rank == 3 else "[clips]"
                 raise InputError(
-                    f"{path}: has shape {list(array.shape)} of {array.dtype}, must be numbers {wanted}, and {split} "
+                    f"{path}: has shape {list(array.shape)} of {array.dtype}, must be numbers {shape}, and {split} "
                     f"has {n} clips: make the folder again"
                 )
             fields[path.stem] = array
@@ -171,10 +171,10 @@ class MmsaSource(Source):
         train = self._fields["train"]
         for split, fields in self._fields.items():
             for name in (*self.modalities, *(LABELS[label] for label in self.labels)):
-                found = list(fields[name].shape[1:]) if name in fields else "not there"
-                if found != list(train[name].shape[1:]):
+                feature_shape = list(fields[name].shape[1:]) if name in fields else "not there"
+                if feature_shape != list(train[name].shape[1:]):
                     raise InputError(
-                        f"{self.path}: {split}/{name} is {found} (steps, features), in train "
+                        f"{self.path}: {split}/{name} is {feature_shape} (steps, features), in train "
                         f"{list(train[name].shape[1:])}: pad and extract all splits alike"
                     )
 
@@ -242,11 +242,11 @@ def _folder(root: Path, split: str) -> Path:
     Raises:
       InputError: none, or several.
     """
-    found = [root / name for name in (split, *ALIASES.get(split, ())) if (root / name).is_dir()]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found)
-        raise InputError(f"{root}: {f'holds {names}' if found else f'no folder {split}'}: keep one folder {split}")
-    return found[0]
+    folders = [root / name for name in (split, *ALIASES.get(split, ())) if (root / name).is_dir()]
+    if len(folders) != 1:
+        names = ", ".join(path.name for path in folders)
+        raise InputError(f"{root}: {f'holds {names}' if folders else f'no folder {split}'}: keep one folder {split}")
+    return folders[0]
 
 
 def open_file(

@@ -76,14 +76,14 @@ def load(path: str | Path) -> dict[str, dict[str, Any]]:
         raise Refused(f"damaged, or no pickle ({type(error).__name__}: {str(error)[:100]})") from error
     if not isinstance(content, dict):
         raise Refused(f"not a dictionary with a dictionary for each of {', '.join(SPLITS)}")
-    made = {}
+    splits = {}
     for split in SPLITS:
-        found = [name for name in (split, *ALIASES.get(split, ())) if isinstance(content.get(name), dict)]
-        if len(found) != 1:
-            said = f"has both {' and '.join(found)}: keep one" if found else f"lacks {split}"
-            raise Refused(f"not a dictionary with a dictionary for each of {', '.join(SPLITS)}: {said}")
-        made[split] = content[found[0]]
-    return made
+        names = [name for name in (split, *ALIASES.get(split, ())) if isinstance(content.get(name), dict)]
+        if len(names) != 1:
+            problem = f"has both {' and '.join(names)}: keep one" if names else f"lacks {split}"
+            raise Refused(f"not a dictionary with a dictionary for each of {', '.join(SPLITS)}: {problem}")
+        splits[split] = content[names[0]]
+    return splits
 
 
 def write(content: dict[str, dict[str, Any]], folder: str | Path) -> None:
@@ -133,8 +133,8 @@ def _array(where: str, value: Any, rank: int, n: int) -> np.ndarray:
     if rank == 1 and array.size == len(array):
         array = array.reshape(len(array))
     if array.ndim != rank:
-        wanted = "[clips, steps, features]" if rank == 3 else "[clips], one number for each"
-        raise Refused(f"{where} has shape {list(array.shape)}, must be {wanted}")
+        expected = "[clips, steps, features]" if rank == 3 else "[clips], one number for each"
+        raise Refused(f"{where} has shape {list(array.shape)}, must be {expected}")
     if len(array) != n:
         raise Refused(f"{where} has {len(array)} rows, but id names {n} clips: give each clip a row")
     return array

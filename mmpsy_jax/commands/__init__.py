@@ -18,7 +18,7 @@ def parser_of(verb: str, *, output: str, workdir: str = "", source: str | None =
       workdir: help of `--workdir`, where it must be a run of some kind.
       source: help of `--input`, where it is not what `predict` takes; None for no such option.
     """
-    parser = argparse.ArgumentParser(prog=f"launch.py {verb}", description=mmpsy_jax.DISCLAIMER)
+    parser = argparse.ArgumentParser(prog=f"{mmpsy_jax.program()} {verb}", description=mmpsy_jax.DISCLAIMER)
     whole = "of a finished run; all its folds and seeds are averaged"
     parser.add_argument("--workdir", required=True, help=workdir or whole)
     if source is not None:
@@ -33,6 +33,49 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modalities", type=names, help="names with commas: read these only, the rest is absent")
     parser.add_argument("--encoder", nargs="+", default=(), help="folders of the networks that embed, if moved")
     parser.add_argument("--ignore", type=names, default=(), help="manifest: columns that are not read, a,b,...")
+    add_layout(parser)
+
+
+NO_LAYOUT = "none"
+
+
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says in whose layout a folder is."""
+    parser.add_argument(
+        "--layout", default="", help=f"of the folder, such as daic_woz, or {NO_LAYOUT}; default: a run's"
+    )
+
+
+def find_published(source: str, layout: str, workdir: str = "") -> Any:
+    """Who lies in a folder in the layout of a published corpus, as a `features.manifest.Manifest`; None of any other.
+
+    Args:
+      source: the folder.
+      layout: its name; `NO_LAYOUT` for none; "" for that of the corpus of a run, where it has one and finds anybody.
+      workdir: of the run.
+
+    Raises:
+      InputError: no such layout, or as it reads the folder.
+    """
+    from data_builders.interviews import layouts
+    from mmpsy_jax.inference import inputs
+    from mmpsy_jax.io import InputError
+    from mmpsy_jax.training import run_files
+
+    if layout not in ("", NO_LAYOUT):
+        return layouts.read(layout, source, scored=False)
+    if layout or not workdir or not Path(source).is_dir() or inputs.is_records(Path(source)):
+        return None
+    try:
+        card = run_files.read_card(Path(workdir))
+    except InputError:  # said where the run is loaded
+        return None
+    if card["dataset"] != "interviews" or card["config"] not in layouts.names():
+        return None
+    try:
+        return layouts.read(card["config"], source, scored=False)
+    except layouts.NobodyError:
+        return None
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -2,15 +2,19 @@
 
 import argparse
 
-from mmpsy_jax.commands import print_left_out
+import mmpsy_jax
+from mmpsy_jax.commands import add_layout, find_published, print_left_out
 from mmpsy_jax.inference.embed import DTYPES, EVERY, PRECISIONS, embed
 
 
 def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="launch.py embed", description="Interviews to embeddings of a network.")
+    parser = argparse.ArgumentParser(
+        prog=f"{mmpsy_jax.program()} embed", description="Interviews to embeddings of a network."
+    )
     parser.add_argument("--input", required=True, help="manifest, wav_select.json, or other file or folder")
     parser.add_argument("--encoder", required=True, help="Hugging Face folder: BERT reads texts, HuBERT ... hear sound")
+    add_layout(parser)
     parser.add_argument("--output", required=True, help="folder to fill; one left half-done is completed")
     parser.add_argument("--whole", action="store_true", help="of texts: all tokens, not the first 512 alone")
     parser.add_argument("--every", type=int, default=EVERY, help="of sound: frames of 20 ms that are averaged")
@@ -21,7 +25,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batch_size", type=int, default=16)
     options = vars(parser.parse_args(arguments))
     source, encoder, output = (options.pop(name) for name in ("input", "encoder", "output"))
-    failures = embed(source, encoder, output, **options)
+    published = find_published(source, options.pop("layout"))
+    failures = embed(source, encoder, output, published=published, **options)
     print_left_out(failures)
     print(output)
     return 3 if failures else 0

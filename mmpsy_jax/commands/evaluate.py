@@ -2,6 +2,7 @@
 
 import argparse
 
+import mmpsy_jax
 from mmpsy_jax.evaluation import page, tables
 from mmpsy_jax.evaluation.infer_tasks import options as kind_options
 from mmpsy_jax.evaluation.infer_tasks import read_kinds
@@ -10,7 +11,9 @@ from mmpsy_jax.evaluation.report import evaluate_file, summary
 
 def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="launch.py evaluate", description="Scores a predictions.csv of any tool.")
+    parser = argparse.ArgumentParser(
+        prog=f"{mmpsy_jax.program()} evaluate", description="Scores a predictions.csv of any tool."
+    )
     parser.add_argument("--predictions", required=True, help="csv: participant_id, task, y_true, y_prob | y_pred, ...")
     parser.add_argument("--output", default=None, help="folder for report.json and report.html; default: only print")
     parser.add_argument("--compare", default=None, help="another predictions.csv of the same participants, in pairs")

@@ -1,6 +1,6 @@
 """`launch.py explain`: what a finished run attended to in an interview, and what mattered."""
 
-from mmpsy_jax.commands import add_inputs, parser_of, print_end
+from mmpsy_jax.commands import add_inputs, find_published, parser_of, print_end
 from mmpsy_jax.inference.explain import PAGE, explain
 
 
@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
         modalities=options.modalities,
         encoders=options.encoder,
         ignore=options.ignore,
+        published=find_published(options.input, options.layout, options.workdir),
         show_text=options.show_text,
     )
     print_end(options.workdir, f"{options.output}/{PAGE}")

@@ -1,6 +1,6 @@
 """`launch.py predict`: uses a finished run on new interviews."""
 
-from mmpsy_jax.commands import add_inputs, parser_of, print_end, print_left_out
+from mmpsy_jax.commands import add_inputs, find_published, parser_of, print_end, print_left_out
 from mmpsy_jax.inference.predict import predict
 
 
@@ -17,6 +17,7 @@ def main(arguments: list[str]) -> int:
         modalities=options.modalities,
         encoders=options.encoder,
         ignore=options.ignore,
+        published=find_published(options.input, options.layout, options.workdir),
         abstain=not options.no_abstain,
     )
     print_left_out(failures)

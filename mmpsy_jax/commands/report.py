@@ -2,6 +2,7 @@
 
 import argparse
 
+import mmpsy_jax
 from mmpsy_jax.evaluation import persons
 from mmpsy_jax.evaluation.report import summary, write_page
 from mmpsy_jax.evaluation.run_comparison import compare_runs
@@ -10,7 +11,9 @@ from mmpsy_jax.io import InputError
 
 def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="launch.py report", description="Compares runs with the first of them.")
+    parser = argparse.ArgumentParser(
+        prog=f"{mmpsy_jax.program()} report", description="Compares runs with the first of them."
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdirs", nargs="+", help="folders of runs on the same participants")
     source.add_argument("--json", metavar="FILE", help="any report.json of ours: writes its report.html and tables/")

@@ -2,6 +2,7 @@
 
 import argparse
 
+import mmpsy_jax
 from data_builders.interviews import layouts
 from mmpsy_jax.io import InputError
 
@@ -10,7 +11,7 @@ def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
     known = ", ".join(f"interviews/{name}" for name in layouts.names())
     parser = argparse.ArgumentParser(
-        prog="launch.py synthesize",
+        prog=f"{mmpsy_jax.program()} synthesize",
         description="Write a synthetic tree in the layout of a published corpus: no person stands behind it.",
     )
     parser.add_argument("--dataset", required=True, help=known)

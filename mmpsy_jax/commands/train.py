@@ -3,22 +3,26 @@
 import ast
 import contextlib
 import faulthandler
+import functools
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-import configs
+import mmpsy_jax
 from mmpsy_jax.commands.builders import dataset_folder
-from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.io import InputError, nearest, one_of
 from mmpsy_jax.training.config import RENAMED, choose_model, choose_objective, fields_of, set_seeds
 
+_CHOSEN = {"model": choose_model, "objective": choose_objective}
 # What absl and ml_collections raise on a bad command line.
 _OF_FLAGS = (AttributeError, KeyError, flags.Error, TypeError, ValueError)
 
@@ -61,26 +65,16 @@ def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
 
 def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> int:
     """Trains, or with `minutes` ablates; returns the exit status."""
-    # Before jax is imported: XLA reads it when it is loaded.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    import jax
-
-    from mmpsy_jax.training import config_rules, interruption, mesh, run, sweep
+    from mmpsy_jax.training import interruption, sweep
     from mmpsy_jax.training.job import TrainingDiverged
 
     if flags.FLAGS.sweep:
         with config.unlocked():
             config.sweep = sweep.read(flags.FLAGS.sweep)
-    if config.distributed:
-        mesh.start_distributed(config.heartbeat_seconds)
-    run.use_compile_cache(config.compile_cache)
     try:
-        run.prepare(config, workdir) if minutes is None else config_rules.check(config)
-        dataset_dir = dataset_folder(config, main_process=jax.process_index() == 0)
-        with interruption.ending():
-            if minutes is not None:
-                return _ablate(config, dataset_dir, workdir, minutes)
-            report = run.run(config, dataset_dir, workdir)
+        if minutes is not None:
+            return _ablate(config, workdir, minutes)
+        report = train(config, workdir)
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -99,7 +93,61 @@ def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> 
     return 0
 
 
-def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes: Sequence[str]) -> int:
+def train(config: ConfigDict, workdir: Path, call: Callable[..., Any] | None = None) -> Any:
+    """Builds the corpus of a config where it is not there, and trains.
+
+    Args:
+      config: the whole config.
+      workdir: of the run.
+      call: what is called with config, folder of the records and workdir; `run.run` when not given.
+
+    Returns:
+      the content of `report.json`, or what the call gives.
+
+    Raises:
+      InputError: as `run.run`; TrainingDiverged: the loss is no number; Interrupted: stopped by a signal.
+    """
+    # Before jax is imported: XLA reads it when it is loaded.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    import jax
+
+    from mmpsy_jax.training import config_rules, interruption, mesh, run
+
+    if config.distributed:
+        mesh.start_distributed(config.heartbeat_seconds)
+    run.use_compile_cache(config.compile_cache)
+    run.prepare(config, workdir) if call is None else config_rules.check(config)
+    dataset_dir = dataset_folder(config, main_process=jax.process_index() == 0)
+    with interruption.ending():
+        return (call or run.run)(config, dataset_dir, workdir)
+
+
+def configure(name: str, fields: Mapping[str, Any]) -> ConfigDict:
+    """A config with some of its fields changed.
+
+    Args:
+      name: as `--config`.
+      fields: values by dotted name.
+
+    Raises:
+      InputError: an unknown config or field, or a value of another type.
+    """
+    fields = {RENAMED.get(field, field): os.fspath(v) if isinstance(v, Path) else v for field, v in fields.items()}
+    chosen = [f"--config.{part}.name={fields[f'{part}.name']}" for part in _CHOSEN if f"{part}.name" in fields]
+    config = load_config([f"--config={name}", *chosen])
+    known = fields_of(config)
+    for field in fields:
+        if field not in known and not any(one.startswith(f"{field}.") for one in known):
+            raise one_of("config field", field, known)
+    try:
+        with config.unlocked():
+            config.update_from_flattened_dict(fields)
+    except _OF_FLAGS as error:
+        raise InputError(_explain_flags(config, error)) from error
+    return config
+
+
+def _ablate(config: ConfigDict, workdir: Path, minutes: Sequence[str]) -> int:
     from mmpsy_jax.evaluation import page, tables
     from mmpsy_jax.training import ablations
 
@@ -107,7 +155,7 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
         first = [float(text) for text in minutes]
     except ValueError as error:
         raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
-    entries = ablations.ablate(config, dataset_dir, workdir, first)
+    entries = train(config, workdir, functools.partial(ablations.ablate, minutes=first))
     if entries:
         print("test split, 95% intervals in brackets")
         runs = {"tasks": {task["name"]: {"kind": task["kind"]} for task in config.tasks}, "ablations": entries}
@@ -119,25 +167,55 @@ def _ablate(config: ConfigDict, dataset_dir: str | Path, workdir: Path, minutes:
 def _help(ablate: bool) -> str:
     verb = "ablate " if ablate else ""
     minutes = "  --minutes=1,2,5          also train on the first minutes alone\n" if ablate else ""
-    shipped = {path: ast.get_docstring(ast.parse(Path(path).read_text())) for path in _shipped()}
-    lines = [f"  {path:32} {(doc or '').splitlines()[0]}" for path, doc in shipped.items()]
+    lines = []
+    for name, path in _shipped().items():
+        title = ast.get_docstring(_parse_file(path)).splitlines()[0]
+        text = textwrap.fill(f"{title} {_argument(path)}", 98, initial_indent=" " * 20, subsequent_indent=" " * 20)
+        lines.append(f"  {name:18}{text[20:]}")
     return (
-        f"usage: launch.py {verb}--config=FILE[:ARGUMENT] [options]\n\n"
-        "  --config.FIELD=VALUE     any field of the config, for example --config.cv.folds=5 --config.seeds=3;\n"
-        "                           all of them: mmpsy_jax/training/fields.py, and the attributes of the model\n"
+        f"usage: {mmpsy_jax.program()} {verb}--config=FILE[:ARGUMENT] [options]\n\n"
+        "  --config=FILE[:ARGUMENT] a config that comes with the project, by name (phq) or path, or a file of yours\n"
+        f"  --config.FIELD=VALUE     any field of the config; all of them: {mmpsy_jax.program()} fields\n"
+        "  --config.cv.folds=5      folds of participants, --config.cv.repeats=3 whole cross-validations\n"
+        "  --config.seeds=3         trainings of each fold, from --config.seed on\n"
         "  --workdir=DIR            where everything of this run goes; default runs/<config.name>; the same command\n"
         "                           again goes on where it stopped\n"
         "  --seeds=1111,1112        seeds of the trainings, one each\n"
         "  --sweep=FILE.json        settings to try, chosen on validation (docs/scale.md)\n"
-        f"{minutes}\nconfigs; the docstring of each tells its arguments, its command and what to expect:\n"
+        f"{minutes}\nconfigs, with what their argument may be; the docstring of each file tells more:\n"
         + "\n".join(lines)
     )
 
 
-def _shipped() -> list[str]:
-    """The configs that come with the project."""
-    files = sorted(Path(configs.__file__).parent.glob("*.py"))
-    return [os.path.relpath(path) for path in files if path.stem not in ("__init__", "presets")]
+def _shipped() -> dict[str, Path]:
+    """The configs that come with the project, by name; in an installed package they lie in it."""
+    package = Path(mmpsy_jax.__file__).parent
+    places = [place for place in (package / "configs", package.parent / "configs") if place.is_dir()]
+    return {path.stem: path for path in sorted(places[0].glob("*.py")) if path.stem != "__init__"}
+
+
+def _find_config(path: str) -> Path:
+    """The file of a config: of one's own, or one that comes with the project, as `phq` or `configs/phq.py`.
+
+    Raises:
+      InputError: there is none.
+    """
+    shipped, asked = _shipped(), Path(path)
+    if asked.is_file():
+        return asked
+    if asked.parts in ((asked.stem,), ("configs", f"{asked.stem}.py")) and asked.stem in shipped:
+        return shipped[asked.stem]
+    raise one_of("config", path, shipped)
+
+
+def _parse_file(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _argument(path: Path) -> str:
+    """What the argument of a config may be: the docstring of its `get_config`."""
+    functions = [node for node in _parse_file(path).body if isinstance(node, ast.FunctionDef)]
+    return ast.get_docstring(next(node for node in functions if node.name == "get_config")) or ""
 
 
 def load_config(arguments: Sequence[str]) -> ConfigDict:
@@ -154,8 +232,7 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
     if not named:
         raise InputError("no config: give --config=configs/phq.py (see configs/)")
     path, _, argument = named[-1].partition(":")
-    if not Path(path).is_file():
-        raise one_of("config file", path, _shipped())
+    path = str(_find_config(path))
     spec = importlib.util.spec_from_file_location("config_file", path, loader=SourceFileLoader("config_file", path))
     module = importlib.util.module_from_spec(spec)
     try:
@@ -165,7 +242,7 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
         raise
     except Exception as error:
         raise InputError(f"{path}: {type(error).__name__}: {error}: mend the config file") from error
-    for part, choose in (("model", choose_model), ("objective", choose_objective)):
+    for part, choose in _CHOSEN.items():
         names = [a.partition("=")[2] for a in arguments if a.startswith(f"--config.{part}.name=")]
         if names and names[-1] != config[part].name:
             with config.unlocked():
@@ -186,6 +263,8 @@ def _explain_flags(config: ConfigDict, error: Exception) -> str:
     """One line for what absl and ml_collections raise on a bad command line; lists a config's fields."""
     text = str(error.args[0]) if error.args else str(error)
     if isinstance(error, AttributeError | KeyError):
-        known = ", ".join(sorted(fields_of(config)))
-        return f"unknown config field ({text.splitlines()[0]}): the fields are: {known}"
+        fields = sorted(fields_of(config))
+        name = re.search(r"[\w.]+", text)[0]  # ml_collections names the last part alone
+        close = nearest(name, [field.rpartition(".")[2] for field in fields])
+        return f"unknown config field {name!r}{close}: the fields are: {', '.join(fields)}"
     return text.strip().splitlines()[-1]

@@ -9,7 +9,8 @@ import numpy as np
 from mmpsy_jax.data.records import SPLITS, Corpus
 from mmpsy_jax.tasks import Task
 
-TALK = ("n_answers", "n_characters")  # sizes of transcripts; a recording alone counts as one answer of no characters
+# Sizes of transcripts; a recording alone counts as one answer of no characters.
+TALK = ("n_answers", "n_characters", "n_turns", "n_interviewer_characters")
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
 
 

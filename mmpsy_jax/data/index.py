@@ -19,7 +19,9 @@ from mmpsy_jax.io import InputError, open_npz, write_npz
 
 FILE = "index.npz"
 COUNTS = {"n_answers": np.int32, "n_characters": np.int32, "duration_s": np.float32, "n_windows": np.int32}
-_FORMAT = "4"
+# Only of interviews whose transcripts name the speakers; elsewhere 0.
+TURNS = {"n_turns": np.int32, "n_interviewer_characters": np.int32}
+_FORMAT = "5"
 _log = logging.getLogger(__name__)
 
 
@@ -37,9 +39,9 @@ def load(
 
     Returns:
       `participant` <U [N], and `cluster` <U [N] where one is named; `label_<name>` [N], i32 with -1 or f32 with NaN
-      where missing; the `COUNTS` columns [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N], whether all
-      numbers of its windows are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of every window,
-      one participant after the other.
+      where missing; the columns of `COUNTS` and `TURNS` [N]; `has_<modality>` bool [N]; `finite_<modality>` bool [N],
+      whether all numbers of its windows are; `lengths_<modality>` i32 [sum of n_windows], valid frames or tokens of
+      every window, one participant after the other.
 
     Raises:
       InputError: a damaged shard, or a record that breaks the contract; names the shard and the position.
@@ -86,7 +88,7 @@ def _scan(
 ) -> dict[str, np.ndarray]:
     n = len(reader)
     columns = {f"label_{name}": np.zeros(n, reader.fields[name].dtype) for name in labels}
-    columns |= {name: np.zeros(n, dtype) for name, dtype in COUNTS.items()}
+    columns |= {name: np.zeros(n, dtype) for name, dtype in (COUNTS | TURNS).items()}
     columns |= {f"{kind}_{name}": np.zeros(n, bool) for kind in ("has", "finite") for name in modalities}
     participants, clusters = [], []
     lengths: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
@@ -102,8 +104,8 @@ def _scan(
             clusters.append(record[cluster].decode())
         for name in labels:
             columns[f"label_{name}"][i] = record[name]
-        for name in COUNTS:
-            columns[name][i] = record[name]
+        for name in (*COUNTS, *TURNS):
+            columns[name][i] = record.get(name, 0)
         for name in modalities:
             columns[f"has_{name}"][i] = record[f"has_{name}"]
             columns[f"finite_{name}"][i] = _finite(record[name])

@@ -36,7 +36,8 @@ class Corpus:
         splits and folds. The text feature that the card names as `cluster` (the caller of a segment), or the
         participants themselves.
       labels: score columns, NaN where missing.
-      columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]).
+      columns: size of each interview: `n_answers`, `n_characters`, `n_windows` (i32 [N]), `duration_s` (f32 [N]), and
+        `n_turns` and `n_interviewer_characters` (i32 [N]), 0 where nobody knows who speaks.
       modalities: by name, in the order of the card.
       has: per modality, whether the participant has it.
       window_lengths: per modality, valid frames or tokens of every window, one participant after the other: i32 [sum of
@@ -139,7 +140,7 @@ def open_corpus(path: str | Path) -> Corpus:
         split=split,
         cluster=tuple(columns["cluster"].tolist()) if "cluster" in columns else participants,
         labels=labels,
-        columns={name: columns[name] for name in index.COUNTS},
+        columns={name: columns[name] for name in (*index.COUNTS, *index.TURNS)},
         modalities=modalities,
         has={name: columns[f"has_{name}"] for name in modalities},
         window_lengths={name: columns[f"lengths_{name}"] for name in modalities},

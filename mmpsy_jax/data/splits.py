@@ -4,13 +4,15 @@ Where participants of a corpus belong together (`Corpus.cluster`: segments of on
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32
 
 from mmpsy_jax.data.records import SPLITS, Corpus
-from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.io import InputError, one_of, read_table
 
+PUBLISHED, FOLDS_FILE = "published", "folds.csv"  # of a corpus whose source divides it into folds
 Split = dict[str, Int32[np.ndarray, " m"]]
 
 
@@ -28,6 +30,7 @@ def folds(
     seed: int,
     stratify_by: Sequence[tuple[str, float]] = (),
     validation_fraction: float = 0.1,
+    fold_of: Int32[np.ndarray, " n"] | None = None,
 ) -> list[Split]:
     """K-fold cross-validation over all participants of the corpus, whatever split they were built into.
 
@@ -41,6 +44,7 @@ def folds(
       validation_fraction: of the participants outside the test part; 0 leaves the validation part empty, for protocols
         in which nothing is selected. Of clustered participants it is a fold of the clusters, whose number of folds is
         the nearest to one over the fraction.
+      fold_of: in whose test part each participant is, 0 to k - 1, instead of a division by the seed.
 
     Raises:
       InputError: an unknown label, too few participants for the folds or the stratification, or splits within clusters.
@@ -55,13 +59,16 @@ def folds(
         raise InputError(f"validation_fraction {validation_fraction} must be at least 0 and less than 1")
     strata = _strata(corpus, stratify_by, at_least=2 * k)
     splits = []
-    for rest, test in _divided(k, seed, strata, cluster):
+    divided = _divided(k, seed, strata, cluster)
+    if fold_of is not None:
+        divided = ((np.flatnonzero(fold_of != one), np.flatnonzero(fold_of == one)) for one in range(k))
+    for rest, test in divided:
         train, validation = rest, rest[:0]
         if validation_fraction and clustered:
             count = min(max(2, round(1 / validation_fraction)), len(np.unique(cluster[rest])))
             of_rest = _strata(corpus, stratify_by, at_least=count, members=rest)
-            divided = _divided(count, seed + len(splits), of_rest, cluster[rest])
-            train, validation = (rest[part] for part in next(divided))
+            inner_folds = _divided(count, seed + len(splits), of_rest, cluster[rest])
+            train, validation = (rest[part] for part in next(inner_folds))
         elif validation_fraction:
             from sklearn.model_selection import train_test_split
 
@@ -79,6 +86,40 @@ def folds(
     if not np.array_equal(np.sort(np.concatenate([split["test"] for split in splits])), np.arange(n)):
         raise AssertionError("the test parts of the folds do not cover every participant exactly once")
     return splits
+
+
+def read_folds(corpus: Corpus, file: str, k: int) -> Int32[np.ndarray, " n"]:
+    """The fold of every participant, 0 to k - 1 in natural order of their names.
+
+    Args:
+      corpus: the participants.
+      file: table of `participant` and `fold`, which may name further ones; `PUBLISHED` for that of the corpus.
+      k: how many folds there are.
+
+    Raises:
+      InputError: no such file, somebody twice or not at all, another number of folds, or a cluster in two of them.
+    """
+    path = corpus.path / FOLDS_FILE if file == PUBLISHED else Path(file)
+    if file == PUBLISHED and not path.exists():
+        raise InputError(
+            f"{corpus.path}: holds no folds ({FOLDS_FILE}), since its source has none: leave out config.cv.folds_file"
+        )
+    named: dict[str, str] = {}
+    for line, row in read_table(path, ("participant", "fold"), aliases={"participant_id": "participant"}).rows:
+        if named.setdefault(row["participant"], row["fold"]) != row["fold"] or not row["fold"]:
+            raise InputError(
+                f"{path}: line {line}: a participant is in no fold, or in another one before: give one each"
+            )
+    absent = [one for one in corpus.participants if one not in named]
+    if absent:
+        raise InputError(f"{path}: {len(absent)} of {len(corpus)} participants are not listed: give each one a fold")
+    folds_of = [named[one] for one in corpus.participants]
+    names = sorted(set(folds_of), key=lambda name: (len(name), name))  # 10 after 9
+    if len(names) != k:
+        raise InputError(f"{path}: holds {len(names)} folds of these participants: set config.cv.folds={len(names)}")
+    if len(set(zip(corpus.cluster, folds_of, strict=True))) > len(set(corpus.cluster)):
+        raise InputError(f"{path}: a cluster of participants is in two folds: give all of a cluster the same one")
+    return np.array([names.index(one) for one in folds_of], np.int32)
 
 
 def inner(

@@ -42,11 +42,11 @@ class Fields:
         if not holds:
             raise InputError(f"config.json has {name} = {repr(value)[:60]}, must be {rule}: take the original file")
 
-    def only(self, name: str, usual: Any) -> None:
+    def only(self, name: str, default: Any) -> None:
         """Refuses any value of a field but the usual one, which is also what an absent field means."""
-        value = self.config.get(name, usual)
-        if value != usual:
-            raise InputError(f"config.json has {name} = {value!r}: only {usual!r} is supported")
+        value = self.config.get(name, default)
+        if value != default:
+            raise InputError(f"config.json has {name} = {value!r}: only {default!r} is supported")
 
     def heads(self, name: str, width: int) -> int:
         """The number of heads, among which the width is divided."""

@@ -191,12 +191,12 @@ def _prefix(kind: str, names: Iterable[str], needed: Container[str]) -> str:
             if ".".join(parts[start:]) in needed:
                 places[".".join([*parts[:start], ""])] += 1
     best = sorted(place for place, count in places.items() if count == max(places.values()))
-    usual = next((place for place in (PREFIXES[kind], "") if place in best), None)
-    if usual is None and len(best) > 1:
+    default = next((place for place in (PREFIXES[kind], "") if place in best), None)
+    if default is None and len(best) > 1:
         raise InputError(
             f"the checkpoint holds {len(best)} networks of type {kind!r}, under {', '.join(best)}: keep one of them"
         )
-    return usual if usual is not None else "".join(best)
+    return default if default is not None else "".join(best)
 
 
 def _present_name(name: str) -> str:

@@ -10,6 +10,8 @@ SIZES = {
     "n_windows": ("windows", 1, "g"),
     "n_answers": ("answers", 1, "g"),
     "n_characters": ("characters", 1, "g"),
+    "n_turns": ("turns", 1, "g"),
+    "n_interviewer_characters": ("characters of the interviewer", 1, "g"),
 }
 QUANTILES = {"min": "least", "q25": "25 %", "median": "median", "q75": "75 %", "max": "most"}
 

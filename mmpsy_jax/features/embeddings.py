@@ -2,7 +2,8 @@
 
     FOLDER/embeddings.json    what was embedded ("text" or "audio"), the encoder, its digest, the width, and how it read
     FOLDER/items/<key>.npz    text: `states` [tokens, width], `characters` i32 [tokens], key: sha256 of the text
-                              audio: `states` [frames, width], `seconds`, `note`, key: sha256 of the file
+                              audio: `states` [frames, width], `seconds`, `note`, key: sha256 of the file, or of it and
+                              the stretches that were heard
                               both: `source`, the key, and `way`, a digest of how embeddings.json says it was made
 
 `source` and `way` tell files that were exchanged; those of versions before this have neither and are taken as they are.
@@ -21,10 +22,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from mmpsy_jax.features.clip import Clip, as_clips
 from mmpsy_jax.features.text import TextExtractor, TextSettings
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.features.windows import SoundExtractor, Windows, cast, cut_sound, require
-from mmpsy_jax.io import InputError, file_sha256, open_npz, read_json, write_json, write_npz
+from mmpsy_jax.io import InputError, open_npz, read_json, write_json, write_npz
 from mmpsy_jax.rules import number
 
 INFO = "embeddings.json"
@@ -130,14 +132,14 @@ class SpeechEmbeddings(SoundExtractor):
         """The encoder, and the type of its states."""
         return _about(self.info)
 
-    def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
+    def extract(self, recordings: Sequence[Path | Clip], dtype: np.dtype) -> Windows:
         """As of `SoundExtractor`.
 
         Raises:
           InputError: a recording is not among those that were embedded, its file is damaged, or its states do not fit
             the type.
         """
-        parts = [self.store.read(file_sha256(path), str(path)) for path in recordings]
+        parts = [self.store.read(clip.sha256(), str(clip)) for clip in as_clips(recordings)]
         states = cast(np.concatenate([one["states"] for one in parts]), dtype, "speech embeddings")
         seconds, notes = [float(one["seconds"]) for one in parts], [str(one["note"]) for one in parts]
         return cut_sound(states, self.shape[0], self.info["frames_per_second"], seconds, notes)

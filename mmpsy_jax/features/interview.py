@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmpsy_jax.features.clip import Clip, Timeline
 from mmpsy_jax.features.embeddings import EmbeddingSettings, SpeechEmbeddings, SpeechSettings, TokenEmbeddings
 from mmpsy_jax.features.mel import LogMel, MelSettings
 from mmpsy_jax.features.text import NGrams, TextSettings
@@ -24,6 +25,7 @@ _KNOWN: dict[str, dict[str, tuple[type[Extractor], type]]] = {
     },
     "text": {NGrams.name: (NGrams, TextSettings), TokenEmbeddings.name: (TokenEmbeddings, EmbeddingSettings)},
 }
+INTERVIEWERS = "interviewer_"  # begins the names of the modalities of the interviewer
 
 
 def make_extractor(modality: str, settings: Mapping[str, Any] | None) -> Extractor:
@@ -59,6 +61,7 @@ def extractor_of(modality: str, entry: Mapping[str, Any]) -> Extractor | None:
       entry: of the modality in `corpus.json`. Without `extractor` (corpora of released features, or of transcripts
         alone) it is the default one if that makes windows of the same kind and shape.
     """
+    modality = modality.removeprefix(INTERVIEWERS)
     if modality not in _KNOWN:
         return None
     extractor = make_extractor(modality, entry.get("extractor"))
@@ -76,21 +79,38 @@ def dtype_of(entry: Mapping[str, Any], floats: Any) -> np.dtype:
     return np.dtype(entry.get("dtype", np.int32 if entry["kind"] == "ids" else floats))
 
 
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """What one side of an interview says, and how it sounds.
+
+    Attributes:
+      recordings: files, or what is used of them, in order; empty where there are none.
+      transcript: without answers where there is none; with the stretches that the recordings are cut to.
+      sound: windows of the recordings where they were extracted before.
+    """
+
+    recordings: Sequence[Path | Clip] = ()
+    transcript: Transcript = Transcript()  # noqa: RUF009  it is frozen
+    sound: Windows | None = None
+
+
 def record(
-    recordings: Sequence[Path],
+    recordings: Sequence[Path | Clip],
     transcript: Transcript,
     extractors: Mapping[str, Extractor],
     dtypes: Mapping[str, np.dtype],
     sound: Windows | None = None,
+    interviewer: Speech | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """What a record says about recordings and a transcript: the features of the record contract that follow from them.
 
     Args:
       recordings: in order; empty where there are none.
       transcript: without answers where there is none.
-      extractors: of the modalities of the corpus, "audio" or "text" or both.
+      extractors: of the modalities of the corpus.
       dtypes: of their windows.
       sound: windows of the recordings where they were extracted before.
+      interviewer: the other side; read where there are extractors of its modalities.
 
     Returns:
       the features, and notes about what is odd but no error.
@@ -106,27 +126,75 @@ def record(
         )
     if sound is None and recordings and "audio" in extractors:
         sound = extractors["audio"].extract(recordings, dtypes["audio"])
-    text, words = extractors.get("text"), bool(transcript.text.strip())
-    if sound is None and not (text and words):
+    if sound is None and not ("text" in extractors and transcript.text.strip()):
         raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
-    windows: dict[str, Windows] = {}
-    if sound is None:
-        windows["text"] = text.extract(transcript)
-    elif text and words:
-        if transcript.times is None and len(recordings) > 1:
+    windows = _windows(transcript, sound, extractors.get("audio"), extractors.get("text"))
+    others = {name.removeprefix(INTERVIEWERS): one for name, one in extractors.items() if name.startswith(INTERVIEWERS)}
+    if interviewer is not None and others:
+        heard, said = interviewer.sound, interviewer.transcript
+        if heard is None and interviewer.recordings and "audio" in others:
+            heard = others["audio"].extract(interviewer.recordings, dtypes[f"{INTERVIEWERS}audio"])
+        if sound is None:  # whose windows say when something is said
+            said = dataclasses.replace(said, times=None)
+        theirs = _windows(said, heard, others.get("audio"), others.get("text"))
+        windows = _merge(windows, {f"{INTERVIEWERS}{name}": one for name, one in theirs.items()})
+    notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
+    notes += [f"transcript: {note}" for note in transcript.notes]
+    return features(windows, extractors, dtypes, sound.duration_s if sound else 0.0), notes
+
+
+def _windows(
+    transcript: Transcript, sound: Windows | None, audio: Extractor | None, text: Extractor | None
+) -> dict[str, Windows]:
+    """Windows of one side by "audio" and "text", equally many; starts are seconds of the recordings as they are.
+
+    Args:
+      transcript: of it.
+      sound: windows of its recordings; None where there is nothing to hear.
+      audio, text: extractors of both; None of what is not read.
+    """
+    if text is None or not transcript.text.strip():
+        windows = {"audio": sound} if sound else {}
+    elif sound is None:
+        alone = text.extract(transcript)
+        if transcript.times is not None and transcript.stretches is not None:
+            first = text.positions(transcript)[1][:: text.settings.positions]
+            alone = dataclasses.replace(alone, start_s=np.array(transcript.times, np.float32)[first])
+        return {"text": alone}
+    else:
+        if transcript.times is None and len(sound.parts_s) > 1:
             transcript = transcript.spoken_in(sound.parts_s)
-        seconds = extractors["audio"].settings.window_seconds
-        windows["text"], place = text.extract_beside(transcript, sound, seconds)
+        if transcript.stretches is not None and transcript.times is not None:
+            joined = Timeline(transcript.stretches).joined(np.array(transcript.times))
+            transcript = dataclasses.replace(transcript, times=tuple(np.minimum(joined, sound.duration_s).tolist()))
+        words, place = text.extract_beside(transcript, sound, audio.settings.window_seconds)
         values = np.zeros((len(place), *sound.values.shape[1:]), sound.values.dtype)
         values[place >= 0] = sound.values
         lengths = np.zeros(len(place), np.int32)
         lengths[place >= 0] = sound.lengths
-        windows["audio"] = Windows(values, lengths, windows["text"].start_s)
-    else:
-        windows["audio"] = sound
-    notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
-    notes += [f"transcript: {note}" for note in transcript.notes]
-    return features(windows, extractors, dtypes, sound.duration_s if sound else 0.0), notes
+        windows = {"text": words, "audio": Windows(values, lengths, words.start_s)}
+    if sound is None or transcript.stretches is None:
+        return windows
+    timeline = Timeline(transcript.stretches)
+    return {
+        name: dataclasses.replace(one, start_s=timeline.source(one.start_s).astype(np.float32))
+        for name, one in windows.items()
+    }
+
+
+def _merge(ours: Mapping[str, Windows], theirs: Mapping[str, Windows]) -> dict[str, Windows]:
+    """Windows of two sides in the order of their starts; each modality is absent from the windows of the other side."""
+    starts = [next(iter(side.values())).start_s if side else np.zeros(0, np.float32) for side in (ours, theirs)]
+    order = np.argsort(np.concatenate(starts), kind="stable")
+    place, start_s = np.argsort(order, kind="stable"), np.concatenate(starts)[order]
+    merged = {}
+    for side, at in ((ours, place[: len(starts[0])]), (theirs, place[len(starts[0]) :])):
+        for name, one in side.items():
+            values = np.zeros((len(order), *one.values.shape[1:]), one.values.dtype)
+            lengths = np.zeros(len(order), np.int32)
+            values[at], lengths[at] = one.values, one.lengths
+            merged[name] = Windows(values, lengths, start_s)
+    return merged
 
 
 def features(

@@ -13,33 +13,37 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 | `subgroup:NAME` | category, for subgroups; empty where it is not known |
 | `cluster` | person, family or class of several participants, who stay together in splits, folds and resamples |
 | `split` | train, validation or test |
+| `fold` | name of the published fold in whose test part the participant is |
 | `other:NAME` | anything; is not read |
 
 `participant` and one of `recording`, `transcript` and `text` are needed; a cell may be empty.
 """
 
-import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmpsy_jax.features import script as script_lib
 from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
+from mmpsy_jax.features.dialogue import Omit, Take, converse
 from mmpsy_jax.features.label_columns import read_column
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
+from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.io import InputError, has_column, read_table, require_file
 
 SPLITS = ("train", "validation", "test")
 _SOURCES = ("recording", "transcript", "text")
 _LABEL, _SUBGROUP = "label:", "subgroup:"
 CLUSTER = "cluster"
-_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", f"{_LABEL}*", f"{_SUBGROUP}*")
+_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", "fold", f"{_LABEL}*", f"{_SUBGROUP}*")
 _FORMER = {"group:*": f"{_SUBGROUP}*"}  # still read
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TAKEN = re.compile(
-    r"participant|cluster|n_answers|n_characters|duration_s|n_windows|window_start_s|has_.*|transcript|(audio|text)(_length)?"
+    r"participant|cluster|n_answers|n_characters|duration_s|n_windows|window_start_s|has_.*|transcript|n_turns|n_interviewer_characters|(interviewer_)?(audio|text)(_length)?"
 )
 
 
@@ -51,12 +55,14 @@ class Part:
       recording, transcript: files; None where there is none.
       shift_s: seconds that are added to the times of the transcript, so that they are those of the recording.
       omit: stretches that are left out, start and end in seconds of the recording.
+      question: number of the question that it answers; 0 for its place among the parts.
     """
 
     recording: Path | None = None
     transcript: Path | None = None
     shift_s: float = 0.0
     omit: tuple[tuple[float, float], ...] = ()
+    question: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +73,15 @@ class Entry:
       participant: id.
       recording, transcript: paths; None where there is none.
       text: the transcript itself; "" where there is none.
-      speaker: name of the participant in a transcript that names speakers.
+      speaker: name of the participant in a transcript that names speakers; "" where the entry does not say it.
+      channel: of the recordings in which the participant speaks, 1 or 2, and the interviewer in the other one; 0 where
+        channels are no speakers.
+      omit: what is left out.
       labels: score by name, None where it is missing; empty where scores are not read.
       subgroups: category by name, "" where it is not known.
       cluster: whom the participant belongs to; the participant's own id where there is nobody else.
       split: "" where the manifest has none.
+      fold: in whose test part it is in a published cross-validation; "" where there is none.
       parts: files in the order in which they were made, where a layout names each; then `recording` and `transcript`
         are None.
     """
@@ -80,11 +90,14 @@ class Entry:
     recording: Path | None = None
     transcript: Path | None = None
     text: str = ""
-    speaker: str = transcript_lib.PARTICIPANT
+    speaker: str = ""
+    channel: int = 0
+    omit: Omit = Omit()  # noqa: RUF009  it is frozen
     labels: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     subgroups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cluster: str = ""
     split: str = ""
+    fold: str = ""
     parts: tuple[Part, ...] = ()
 
     @property
@@ -139,21 +152,51 @@ class Entry:
             read |= set(transcript_lib.files(self.recording))
         return list_unread(self.recording, read)
 
-    def words(self) -> transcript_lib.Transcript:
-        """The transcript; without answers where there is none.
+    def scripts(self) -> list[Script]:
+        """What was written down: one script per part; else one, but for a folder of transcripts with times or speakers.
 
         Raises:
           InputError: a file that cannot be used.
         """
         if self.parts:
-            files = [part.transcript for part in self.parts if part.transcript is not None]
-            return transcript_lib.read_files(files, self.speaker) if files else transcript_lib.from_text("")
+            return [Script() if p.transcript is None else _as_answer(script_lib.read(p.transcript)) for p in self.parts]
         if self.transcript is None:
-            return transcript_lib.from_text(self.text)
-        words = transcript_lib.read(self.transcript, self.speaker)
+            lines = tuple(map(Line, script_lib.answers_of(self.text)))
+            return [Script(lines=lines)] if lines else []
+        if not self.transcript.is_dir():
+            return [script_lib.read(self.transcript)]
+        files = transcript_lib.files(self.transcript)
+        if not files:
+            raise InputError(f"{self.transcript}: holds no .txt file: give one per answer")
+        scripts = [_as_answer(script_lib.read(file)) for file in files]
         unread = transcript_lib.unread(self.transcript) if self.transcript != self.recording else ()
-        note = f"files or folders beside the .txt files that are not read: {len(unread)}"
-        return dataclasses.replace(words, notes=(*words.notes, note)) if unread else words
+        note = (f"files or folders beside the .txt files that are not read: {len(unread)}",) if unread else ()
+        if not all(one.is_plain for one in scripts):
+            return [dataclasses.replace(scripts[0], notes=(*note, *scripts[0].notes)), *scripts[1:]]
+        lines = tuple(line for one in scripts for line in one.lines)
+        empty = sum(not line.text for line in lines)
+        note = (*([f"files without words: {empty}"] if empty else []), *note)
+        return [Script(self.transcript, lines, notes=note)]
+
+    def words(self, speaker: str = "") -> Transcript:
+        """What the participant says; without answers where there is no transcript.
+
+        Args:
+          speaker: name of the participant where the entry names none.
+
+        Raises:
+          InputError: a file that cannot be used, or nobody is called so.
+        """
+        takes = [Take(script) for script in self.scripts()]
+        return converse(takes, self.speaker or speaker or transcript_lib.PARTICIPANT).participant
+
+
+def _as_answer(script: Script) -> Script:
+    """A script as one answer, where it holds neither times nor speakers."""
+    if not script.is_plain:
+        return script
+    answer = " ".join(" ".join(line.text for line in script.lines).split())
+    return dataclasses.replace(script, lines=(Line(answer),), is_file=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,15 +289,6 @@ def read(
     )
 
 
-def transcripts(path: Path) -> dict[str, str]:
-    """Transcript of every participant of a manifest, without those whose transcript cannot be read."""
-    texts = {}
-    for entry in read(path, scored=False).entries:
-        with contextlib.suppress(InputError):
-            texts[entry.participant] = entry.words().text
-    return texts
-
-
 def _check_names(path: Path, columns: list[str]) -> None:
     for name in columns:
         prefix = next((p for p in (_LABEL, _SUBGROUP) if name.startswith(p)), None)
@@ -283,9 +317,10 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], labels: Mapping[str
         recording=paths["recording"],
         transcript=paths["transcript"],
         text=row.get("text", ""),
-        speaker=row.get("speaker") or transcript_lib.PARTICIPANT,
+        speaker=row.get("speaker", ""),
         labels=labels,
         subgroups={name.removeprefix(_SUBGROUP): row[name] for name in row if name.startswith(_SUBGROUP)},
         cluster=cluster,
         split=split,
+        fold=row.get("fold", "") if scored else "",
     )

@@ -20,7 +20,8 @@ import librosa
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from mmpsy_jax.features.recording import BLOCK_SECONDS, Level, require_channel, samples
+from mmpsy_jax.features.clip import Clip, as_clips
+from mmpsy_jax.features.recording import BLOCK_SECONDS, Level, require_channel
 from mmpsy_jax.features.windows import SoundExtractor, Windows, require
 from mmpsy_jax.io import InputError
 from mmpsy_jax.rules import number, whole
@@ -167,22 +168,22 @@ class LogMel(SoundExtractor):
         """Of a window: bands, frames."""
         return self.settings.bands, self.settings.window_frames
 
-    def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
+    def extract(self, recordings: Sequence[Path | Clip], dtype: np.dtype) -> Windows:
         """As of `SoundExtractor`.
 
         Raises:
           InputError: a file that is no recording, without sound or clipped, or all of them the same value throughout.
         """
-        settings = self.settings
-        levels = [Level() for _ in recordings]
+        settings, clips = self.settings, as_clips(recordings)
+        levels = [Level() for _ in clips]
         windows = self.extract_samples(
             (
-                samples(path, settings.sample_rate, level, settings.channel)
-                for path, level in zip(recordings, levels, strict=True)
+                clip.samples(settings.sample_rate, level, settings.channel)
+                for clip, level in zip(clips, levels, strict=True)
             ),
             dtype,
         )
-        notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
+        notes = [level.note(clip.path) for clip, level in zip(clips, levels, strict=True)]
         if windows is None:
             raise InputError(f"{recordings[0]}: is silent throughout: {levels[0].cancelled or _SOME_SOUND}")
         return dataclasses.replace(windows, parts_s=tuple(level.seconds for level in levels), notes=tuple(notes))

@@ -32,9 +32,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Shaped
 
-from mmpsy_jax.features.transcript import Transcript, evenly
+from mmpsy_jax.features.transcript import Transcript, evenly, require_inside
 from mmpsy_jax.features.windows import Extractor, Windows, cut, pad, require
-from mmpsy_jax.io import InputError, one_of
+from mmpsy_jax.io import one_of
 from mmpsy_jax.rules import whole
 
 VOCABULARY = 65536
@@ -46,8 +46,6 @@ POSITIONS_OF_RELEASE = 512  # what BERT reads of a transcript
 
 Placement = Literal["spoken", "corpus"]
 PLACEMENTS: tuple[Placement, ...] = ("spoken", "corpus")
-# Words that a transcript dates after the end of the recording by more than this belong to another recording.
-_LATE_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,11 +142,7 @@ class TextExtractor(Extractor):
             times = evenly(len(transcript.text), sound.duration_s)
         else:
             times = np.array(transcript.times, np.float64)
-            if len(times) and times.max() > sound.duration_s + _LATE_S:
-                raise InputError(
-                    f"the transcript has words at {times.max():.1f} s, but the recording ends at "
-                    f"{sound.duration_s:.1f} s: give times in seconds from the beginning of the first recording"
-                )
+            require_inside(times.max(initial=0.0), sound.duration_s)
         return _spoken(values, times[characters], sound, window_seconds, size)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mmpsy_jax.features import mel
-from mmpsy_jax.features.recording import Level, require_channel, samples
+from mmpsy_jax.features.clip import Clip, as_clips
+from mmpsy_jax.features.recording import Level, require_channel
 from mmpsy_jax.features.windows import SoundExtractor, Windows, cut_sound, require
 from mmpsy_jax.rules import number, whole
 
@@ -66,15 +67,16 @@ class Waveform(SoundExtractor):
         """Samples are whole numbers."""
         return {"dtype": "int16"}
 
-    def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
+    def extract(self, recordings: Sequence[Path | Clip], dtype: np.dtype) -> Windows:
         """As of `SoundExtractor`; a recording that is clipped or without sound is an error."""
-        rate, levels = self.settings.sample_rate, [Level() for _ in recordings]
+        clips = as_clips(recordings)
+        rate, levels = self.settings.sample_rate, [Level() for _ in clips]
         blocks = [
             block
-            for path, level in zip(recordings, levels, strict=True)
-            for block in samples(path, rate, level, self.settings.channel)
+            for clip, level in zip(clips, levels, strict=True)
+            for block in clip.samples(rate, level, self.settings.channel)
         ]
-        notes = [level.note(path) for path, level in zip(recordings, levels, strict=True)]
+        notes = [level.note(clip.path) for clip, level in zip(clips, levels, strict=True)]
         joined = np.clip(np.rint(np.concatenate(blocks) * mel.SCALE), -mel.SCALE, mel.SCALE - 1).astype(dtype)
         seconds = [level.seconds for level in levels]
         return cut_sound(joined[:, None], self.settings.window_samples, rate, seconds, notes)

@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,11 +71,11 @@ class SoundExtractor(Extractor):
     """An extractor of recordings."""
 
     @abc.abstractmethod
-    def extract(self, recordings: Sequence[Path], dtype: np.dtype) -> Windows:
+    def extract(self, recordings: Sequence[Any], dtype: np.dtype) -> Windows:
         """Windows of the recordings of one participant, in order, one behind the other.
 
         Args:
-          recordings: files.
+          recordings: files, or what is used of them (`clip.Clip`).
           dtype: of the windows.
 
         Raises:

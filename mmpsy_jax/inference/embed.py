@@ -7,7 +7,7 @@ BERT and RoBERTa read the transcripts; wav2vec 2.0, HuBERT and Whisper's encoder
 import hashlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ from mmpsy_jax.encoders import Bert, Encoder, Whisper, processors
 from mmpsy_jax.encoders.encode import check, encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.features import embeddings, recording
+from mmpsy_jax.features.clip import Clip, as_clips
 from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
+from mmpsy_jax.features.interview import Speech
+from mmpsy_jax.features.manifest import Manifest
+from mmpsy_jax.features.session import AS_NAMED, Reading
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.io import InputError, file_sha256, one_of, try_folder
@@ -45,6 +49,9 @@ def embed(
     dtype: str = "float16",
     precision: str = "float32",
     batch_size: int = 16,
+    published: Manifest | None = None,
+    interviewer: bool = False,
+    reading: Reading = AS_NAMED,
 ) -> list[Failure]:
     """Embeds whatever of all interviews is not in the folder yet: transcripts, or recordings.
 
@@ -58,6 +65,9 @@ def embed(
       layers, batch_size: as `encoders.encode.encode` takes them.
       dtype: of the stored states.
       precision: of the computation.
+      published: who lies in `source`, where it is in the layout of a published corpus.
+      interviewer: embed what the interviewer says, too.
+      reading: as of `interviews.find`; as at `build`.
 
     Returns:
       what could not be read.
@@ -74,17 +84,32 @@ def embed(
         raise InputError(f"every = {every}: must be a whole number of frames above 0")
     recording.require_channel("embed", channel)
     try_folder(output)
-    people, failures = interviews.find(source)
+    people, failures = interviews.find(source, published=published, reading=reading)
     network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
     check(network.module, layers, batch_size)
     way: dict[str, Any] = {"of": "text", "whole": whole}
     if not isinstance(network.module, Bert):
         way = {"of": "audio", "every": every, **({"channel": channel} if channel else {})}
-    return failures + fill(people, network, Path(encoder), Path(output), {**way, **options}, batch_size)
+    both = speeches(people, [False, True] if interviewer else [False])
+    return failures + fill(both, network, Path(encoder), Path(output), {**way, **options}, batch_size)
+
+
+def speeches(people: Iterable[Interview], sides: Sequence[bool]) -> list[tuple[str, Speech]]:
+    """What is said in interviews, with the name of the participant.
+
+    Args:
+      people: the interviews.
+      sides: False for the participant, True for the interviewer.
+    """
+    return [
+        (one.participant, one.interviewer if theirs else Speech(one.recordings, one.transcript))
+        for theirs in sides
+        for one in people
+    ]
 
 
 def entry_for(
-    entry: Mapping[str, Any], folders: Sequence[str | Path], people: Sequence[Interview], workplace: Path
+    entry: Mapping[str, Any], folders: Sequence[str | Path], people: Sequence[tuple[str, Speech]], workplace: Path
 ) -> Mapping[str, Any]:
     """The entry of a modality, so that its extractor reads embeddings of these interviews, which are made now.
 
@@ -92,7 +117,8 @@ def entry_for(
       entry: of the modality in the card of a run. Of embeddings that were not made here, which are the release's
         tokens, the way of the release is taken: the first 512 tokens, placed in equal steps.
       folders: Hugging Face folders, besides that which the corpus was built with.
-      people: whatever will be asked for. Recordings that cannot be embedded are missed when they are.
+      people: as `speeches` gives them, whatever will be asked for. Recordings that cannot be embedded are missed when
+        they are.
       workplace: an empty folder.
 
     Raises:
@@ -116,7 +142,7 @@ def entry_for(
 
 
 def fill(
-    people: Sequence[Interview],
+    people: Sequence[tuple[str, Speech]],
     network: Encoder,
     encoder: Path,
     output: Path,
@@ -126,7 +152,7 @@ def fill(
     """Embeds what is not in the folder yet.
 
     Args:
-      people: interviews.
+      people: as `speeches` gives them.
       network, encoder: a network, and its folder.
       output: folder to fill.
       how: "of", "whole" or "every" and "channel", "layers", "dtype" and "precision", as of `embed`.
@@ -144,11 +170,11 @@ def fill(
     info = {"encoder": str(encoder.absolute()), "encoder_sha256": digest(encoder), "width": network.module.width, **how}
     if how["of"] == "text":
         what, run, reader = "transcripts", embed_texts, processors.tokenizer(encoder, network.module.vocabulary)
-        texts = {one.transcript.text: f"transcript of {one.participant}" for one in reversed(people)}
+        texts = {one.transcript.text: f"transcript of {name}" for name, one in reversed(people)}
         sources = {text: name for text, name in reversed(texts.items()) if text.strip()}
     else:
         what, run, reader = "recordings", embed_recordings, processors.feature_extractor(encoder, network.module)
-        sources = {path: str(path) for one in people for path in one.recordings}
+        sources = {clip: str(clip) for _, one in people for clip in as_clips(one.recordings)}
         info["frames_per_second"] = frame_rate(network) / how["every"]
     if not sources:
         raise InputError(f"nothing to embed: the interviews have no {what}")
@@ -176,19 +202,19 @@ def embed_texts(
 
 
 def embed_recordings(
-    paths: Mapping[Path, str], network: Encoder, extractor: Any, store: Store, batch_size: int
+    clips: Mapping[Clip, str], network: Encoder, extractor: Any, store: Store, batch_size: int
 ) -> Iterator[tuple[int, list[Failure]]]:
     """Embeds recordings that are not there yet; gives how many are done, and what is wrong with the last of them."""
     layers, every, channel = store.info["layers"], store.info["every"], store.info.get("channel", 0)
-    for number, (path, name) in enumerate(paths.items(), 1):
+    for number, (clip, name) in enumerate(clips.items(), 1):
         level = recording.Level()
         try:
-            key = file_sha256(path)
+            key = clip.sha256()
             missing = _is_missing(store, key, name)
-            blocks = list(recording.samples(path, processors.SAMPLE_RATE, level, channel)) if missing else []
-            note = level.note(path) if missing else ""
+            blocks = list(clip.samples(processors.SAMPLE_RATE, level, channel)) if missing else []
+            note = level.note(clip.path) if missing else ""
         except InputError as error:
-            yield number, [Failure(name, str(error).removeprefix(f"{path}: "))]
+            yield number, [Failure(name, str(error).removeprefix(f"{clip}: "))]
             continue
         if missing:
             states = hear(np.concatenate(blocks), network, extractor, layers, every, batch_size)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 import mmpsy_jax
 from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.features.manifest import Manifest
 from mmpsy_jax.inference import explain_page, inputs
 from mmpsy_jax.inference.abstention import Usual
 from mmpsy_jax.inference.explain_methods import Explained, Unit, View, deletion
@@ -39,6 +40,7 @@ def explain(
     modalities: Sequence[str] | None = None,
     encoders: Sequence[str | Path] = (),
     ignore: Sequence[str] = (),
+    published: Manifest | None = None,
     show_text: bool = False,
 ) -> None:
     """Explains what a run says about one interview, in the mean over its folds and seeds.
@@ -50,7 +52,7 @@ def explain(
       participant: id; None where there is one only.
       task: name; None for the first of the run.
       modalities: those that are read; None for all of the run.
-      encoders, ignore: as of `predict`.
+      encoders, ignore, published: as of `predict`.
       show_text: the page shows the transcript; without it, numbers of characters alone.
 
     Raises:
@@ -68,7 +70,7 @@ def explain(
         raise one_of("task", task, [one.name for one in run.tasks])
     if chosen.votes:
         raise InputError(f"task {chosen.name!r} is nominal, which cannot be explained: name another task")
-    corpus, answers = read_one(run, source, participant, modalities, encoders, ignore)
+    corpus, answers = read_one(run, source, participant, modalities, encoders, ignore, published)
     if show_text and not answers:
         raise InputError(f"{source}: no transcript is read from it: leave --show_text out, or give a transcript")
     report, units, attributions = report_of(run, corpus, chosen, modalities or tuple(run.modalities))
@@ -91,6 +93,7 @@ def read_one(
     modalities: Sequence[str] | None,
     encoders: Sequence[str | Path] = (),
     ignore: Sequence[str] = (),
+    published: Manifest | None = None,
 ) -> tuple[Corpus, list[str]]:
     """One interview as a corpus of its own, and the answers of its transcript where that is what is read.
 
@@ -101,7 +104,7 @@ def read_one(
         corpus = inputs.open_records(run, source)
         i = choose(source, participant, corpus.participants)
         return inputs.corpus_of([corpus.participants[i]], [corpus.read(i)], run.modalities, run.card), []
-    people, failures = inputs.find_interviews(run, source, ignore)
+    people, failures = inputs.find_interviews(run, source, ignore, published)
     if not people:
         raise InputError(f"{source}: {'; '.join(f'{one.what}: {one.reason}' for one in failures[:LISTED])}")
     one = people[choose(source, participant, [one.participant for one in people])]

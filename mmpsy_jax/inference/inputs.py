@@ -10,7 +10,8 @@ import numpy as np
 from mmpsy_jax.data.records import CARD as CORPUS_CARD
 from mmpsy_jax.data.records import Corpus, open_corpus
 from mmpsy_jax.features import interview
-from mmpsy_jax.features.manifest import CLUSTER
+from mmpsy_jax.features.manifest import CLUSTER, Manifest
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.windows import Extractor
 from mmpsy_jax.inference import embed, interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
@@ -43,10 +44,11 @@ def open_records(run: FinishedRun, folder: Path) -> Corpus:
 
 
 def find_interviews(
-    run: FinishedRun, source: Path, ignore: Sequence[str] = ()
+    run: FinishedRun, source: Path, ignore: Sequence[str] = (), published: Manifest | None = None
 ) -> tuple[list[Interview], list[Failure]]:
-    """Interviews of a folder or file (`interviews.py`); recordings are joined as in the corpus of the run."""
-    return interviews.find(source, apart=run.card.get("cluster") not in (None, CLUSTER), ignore=ignore)
+    """Interviews as `interviews.find` finds them; recordings are joined as in the corpus of the run."""
+    apart, reading = run.card.get("cluster") not in (None, CLUSTER), Reading.of_card(run.card.get("reading"))
+    return interviews.find(source, apart=apart, ignore=ignore, published=published, reading=reading)
 
 
 def extractors_for(
@@ -72,12 +74,15 @@ def extractors_for(
     there = {
         "audio": any(one.recordings for one in people),
         "text": any(one.transcript.text.strip() for one in people),
+        f"{interview.INTERVIEWERS}audio": any(one.interviewer.recordings for one in people),
+        f"{interview.INTERVIEWERS}text": any(one.interviewer.transcript.text.strip() for one in people),
     }
     entries = {name: run.card["modalities"][name] for name in modalities or run.modalities if there.get(name)}
     for name, entry in entries.items():
-        released = name == "text" and entry["kind"] == "features" and "encoder" not in entry
+        released = name.endswith("text") and entry["kind"] == "features" and "encoder" not in entry
         if "encoder" in entry or (released and encoders):
-            entries[name] = embed.entry_for(entry, encoders, people, workplace / name)
+            speeches = embed.speeches(people, [name.startswith(interview.INTERVIEWERS)])
+            entries[name] = embed.entry_for(entry, encoders, speeches, workplace / name)
     extractors = {name: interview.extractor_of(name, entry) for name, entry in entries.items()}
     if "audio" in extractors and extractors["audio"] is None:
         default = interview.make_extractor("audio", None)
@@ -107,7 +112,7 @@ def record_of(
       InputError: a recording that cannot be read, or nothing that is of use to the run.
     """
     dtypes = {name: modalities[name].dtype for name in extractors}
-    record, notes = interview.record(one.recordings, one.transcript, extractors, dtypes)
+    record, notes = interview.record(one.recordings, one.transcript, extractors, dtypes, interviewer=one.interviewer)
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
     return record

@@ -12,9 +12,10 @@ from jaxtyping import Float
 
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import COLUMNS, SYNTHETIC
+from mmpsy_jax.features.manifest import Manifest
 from mmpsy_jax.inference import abstention, confidence, inputs
 from mmpsy_jax.inference.abstention import Usual
-from mmpsy_jax.inference.interviews import Failure
+from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.io import InputError, try_file, write_table
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import finished_run, run_files
@@ -34,6 +35,7 @@ def predict(
     modalities: Sequence[str] | None = None,
     encoders: Sequence[str | Path] = (),
     ignore: Sequence[str] = (),
+    published: Manifest | None = None,
     abstain: bool = True,
 ) -> list[Failure]:
     """Writes a table of predictions, the mean over all folds and seeds of a run.
@@ -47,6 +49,7 @@ def predict(
       encoders: Hugging Face folders of the networks that embed transcripts or recordings, of a run that reads
         embeddings; those that the corpus was built with need not be named where they still are.
       ignore: columns of a manifest that are not read.
+      published: who lies in `source`, where it is in the layout of a published corpus.
       abstain: leave the number out where an interview is unlike the training data.
 
     Returns:
@@ -68,7 +71,8 @@ def predict(
     if inputs.is_records(source):
         chunks = _record_chunks(inputs.open_records(run, source))
     else:
-        chunks = _interview_chunks(run, source, modalities, encoders, ignore, failures)
+        people, failures = inputs.find_interviews(run, source, ignore, published)
+        chunks = _interview_chunks(run, source, people, modalities, encoders, failures)
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}  # against a number, by participant
     began, done = time.monotonic(), 0
@@ -129,14 +133,12 @@ def _record_chunks(corpus: Corpus) -> Iterator[tuple[Corpus, np.ndarray, int]]:
 def _interview_chunks(
     run: FinishedRun,
     source: Path,
+    people: Sequence[Interview],
     modalities: Sequence[str] | None,
     encoders: Sequence[str | Path],
-    ignore: Sequence[str],
     failures: list[Failure],
 ) -> Iterator[tuple[Corpus, np.ndarray, int]]:
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
-    people, failed = inputs.find_interviews(run, source, ignore)
-    failures += failed
     with tempfile.TemporaryDirectory() as workplace:
         extractors = inputs.extractors_for(run, modalities, people, source, encoders, Path(workplace))
         ids, records = [], []

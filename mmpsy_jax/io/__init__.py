@@ -1,6 +1,6 @@
 """Reading and writing for every room: errors, files as a whole, tables and their cells."""
 
-from mmpsy_jax.io.errors import InputError, one_of, report_fault
+from mmpsy_jax.io.errors import InputError, nearest, one_of, report_fault
 from mmpsy_jax.io.files import (
     file_sha256,
     flatten,

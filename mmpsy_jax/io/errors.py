@@ -1,9 +1,11 @@
 """The one exception that means "what you gave us cannot be used", and what becomes of every other one."""
 
+import difflib
 import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -15,9 +17,15 @@ class InputError(ValueError):
 
 
 def one_of(what: str, value: object, options) -> InputError:
-    """An error for a name that is not among the known ones; it lists them all."""
-    names = ", ".join(sorted(map(str, options)))
-    return InputError(f"unknown {what} {value!r}: choose one of: {names}")
+    """An error for a name that is not among the known ones; it says which is the nearest, and lists them all."""
+    names = sorted(map(str, options))
+    return InputError(f"unknown {what} {value!r}{nearest(value, names)}: choose one of: {', '.join(names)}")
+
+
+def nearest(value: object, names: Iterable[str]) -> str:
+    """A question whether the most similar of some names was meant, in parentheses; "" where none is similar."""
+    close = difflib.get_close_matches(str(value), [*names], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def report_fault(error: BaseException) -> int:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.pieces import Pieces, cut, default_parts
 from mmpsy_jax.data.plan import batches_needed, window_slots
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.modality import Modality
+from mmpsy_jax.modality import INTERVIEWER, Modality
 from mmpsy_jax.training.mesh import packs_of
 
 
@@ -50,8 +50,14 @@ def real_rows(parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, np.ndarray]
 
 
 def names_of(config: ConfigDict, corpus: Corpus) -> tuple[str, ...]:
-    """Modalities that are read: those named in the config, or all."""
-    return tuple(name for name in corpus.modalities if name in (config.data.modalities or corpus.modalities))
+    """Modalities that are read: those named in the config, or all but those of the interviewer."""
+    named = config.data.modalities or [name for name in corpus.modalities if not is_interviewers(corpus, name)]
+    return tuple(name for name in corpus.modalities if name in named)
+
+
+def is_interviewers(corpus: Corpus, name: str) -> bool:
+    """Whether a modality is what the interviewer said."""
+    return corpus.card["modalities"][name].get("role") == INTERVIEWER
 
 
 def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:

@@ -1,7 +1,8 @@
 """What a run knows of its participants beside the network's inputs: for baselines and for the search for leaks."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.pooled import pooled_name
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import flags, near_duplicates
-from mmpsy_jax.features import functionals, manifest, table
+from mmpsy_jax.features import functionals, kept_entries, manifest, session, table
+from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import SCALE
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.waveform import Waveform
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training.job import TrainJob
 
 AUDIO = "audio"
@@ -113,7 +117,9 @@ def leak_checks(texts: Mapping[str, str] | None, heard: Sound | None) -> dict[st
 
 
 def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
-    """Texts of all participants, from the table or manifest that each corpus was built from, where it is at hand.
+    """Texts of all participants, from what each corpus was built from, where it is at hand.
+
+    That is a table, a manifest, or the files of a published corpus, of which the build kept where they lie.
 
     They are read into memory for the TF-IDF baselines and the search for near-duplicates, and written nowhere.
     """
@@ -129,10 +135,16 @@ def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
 
 
 def _transcripts_of(corpus: Corpus, source: str) -> dict[str, str] | None:
-    if not source or not Path(source).exists() or "text" not in corpus.modalities:
+    kept = kept_entries.path_of(corpus.path)
+    listed = bool(source) and Path(source).exists()
+    if not (listed or kept.exists()) or "text" not in corpus.modalities:
         logging.info("no transcripts at hand: the TF-IDF baselines and the search for near-duplicates do without")
         return None
-    texts = (manifest.transcripts if manifest.is_manifest(Path(source)) else table.transcripts)(Path(source))
+    source = source if listed else kept
+    if listed and not manifest.is_manifest(Path(source)):
+        texts = table.transcripts(Path(source))
+    else:
+        texts = _words(corpus, _entries(corpus, Path(source)) if listed else kept_entries.read(corpus.path))
     if not any(texts.values()):
         return None
     missing = set(corpus.participants) - texts.keys()
@@ -143,6 +155,20 @@ def _transcripts_of(corpus: Corpus, source: str) -> dict[str, str] | None:
             len(missing),
         )
         return None
+    return texts
+
+
+def _entries(corpus: Corpus, path: Path) -> Sequence[Entry]:
+    ignore = corpus.card.get("options", {}).get("ignore", ())
+    return manifest.read(path, scored=False, ignore=ignore).entries
+
+
+def _words(corpus: Corpus, entries: Iterable[Entry]) -> dict[str, str]:
+    """What each participant says, as the build read it; without those whose transcript cannot be read."""
+    reading, texts = Reading.of_card(corpus.card.get("reading")), {}
+    for entry in entries:
+        with contextlib.suppress(InputError):
+            texts[entry.participant] = session.words(entry, reading)
     return texts
 
 

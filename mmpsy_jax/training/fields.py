@@ -86,7 +86,9 @@ FIELDS: dict[str, Field] = {
     "data.participants": Field(0, whole(0), "size of a demo corpus; 0 is its default"),
     "data.workers": Field(0, whole(0), "processes that build; 0 is one per core"),
     "data.batch_size": Field(32, whole(1, LARGEST_SEED), "participants per step over all devices and processes"),
-    "data.modalities": Field((), NAMES, "names to use; () is all that the dataset has"),
+    "data.modalities": Field(
+        (), NAMES, "names to use; () is all that the dataset has, but for those of the interviewer"
+    ),
     "data.max_windows": Field(0, whole(0), "windows per participant that are used, from the start; 0 is all"),
     "data.permute_modality": Field("", TEXT, "modality that participants have from each other, as a control"),
     "data.parts": Field(0, whole(0), "pieces of a window; empty ones are left out; 0: up to 5, as they divide"),
@@ -118,6 +120,9 @@ FIELDS: dict[str, Field] = {
     "log.every": Field("1 epochs", cadence(), "how often losses are logged"),
     "log.tensorboard": Field(True, FLAG, "write files for TensorBoard"),
     "cv.folds": Field(0, whole(2, or_zero=True), "folds of participants over all splits; 0 uses the dataset's splits"),
+    "cv.folds_file": Field(
+        "", TEXT, "csv of participant and fold instead of folds drawn by seed; 'published' for those of the dataset"
+    ),
     "cv.repeats": Field(
         1, whole(1), "whole cross-validations, each divided anew; fold 7 of 5 x 2 is fold 2 of the second"
     ),

@@ -69,8 +69,13 @@ def folds(config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> list[Spl
     """
     cv = config.cv
     outer = [] if cv.folds else [data_splits.by_name(corpus)]
+    fold_of = data_splits.read_folds(corpus, cv.folds_file, cv.folds) if cv.folds_file else None
+    if fold_of is not None and cv.repeats > 1:
+        raise InputError("config.cv.folds_file names one division: set config.cv.repeats=1")
     for repeat in range(cv.repeats if cv.folds else 0):
-        outer += data_splits.folds(corpus, cv.folds, config.seed + repeat, strata(tasks), cv.validation_fraction)
+        outer += data_splits.folds(
+            corpus, cv.folds, config.seed + repeat, strata(tasks), cv.validation_fraction, fold_of
+        )
     needed = ("train", "test") if config.selection.metric == "step" else ("train", "validation", "test")
     for name in needed:
         if any(len(fold.get(name, ())) == 0 for fold in outer):

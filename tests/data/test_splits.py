@@ -41,6 +41,32 @@ def test_folds_are_disjoint_and_cover(big, k, stratify_by):
         assert len(split["validation"]) == round(0.15 * (400 - len(split["test"])))
 
 
+def test_published_folds(big, tmp_path):
+    path, rows = tmp_path / "folds.csv", [f"{i},fold{i % 10 + 1}" for i in range(400)]
+
+    def read(lines, k=10, corpus=big):
+        path.write_text("\n".join(["participant,fold", *lines, "somebody_else,fold1"]))
+        return splits.read_folds(corpus, str(path), k)
+
+    fold_of = read(rows)
+    assert fold_of.tolist() == [i % 10 for i in range(400)]  # fold10 is the last
+    made = splits.folds(big, 10, 0, STRATA, 0.2, fold_of)
+    for number, split in enumerate(made):
+        assert (split["test"] % 10 == number).all() and len(split["test"]) == 40 and len(split["validation"]) == 72
+    for lines, k, message in (
+        (rows[1:], 10, "1 of 400 participants are not listed"),
+        (rows, 5, "holds 10 folds of these participants: set config.cv.folds=10"),
+        ([*rows, "3,fold1"], 10, "line 402: a participant is in no fold, or in another one"),
+        (["3,", *rows], 10, "line 2: a participant is in no fold"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read(lines, k)
+    with pytest.raises(InputError, match="a cluster of participants is in two folds"):
+        read(rows, 10, dataclasses.replace(big, cluster=("a",) * 2 + big.cluster[2:]))
+    with pytest.raises(InputError, match="holds no folds"):
+        splits.read_folds(big, splits.PUBLISHED, 5)
+
+
 def test_folds_are_stratified(big):
     high = {name: np.nan_to_num(big.labels[name]) >= 10 for name in ("phq9", "gad7")}
     missing = np.isnan(big.labels["gad7"])

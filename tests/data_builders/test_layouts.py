@@ -36,6 +36,9 @@ def test_emodb_says_speaker_and_emotion(tmp_path):
     one = next(entry for entry in found.entries if entry.participant == "03a01Wa")
     assert (one.cluster, found.classes["emotion"][int(one.labels["emotion"])]) == ("03", "anger")
     assert len({entry.cluster for entry in found.entries}) == 4
-    (folder / "wav" / "notes 2.wav").write_bytes(b"")
-    with pytest.raises(InputError, match=r"notes 2\.wav: clips are named like 03a01Fa\.wav"):
-        layouts.read("emodb", folder)
+    for unknown in ("notes 2.wav", "03a01Xa.wav"):
+        (folder / "wav" / unknown).write_bytes(b"")
+    (folder / "wav" / "readme.txt").write_text("x")
+    problems = cli.check(folder, "interviews/emodb")["problems"]
+    assert [p.split(":")[0] for p in problems] == ["03a01Xa.wav", "notes 2.wav"]
+    assert all("clips are named like 03a01Fa.wav" in problem for problem in problems)

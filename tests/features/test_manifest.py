@@ -59,7 +59,7 @@ def test_whose_rows_of_a_transcript_are_read_stands_in_the_manifest(tmp_path):
     (tmp_path / "m.csv").write_text("participant,transcript,speaker\np,t.csv,s1\nq,t.csv,\n")
     p, q = manifest.read(tmp_path / "m.csv").entries
     assert p.words().answers == ("well",)
-    with pytest.raises(InputError, match="none of its 2 speakers is the participant"):
+    with pytest.raises(InputError, match="none of its 2 speakers is called"):
         q.words()
 
 

@@ -167,9 +167,9 @@ def test_damaged_recordings_give_windows_or_a_reason(tmp_path):
 
 def test_memory_does_not_grow_with_the_recording(tmp_path):
     code = (
-        "import sys, resource; from pathlib import Path; from mmpsy_jax.features import mel\n"
+        "import sys, resource; from pathlib import Path; from mmpsy_jax.features import mel, recording\n"
         "for path in sys.argv[1:]:\n"
-        "    n = sum(len(block) for block in mel.decibels(mel.padded([mel.samples(Path(path))])))\n"
+        "    n = sum(len(block) for block in mel.decibels(mel.padded([recording.samples(Path(path))])))\n"
         "    print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     paths = [tmp_path / f"{minutes}.wav" for minutes in (1, 30)]

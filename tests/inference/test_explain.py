@@ -231,7 +231,10 @@ def test_the_page_in_a_browser(page, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "gad_screen"}, "unknown task 'gad_screen': choose one of: phq_bands, phq_score, phq_screen"),
+        (
+            {"task": "gad_screen"},
+            "unknown task 'gad_screen' .*'phq_screen'.*: choose one of: phq_bands, phq_score, phq_s",
+        ),
         ({"participant": "c"}, "no participant 'c' among the 2 that can be read: choose one of: a, b"),
         ({}, "holds 2 participants, one is explained: give --participant=ID: choose one of: a, b"),
         ({"participant": "a", "modalities": ("video",)}, "unknown modality 'video': choose one of: text"),

@@ -1,5 +1,6 @@
 """Replicas: the numbers of a training alone, whatever layout, waves and devices. The corpus is SYNTHETIC."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -9,7 +10,7 @@ import pytest
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import interruption, job, loop, memory, plan_runs, replica_plan, replicas
+from mmpsy_jax.training import interruption, job, loop, memory, plan_runs, replica_plan, replica_programs, replicas
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean, small
 
@@ -25,6 +26,19 @@ def config(dataset):
 
 
 @pytest.fixture(scope="module")
+def shipped_compiler():
+    """For tests of equal bits: without fusion emitters, programs of three trainings and of one differ in their last."""
+
+    @contextlib.contextmanager
+    def shipped():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replica_programs, "compiler_options", lambda: {"xla_cpu_use_fusion_emitters": True})
+            yield
+
+    return shipped
+
+
+@pytest.fixture(scope="module")
 def corpus(dataset):
     return open_corpus(dataset)
 
@@ -34,11 +48,12 @@ def planned(config, corpus, folder):
 
 
 @pytest.fixture(scope="module")
-def whole(config, corpus, tmp_path_factory):
+def whole(config, corpus, tmp_path_factory, shipped_compiler):
     """Six replicas, one after another through one program."""
     folder = tmp_path_factory.mktemp("whole")
     runs = planned(config, corpus, folder)
-    return runs, replicas.train(runs, folder / "replicas")
+    with shipped_compiler():
+        return runs, replicas.train(runs, folder / "replicas")
 
 
 def assert_close(one, other, atol=2e-5):
@@ -90,14 +105,17 @@ def test_replicas_of_a_perceiver_agree(dataset, corpus, tmp_path):
         assert_close(one, other)
 
 
-def test_interrupted_it_goes_on_to_the_same_bits_in_waves(whole, config, corpus, tmp_path, monkeypatch):
+def test_interrupted_it_goes_on_to_the_same_bits_in_waves(
+    whole, config, corpus, tmp_path, monkeypatch, shipped_compiler
+):
     runs = planned(config, corpus, tmp_path)[:3]
     monkeypatch.setattr(memory, "fitting", lambda *_: 2)  # waves of two: the second has a place to spare
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, shipped_compiler():
         patch.setattr(interruption, "must_stop", lambda _: True)
         with pytest.raises(interruption.Interrupted, match="same command"):
             replicas.train(runs, tmp_path / "replicas")
-    made = replicas.train(runs, tmp_path / "replicas")
+    with shipped_compiler():
+        made = replicas.train(runs, tmp_path / "replicas")
     assert sorted(p.name for p in (tmp_path / "replicas").iterdir()) == ["plan.json", "wave_0", "wave_1"]
     for one, other in zip(made, whole[1], strict=False):
         for column in ("y_prob", "y_pred"):
@@ -166,17 +184,20 @@ def quick(dataset):
 
 
 @pytest.fixture(scope="module")
-def together(quick, corpus, tmp_path_factory):
+def together(quick, corpus, tmp_path_factory, shipped_compiler):
     folder = tmp_path_factory.mktemp("together")
-    return replicas.train(planned(quick, corpus, folder), folder / "replicas")
+    with shipped_compiler():
+        return replicas.train(planned(quick, corpus, folder), folder / "replicas")
 
 
 @pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 1), (2, 3)])
-def test_resumed_with_other_memory_the_waves_stay(together, quick, corpus, tmp_path, monkeypatch, first, then):
+def test_resumed_with_other_memory_the_waves_stay(
+    together, quick, corpus, tmp_path, monkeypatch, first, then, shipped_compiler
+):
     runs, folder = planned(quick, corpus, tmp_path), tmp_path / "replicas"
     monkeypatch.setattr(interruption, "must_stop", lambda _: True)
     monkeypatch.setattr(memory, "fitting", lambda *_: first)
-    with pytest.raises(interruption.Interrupted):
+    with pytest.raises(interruption.Interrupted), shipped_compiler():
         replicas.train(runs, folder)
     monkeypatch.undo()
     monkeypatch.setattr(memory, "fitting", lambda *_: then)
@@ -185,7 +206,8 @@ def test_resumed_with_other_memory_the_waves_stay(together, quick, corpus, tmp_p
     if first == 2:  # of an earlier version, or lost: the checkpoint tells
         (folder / "plan.json").write_bytes(b"\xff")
         assert replica_plan.together(folder, runs)
-    made = replicas.train(runs, folder)
+    with shipped_compiler():
+        made = replicas.train(runs, folder)
     assert len(list(folder.glob("wave_*"))) == -(-3 // first)
     for one, other in zip(made, together, strict=True):
         assert np.isfinite(one.y_pred).all() and one.y_pred.tobytes() == other.y_pred.tobytes()

@@ -27,6 +27,10 @@ from mmpsy_jax.io import InputError, one_of, write_atomically
 SYNTHETIC = "SYNTHETIC.txt"  # in a folder that `synthesize` filled
 
 
+class NobodyError(InputError):
+    """A folder in which a layout finds nobody."""
+
+
 def names() -> list[str]:
     """Names of all layouts; a module that begins with an underscore is none."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
@@ -57,14 +61,15 @@ def read(name: str, folder: str | Path, *, scored: bool = True) -> Manifest:
       scored: False reads neither scores nor splits.
 
     Raises:
-      InputError: no folder, nobody in it, or as the layout.
+      NobodyError: nobody is in it.
+      InputError: no folder, or as the layout.
     """
     folder, layout = Path(folder), load(name)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder: give {layout.NEEDS}")
     manifest = layout.read(folder, scored=scored)
     if not manifest.entries:
-        raise InputError(f"{folder}: nobody is found in the layout of {name}: give {layout.NEEDS}")
+        raise NobodyError(f"{folder}: nobody is found in the layout of {name}: give {layout.NEEDS}")
     entries = tuple(sorted(manifest.entries, key=lambda entry: natural_key(entry.participant)))
     return dataclasses.replace(manifest, entries=entries, synthetic=(folder / SYNTHETIC).exists())
 

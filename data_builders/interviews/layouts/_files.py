@@ -122,6 +122,22 @@ def keep_official_splits(
     return [dataclasses.replace(entry, split="") for entry in entries], "", [note]
 
 
+def keep_folds(entries: Sequence[Entry], lacking: Mapping[str, str]) -> tuple[list[Entry], list[str]]:
+    """The entries, without published folds where these leave out somebody or part a cluster, and a note of it.
+
+    Args:
+      entries: with folds where they were published.
+      lacking: who cannot be read.
+    """
+    here = [entry for entry in entries if entry.participant not in lacking]
+    unlisted = [entry.participant for entry in here if not entry.fold]
+    divided = len({(entry.cluster, entry.fold) for entry in here}) > len({entry.cluster for entry in here})
+    if len(unlisted) == len(here) or not (unlisted or divided):
+        return list(entries), []
+    why = f"do not list {list_ids(unlisted)}" if unlisted else "part some people: give one of their tasks as source"
+    return [dataclasses.replace(entry, fold="") for entry in entries], [f"the published folds are not kept: they {why}"]
+
+
 def list_ids(ids: Iterable[str]) -> str:
     """A few ids in words."""
     known = list(ids)

@@ -9,7 +9,9 @@ import soundfile
 RATE = 16_000
 
 
-def write_voice(file: Path, draw: np.random.Generator, turns: Sequence[tuple[float, float]], rate: int = RATE) -> None:
+def write_voice(
+    file: Path, draw: np.random.Generator, turns: Sequence[tuple[float, float]], rate: int = RATE, channels: int = 1
+) -> None:
     """Writes a recording of tones, one behind the other, with a little noise.
 
     Args:
@@ -17,6 +19,7 @@ def write_voice(file: Path, draw: np.random.Generator, turns: Sequence[tuple[flo
       draw: of noise and overtones.
       turns: (height in Hz, 0 for silence; seconds) of each.
       rate: samples per second.
+      channels: that all hold the same.
     """
     sound = []
     for height, seconds in turns:
@@ -27,7 +30,8 @@ def write_voice(file: Path, draw: np.random.Generator, turns: Sequence[tuple[flo
         beat = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time)  # about four syllables in a second
         sound.append(0.08 * voice * beat + 0.002 * draw.standard_normal(len(time)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(file, np.concatenate(sound).astype(np.float32), rate, subtype="PCM_16")
+    samples = np.concatenate(sound).astype(np.float32)
+    soundfile.write(file, np.stack([samples] * channels, axis=1), rate, subtype="PCM_16")
 
 
 # Made up: what is said more often by those with high scores, and what by everybody.

@@ -14,7 +14,6 @@ import numpy as np
 
 from data_builders.interviews.layouts import _synthetic
 from mmpsy_jax.features.manifest import Entry, Manifest
-from mmpsy_jax.io import InputError
 
 NEEDS = "the folder of EmoDB, which holds wav/"
 # By the letter of the German word.
@@ -27,36 +26,46 @@ EMOTIONS = {
     "N": "neutral",
     "T": "sadness",
 }
-WOMEN = ("08", "09", "13", "14", "16")
+SEX = dict.fromkeys(("03", "10", "11", "12", "15"), "male") | dict.fromkeys(("08", "09", "13", "14", "16"), "female")
 _CLIP = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z])")
 
 
 def read(folder: Path, *, scored: bool = True) -> Manifest:
-    """The clips of the folder.
-
-    Raises:
-      InputError: a recording whose name says no speaker or no emotion.
-    """
-    classes, entries = tuple(sorted(EMOTIONS.values())), []
+    """The clips of the folder."""
+    classes, entries, lacking = tuple(sorted(EMOTIONS.values())), [], {}
     place = folder / "wav" if (folder / "wav").is_dir() else folder
     for file in sorted(place.glob("*.wav")):
         match = _CLIP.fullmatch(file.stem)
+        if not scored and not match:  # somebody's own clip
+            entries.append(Entry(file.stem, recording=file, subgroups={"sex": "", "sentence": ""}, cluster=file.stem))
+            continue
         if not match or match[3] not in EMOTIONS:
-            raise InputError(
-                f"{file}: clips are named like 03a01Fa.wav, with one of {', '.join(EMOTIONS)} for the emotion: move "
-                "other files elsewhere"
+            lacking[file.name] = (
+                f"clips are named like 03a01Fa.wav, with one of {', '.join(EMOTIONS)} for the emotion: move other "
+                "recordings elsewhere"
             )
+            labels = {"emotion": None} if scored else {}
+            entries.append(Entry(file.name, labels=labels, subgroups={"sex": "", "sentence": ""}, cluster=file.name))
+            continue
         speaker, sentence, letter, _ = match.groups()
         entries.append(
             Entry(
                 file.stem,
                 recording=file,
                 labels={"emotion": float(classes.index(EMOTIONS[letter]))} if scored else {},
-                subgroups={"sex": "female" if speaker in WOMEN else "male", "sentence": sentence},
+                subgroups={"sex": SEX.get(speaker, ""), "sentence": sentence},
                 cluster=speaker,
             )
         )
-    return Manifest(folder, ("emotion",), ("sex", "sentence"), tuple(entries), True, classes={"emotion": classes})
+    return Manifest(
+        folder,
+        ("emotion",),
+        ("sex", "sentence"),
+        tuple(entries),
+        clustered=True,
+        classes={"emotion": classes},
+        lacking=lacking,
+    )
 
 
 def synthesize(folder: Path, *, participants: int, seed: int) -> None:

@@ -10,6 +10,7 @@ from mmpsy_jax.models import build
 from mmpsy_jax.models.base import EMBEDDING, Head, Modality
 from mmpsy_jax.projects.affect.models import audio_visual
 from mmpsy_jax.projects.affect.models.audio_visual import HEARD, SEEN, SHIFT, Model, traces
+from tests.networks import draw_variables
 
 B, N, T = 3, 5, 12
 HEADS = (Head("emotion", "nominal", 7), Head("valence", "regression", 0))
@@ -40,10 +41,7 @@ def make(part="joint", teacher=""):
 
 
 def random_params(model, batch):
-    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
-    leaves, tree = jax.tree.flatten(params)
-    rng = np.random.default_rng(1)
-    return jax.tree.unflatten(tree, [x + jnp.asarray(0.3 * rng.normal(size=x.shape), jnp.float32) for x in leaves])
+    return draw_variables(model, batch)["params"]
 
 
 @pytest.fixture(scope="module")

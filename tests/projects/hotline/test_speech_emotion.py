@@ -16,6 +16,7 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Head, Modality, Rates
 from mmpsy_jax.projects.hotline.models import speech_emotion
 from tests.hugging_face import edit, write_hubert, write_whisper
+from tests.networks import draw_variables
 
 GOLDEN = Path(__file__).parents[2] / "encoders" / "golden"
 SAMPLES, ROWS = 4800, 3
@@ -46,9 +47,7 @@ def inputs():
 
 def started(model, inputs, seed=1, **arguments):
     """Variables with a pretrained encoder and random heads without zeros."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)["params"]
-    rng = np.random.default_rng(seed)
-    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.3, x.shape), x.dtype), shapes)
+    params = draw_variables(model, inputs, scale=0.3, seed=seed)["params"]
     given = {"encoder": model.encoder, "folder": "", "train": ".*", "freeze": "", "lora_rank": 0} | arguments
     trained, frozen = models.pretrained("speech_emotion", given)
     return {"params": params | trained, "fitted": frozen}

@@ -13,6 +13,7 @@ from mmpsy_jax.models.base import Head, Modality, Rates
 from mmpsy_jax.projects.msa import crossmodal, published
 from mmpsy_jax.projects.msa.models import mult, tetfn
 from mmpsy_jax.projects.msa.sequences import Lstm, Padded, padded
+from tests.networks import draw_variables
 
 MOSI = {"text": (50, 768), "audio": (500, 5), "vision": (375, 20)}
 MOSEI = {"text": (50, 768), "audio": (500, 74), "vision": (375, 35)}
@@ -56,13 +57,6 @@ def random_batch(rng, rows=4, shapes=SMALL, without=()):
     return made
 
 
-def drawn(model, batch):
-    """Random variables of a model; its own initialisation takes longer to compile than all the rest."""
-    rng = np.random.default_rng(5)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
-    return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), x.dtype), shapes)
-
-
 def test_pieces_become_sequences_without_gaps():
     values = jnp.arange(1.0, 13.0).reshape(4, 3, 1)
     made = padded(values, jnp.array([3, 2, 1, 0]), jnp.array([0, 0, 2, 3]), rows=3, pieces=2)
@@ -84,7 +78,7 @@ def test_lstm_reads_valid_steps_alone(reverse):
     x, length = rng.normal(size=(3, 5, 2)).astype(np.float32), np.array([5, 2, 0])
     net = Lstm(4, reverse=reverse)
     sequence = Padded(jnp.asarray(x), jnp.asarray(length))
-    variables = drawn(net, sequence)
+    variables = draw_variables(net, sequence)
     states, last = jax.jit(net.apply)(variables, sequence)
     p = jax.tree.map(np.asarray, variables["params"])
     sigmoid = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
@@ -150,7 +144,7 @@ def test_participants_do_not_depend_on_each_other_and_may_lack_modalities(name, 
     model = make(name, heads=heads, **SIZES[name])
     lacks = {("audio", 1), ("text", 2), *((modality, 3) for modality in SMALL)}
     batch = random_batch(np.random.default_rng(1), without=lacks)
-    variables = drawn(model, batch)
+    variables = draw_variables(model, batch)
     outputs = jax.jit(model.apply)(variables, batch)
     assert {head.name: outputs[head.name].shape for head in heads} == {
         "sentiment": (4, 1), "screen": (4, 2), "bands": (4, 3),
@@ -168,7 +162,7 @@ def test_two_modalities_and_dropout(name, few_layers):
     shapes = {modality: SMALL[modality] for modality in ("audio", "text")}
     model = make(name, shapes, **SIZES[name])
     batch = random_batch(np.random.default_rng(2), shapes=shapes)
-    variables = drawn(model, batch)
+    variables = draw_variables(model, batch)
     plain = jax.jit(model.apply)(variables, batch)["sentiment"]
     rates = Rates(dropout=0.5, modality=0.5)
     noisy = jax.jit(lambda v, b: model.apply(v, b, rates, rngs={"dropout": jax.random.key(1)}))(variables, batch)[
@@ -181,7 +175,7 @@ def test_two_modalities_and_dropout(name, few_layers):
 def test_tfn_stays_within_the_range():
     model = make("tfn", **SIZES["tfn"])
     batch = random_batch(np.random.default_rng(3))
-    variables = drawn(model, batch)
+    variables = draw_variables(model, batch)
     large = jax.tree.map(lambda x: 50 * x, variables["params"])
     assert np.abs(jax.jit(model.apply)({**variables, "params": large}, batch)["sentiment"]).max() <= 1
 
@@ -195,7 +189,7 @@ def test_inputs_that_cannot_be_read():
 def test_a_head_of_one_modality_reads_nothing_else():
     model = make("mlf_dnn", heads=OWN_SCORES, **SIZES["lf_dnn"], **OWN)
     batch = random_batch(np.random.default_rng(4))
-    variables = drawn(model, batch)
+    variables = draw_variables(model, batch)
     outputs = jax.jit(model.apply)(variables, batch)
     changed = jax.jit(model.apply)(variables, {**batch, "text": batch["text"] + 1.0})
     same = {name: np.allclose(outputs[name], changed[name]) for name in ("sentiment", *OWN.values())}

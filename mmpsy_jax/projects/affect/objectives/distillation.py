@@ -106,19 +106,21 @@ class Objective:
         """
         teacher = lambda name: jax.lax.stop_gradient(outputs[f"{TEACHER}{name}"])  # noqa: E731
         mean = lambda x: (x * weights).sum() / jnp.maximum(weights.sum(), 1.0)  # noqa: E731
-        made = {}
+        by_name = {}
         if self._of_classes:
             log_p = lambda logits: jax.nn.log_softmax(logits / self.temperature, axis=-1)  # noqa: E731
             each = [
                 optax.losses.kl_divergence_with_log_targets(log_p(outputs[name]), log_p(teacher(name)))
                 for name in self._of_classes
             ]
-            made[SOFT_TARGETS] = self.temperature**2 * mean(sum(each))
+            by_name[SOFT_TARGETS] = self.temperature**2 * mean(sum(each))
         if self._of_scores:
             each = [multitask.concordance(outputs[k][:, 0], teacher(k)[:, 0], weights) for k in self._of_scores]
-            made[CONCORDANCE] = jnp.where(weights.sum() > 0, 1 - sum(each) / len(each), 0.0)
-        made[ALIGNMENT] = mean(optax.losses.cosine_distance(outputs["embedding"], teacher("embedding"), epsilon=1e-6))
-        return made
+            by_name[CONCORDANCE] = jnp.where(weights.sum() > 0, 1 - sum(each) / len(each), 0.0)
+        by_name[ALIGNMENT] = mean(
+            optax.losses.cosine_distance(outputs["embedding"], teacher("embedding"), epsilon=1e-6)
+        )
+        return by_name
 
 
 def build(
@@ -136,10 +138,10 @@ def build(
       InputError: a task with the name of a loss.
     """
     del modalities
-    made = Objective(multitask.build(tasks, ccc=ccc, delta=delta), model.get("part") == "joint", temperature)
-    if len(set(made.names)) < len(made.names):
+    objective = Objective(multitask.build(tasks, ccc=ccc, delta=delta), model.get("part") == "joint", temperature)
+    if len(set(objective.names)) < len(objective.names):
         raise InputError(
             f"config.tasks: the names {SOFT_TARGETS}, {CONCORDANCE}, {ALIGNMENT} and {TEACHER}... are taken by losses "
             "of the objective: choose others"
         )
-    return made
+    return objective

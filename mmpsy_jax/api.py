@@ -1,0 +1,204 @@
+"""mmpsy_jax from Python and notebooks: `import mmpsy_jax as mp`; the same code as the verbs of the command line.
+
+    report = mp.check("interviews/manifest.csv")
+    folder = mp.build("interviews/lab", "interviews/manifest.csv")
+    run = mp.train("interviews:phq9>=10", {"data.folder": folder, "cv.folds": 5})
+    run.report, run.predictions, run.predict("new_interviews/")
+
+What is wrong with input raises `mp.InputError`, whose message names value, rule and remedy. A script that builds with
+worker processes must do so under `if __name__ == "__main__":`.
+"""
+
+import functools
+import html
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from mmpsy_jax.io import InputError, read_json
+
+__all__ = ["InputError", "Report", "Run", "build", "check", "evaluate", "load_run", "train"]
+Place = str | os.PathLike
+
+
+class Report(dict):
+    """The content of a `report.json`, which shows itself as its summary."""
+
+    def summary(self) -> str:
+        """What the command line prints: the headline of each task, beside the baselines."""
+        from mmpsy_jax.evaluation.report import summary
+
+        return summary(self)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+class Run:
+    """A finished run: what it left in its folder, and what it says about new people.
+
+    Attributes:
+      workdir: the folder.
+    """
+
+    def __init__(self, workdir: Place):
+        self.workdir = Path(workdir)
+
+    @functools.cached_property
+    def report(self) -> Report:
+        """Metrics with intervals, baselines, subgroups, flags."""
+        return Report(read_json(self.workdir / "report.json", "train again"))
+
+    @functools.cached_property
+    def predictions(self) -> pandas.DataFrame:
+        """`predictions.csv`: a row per participant, task, fold and seed."""
+        return pandas.read_csv(self.workdir / "predictions.csv", dtype={"participant_id": str})
+
+    def predict(self, source: Place, **options: Any) -> pandas.DataFrame:
+        """Predictions on new interviews or built records.
+
+        Args:
+          source: as `--input` of `launch.py predict`.
+          **options: `modalities`, `encoders`, `ignore`, `abstain` of `inference.predict.predict`.
+
+        Returns:
+          a row per participant and task; `attrs["left_out"]` lists (what, reason) of what could not be used.
+
+        Raises:
+          InputError: as `inference.predict.predict`.
+        """
+        from mmpsy_jax.inference.predict import predict
+
+        with tempfile.TemporaryDirectory() as folder:
+            table = Path(folder, "predictions.csv")
+            failures = predict(self.workdir, source, table, **options)
+            frame = pandas.read_csv(table, dtype={"participant_id": str})
+        frame.attrs["left_out"] = [(one.what, one.reason) for one in failures]
+        return frame
+
+    def explain(self, source: Place, output: Place, **options: Any) -> Path:
+        """Writes what the run attended to in an interview, and what mattered.
+
+        Args:
+          source, output: as `--input` and `--output` of `launch.py explain`.
+          **options: of `inference.explain.explain`, such as `participant` and `task`.
+
+        Returns:
+          the page.
+
+        Raises:
+          InputError: as `inference.explain.explain`.
+        """
+        from mmpsy_jax.inference.explain import PAGE, explain
+
+        explain(self.workdir, source, output, **options)
+        return Path(output, PAGE)
+
+    def __repr__(self) -> str:
+        return f"run in {self.workdir}\n{self.report.summary()}"
+
+    def _repr_html_(self) -> str:
+        page = html.escape(os.fspath(self.workdir / "report.html"))
+        return f"{self.report._repr_html_()}<p>The whole report: <code>{page}</code></p>"
+
+
+def check(source: Place, dataset: str = "", **options: Any) -> dict[str, Any]:
+    """Looks at a source without building it; see `data_builders.common.cli.check`.
+
+    Returns:
+      counts; "problems" lists what would stop a build, "notes" what is odd, "lines" says it all.
+    """
+    from data_builders.common import cli
+
+    return cli.check(source, dataset, **options)
+
+
+def build(dataset: str = "mmpsy/demo", source: Place | None = None, data_dir: Place = "data", **options: Any) -> Path:
+    """Builds a corpus as TFDS records, or finds it built; see `data_builders.common.cli.build`.
+
+    Returns:
+      the folder of the records.
+    """
+    from data_builders.common import cli
+
+    return cli.build(dataset, data_dir, source=source, **options)
+
+
+def train(config: str = "phq", fields: Mapping[str, Any] | None = None, *, workdir: Place | None = None) -> Run:
+    """Trains, evaluates and reports; goes on where an interrupted run of the same config stopped.
+
+    Args:
+      config: NAME or FILE, with `:ARGUMENT` where the config takes one, as `--config`.
+      fields: values of config fields by dotted name, such as {"cv.folds": 5}.
+      workdir: where everything goes; `runs/<config.name>` when not given.
+
+    Raises:
+      InputError: an unknown config or field, a value that it cannot have, or data that cannot be used.
+      TrainingDiverged: the loss stopped being a number.
+    """
+    from absl import flags
+
+    from mmpsy_jax.commands import train as command
+
+    chosen = command.configure(config, fields or {})
+    folder = Path(workdir) if workdir is not None else Path("runs") / chosen.name
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+    command.train(chosen, folder)
+    return Run(folder)
+
+
+def load_run(workdir: Place) -> Run:
+    """A finished run.
+
+    Raises:
+      InputError: the folder holds none.
+    """
+    from mmpsy_jax.training import finished_run
+
+    finished_run.load(workdir)
+    return Run(workdir)
+
+
+def evaluate(
+    predictions: pandas.DataFrame | Place,
+    *,
+    output: Place | None = None,
+    compare: pandas.DataFrame | Place | None = None,
+    subgroups: pandas.DataFrame | Place | None = None,
+    maximum: Mapping[str, float] | None = None,
+    **kinds: str | Sequence[str],
+) -> Report:
+    """Scores the predictions of any tool; see `launch.py evaluate`.
+
+    Args:
+      predictions: columns participant_id, task, y_true, y_prob or y_pred, and others that `docs/evaluation.md` names.
+      output: folder for `report.json` and `report.html`; None writes nothing.
+      compare: predictions of another tool for the same participants, compared in pairs.
+      subgroups: participant_id and columns of categories.
+      maximum: highest possible score, or band, by task.
+      **kinds: names of tasks by kind, such as binary="screen", where the columns do not tell.
+
+    Raises:
+      InputError: a table that cannot be scored, or an unknown kind.
+    """
+    from mmpsy_jax.evaluation.infer_tasks import read_kinds
+    from mmpsy_jax.evaluation.report import evaluate_file
+
+    named = {kind: [tasks] if isinstance(tasks, str) else list(tasks) for kind, tasks in kinds.items()}
+    ends = [f"{task}:{most:g}" for task, most in (maximum or {}).items()]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"predictions": predictions, "compare": compare, "subgroups": subgroups}
+        for name, table in files.items():
+            if isinstance(table, pandas.DataFrame):
+                files[name] = Path(folder, f"{name}.csv")
+                table.to_csv(files[name], index=False)
+        scored = evaluate_file(files.pop("predictions"), kinds=read_kinds(ends, **named), output=output, **files)
+    return Report(scored)
