@@ -2,6 +2,7 @@
 
 import argparse
 
+import mmpsy_jax
 from mmpsy_jax.commands import print_end
 from mmpsy_jax.evaluation.report import summary
 from mmpsy_jax.evaluation.tables import to_text
@@ -12,7 +13,9 @@ from mmpsy_jax.io import InputError
 
 def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="launch.py transfer", description="Finished runs on other corpora.")
+    parser = argparse.ArgumentParser(
+        prog=f"{mmpsy_jax.program()} transfer", description="Finished runs on other corpora."
+    )
     runs, corpora = (parser.add_mutually_exclusive_group(required=True) for _ in range(2))
     runs.add_argument("--workdir", help="of a finished run; all its folds and seeds are averaged")
     runs.add_argument("--workdirs", nargs="+", help="of several: a table of all runs on all --inputs")
