@@ -13,6 +13,8 @@ Train
 Judge
     evaluate --predictions=FILE.csv                                 the predictions of any tool
     report --workdirs RUN RUN ... [--output=DIR]                    runs beside each other
+    transfer --workdir=RUN --input=RECORDS --output=DIR             a finished run on another corpus
+    transfer --workdirs RUN RUN ... --inputs A B ... --output=DIR   trained on by tested on
     report --json=FILE [--output=DIR]                               the page of any report.json anew
 Use
     predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv     on new interviews

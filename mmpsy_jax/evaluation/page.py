@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mmpsy_jax import registry
-from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, together, wording
+from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, together, transfer_page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.tables import Table
@@ -137,6 +137,7 @@ def _optimum(report: Report) -> dict[str, Any] | None:
 def _more(report: Report) -> list[dict[str, Any]]:
     """Sections that few reports have: tasks as one set, labels, and what the papers of `projects/` add."""
     parts = [
+        {"title": "Transfer", "tables": transfer_page.sections(report)},
         {"title": "Tasks together", "tables": together.sections(report)},
         {"title": "Labels together", "tables": multilabel.sections(report)},
         *(part for name in registry.names("reports") for part in registry.load("reports", name).sections(report)),

@@ -28,6 +28,11 @@ MANIFEST, METRICS = "sha256.json", "metrics/metrics"
 # How TensorStore's errors begin where a disk is full or must not be written.
 _OF_DISK = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "UNAVAILABLE", "NOT_FOUND")
 policies = ocp.training.preservation_policies
+# Devices that hold the same array divide the work of saving it where each part has so many bytes: cutting an array is
+# a program to compile for each of its shapes.
+LEAST_PART = 2**20
+_CONTEXT = ocp.Context()
+_CONTEXT.array.saving.min_slice_bytes_for_replica_parallel = LEAST_PART
 
 
 def _is_no_repeated_error(record: LogRecord) -> bool:
@@ -113,7 +118,7 @@ class Checkpoints:
         self.wait()
         metrics = None if value is None else {"value": float(value), "step": step}
         table = leaf_table(state)
-        with self._writing():
+        with self._writing(), _CONTEXT:
             response = self._manager.save_checkpointables_async(
                 step, {"state": state}, metrics=metrics, custom_metadata=progress
             )

@@ -46,6 +46,14 @@ def test_latest_and_best_are_kept_and_come_back_exactly(tmp_path):
         assert same(again.restore(5, like=make_state())[0], make_state(5))
 
 
+def test_small_arrays_that_all_devices_hold_are_not_cut_by_programs_to_compile(tmp_path, caplog):
+    everywhere = jax.device_put({"x": np.zeros((16, 48), np.float32)}, mesh.replicated(mesh.make_mesh()))
+    with Checkpoints(tmp_path) as saved, jax.log_compiles():
+        saved.save(0, everywhere, {})
+        saved.wait()
+    assert not [record for record in caplog.messages if "Compiling" in record]
+
+
 def test_restores_onto_another_sharding(tmp_path):
     made = mesh.make_mesh()
     with Checkpoints(tmp_path) as saved:
