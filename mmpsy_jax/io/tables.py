@@ -86,6 +86,7 @@ class Columns:
       aliases: {name in other software, or before: name here}; both may end in `*`.
       extra: what happens to a column of another name. One that begins with `other:` is always ignored.
       ignore: names of columns that the user asked to ignore.
+      formats: delimiter and header of published tables, of which nothing is noted.
     """
 
     required: Sequence[str | tuple[str, ...]] = ()
@@ -93,6 +94,7 @@ class Columns:
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     extra: Literal["refuse", "ignore", "keep"] = "refuse"
     ignore: Sequence[str] = ()
+    formats: Sequence[tuple[str, str]] = ()
 
     @property
     def needed(self) -> list[tuple[str, ...]]:
@@ -152,7 +154,9 @@ def read_table(path: Path, required: Sequence[str | tuple[str, ...]] = (), *args
     delimiter = max(ranked, key=score)  # the first of equal ones
     surprise = delimiter != "," and not (delimiter == "\t" and path.suffix.lower() in (".tsv", ".tab"))
     notes = [f"{path}: cells are read as separated by {_DELIMITERS[delimiter]}"] * surprise
-    return _make(path, columns, *_read_rows(path, text, delimiter, skipped), notes)
+    table = _make(path, columns, *_read_rows(path, text, delimiter, skipped), notes)
+    published = (delimiter, delimiter.join(heads[delimiter])) in columns.formats
+    return dataclasses.replace(table, notes=()) if published else table
 
 
 def _make(
