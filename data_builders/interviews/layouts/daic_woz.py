@@ -56,7 +56,7 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
         excluded=EXCLUDED,
         odd=ODD,
         speaker="Participant",
-        same_people_as=("edaic",),
+        same_people_as=("interviews/edaic",),
     )
 
 
