@@ -164,7 +164,7 @@ def test_subtitles_whatever_they_are_called(tmp_path, name, content):
         ),
         ("a.csv", b'text\n"secret\n', "not CSV"),
         ("a.txt", b"secret\xff", "not UTF-8 at byte 6"),
-        ("a.docx", b"secret", "transcripts are .txt, .srt, .vtt, .csv, .tsv files"),
+        ("a.docx", b"secret", "transcripts are .txt, .srt, .vtt, .csv, .tsv, .json, "),
         (
             "a.csv",
             b"text,speaker\nsecret,A\nsecret,B\n",
