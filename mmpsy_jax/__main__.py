@@ -9,7 +9,7 @@ Build
 Train
     --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE] train, evaluate, report (also with "train" before it)
     fields [PATTERN]                                                config fields: default, what they may be, meaning
-    ablate --config=configs/phq.py [--minutes=1,2]                  the same without each modality
+    ablate --config=configs/phq.py [--minutes=1,2]                  without each modality; probes of shortcuts
 Judge
     evaluate --predictions=FILE.csv                                 the predictions of any tool
     report --workdirs RUN RUN ... [--output=DIR]                    runs beside each other

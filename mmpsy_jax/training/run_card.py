@@ -26,7 +26,7 @@ SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
 # Of the card of the corpus; `cluster` is None where everybody stands alone.
 KEPT = (
-    *("dataset", "config", "version", "synthetic", "window_seconds", "cluster"),
+    *("dataset", "config", "version", "synthetic", "window_seconds", "cluster", "reading"),
     *("label_ranges", "classes", "same_people_as", "pooled"),
 )
 
