@@ -27,7 +27,7 @@ from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
 from mmpsy_jax.features.omissions import Omissions, read_option
 from mmpsy_jax.features.recording import header_seconds
-from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.script_lines import Line, Script
 from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.windows import Windows

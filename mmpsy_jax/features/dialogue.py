@@ -14,9 +14,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mmpsy_jax.features import script as script_lib
 from mmpsy_jax.features import transcript as transcript_lib
-from mmpsy_jax.features.script import Line, Script, Span
+from mmpsy_jax.features.script_lines import Line, Script, Span, join
 from mmpsy_jax.features.transcript import PARTICIPANT, Transcript
 from mmpsy_jax.io import InputError
 
@@ -221,7 +220,7 @@ class _Part:
         follows = False
         for _, group in itertools.groupby(self.spoken, key=lambda one: one.turn) if omit.phrases else ():
             turn = list(group)
-            hit = omit.has_phrase(script_lib.join(one.line.text for one in turn))
+            hit = omit.has_phrase(join(one.line.text for one in turn))
             for one in turn:
                 one.left_out |= hit or (follows and one.mine)
             follows = self.named and ((hit and not turn[0].mine) or (follows and not turn[0].mine))

@@ -34,7 +34,7 @@ from mmpsy_jax.features import transcript as transcript_lib
 from mmpsy_jax.features.dialogue import NOTHING, Omit, Take, converse
 from mmpsy_jax.features.label_columns import read_column
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
-from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.script_lines import Line, Script
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.io import InputError, has_column, one_of, parse_json, read_table, require_file, whole
 
@@ -174,7 +174,7 @@ class Entry:
             return [script_lib.read(self.transcript)]
         files = transcript_lib.files(self.transcript)
         if not files:
-            raise InputError(f"{self.transcript}: holds no .txt file: give one per answer")
+            raise InputError(f"{self.transcript}: holds no .txt file, and no other transcript: give one per answer")
         scripts = [_as_answer(script_lib.read(file)) for file in files]
         unread = transcript_lib.unread(self.transcript) if self.transcript != self.recording else ()
         note = (f"files or folders beside the .txt files that are not read: {len(unread)}",) if unread else ()
@@ -219,7 +219,7 @@ class Manifest:
       notes_of: (participant, what is known to be odd about it).
       lacking: {participant: why it cannot be read}, of those whose files are missing.
       synthetic: no person stands behind it.
-      same_people_as: configs of `interviews` that hold people of this corpus under the same ids.
+      same_people_as: datasets, such as interviews/edaic, that hold people of this corpus under the same ids.
     """
 
     path: Path

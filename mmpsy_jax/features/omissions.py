@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mmpsy_jax.features.dialogue import NOTHING, Omit, squeeze
-from mmpsy_jax.features.script import LAST_QUESTION, TABLES, Span
+from mmpsy_jax.features.script import LAST_QUESTION, TABLES
+from mmpsy_jax.features.script_lines import Span
 from mmpsy_jax.io import InputError, number, number_or_none, read_table, read_text, whole_or_none
 
 _SHORTEST_PHRASE = 4  # characters; shorter ones occur by chance

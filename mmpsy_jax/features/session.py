@@ -10,7 +10,7 @@ from mmpsy_jax.features import clip, dialogue, recording
 from mmpsy_jax.features.dialogue import NOTHING, Omit, Take
 from mmpsy_jax.features.interview import Speech
 from mmpsy_jax.features.manifest import Entry, Part
-from mmpsy_jax.features.script import Script
+from mmpsy_jax.features.script_lines import Script
 from mmpsy_jax.features.transcript import PARTICIPANT
 from mmpsy_jax.io import InputError
 

@@ -11,7 +11,7 @@ from mmpsy_jax.features.clip import Clip, Timeline
 from mmpsy_jax.features.dialogue import Omit, Take, converse, union, without
 from mmpsy_jax.features.manifest import Entry, Part
 from mmpsy_jax.features.recording import Level
-from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.script_lines import Line, Script
 from mmpsy_jax.features.session import Reading
 from mmpsy_jax.io import InputError
 
