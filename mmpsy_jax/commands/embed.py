@@ -4,6 +4,8 @@ import argparse
 
 import mmpsy_jax
 from mmpsy_jax.commands import add_layout, find_published, print_left_out
+from mmpsy_jax.features.omissions import read_option
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.inference.embed import DTYPES, EVERY, PRECISIONS, embed
 
 
@@ -22,9 +24,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--layers", type=int, nargs="+", help="hidden states to average; default: the last")
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="of the stored states")
     parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the computation")
+    parser.add_argument("--speaker", default="", help="as at build: the participant in transcripts that name speakers")
+    parser.add_argument("--omit", default="", help="as at build: what is left out")
+    parser.add_argument("--interviewer", action="store_true", help="embed what the interviewer says, too")
     parser.add_argument("--batch_size", type=int, default=16)
     options = vars(parser.parse_args(arguments))
     source, encoder, output = (options.pop(name) for name in ("input", "encoder", "output"))
+    omit = read_option(options.pop("omit"))
+    options["reading"] = Reading(options.pop("speaker"), omit.omit, omit.stretches)
     published = find_published(source, options.pop("layout"))
     failures = embed(source, encoder, output, published=published, **options)
     print_left_out(failures)
