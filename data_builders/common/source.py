@@ -62,7 +62,7 @@ class Source:
       records_per_shard: a shard is held in memory once while it is written.
       few: as many are read without worker processes.
       synthetic: no person stands behind it.
-      same_people_as: other configs of the corpus that hold some of these people under the same ids.
+      same_people_as: other datasets, `<corpus>/<config>`, that hold some of these people under the same ids.
     """
 
     path: Path

@@ -219,7 +219,7 @@ class Manifest:
       notes_of: (participant, what is known to be odd about it).
       lacking: {participant: why it cannot be read}, of those whose files are missing.
       synthetic: no person stands behind it.
-      same_people_as: configs of `interviews` that hold people of this corpus under the same ids.
+      same_people_as: datasets, such as interviews/edaic, that hold people of this corpus under the same ids.
     """
 
     path: Path

@@ -17,6 +17,7 @@ SUFFIXES = (*TEXTS, *TABLES, *FORMATS)
 LAST_QUESTION = 99_999
 # Columns of DAIC-WOZ and E-DAIC.
 _ALIASES = {"start_time": "start", "stop_time": "end", "end_time": "end", "value": "text"}
+_FORMATS = ("\t", "start_time\tstop_time\tspeaker\tvalue"), (",", "Start_Time,End_Time,Text,Confidence")
 
 
 def read(path: Path) -> Script:
@@ -48,7 +49,7 @@ def answers_of(text: str) -> tuple[str, ...]:
 
 def _read_table(path: Path) -> Script:
     known = ("question", "start", "end", "speaker", "score", "confidence")
-    table = read_table(path, (("text", "word"),), known, aliases=_ALIASES)
+    table = read_table(path, (("text", "word"),), known, aliases=_ALIASES, formats=_FORMATS)
     header = table.header
     if ("start" in header) != ("end" in header):
         raise InputError(f"{path}: the header must name start with end, or neither: correct it")

@@ -87,6 +87,7 @@ class Columns:
       aliases: {name in other software, or before: name here}; both may end in `*`.
       extra: what happens to a column of another name. One that begins with `other:` is always ignored.
       ignore: names of columns that the user asked to ignore.
+      formats: delimiter and header of published tables, of which nothing is noted.
       nested: columns whose cells may be lists or objects in JSONL; they are read as JSON text.
     """
 
@@ -95,6 +96,7 @@ class Columns:
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     extra: Literal["refuse", "ignore", "keep"] = "refuse"
     ignore: Sequence[str] = ()
+    formats: Sequence[tuple[str, str]] = ()
     nested: Sequence[str] = ()
 
     @property
@@ -155,7 +157,9 @@ def read_table(path: Path, required: Sequence[str | tuple[str, ...]] = (), *args
     delimiter = max(ranked, key=score)  # the first of equal ones
     surprise = delimiter != "," and not (delimiter == "\t" and path.suffix.lower() in (".tsv", ".tab"))
     notes = [f"{path}: cells are read as separated by {_DELIMITERS[delimiter]}"] * surprise
-    return _make(path, columns, *_read_rows(path, text, delimiter, skipped), notes)
+    table = _make(path, columns, *_read_rows(path, text, delimiter, skipped), notes)
+    published = (delimiter, delimiter.join(heads[delimiter])) in columns.formats
+    return dataclasses.replace(table, notes=()) if published else table
 
 
 def _make(
