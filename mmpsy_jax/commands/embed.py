@@ -4,8 +4,6 @@ import argparse
 
 import mmpsy_jax
 from mmpsy_jax.commands import add_layout, find_published, print_left_out
-from mmpsy_jax.features.omissions import read_option
-from mmpsy_jax.features.session import Reading
 from mmpsy_jax.inference.embed import DTYPES, EVERY, PRECISIONS, embed
 
 
@@ -30,8 +28,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batch_size", type=int, default=16)
     options = vars(parser.parse_args(arguments))
     source, encoder, output = (options.pop(name) for name in ("input", "encoder", "output"))
-    omit = read_option(options.pop("omit"))
-    options["reading"] = Reading(options.pop("speaker"), omit.omit, omit.stretches)
     published = find_published(source, options.pop("layout"))
     failures = embed(source, encoder, output, published=published, **options)
     print_left_out(failures)
