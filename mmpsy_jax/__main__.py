@@ -22,7 +22,7 @@ Use
     adapt --workdir=RUN --input=RECORDS --output=DIR --days=7       layers of new people, from a few rated days
     discrepancy --workdir=RUN --input=RECORDS --output=DIR          where face and voice disagree
 Share
-    export --workdir=RUN --output=DIR                               a trained model without mmpsy_jax
+    export --workdir=RUN --output=DIR                               a trained model without mmpsy_jax, and for others
     --version
 """
 
