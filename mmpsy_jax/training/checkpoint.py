@@ -28,6 +28,11 @@ MANIFEST, METRICS = "sha256.json", "metrics/metrics"
 # How TensorStore's errors begin where a disk is full or must not be written.
 _OF_DISK = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "UNAVAILABLE", "NOT_FOUND")
 policies = ocp.training.preservation_policies
+# Devices that hold copies of an array write a part of it each, for which Orbax compiles a program per shape: of small
+# arrays that takes longer than to write them.
+_OPTIONS = ocp.options.ArrayOptions(
+    saving=ocp.options.ArrayOptions.Saving(min_slice_bytes_for_replica_parallel=1 << 20)
+)
 
 
 def _is_no_repeated_error(record: LogRecord) -> bool:
@@ -78,7 +83,9 @@ class Checkpoints:
             get_metric_fn=lambda m: (m["value"], -m["step"]), n=1, keep_checkpoints_without_metrics=False
         )
         self._manager = ocp.training.Checkpointer(
-            self.folder, preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(1, keep)), best])
+            self.folder,
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(1, keep)), best]),
+            context=ocp.Context(array_options=_OPTIONS),
         )
         self._worker = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint-digest")
         self._pending: concurrent.futures.Future | None = None

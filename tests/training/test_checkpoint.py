@@ -59,6 +59,13 @@ def test_restores_onto_another_sharding(tmp_path):
     assert same(state, make_state())
 
 
+def test_saving_small_arrays_of_several_devices_compiles_nothing(tmp_path, caplog):
+    state = jax.device_put(make_state(), mesh.replicated(mesh.make_mesh()))
+    with Checkpoints(tmp_path) as saved, jax.log_compiles():
+        saved.save(0, state, {})
+    assert not any(record.getMessage().startswith("Compiling") for record in caplog.records)
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damage_is_found_and_named(tmp_path, damage):
     with Checkpoints(tmp_path) as saved:
