@@ -26,11 +26,14 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 CACHE_DAYS = 30
 # Tests of pictures and pages draw them; so do processes that tests start.
 DRAWN = (
-    "tests/evaluation/",
+    "tests/evaluation/test_browser.py",
+    "tests/evaluation/test_plots.py",
+    "tests/evaluation/test_report.py::test_undefined_metrics_are_drawn",
     "tests/benchmarks/",
     "tests/real/",
-    "tests/test_end_to_end.py",
-    "tests/inference/test_explain.py",
+    "tests/test_end_to_end.py::test_a_run_leaves_everything",
+    "tests/inference/test_explain.py::test_files_of",
+    "tests/inference/test_explain.py::test_the_page_in_a_browser",
     "tests/projects/hotline/test_calls.py",
 )
 

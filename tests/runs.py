@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -63,25 +64,35 @@ def final_state(workdir):
     return step, {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(state)}
 
 
-def command(dataset, workdir, *options, config="phq", model=None):
-    """A shrunk shipped config on the command line; with the model "lf_dnn" one that compiles in a fifth of the time."""
+def command(dataset, workdir, *options):
+    """A shipped config on the command line, of one task and of a network that compiles in a fifth of the time."""
     flags = {
         "data.folder": dataset,
         "data.batch_size": 16,
+        "data.parts": 1,
+        "cv.folds": 0,
         "total": "3 epochs",
         "evaluation.bootstrap": 50,
+        "evaluation.baselines": False,
         "compile_cache": "",  # the suite's own, from the environment
+        "model.name": "lf_dnn",
+        **{f"model.{size}": 8 for size in LEAN},
     }
-    if model == "lf_dnn":
-        flags |= {"model.name": model, "data.parts": 1} | {f"model.{size}": 8 for size in LEAN}
-    else:
-        flags |= {"model.width": 16, "model.latents": 4, "model.layers": 1, "model.patch": 10}
     fields = [f"--config.{k}={v}" for k, v in flags.items()]
-    return [sys.executable, "launch.py", f"--config=configs/{config}.py", f"--workdir={workdir}", *fields, *options]
+    return [
+        sys.executable,
+        "launch.py",
+        "--config=configs/interviews.py:phq9<=27",
+        f"--workdir={workdir}",
+        *fields,
+        *options,
+    ]
 
 
 def environment(devices=1, **more):
-    return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **more}
+    """Of a process with so many devices; the other flags of XLA are those of the suite."""
+    count = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
+    return {**os.environ, "XLA_FLAGS": count, **more}
 
 
 def launch(*arguments, **options):
@@ -90,11 +101,24 @@ def launch(*arguments, **options):
 
 def in_process(*arguments):
     """The exit status of a command line that this process runs; absl's flags are as they were before."""
+    importlib.import_module("mmpsy_jax.training.run")  # flags that its imports define stay
     with flagsaver.flagsaver():
         try:
             return command_line.main(list(map(str, arguments)))
         except SystemExit as ended:
             return ended.code
+
+
+IN_TURN = """
+import json, sys
+from tests.runs import in_process
+sys.exit(max(in_process(*arguments) for arguments in json.loads(sys.argv[1])))
+"""
+
+
+def in_turn(*commands):
+    """A process that runs command lines in turn, since starting one takes seconds; its status is the greatest."""
+    return [sys.executable, "-c", IN_TURN, json.dumps(commands)]
 
 
 def free_port():

@@ -1,5 +1,6 @@
 """Whole runs by the command line, as a user starts them: killed, stopped, on two processes, mistyped."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,34 +9,57 @@ import numpy as np
 import pytest
 
 from mmpsy_jax.evaluation.predictions import read_csv
+from mmpsy_jax.training import mesh
 from mmpsy_jax.training.checkpoint import Checkpoints
-from tests.runs import ROOT, command, environment, final_state, free_port, in_process, launch, losses
+from mmpsy_jax.training.logger import RunLogger
+from tests.runs import ROOT, command, environment, final_state, free_port, in_process, in_turn, launch, losses
 
-OPTIONS = ("--config.log.every=1 steps", "--config.evaluation.baselines=False", "--config.data.packs=8")
+OPTIONS = ("--config.log.every=1 steps", "--config.data.packs=8")
 OFTEN = (*OPTIONS, "--config.selection.every=3 steps")
+SEEDS = ("--config.seeds=2", "--config.mesh.replica=2", "--config.replicas.layout=vmap", "--config.total=16 epochs")
+
+
+def options(dataset, workdir, *more):
+    """As `in_process` takes them."""
+    return command(dataset, workdir, *OPTIONS, *more)[2:]
+
+
+def alike(workdir, other, **tolerance):
+    """Two workdirs whose predictions are equal but for the order of sums."""
+    a, b = (read_csv(one / "predictions.csv") for one in (workdir, other))
+    for name in ("y_prob", "y_pred"):
+        np.testing.assert_allclose(getattr(b, name), getattr(a, name), rtol=1e-5, **tolerance)
 
 
 @pytest.fixture(scope="module")
-def whole(dataset, tmp_path_factory):
+def cache(tmp_path_factory):
+    """Environment of processes with one device and a compile cache of their own, of which they tell."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    return environment(JAX_LOG_COMPILES="1", JAX_COMPILATION_CACHE_DIR=folder)
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, cache, tmp_path_factory):
     """A run by one process with one device that nobody interrupts."""
     workdir = tmp_path_factory.mktemp("whole")
-    done = launch(*command(dataset, workdir, *OFTEN), env=environment())
+    done = launch(*command(dataset, workdir, *OFTEN), env=cache)
     assert done.returncode == 0, done.stderr
     return workdir
 
 
 @pytest.mark.slow
-def test_killed_and_rerun_ends_bit_identical(whole, dataset, tmp_path):
+def test_killed_and_rerun_ends_bit_identical_with_programs_of_the_compile_cache(whole, cache, dataset, tmp_path):
     broken = command(dataset, tmp_path / "broken", *OFTEN)
-    wait_for = int(np.random.default_rng().integers(2, 8))  # a random step
-    with subprocess.Popen(broken, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+    wait_for, told = int(np.random.default_rng().integers(2, 8)), []  # a random step
+    with subprocess.Popen(broken, cwd=ROOT, env=cache, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
+            told.append(line)
             if line.startswith(f"step {wait_for:>6}/"):
                 process.send_signal(signal.SIGKILL)
                 break
         process.stderr.read()
     assert process.returncode == -signal.SIGKILL, f"was not killed at step {wait_for}"
-    resumed = launch(*broken, env=environment())
+    resumed = launch(*broken, env=cache)
     assert resumed.returncode == 0, resumed.stderr
     (step, one), (other_step, other) = final_state(whole), final_state(tmp_path / "broken")
     assert step == other_step and one.keys() == other.keys()
@@ -43,36 +67,45 @@ def test_killed_and_rerun_ends_bit_identical(whole, dataset, tmp_path):
         assert value.tobytes() == other[name].tobytes(), f"{name} differs after a kill at step {wait_for}"
     assert (whole / "predictions.csv").read_bytes() == (tmp_path / "broken" / "predictions.csv").read_bytes()
     assert losses(whole) == losses(tmp_path / "broken")
+    # Processes that did the same before find every program of another one.
+    of_cache = [line for line in "".join(told).lower().splitlines() if "compilation cache" in line]
+    assert not [line for line in of_cache if "compilation cache miss" in line]
+    of_cache += [line for line in resumed.stderr.lower().splitlines() if "compilation cache hit" in line]
+    for name in ("jit_gather", "jit_init", "jit__lambda", "jit_predict_with_sums"):
+        assert any(f"compilation cache hit for '{name}'" in line for line in of_cache), (name, of_cache)
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_next_command_goes_on(dataset, tmp_path):
-    options = ["--config.log.every=1 steps", "--config.total=20000 epochs", "--config.selection.every=9999 epochs"]
-    arguments = command(dataset, tmp_path / "run", *options, model="lf_dnn")
-    with subprocess.Popen(arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
-        seen = ""
-        for line in process.stderr:
-            seen += line
-            if line.startswith("step      5/"):
-                process.send_signal(signal.SIGTERM)
-    assert process.returncode == 143, seen
-    assert "run the same command again" in seen.splitlines()[-1]
+def test_sigterm_saves_and_the_next_command_goes_on(dataset, tmp_path, monkeypatch, capfd):
+    """In process; that a process ends with that status is seen of the two below."""
+    message = RunLogger.message
+
+    def terminate_at(text):
+        def say(logger, line):
+            message(logger, line)
+            if text in line:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(RunLogger, "message", say)
+
+    arguments = options(dataset, tmp_path / "run", "--config.total=200 epochs", "--config.selection.every=99 epochs")
+    terminate_at("step      5/")
+    assert in_process(*arguments) == 143
+    assert "run the same command again" in capfd.readouterr().err.splitlines()[-1]
     with Checkpoints(tmp_path / "run" / "checkpoints") as saved:
         step = saved.latest
         assert step >= 5
-    with subprocess.Popen(arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
-        resumed = next(line for line in process.stderr if "going on" in line)
-        process.send_signal(signal.SIGTERM)
-        process.stderr.read()
-    assert f"going on from step {step} of" in resumed
+    terminate_at(f"step {step + 2:>6}/")
+    assert in_process(*arguments) == 143
+    assert f"going on from step {step} of" in capfd.readouterr().err
 
 
-def start_two(*arguments):
-    """The same command as two processes of one run."""
+def start_two(*commands):
+    """Two processes of which each runs the same commands in turn."""
     port = free_port()
     return [
         subprocess.Popen(
-            [*arguments, "--config.distributed=True"],
+            in_turn(*([*one, "--config.distributed=True"] for one in commands)),
             cwd=ROOT,
             env=environment(JAX_COORDINATOR_ADDRESS=f"localhost:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i)),
             stdout=subprocess.PIPE,
@@ -83,8 +116,12 @@ def start_two(*arguments):
     ]
 
 
-def finish(processes):
-    """What they printed, after all have ended; their exit statuses."""
+def terminate_second(processes, text):
+    """SIGTERM to the second process when the first one says `text`; what both printed afterwards, and exit statuses."""
+    for line in processes[0].stdout:  # the first one tells how it goes
+        if text in line:
+            processes[1].send_signal(signal.SIGTERM)
+            break
     try:
         outputs = [p.communicate(timeout=1200)[0] for p in processes]
     finally:
@@ -93,60 +130,45 @@ def finish(processes):
     return outputs, [p.returncode for p in processes]
 
 
+def assert_loss_curve(workdir, whole):
+    one, other = losses(whole), losses(workdir)
+    assert [s for s, _ in one] == [s for s, _ in other] and len(one) > 5
+    np.testing.assert_allclose([v for _, v in other], [v for _, v in one], atol=1e-5, rtol=0)
+    alike(whole, workdir, atol=1e-4)
+
+
 @pytest.mark.slow
-def test_two_processes_and_eight_divided_devices_have_the_loss_curve_of_one(whole, dataset, tmp_path):
-    outputs, codes = finish(start_two(*command(dataset, tmp_path / "two", *OFTEN)))
-    assert codes == [0, 0], outputs
-    eight = launch(*command(dataset, tmp_path / "eight", *OFTEN, "--config.mesh.fsdp=True"), env=environment(8))
-    assert eight.returncode == 0, eight.stderr
-    one, a = losses(whole), read_csv(whole / "predictions.csv")
-    for name in ("two", "eight"):
-        other, b = losses(tmp_path / name), read_csv(tmp_path / name / "predictions.csv")
-        assert [s for s, _ in one] == [s for s, _ in other] and len(one) > 5
-        np.testing.assert_allclose([v for _, v in other], [v for _, v in one], atol=1e-5, rtol=0)
-        np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
+def test_eight_divided_devices_have_the_loss_curve_of_one(whole, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh, "FSDP_ELEMENTS", 64)  # else nothing of so small a network were divided
+    arguments = command(dataset, tmp_path / "eight", *OFTEN, "--config.mesh.fsdp=True")
+    assert in_process(*arguments[2:]) == 0
+    assert_loss_curve(tmp_path / "eight", whole)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_curve_of_one_and_sigterm_to_one_saves_replicas(whole, dataset, tmp_path):
+    """The same two processes train a run to its end, then replicas, which eight devices of one process go on with."""
+    replicas = options(dataset, tmp_path / "replicas", *SEEDS)
+    processes = start_two(options(dataset, tmp_path / "two", "--config.selection.every=3 steps"), replicas)
+    outputs, codes = terminate_second(processes, "2 replicas, vmap: step")
+    assert codes == [143, 143], outputs
+    assert_loss_curve(tmp_path / "two", whole)
+    assert not (tmp_path / "replicas" / "predictions.csv").exists()
+    assert in_process(*replicas) == 0
+    assert in_process(*options(dataset, tmp_path / "never_stopped", *SEEDS)) == 0
+    alike(tmp_path / "never_stopped", tmp_path / "replicas", atol=1e-4)
 
 
 @pytest.mark.slow
 def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(dataset, tmp_path):
-    options = ["--config.evaluation.baselines=False", "--config.data.packs=2", "--config.log.every=1 steps"]
-    options += ["--config.total=12 epochs"]
-    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment())
-    assert whole.returncode == 0, whole.stderr
-    processes = start_two(*command(dataset, tmp_path / "run", *options))
-    for line in processes[0].stdout:  # the first one tells how it goes; the second one is told to stop
-        if "step      4/" in line:
-            processes[1].send_signal(signal.SIGTERM)
-            break
-    outputs, codes = finish(processes)
+    run, never_stopped = (options(dataset, tmp_path / name, "--config.total=12 epochs") for name in ("run", "whole"))
+    outputs, codes = terminate_second(start_two(run), "step      4/")
     assert codes == [143, 143], outputs
     saved = sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
     assert saved and not list((tmp_path / "run").rglob("predictions.csv"))
-    # One process with one device: the same run on another topology.
-    resumed = launch(*command(dataset, tmp_path / "run", *options), env=environment())
-    assert resumed.returncode == 0, resumed.stderr
-    a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
-    np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_sigterm_to_one_of_two_processes_saves_replicas_that_two_devices_go_on_with(dataset, tmp_path):
-    options = ["--config.evaluation.baselines=False", "--config.seeds=2", "--config.mesh.replica=2"]
-    options += ["--config.total=16 epochs", "--config.optimizer.learning_rate=1e-3"]
-    whole = launch(*command(dataset, tmp_path / "whole", *options), env=environment(2))
-    assert whole.returncode == 0, whole.stderr
-    processes = start_two(*command(dataset, tmp_path / "run", *options))
-    for line in processes[0].stdout:
-        if "2 replicas, vmap: step" in line:
-            processes[1].send_signal(signal.SIGTERM)
-            break
-    outputs, codes = finish(processes)
-    assert codes == [143, 143], outputs
-    assert not (tmp_path / "run" / "predictions.csv").exists()
-    resumed = launch(*command(dataset, tmp_path / "run", *options), env=environment(2))
-    assert resumed.returncode == 0, resumed.stderr
-    a, b = (read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "run"))
-    np.testing.assert_allclose(b.y_prob, a.y_prob, atol=1e-4)
+    # One process with eight devices: the same run on another topology.
+    assert in_process(*run) == 0 and in_process(*never_stopped) == 0
+    alike(tmp_path / "whole", tmp_path / "run", atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ A manifest is found again by its path; of a folder in a published layout only th
 scores are kept, and no copy of the dataset takes the file along.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
@@ -60,12 +59,3 @@ def read(version_folder: Path) -> list[Entry]:
 def _part(fields: dict[str, Any]) -> Part:
     files = {name: Path(fields[name]) if fields[name] else None for name in ("recording", "transcript")}
     return Part(**{**fields, **files, "omit": tuple(map(tuple, fields["omit"]))})
-
-
-def transcripts(version_folder: Path) -> dict[str, str]:
-    """Transcript of every participant, without those whose transcript cannot be read."""
-    texts = {}
-    for entry in read(version_folder):
-        with contextlib.suppress(InputError):
-            texts[entry.participant] = entry.words().text
-    return texts

@@ -19,7 +19,6 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 `participant` and one of `recording`, `transcript` and `text` are needed; a cell may be empty.
 """
 
-import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -288,15 +287,6 @@ def read(
         (*cells.notes, *(note for one in labels.values() for note in one.notes)),
         classes={name: one.classes for name, one in labels.items() if one.classes},
     )
-
-
-def transcripts(path: Path) -> dict[str, str]:
-    """Transcript of every participant of a manifest, without those whose transcript cannot be read."""
-    texts = {}
-    for entry in read(path, scored=False).entries:
-        with contextlib.suppress(InputError):
-            texts[entry.participant] = entry.words().text
-    return texts
 
 
 def _check_names(path: Path, columns: list[str]) -> None:

@@ -94,6 +94,16 @@ def read(entry: Entry, reading: Reading = AS_NAMED) -> Session:
     return _session(entry, recordings, lengths, talk)
 
 
+def words(entry: Entry, reading: Reading = AS_NAMED) -> str:
+    """What the participant says, as `read` reads it; no recording is opened.
+
+    Raises:
+      InputError: as of transcripts.
+    """
+    parts = tuple(dataclasses.replace(part, recording=None) for part in entry.parts)
+    return read(dataclasses.replace(entry, recording=None, parts=parts), reading).participant.transcript.text
+
+
 def _session(entry: Entry, recordings: Sequence[Path], lengths: Sequence[float], talk: dialogue.Dialogue) -> Session:
     mine, theirs = talk.participant, talk.interviewer
     clips = clip.divide(recordings, lengths, mine.stretches, entry.channel)

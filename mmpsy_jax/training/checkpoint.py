@@ -28,11 +28,11 @@ MANIFEST, METRICS = "sha256.json", "metrics/metrics"
 # How TensorStore's errors begin where a disk is full or must not be written.
 _OF_DISK = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "UNAVAILABLE", "NOT_FOUND")
 policies = ocp.training.preservation_policies
-# Devices that hold copies of an array write a part of it each, for which Orbax compiles a program per shape: of small
-# arrays that takes longer than to write them.
-_OPTIONS = ocp.options.ArrayOptions(
-    saving=ocp.options.ArrayOptions.Saving(min_slice_bytes_for_replica_parallel=1 << 20)
-)
+# Devices that hold the same array divide the work of saving it where each part has so many bytes: cutting an array is
+# a program to compile for each of its shapes.
+LEAST_PART = 2**20
+_CONTEXT = ocp.Context()
+_CONTEXT.array.saving.min_slice_bytes_for_replica_parallel = LEAST_PART
 
 
 def _is_no_repeated_error(record: LogRecord) -> bool:
@@ -83,9 +83,7 @@ class Checkpoints:
             get_metric_fn=lambda m: (m["value"], -m["step"]), n=1, keep_checkpoints_without_metrics=False
         )
         self._manager = ocp.training.Checkpointer(
-            self.folder,
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(1, keep)), best]),
-            context=ocp.Context(array_options=_OPTIONS),
+            self.folder, preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(1, keep)), best])
         )
         self._worker = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint-digest")
         self._pending: concurrent.futures.Future | None = None
@@ -120,7 +118,7 @@ class Checkpoints:
         self.wait()
         metrics = None if value is None else {"value": float(value), "step": step}
         table = leaf_table(state)
-        with self._writing():
+        with self._writing(), _CONTEXT:
             response = self._manager.save_checkpointables_async(
                 step, {"state": state}, metrics=metrics, custom_metadata=progress
             )

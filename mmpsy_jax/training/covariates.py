@@ -1,7 +1,8 @@
 """What a run knows of its participants beside the network's inputs: for baselines and for the search for leaks."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from ml_collections import ConfigDict
 from mmpsy_jax.data.pooled import pooled_name
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation import flags, near_duplicates
-from mmpsy_jax.features import functionals, kept_entries, manifest, table
+from mmpsy_jax.features import functionals, kept_entries, manifest, session, table
+from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import SCALE
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.waveform import Waveform
+from mmpsy_jax.io import InputError
 from mmpsy_jax.training.job import TrainJob
 
 AUDIO = "audio"
@@ -136,10 +140,11 @@ def _transcripts_of(corpus: Corpus, source: str) -> dict[str, str] | None:
     if not (listed or kept.exists()) or "text" not in corpus.modalities:
         logging.info("no transcripts at hand: the TF-IDF baselines and the search for near-duplicates do without")
         return None
-    if not listed:
-        source, texts = kept, kept_entries.transcripts(corpus.path)
+    source = source if listed else kept
+    if listed and not manifest.is_manifest(Path(source)):
+        texts = table.transcripts(Path(source))
     else:
-        texts = (manifest.transcripts if manifest.is_manifest(Path(source)) else table.transcripts)(Path(source))
+        texts = _words(corpus, _entries(corpus, Path(source)) if listed else kept_entries.read(corpus.path))
     if not any(texts.values()):
         return None
     missing = set(corpus.participants) - texts.keys()
@@ -150,6 +155,20 @@ def _transcripts_of(corpus: Corpus, source: str) -> dict[str, str] | None:
             len(missing),
         )
         return None
+    return texts
+
+
+def _entries(corpus: Corpus, path: Path) -> Sequence[Entry]:
+    ignore = corpus.card.get("options", {}).get("ignore", ())
+    return manifest.read(path, scored=False, ignore=ignore).entries
+
+
+def _words(corpus: Corpus, entries: Iterable[Entry]) -> dict[str, str]:
+    """What each participant says, as the build read it; without those whose transcript cannot be read."""
+    reading, texts = Reading.of_card(corpus.card.get("reading")), {}
+    for entry in entries:
+        with contextlib.suppress(InputError):
+            texts[entry.participant] = session.words(entry, reading)
     return texts
 
 

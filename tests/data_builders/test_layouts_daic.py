@@ -2,10 +2,13 @@
 
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 
 from data_builders.common import cli
 from data_builders.interviews import layouts
+from mmpsy_jax.features import session
 from mmpsy_jax.io import InputError
 
 
@@ -59,6 +62,26 @@ def test_known_errors_of_daic_woz_are_mended_and_noted(woz, copy):
     # 409: the score of 10 contradicts the binary label, and is used; no note tells a score.
     assert people["409"].labels["phq8"] == 10 and "contradicts the score" in notes["409"] and "300" not in notes
     assert "342" not in people and any("exclude" in note and "342" in note for note in found.notes)
+
+
+def test_what_is_heard_of_a_session_is_the_participant_at_the_mended_times(tmp_path):
+    tree = layouts.synthesize("daic_woz", tmp_path / "woz", participants=7)
+    people = entries(layouts.read("daic_woz", tree))
+    shifted = session.read(people["318"]).participant
+    assert shifted.transcript.times[0] > 34.319917 + 2 and "question" not in shifted.transcript.text
+    samples, rate = soundfile.read(people["318"].parts[0].recording)
+    (clip,) = shifted.recordings
+    assert len(clip.stretches) == 4
+    for start, end in clip.stretches:  # silence before and after, a voice between
+        inside, before = samples[int(start * rate) + 1 : int(end * rate)], samples[int((start - 0.15) * rate) :][:1600]
+        assert np.std(inside) > 5 * np.std(before)
+    interrupted = session.read(people["444"])
+    words = interrupted.participant.transcript.text
+    assert "after it" in words and "interrupted" not in words and interrupted.omitted_characters == len("interrupted")
+    assert not any(start < 387 and end > 286 for start, end in interrupted.participant.recordings[0].stretches)
+    assert session.words(people["444"]) == words
+    assert session.read(people["451"]).interviewer.transcript.text == ""
+    assert "question 1" in session.read(people["300"]).interviewer.transcript.text
 
 
 def test_missing_scores_of_the_test_split_and_of_items(copy):

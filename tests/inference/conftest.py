@@ -17,7 +17,7 @@ from mmpsy_jax.training.config import claim_workdir
 from mmpsy_jax.training.step import inference_params
 from mmpsy_jax.training.train_statistics import fit
 from tests.data_builders.small_source import entry, write_table
-from tests.runs import small
+from tests.runs import environment, in_turn, launch, small
 from tests.sharing import shared
 
 CHINESE = "答3的第2句一二三四五六七八九十。答5的第1句一二三四五六七八九十。答7的第4句一二三四五六七八九十。"
@@ -68,6 +68,25 @@ def heard(tmp_path_factory):
         return built, folder / "run"
 
     return tuple(map(Path, shared(tmp_path_factory, "heard", make)))
+
+
+@pytest.fixture(scope="session")
+def exported(texts, heard, tmp_path_factory):
+    """The folders that `texts` and `heard` were exported into, and what was printed.
+
+    By a process of its own: the shape checks of these tests take symbolic sizes for no integers.
+    """
+
+    def make(folder):
+        runs = {"texts": texts[-1], "heard": heard[-1]}
+        done = launch(
+            *in_turn(*(["export", f"--workdir={run}", f"--output={folder / name}"] for name, run in runs.items())),
+            env=environment(),
+        )
+        assert done.returncode == 0, done.stderr
+        return {**{name: folder / name for name in runs}, "printed": done.stdout + done.stderr}
+
+    return shared(tmp_path_factory, "exported", make)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ All data is SYNTHETIC: every transcript of the fixture `texts` holds the canary.
 import gzip
 import json
 import stat
-import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +15,6 @@ import launch as command_line
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.io import with_places
 from tests.hugging_face import write_bert
-from tests.runs import environment, launch
 
 CANARY = "一二三四五六七八九十"
 SPOKEN = "的第2句"
@@ -65,7 +64,7 @@ def test_records_and_runs_hold_no_words(texts):
     assert card["source"] == "wav_select.json" and with_places(built, card)["source"] == str(table)
 
 
-def test_no_verb_says_a_word(texts, tmp_path, tmp_path_factory, capfd):
+def test_no_verb_says_a_word(texts, exported, tmp_path, tmp_path_factory, capfd):
     table, built, workdir = texts
     encoder = write_bert(tmp_path_factory.mktemp("bert"))
     for number, arguments in enumerate(
@@ -79,17 +78,14 @@ def test_no_verb_says_a_word(texts, tmp_path, tmp_path_factory, capfd):
         ]
     ):
         assert command_line.main(arguments) in (0, 3), number
-    exported = launch(
-        sys.executable, "launch.py", "export", f"--workdir={workdir}", f"--output={tmp_path}/x", env=environment()
-    )
-    assert exported.returncode == 0, exported.stderr
-    said = "".join(capfd.readouterr()) + exported.stdout + exported.stderr
+    said = "".join(capfd.readouterr()) + exported["printed"]
     assert CANARY not in said and SPOKEN not in said
-    assert found(tmp_path, FORMS) == []
+    folder = Path(exported["texts"])
+    assert found(tmp_path, FORMS) == found(folder, FORMS) == []
     # What is usual in transcripts stays with the run; an export names no folder of this machine.
-    shown = json.loads((tmp_path / "x/config.json").read_text())
+    shown = json.loads((folder / "config.json").read_text())
     assert "usual" not in shown and "known" not in json.dumps(shown) and "members" not in shown
-    assert found(tmp_path / "x", [str(table.parent.parent).encode()]) == []
+    assert found(folder, [str(table.parent.parent).encode()]) == []
     assert set(modes(tmp_path / "e").values()) == {0o600}
     # And with the opt-in the words of one person are in one page.
     shown = ["--show_text", f"--output={tmp_path}/shown", "--participant=user_3"]

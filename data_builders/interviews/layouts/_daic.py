@@ -96,6 +96,7 @@ def manifest(
     excluded: Collection[str] = (),
     odd: Mapping[str, str] | None = None,
     note: str = "",
+    speaker: str = "",
     **more: Any,
 ) -> Manifest:
     """The sessions of a folder.
@@ -109,6 +110,7 @@ def manifest(
       excluded: sessions that the owners of the corpus excluded.
       odd: what is known to be odd about sessions.
       note: about all of them.
+      speaker: name of the participant in the transcripts; "" where these name none.
       **more: of `Manifest`.
     """
     files = _files.tree(folder)
@@ -128,7 +130,7 @@ def manifest(
     for one, person in people.items():
         part = part_of(one, recordings.get(one), words.get(one))
         scores = {name: person.labels.get(name) for name in labels} if read_scores else {}
-        entry = Entry(one, speaker="Participant", labels=scores, subgroups={"gender": person.gender}, cluster=one)
+        entry = Entry(one, speaker=speaker, labels=scores, subgroups={"gender": person.gender}, cluster=one)
         entries.append(dataclasses.replace(entry, split=person.split, parts=(part,)))
     entries, rule, about_splits = _files.keep_official_splits(entries, lacking, rule)
     notes_of = [(one, note) for one, person in people.items() for note in person.notes]

@@ -55,6 +55,7 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
         part_of=_part,
         excluded=EXCLUDED,
         odd=ODD,
+        speaker="Participant",
         same_people_as=("edaic",),
     )
 

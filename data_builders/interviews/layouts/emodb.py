@@ -36,6 +36,9 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
     place = folder / "wav" if (folder / "wav").is_dir() else folder
     for file in sorted(place.glob("*.wav")):
         match = _CLIP.fullmatch(file.stem)
+        if not scored and not match:  # somebody's own clip
+            entries.append(Entry(file.stem, recording=file, subgroups={"sex": "", "sentence": ""}, cluster=file.stem))
+            continue
         if not match or match[3] not in EMOTIONS:
             lacking[file.name] = (
                 f"clips are named like 03a01Fa.wav, with one of {', '.join(EMOTIONS)} for the emotion: move other "
