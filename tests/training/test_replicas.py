@@ -17,7 +17,7 @@ from tests.runs import lean, small
 
 @pytest.fixture(scope="module")
 def config(dataset):
-    config = lean(dataset, kinds=("binary", "ordinal", "regression"))
+    config = lean(dataset, kinds=("binary", "regression"))
     config.total = "2 epochs"
     config.cv.folds, config.seeds = 3, 2
     config.data.packs = 8
