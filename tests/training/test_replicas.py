@@ -98,6 +98,7 @@ def test_replicas_of_a_perceiver_agree(dataset, corpus, tmp_path):
     made = []
     for layout in ("sequence", "vmap"):
         config = small(dataset)
+        config.tasks = config.tasks[2:]  # one compiles sooner than three
         config.total, config.seeds, config.data.packs, config.data.modalities = "1 epochs", 2, 8, ("text",)
         config.replicas.layout = layout
         made.append(replicas.train(planned(config, corpus, tmp_path / layout), tmp_path / layout / "replicas"))
