@@ -9,10 +9,12 @@ Build
 Train
     --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE] train, evaluate, report (also with "train" before it)
     fields [PATTERN]                                                config fields: default, what they may be, meaning
-    ablate --config=configs/phq.py [--minutes=1,2]                  the same without each modality
+    ablate --config=configs/phq.py [--minutes=1,2]                  without each modality; probes of shortcuts
 Judge
     evaluate --predictions=FILE.csv                                 the predictions of any tool
     report --workdirs RUN RUN ... [--output=DIR]                    runs beside each other
+    transfer --workdir=RUN --input=RECORDS --output=DIR             a finished run on another corpus
+    transfer --workdirs RUN RUN ... --inputs A B ... --output=DIR   trained on by tested on
     report --json=FILE [--output=DIR]                               the page of any report.json anew
 Use
     predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv     on new interviews
@@ -20,7 +22,7 @@ Use
     adapt --workdir=RUN --input=RECORDS --output=DIR --days=7       layers of new people, from a few rated days
     discrepancy --workdir=RUN --input=RECORDS --output=DIR          where face and voice disagree
 Share
-    export --workdir=RUN --output=DIR                               a trained model without mmpsy_jax
+    export --workdir=RUN --output=DIR                               a trained model without mmpsy_jax, and for others
     --version
 """
 

@@ -87,7 +87,8 @@ class Run:
         """Writes what the run attended to in an interview, and what mattered.
 
         Args:
-          source, output: as `--input` and `--output` of `launch.py explain`.
+          source: as `--input` of `launch.py explain`.
+          output: folder for page, table and JSON file.
           **options: of `inference.explain.explain`, such as `participant` and `task`.
 
         Returns:

@@ -111,13 +111,19 @@ def in_process(*arguments):
 
 IN_TURN = """
 import json, sys
+from matplotlib.figure import Figure
+from tests.pictures import leave_empty
 from tests.runs import in_process
+Figure.savefig = leave_empty
 sys.exit(max(in_process(*arguments) for arguments in json.loads(sys.argv[1])))
 """
 
 
 def in_turn(*commands):
-    """A process that runs command lines in turn, since starting one takes seconds; its status is the greatest."""
+    """A process that runs command lines in turn, since starting one takes seconds; its status is the greatest.
+
+    It draws no pictures.
+    """
     return [sys.executable, "-c", IN_TURN, json.dumps(commands)]
 
 

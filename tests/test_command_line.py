@@ -42,7 +42,7 @@ def cache(tmp_path_factory):
 def whole(dataset, cache, tmp_path_factory):
     """A run by one process with one device that nobody interrupts."""
     workdir = tmp_path_factory.mktemp("whole")
-    done = launch(*command(dataset, workdir, *OFTEN), env=cache)
+    done = launch(*in_turn(command(dataset, workdir, *OFTEN)[2:]), env=cache)
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -59,7 +59,7 @@ def test_killed_and_rerun_ends_bit_identical_with_programs_of_the_compile_cache(
                 break
         process.stderr.read()
     assert process.returncode == -signal.SIGKILL, f"was not killed at step {wait_for}"
-    resumed = launch(*broken, env=cache)
+    resumed = launch(*in_turn(broken[2:]), env=cache)
     assert resumed.returncode == 0, resumed.stderr
     (step, one), (other_step, other) = final_state(whole), final_state(tmp_path / "broken")
     assert step == other_step and one.keys() == other.keys()

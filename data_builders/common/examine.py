@@ -14,6 +14,8 @@ COMPARED = ("audio", "text")  # whose windows are compared
 _TRIVIAL_CHARACTERS = 20
 
 Record = dict[str, Any]
+# What is popped off a record: seconds left out, of how many, characters left out, of how many.
+OMITTED = "omitted"
 
 
 def content_digests(record: Record, transcript: str) -> dict[str, list[str]]:

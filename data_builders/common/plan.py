@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_builders.common import shards, splits
-from data_builders.common.examine import COMPARED
+from data_builders.common.examine import COMPARED, OMITTED
 from data_builders.common.source import Config, Corpus, Source, expand, find, keywords
 from mmpsy_jax import tasks
 from mmpsy_jax.features import interview
@@ -81,7 +81,10 @@ class Request:
         kept["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         always = ("include_text", "hash_ids", "skip_bad")
         return json.loads(
-            json.dumps({name: value for name, value in kept.items() if is_asked(value) or name in always})
+            json.dumps(
+                {name: value for name, value in kept.items() if is_asked(value) or name in always},
+                default=lambda one: one.card(),
+            )
         )
 
     def open(self, path: str | os.PathLike, kept: Path, volumes: Sequence[os.PathLike] = ()) -> Source:
@@ -316,6 +319,8 @@ class Plan:
             "within_clusters": source.within_clusters,
             "split_rule": source.split_rule,
             "same_people_as": list(source.same_people_as),
+            "reading": dict(source.reading),
+            "omitted": _omitted([value for value, _ in reports[OMITTED]]),
             "window_seconds": source.window_seconds,
             "participants": {split: len(members[split]) for split in splits.SPLITS},
             "skipped": sorted([*lacking, *reports["skipped"]], key=lambda entry: entry["participant"]),
@@ -360,7 +365,30 @@ class Plan:
             write_table(folder / FOLDS_FILE, ["participant", "fold"], [(n, names[n]) for n in written if n in names])
 
 
-_OPTIONAL = ("classes", "cluster", "turns", "within_clusters", "split_rule", "same_people_as", "duplicates")
+_OPTIONAL = (
+    "classes",
+    "cluster",
+    "turns",
+    "reading",
+    "omitted",
+    "within_clusters",
+    "split_rule",
+    "same_people_as",
+    "duplicates",
+)
+
+
+def _omitted(counts: Sequence[Sequence[float]]) -> dict[str, float]:
+    """What was left out of all participants; nothing where nothing was."""
+    seconds, of_seconds, characters, of_characters = np.sum(counts, axis=0).tolist() if counts else (0,) * 4
+    if not seconds and not characters:
+        return {}
+    return {
+        "seconds": round(seconds, 2),
+        "of_seconds": round(of_seconds, 2),
+        "characters": int(characters),
+        "of_characters": int(of_characters),
+    }
 
 
 def _range_notes(ranges: Mapping[str, tasks.Range]) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from data_builders.common.examine import Record, content_digests
+from data_builders.common.examine import OMITTED, Record, content_digests
 from data_builders.common.source import Source
 from mmpsy_jax.io import InputError, write_json
 
@@ -97,7 +97,7 @@ class ShardReader:
     def __call__(self) -> Iterator[tuple[str, Record]]:
         """(id, record) of every participant that could be read."""
         source = self.source
-        kinds = ("skipped", "written", "windows", "transcripts", "notes")
+        kinds = ("skipped", "written", "windows", "transcripts", "notes", OMITTED)
         report: dict[str, Any] = {kind: [] for kind in kinds} | {"labels": {}, "has": {}}
         for original, read in zip(self.members, self._reads(), strict=True):
             name = self.names[original]
@@ -155,14 +155,14 @@ class ShardReader:
 def read_participant(
     source: Source, participant: str, include_text: bool = False
 ) -> tuple[Record, list[str], dict[str, list[str]]]:
-    """Record of one participant, notes, and `content_digests`.
+    """Record of one participant, notes, and `content_digests`, with what was left out.
 
     Raises:
       InputError: as `Source.read`.
     """
     record, notes = source.read(participant)
-    words = record.pop("transcript", "")
-    digests = content_digests(record, words)
+    words, omitted = record.pop("transcript", ""), record.pop(OMITTED, None)
+    digests = content_digests(record, words) | ({OMITTED: [omitted]} if omitted else {})
     return record | ({"transcript": words} if include_text else {}), notes, digests
 
 
@@ -202,14 +202,14 @@ def collect_reports(folder: Path, expected: int) -> dict[str, Any]:
 
     Returns:
       {"skipped": [...], "members": {split: ids}, "labels": {label: [least, largest]} of the training split, "has":
-      {modality: participants that have it}}, and in "windows", "transcripts" and "notes" [(digest or note, id)].
+      {modality: participants that have it}}, and in "windows", "transcripts", "notes" and "omitted" [(value, id)].
     """
     paths = sorted(folder.glob(f"{REPORT_PREFIX}*.json"))
     if len(paths) != expected:
         raise InputError(
             f"{folder}: {len(paths)} of {expected} shards left a report: a part of the build was lost; build again"
         )
-    lists = ("skipped", "windows", "transcripts", "notes")
+    lists = ("skipped", "windows", "transcripts", "notes", OMITTED)
     joined: dict[str, Any] = {"members": {}, "labels": {}, "has": collections.Counter(), **{kind: [] for kind in lists}}
     for path in paths:
         report = json.loads(path.read_text())

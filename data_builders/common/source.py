@@ -56,12 +56,13 @@ class Source:
       fault: why no corpus can be built of it, though it can be described; "" where one can.
       subgroups: names of the columns of `subgroup_row`.
       has_words: `examine` gives a "transcript", which is stored only where asked for.
+      reading: how interviews are read, for the card: people who are predicted later are read so.
       has_turns: records count turns, and what the interviewer says.
       is_table: readers find transcripts at `path`, so that the card names it.
       records_per_shard: a shard is held in memory once while it is written.
       few: as many are read without worker processes.
       synthetic: no person stands behind it.
-      same_people_as: other configs of the corpus that hold some of these people under the same ids.
+      same_people_as: other datasets, `<corpus>/<config>`, that hold some of these people under the same ids.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Source:
     subgroups: Sequence[str] = ()
     has_words = False
     has_turns = False
+    reading: Mapping[str, Any] = {}
     is_table = True
     records_per_shard = 64
     few = 200

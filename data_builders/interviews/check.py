@@ -27,7 +27,7 @@ def describe(source, strict: bool) -> dict[str, Any]:
             problems.append(f"{entry.participant}: {source.lacking[entry.participant]}")
             continue
         try:
-            transcript = session.read(entry, source.reading).participant.transcript
+            transcript = session.read(entry, source.how).participant.transcript
             words = transcript.text
             levels = [(file, measure(file)) for file in entry.recordings()]
             noted += [f"{entry.participant}: transcript: {note}" for note in transcript.notes]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from data_builders.common.examine import Record
+from data_builders.common.examine import OMITTED, Record
 from data_builders.common.source import Config, Corpus, Option, Source, read_names
 from data_builders.common.store import Store, of_windows, to_windows
 from data_builders.interviews import check, layouts
@@ -25,8 +25,9 @@ from mmpsy_jax.features.clip import Clip, as_clips
 from mmpsy_jax.features.interview import INTERVIEWERS
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
+from mmpsy_jax.features.omissions import Omissions, read_option
 from mmpsy_jax.features.recording import header_seconds
-from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.script_lines import Line, Script
 from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.text import SECONDS_PER_CHARACTER
 from mmpsy_jax.features.windows import Windows
@@ -70,6 +71,7 @@ class InterviewSource(Source):
       ignore: columns of a manifest that are not read.
       interviewer: modalities of the interviewer that records hold, "text" or "audio" or both.
       speaker: name of the participant in transcripts that name speakers, where an entry names none.
+      omit: what is left out.
       hide_names: keep the names of files out of errors and notes, since they may be those of people.
       kept: folder of extracted windows; "" keeps none.
       ranges: stated ends of the scales of labels.
@@ -95,13 +97,16 @@ class InterviewSource(Source):
         ignore: tuple[str, ...] = (),
         interviewer: tuple[str, ...] = (),
         speaker: str = "",
+        omit: Omissions | None = None,
         hide_names: bool = False,
         kept: str = "",
         ranges: Mapping[str, tuple[float, float]] | None = None,
     ):
         self.path, self.dtype = Path(path), dtype
         self._hide_names, self._kept = hide_names, Store(kept)
-        self._interviewer, self.reading = interviewer, Reading(speaker)
+        self._interviewer, omit = interviewer, omit or Omissions()
+        self.how = Reading(speaker, omit.omit)
+        self.reading = self.how.card()
         extractor_settings = read_settings(settings)
         if is_table:
             self.table = table.find_table(self.path)
@@ -128,7 +133,12 @@ class InterviewSource(Source):
             self.ranges, self.classes, self.lacking = found.ranges, found.classes, found.lacking
             self.split_rule, self.synthetic = found.split_rule, found.synthetic
             self.same_people_as = found.same_people_as
-            self._notes_of, self.is_table = found.notes_of, not layout
+            self._notes_of, self.is_table = found.notes_of, not layout and not omit.stretches
+            omit.require_known(participant.participant for participant in self.entries)
+            self.entries = tuple(
+                dataclasses.replace(entry, omit=omit.of(entry.participant, entry.omit)) if omit.stretches else entry
+                for entry in self.entries
+            )
             scores = (score for entry in self.entries for score in entry.labels.values() if score is not None)
             if any(score % 1 or score < 0 for score in scores):
                 self.label_dtype = "float32"
@@ -163,7 +173,7 @@ class InterviewSource(Source):
         for name in self._interviewer if not lacking else ():
             self.extractors[f"{INTERVIEWERS}{name}"] = self.extractors[name]
             self.modalities[f"{INTERVIEWERS}{name}"] = {**self.modalities[name], "role": INTERVIEWER}
-        self.has_turns = bool(self._interviewer or self.reading.speaker) or any(e.speaker for e in self.entries)
+        self.has_turns = bool(self._interviewer or self.how.speaker) or any(e.speaker for e in self.entries)
         unused = [name for name in settings if not has[name]]
         if not self.labels:
             return f"{self.table}: no column label:NAME: give one for each score that is to be estimated"
@@ -214,7 +224,7 @@ class InterviewSource(Source):
         recordings: Sequence[Path] = ()
         try:
             recordings = entry.recordings()
-            both = session.read(entry, self.reading)
+            both = session.read(entry, self.how)
             dtypes = {name: interview.dtype_of(card, self.dtype) for name, card in self.modalities.items()}
             ours, theirs = (
                 dataclasses.replace(side, sound=self._sound(side.recordings, dtypes["audio"])) if heard else side
@@ -236,7 +246,9 @@ class InterviewSource(Source):
         if self.has_turns:
             record["n_turns"] = np.int32(words.turns)
             record["n_interviewer_characters"] = np.int32(theirs.transcript.characters)
-        return record | {"transcript": words.text}, notes
+        seconds, characters = both.omitted_s, both.omitted_characters
+        left_out = (seconds, seconds + float(record["duration_s"]), characters, characters + words.characters)
+        return record | {"transcript": words.text, OMITTED: left_out}, notes
 
     def _without_names(self, message: str, entry: Entry, recordings: Sequence[Path]) -> str:
         if not self._hide_names:
@@ -339,6 +351,9 @@ OPTIONS = {
         "what the interviewer says, as modalities that networks read only by name: text,audio", read_sides
     ),
     "speaker": Option("name of the participant in transcripts that name speakers, where the manifest names none"),
+    "omit": Option(
+        "what is left out: numbers of questions, a .txt of phrases, a .csv participant,start,end", read_option
+    ),
 }
 CORPUS = Corpus(
     name="interviews",

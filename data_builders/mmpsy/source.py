@@ -320,7 +320,7 @@ CORPUS = Corpus(
             "Log-mel and n-grams of one's own recordings.",
             InterviewSource,
             needs="the folder of wav_select.json and of a folder of recordings per participant",
-            fixed={"is_table": True, "layout": "", "ignore": (), "interviewer": (), "speaker": ""},
+            fixed={"is_table": True, "layout": "", "ignore": (), "interviewer": (), "speaker": "", "omit": None},
             about=False,
         ),
     },

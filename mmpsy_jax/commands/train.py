@@ -42,6 +42,7 @@ def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
     """Reads the options of the verb, and those of the config into it."""
     if ablate:
         flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
+        flags.DEFINE_bool("interviewer", False, "also train on what the interviewer says alone, where records have it")
     flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
     flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
     flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
@@ -148,25 +149,34 @@ def configure(name: str, fields: Mapping[str, Any]) -> ConfigDict:
 
 
 def _ablate(config: ConfigDict, workdir: Path, minutes: Sequence[str]) -> int:
-    from mmpsy_jax.evaluation import page, tables
+    from mmpsy_jax.evaluation import page, tables, wording
     from mmpsy_jax.training import ablations
 
     try:
         first = [float(text) for text in minutes]
     except ValueError as error:
         raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
-    entries = train(config, workdir, functools.partial(ablations.ablate, minutes=first))
+    entries = train(
+        config, workdir, functools.partial(ablations.ablate, minutes=first, interviewer=flags.FLAGS.interviewer)
+    )
     if entries:
         print("test split, 95% intervals in brackets")
         runs = {"tasks": {task["name"]: {"kind": task["kind"]} for task in config.tasks}, "ablations": entries}
-        print("\n".join(map(tables.to_text, page.ablations(runs))))
+        print("\n".join(map(tables.to_text, [*page.ablations(runs), *page.told_apart(entries)])))
+        for flag in (flag for entry in entries for flag in entry.get("flags", ())):
+            print(": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))))
         print(f"\nablations: {workdir / ablations.FILE}")
     return 0
 
 
 def _help(ablate: bool) -> str:
     verb = "ablate " if ablate else ""
-    minutes = "  --minutes=1,2,5          also train on the first minutes alone\n" if ablate else ""
+    minutes = (
+        "  --minutes=1,2,5          also train on the first minutes alone\n"
+        "  --interviewer            also train on what the interviewer says alone, where records have it\n"
+        if ablate
+        else ""
+    )
     lines = []
     for name, path in _shipped().items():
         title = ast.get_docstring(_parse_file(path)).splitlines()[0]

@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from mmpsy_jax.data.reader import RecordReader
 from mmpsy_jax.data.records import SPLITS, Corpus, choose, open_corpus
 from mmpsy_jax.io import InputError, flatten, public
+from mmpsy_jax.modality import INTERVIEWER
 from mmpsy_jax.tasks import Range, seen_range
 
 CLUSTER = "cluster"
@@ -184,18 +185,20 @@ def _names(parts: Sequence[Corpus]) -> list[str]:
 
 
 def _common_modalities(parts: Mapping[str, Corpus], wanted: Sequence[str]) -> list[str]:
-    """The modalities that are read, which all corpora must have."""
+    """The modalities that are read, which all corpora must have; and those of the interviewer that all have."""
     for name, part in parts.items():
         choose(f"modality of corpus {name}", wanted, part.modalities)
+    cards = [part.card["modalities"] for part in parts.values()]
     every = list(dict.fromkeys(one for part in parts.values() for one in part.modalities))
     common = [one for one in every if all(one in part.modalities for part in parts.values())]
-    if not wanted and common != every:
-        lacking = next(one for one in every if one not in common)
+    aside = [one for one in every if any(card.get(one, {}).get("role") == INTERVIEWER for card in cards)]
+    lacking = next((one for one in every if one not in common and one not in aside), None)
+    if not wanted and lacking is not None:
         have = {name: lacking in part.modalities for name, part in parts.items()}
         remedy = f"give --config.data.modalities={','.join(common)}" if common else "build them with the same inputs"
         first, other = (next(name for name in have if have[name] is there) for there in (True, False))
         raise InputError(f"corpus {first} has modality {lacking!r}, {other} does not: {remedy}")
-    return [one for one in common if not wanted or one in wanted]
+    return [one for one in common if not wanted or one in wanted or one in aside]
 
 
 def _check_alike(parts: Mapping[str, Corpus], names: Sequence[str]) -> None:

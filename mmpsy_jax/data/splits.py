@@ -149,6 +149,32 @@ def inner(
     return [{"train": members[a], "validation": members[b], "test": members[:0]} for a, b in divided]
 
 
+def draw(
+    corpus: Corpus, members: Int32[np.ndarray, " m"], k: int, seed: int, stratify_by: Sequence[tuple[str, float]] = ()
+) -> Int32[np.ndarray, " d"]:
+    """Positions of k of the members, drawn at random; of clustered participants those of k clusters.
+
+    Args:
+      corpus, seed, stratify_by: as `folds`; the strata keep their shares as far as their sizes allow.
+      members: whom to draw from.
+      k: how many participants or clusters.
+
+    Raises:
+      InputError: an unknown label, or so many that fewer than two are left.
+    """
+    from sklearn.model_selection import train_test_split
+
+    members = np.sort(np.asarray(members, np.int32))
+    units, first, owner = np.unique(np.asarray(corpus.cluster)[members], return_index=True, return_inverse=True)
+    if not 1 <= k <= len(units) - 2:
+        raise InputError(f"{k} people to draw: must be between 1 and {len(units) - 2}, two less than there are")
+    strata = _strata(corpus, stratify_by, at_least=2, members=members[first])
+    kinds = len(np.unique(strata))
+    stratify = strata if min(k, len(units) - k) >= kinds else None
+    drawn, _ = train_test_split(np.arange(len(units)), train_size=k, random_state=seed, stratify=stratify)
+    return members[np.isin(owner, drawn)]
+
+
 def _divided(k: int, seed: int, strata: np.ndarray, cluster: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rest, part) of k folds; a cluster is in one part, whose strata are then alike as far as that allows."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # seconds; `by_name` does without

@@ -21,12 +21,14 @@ favours the baselines slightly.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 import scipy.stats
 import threadpoolctl
 from jaxtyping import Float, Int, Shaped
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
@@ -39,6 +41,7 @@ SINGLE_C = 1.0  # of a logistic regression on one number
 # Bands and functionals are many and correlated, recordings are few: shrunk hard. Both mean the same penalty.
 MEL_C = 0.01
 MEL_ALPHA = 100.0
+FEW_NUMBERS = 8  # so few are shrunk no more than one
 LOGISTIC_C = 10.0
 RIDGE_ALPHA = 1.0
 MAX_ITERATIONS = 1000
@@ -70,6 +73,8 @@ class Covariates:
         left out.
       functionals: further numbers of the recording of each by name (`egemaps`, `functionals`), NaN where there are
         none.
+      probes: of shortcuts (`probes.py`): numbers of each by name, NaN where there are none, or a sparse matrix of which
+        n-grams each uses.
 
     Raises:
       InputError: lengths that differ, a repeated participant, an unknown split, a participant without text.
@@ -83,6 +88,7 @@ class Covariates:
     n_answers: Float[np.ndarray, " n"] | None = None
     mel: Float[np.ndarray, "n f"] | None = None
     functionals: Mapping[str, Float[np.ndarray, "n k"]] = dataclasses.field(default_factory=dict)
+    probes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         ids = np.asarray(self.participant_id, np.str_)
@@ -161,7 +167,7 @@ def fit_predict(
                     **column,
                 )
             )
-    return {name: Predictions.concatenate(parts[name]) for name in TITLES if name in parts}
+    return {name: Predictions.concatenate(parts[name]) for name in (*TITLES, *covariates.probes) if name in parts}
 
 
 def _predict(task, covariates, truth, scores, fit_on, texts) -> dict[str, Float[np.ndarray, " n"]]:
@@ -193,13 +199,24 @@ def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], fl
         numbers["length"] = (np.log1p(covariates.n_characters)[:, None], SINGLE_C, 0.0)
     if covariates.n_answers is not None:
         numbers["answers"] = (np.asarray(covariates.n_answers, np.float64)[:, None], SINGLE_C, 0.0)
-    of_sound = {"mel_linear": covariates.mel, **covariates.functionals}
-    for name, x in of_sound.items():
+    further = {"mel_linear": covariates.mel, **covariates.functionals}
+    further |= {name: x for name, x in covariates.probes.items() if not scipy.sparse.issparse(x)}
+    for name, x in further.items():
         # What nobody knows in training, such as the pitch of whispers, is left out.
         known = np.zeros(0, bool) if x is None else np.isfinite(x[fit_on]).any(axis=0)
         if known.any():
-            numbers[name] = (x[:, known], MEL_C, MEL_ALPHA)
-    return {name: (_standardised(x, fit_on), c, alpha) for name, (x, c, alpha) in numbers.items()}
+            few = name in covariates.probes and known.sum() <= FEW_NUMBERS
+            numbers[name] = (x[:, known], SINGLE_C if few else MEL_C, RIDGE_ALPHA if few else MEL_ALPHA)
+    numbers = {name: (_standardised(x, fit_on), c, alpha) for name, (x, c, alpha) in numbers.items()}
+    ngrams = {name: x for name, x in covariates.probes.items() if scipy.sparse.issparse(x)}
+    return numbers | {name: (_weighted(x, fit_on), LOGISTIC_C, RIDGE_ALPHA) for name, x in ngrams.items()}
+
+
+def _weighted(used: Any, fit_on: Int[np.ndarray, " m"]) -> Any:
+    """TF-IDF of which n-grams each uses; those of too few of the rows `fit_on` are left out."""
+    users = np.asarray(used[fit_on].sum(axis=0, dtype=np.int64)).ravel()
+    kept = used[:, users >= min(MINIMUM_DOCUMENTS, len(fit_on))].astype(np.float64)
+    return TfidfTransformer().fit(kept[fit_on]).transform(kept)
 
 
 def _standardised(x: Float[np.ndarray, "n f"], fit_on: Int[np.ndarray, " m"]) -> Float[np.ndarray, "n f"]:

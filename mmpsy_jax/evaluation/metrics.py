@@ -386,6 +386,12 @@ metric("count", "RMSE", -1, EMPTY)(rmse)
 metric("count", "Spearman rho", 1, CONSTANT)(spearman)
 
 
+# Numbers on another scale than the truth.
+
+metric("ranking", "Spearman rho", 1, CONSTANT, headline=True)(spearman)
+metric("ranking", "Pearson r", 1, CONSTANT, headline=True)(pearson)
+
+
 # Classes without an order.
 
 

@@ -8,13 +8,18 @@ import numpy as np
 from markupsafe import Markup
 
 from mmpsy_jax import registry
-from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, together, wording
+from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, together, transfer_page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.tasks import Task
 
 Report = Mapping[str, Any]
+
+PROBES = (
+    "Linear models that know only what a model should not need, fitted on the training part of each fold and scored on "
+    "the same test people. One that comes within the model's interval is a red flag."
+)
 
 
 def render(report: Report) -> str:
@@ -137,6 +142,8 @@ def _optimum(report: Report) -> dict[str, Any] | None:
 def _more(report: Report) -> list[dict[str, Any]]:
     """Sections that few reports have: tasks as one set, labels, and what the papers of `projects/` add."""
     parts = [
+        {"title": "Probes of shortcuts", "text": PROBES, "tables": list(_probes(report))},
+        {"title": "Transfer", "tables": transfer_page.sections(report)},
         {"title": "Tasks together", "tables": together.sections(report)},
         {"title": "Labels together", "tables": multilabel.sections(report)},
         *(part for name in registry.names("reports") for part in registry.load("reports", name).sections(report)),
@@ -144,6 +151,22 @@ def _more(report: Report) -> list[dict[str, Any]]:
     for part in parts:
         part["pictures"] = {name: Markup(svg) for name, svg in part.get("pictures", {}).items()}
     return [{"text": "", "tables": [], **part} for part in parts if part.get("tables") or part["pictures"]]
+
+
+def _probes(report: Report) -> Iterator[Table]:
+    """The model and the probes beside it, per task; of pooled corpora how well they are told apart."""
+    entries = report.get("probes") or []
+    yield from ablations({"tasks": report["tasks"], "ablations": entries})
+    yield from told_apart(entries)
+
+
+def told_apart(entries: list[Report]) -> Iterator[Table]:
+    """How well the modalities tell pooled corpora apart, of the entries of `ablations.json`."""
+    told = [one for one in entries if "which_corpus" in one["tasks"]]
+    if told:
+        metrics = [metric for metric in NAMES["nominal"] if metric in told[0]["tasks"]["which_corpus"]]
+        rows = [[one["probe"], *(wording.cell(m, one["tasks"]["which_corpus"][m]) for m in metrics)] for one in told]
+        yield Table("which corpus is it", ["from", *map(wording.label, metrics)], rows)
 
 
 def _pictures(draw: Callable[[str, Any], str], by_run: Mapping[str, Mapping[str, Any]]) -> dict[str, Markup]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 
 from mmpsy_jax.features import recording
 from mmpsy_jax.features.recording import Level
-from mmpsy_jax.features.script import Span
+from mmpsy_jax.features.script_lines import Span
 from mmpsy_jax.io import file_sha256
 
 

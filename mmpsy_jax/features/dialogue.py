@@ -12,10 +12,10 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from mmpsy_jax.features import script as script_lib
 from mmpsy_jax.features import transcript as transcript_lib
-from mmpsy_jax.features.script import Line, Script, Span
+from mmpsy_jax.features.script_lines import Line, Script, Span, join
 from mmpsy_jax.features.transcript import PARTICIPANT, Transcript
 from mmpsy_jax.io import InputError
 
@@ -41,10 +41,21 @@ class Omit:
     def __bool__(self) -> bool:
         return bool(self.questions or self.phrases or self.stretches)
 
+    def __add__(self, other: "Omit") -> "Omit":
+        names = (field.name for field in dataclasses.fields(self))
+        return Omit(**{name: (*getattr(self, name), *getattr(other, name)) for name in names})
+
+    def card(self) -> dict[str, Any]:
+        """What is left out, without what nothing is said of."""
+        return {name: list(value) for name, value in dataclasses.asdict(self).items() if value}
+
     def has_phrase(self, text: str) -> bool:
         """Whether one of the phrases occurs in a text."""
         squeezed = squeeze(text)
         return any(squeeze(phrase) in squeezed for phrase in self.phrases)
+
+
+NOTHING = Omit()
 
 
 def squeeze(text: str) -> str:
@@ -105,7 +116,7 @@ class _Spoken:
     left_out: bool = False
 
 
-def converse(takes: Sequence[Take], speaker: str = PARTICIPANT, omit: Omit = Omit()) -> Dialogue:
+def converse(takes: Sequence[Take], speaker: str = PARTICIPANT, omit: Omit = NOTHING) -> Dialogue:
     """Divides an interview between the participant and all others.
 
     Args:
@@ -153,7 +164,8 @@ class _Part:
                 for a, b in itertools.pairwise(size / max(1, sizes[-1]) for size in sizes)
             ]
         shift = take.start_s + take.shift_s * self.timed
-        shifted = [(max(0.0, a + shift), max(0.0, b + shift)) for a, b in spans or ()] or [None] * len(script.lines)
+        low = take.start_s
+        shifted = [(max(low, a + shift), max(low, b + shift)) for a, b in spans or ()] or [None] * len(script.lines)
         self.spoken = [_Spoken(line, span) for line, span in zip(script.lines, shifted, strict=True)]
         self.nameless, self.late = 0, 0.0
         if take.heard and self.timed and math.isfinite(take.seconds):
@@ -208,7 +220,7 @@ class _Part:
         follows = False
         for _, group in itertools.groupby(self.spoken, key=lambda one: one.turn) if omit.phrases else ():
             turn = list(group)
-            hit = omit.has_phrase(script_lib.join(one.line.text for one in turn))
+            hit = omit.has_phrase(join(one.line.text for one in turn))
             for one in turn:
                 one.left_out |= hit or (follows and one.mine)
             follows = self.named and ((hit and not turn[0].mine) or (follows and not turn[0].mine))

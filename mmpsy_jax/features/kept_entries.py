@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mmpsy_jax.features.dialogue import Omit
 from mmpsy_jax.features.manifest import Entry, Part
 from mmpsy_jax.io import InputError, read_json, write_json
 
@@ -29,6 +30,8 @@ def write(version_folder: Path, entries: Iterable[Entry]) -> None:
         {
             "participant": entry.participant,
             "speaker": entry.speaker,
+            "channel": entry.channel,
+            "omit": entry.omit.card(),
             "parts": [_of_part(part) for part in entry.parts or (Part(entry.recording, entry.transcript),)],
         }
         for entry in entries
@@ -49,7 +52,13 @@ def read(version_folder: Path) -> list[Entry]:
     path = path_of(version_folder)
     try:
         return [
-            Entry(one["participant"], speaker=one["speaker"], parts=tuple(map(_part, one["parts"])))
+            Entry(
+                one["participant"],
+                speaker=one["speaker"],
+                channel=one["channel"],
+                omit=Omit(**{name: tuple(values) for name, values in one["omit"].items()}),
+                parts=tuple(map(_part, one["parts"])),
+            )
             for one in read_json(path)["entries"]
         ]
     except (KeyError, TypeError) as error:

@@ -9,6 +9,10 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 | `transcript` | file or folder (`transcript.py`), beside the manifest |
 | `text` | the words themselves instead of `transcript`, an answer a line |
 | `speaker` | name of the participant in a transcript that names speakers; "participant" where it is empty |
+| `channel` | 1 or 2, where each of two channels is a speaker: the participant's; the other one is the interviewer's |
+| `omit` | what is left out (`omissions.py`): numbers of questions, and stretches of seconds such as 395-428 |
+| `parts` | JSONL: instead of `recording` and `transcript` a list of objects with these two, whose times start anew, and
+`shift_s`, seconds that are added to the times, `omit`, a list of [start, end], and `question`, a number |
 | `label:NAME` | score or class (`label_columns.py`); empty (JSONL: null) where it is missing |
 | `subgroup:NAME` | category, for subgroups; empty where it is not known |
 | `cluster` | person, family or class of several participants, who stay together in splits, folds and resamples |
@@ -16,7 +20,7 @@ A table as `io.read_table` reads them, or a JSONL file with an object a line, in
 | `fold` | name of the published fold in whose test part the participant is |
 | `other:NAME` | anything; is not read |
 
-`participant` and one of `recording`, `transcript` and `text` are needed; a cell may be empty.
+`participant` and one of `recording`, `transcript`, `text` and `parts` are needed; a cell may be empty.
 """
 
 import dataclasses
@@ -24,21 +28,24 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmpsy_jax.features import omissions, table
 from mmpsy_jax.features import script as script_lib
-from mmpsy_jax.features import table
 from mmpsy_jax.features import transcript as transcript_lib
-from mmpsy_jax.features.dialogue import Omit, Take, converse
+from mmpsy_jax.features.dialogue import NOTHING, Omit, Take, converse
 from mmpsy_jax.features.label_columns import read_column
 from mmpsy_jax.features.recording_folder import list_recordings, list_unread
-from mmpsy_jax.features.script import Line, Script
+from mmpsy_jax.features.script_lines import Line, Script
 from mmpsy_jax.features.transcript import Transcript
-from mmpsy_jax.io import InputError, has_column, read_table, require_file
+from mmpsy_jax.io import InputError, has_column, one_of, parse_json, read_table, require_file, whole
 
 SPLITS = ("train", "validation", "test")
-_SOURCES = ("recording", "transcript", "text")
+_SOURCES = ("recording", "transcript", "text", "parts")
 _LABEL, _SUBGROUP = "label:", "subgroup:"
 CLUSTER = "cluster"
-_COLUMNS = ("participant", _SOURCES), ("speaker", CLUSTER, "split", "fold", f"{_LABEL}*", f"{_SUBGROUP}*")
+_COLUMNS = (
+    ("participant", _SOURCES),
+    ("speaker", "channel", "omit", CLUSTER, "split", "fold", f"{_LABEL}*", f"{_SUBGROUP}*"),
+)
 _FORMER = {"group:*": f"{_SUBGROUP}*"}  # still read
 # Labels become features of the records beside these.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -92,7 +99,7 @@ class Entry:
     text: str = ""
     speaker: str = ""
     channel: int = 0
-    omit: Omit = Omit()  # noqa: RUF009  it is frozen
+    omit: Omit = NOTHING
     labels: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     subgroups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cluster: str = ""
@@ -167,7 +174,7 @@ class Entry:
             return [script_lib.read(self.transcript)]
         files = transcript_lib.files(self.transcript)
         if not files:
-            raise InputError(f"{self.transcript}: holds no .txt file: give one per answer")
+            raise InputError(f"{self.transcript}: holds no .txt file, and no other transcript: give one per answer")
         scripts = [_as_answer(script_lib.read(file)) for file in files]
         unread = transcript_lib.unread(self.transcript) if self.transcript != self.recording else ()
         note = (f"files or folders beside the .txt files that are not read: {len(unread)}",) if unread else ()
@@ -178,17 +185,14 @@ class Entry:
         note = (*([f"files without words: {empty}"] if empty else []), *note)
         return [Script(self.transcript, lines, notes=note)]
 
-    def words(self, speaker: str = "") -> Transcript:
-        """What the participant says; without answers where there is no transcript.
-
-        Args:
-          speaker: name of the participant where the entry names none.
+    def words(self) -> Transcript:
+        """What the participant says, by what the entry says alone; `session.words` knows more.
 
         Raises:
           InputError: a file that cannot be used, or nobody is called so.
         """
         takes = [Take(script) for script in self.scripts()]
-        return converse(takes, self.speaker or speaker or transcript_lib.PARTICIPANT).participant
+        return converse(takes, self.speaker or transcript_lib.PARTICIPANT, self.omit).participant
 
 
 def _as_answer(script: Script) -> Script:
@@ -215,7 +219,7 @@ class Manifest:
       notes_of: (participant, what is known to be odd about it).
       lacking: {participant: why it cannot be read}, of those whose files are missing.
       synthetic: no person stands behind it.
-      same_people_as: configs of `interviews` that hold people of this corpus under the same ids.
+      same_people_as: datasets, such as interviews/edaic, that hold people of this corpus under the same ids.
     """
 
     path: Path
@@ -258,7 +262,7 @@ def read(
     Raises:
       InputError: unreadable, a needed or unknown column, a bad id, label or split, somebody twice.
     """
-    cells = read_table(path, *_COLUMNS, aliases=_FORMER, ignore=ignore)
+    cells = read_table(path, *_COLUMNS, aliases=_FORMER, ignore=ignore, nested=("parts",))
     columns = cells.header
     _check_names(path, columns)
     if not cells.lines:
@@ -312,15 +316,49 @@ def _entry(where: str, folder: Path, row: Mapping[str, str], labels: Mapping[str
     split = row.get("split", "").casefold() if scored else ""
     if split and split not in SPLITS:
         raise InputError(f"{where}: split must be {', '.join(SPLITS)}, or empty for everybody: correct the cell")
+    channel = whole(where, "channel", row.get("channel", ""), 2, empty=None)
+    if channel == 0:
+        raise InputError(f"{where}: channel is 1 or 2, or empty where channels are no speakers: mend the cell")
+    parts = _parts(where, folder, row["parts"]) if row.get("parts") else ()
+    if parts and (paths["recording"] or paths["transcript"] or row.get("text")):
+        raise InputError(f"{where}: has parts beside recording, transcript or text: keep one of the two")
     return Entry(
         participant=participant,
         recording=paths["recording"],
         transcript=paths["transcript"],
         text=row.get("text", ""),
         speaker=row.get("speaker", ""),
+        channel=channel or 0,
+        omit=omissions.read_cell(where, row.get("omit", "")),
+        parts=parts,
         labels=labels,
         subgroups={name.removeprefix(_SUBGROUP): row[name] for name in row if name.startswith(_SUBGROUP)},
         cluster=cluster,
         split=split,
         fold=row.get("fold", "") if scored else "",
     )
+
+
+def _parts(where: str, folder: Path, text: str) -> tuple[Part, ...]:
+    objects, known = parse_json(f"{where}: parts", text), [field.name for field in dataclasses.fields(Part)]
+    if not isinstance(objects, list) or not objects or not all(isinstance(one, dict) for one in objects):
+        raise InputError(f"{where}: parts must be a list of objects with recording and transcript: mend it")
+    parts = []
+    for k, one in enumerate(objects, 1):
+        here = f"{where}: part {k}"
+        for name in one:
+            if name not in known:
+                raise one_of(f"{here}: field", name, known)
+        files = {name: folder / one[name] if one.get(name) else None for name in ("recording", "transcript")}
+        shift, omit, question = (one.get(name) or 0 for name in ("shift_s", "omit", "question"))
+        if not any(files.values()):
+            raise InputError(f"{here}: has neither recording nor transcript: give one")
+        if isinstance(shift, bool) or not isinstance(shift, int | float):
+            raise InputError(f"{here}: shift_s is no number of seconds: mend it")
+        if isinstance(question, bool) or not isinstance(question, int) or not 0 <= question <= script_lib.LAST_QUESTION:
+            raise InputError(f"{here}: question is no whole number from 0 to {script_lib.LAST_QUESTION}: mend it")
+        pairs = [one if isinstance(one, list) and len(one) == 2 else (None, None) for one in omit or ()]
+        parts.append(
+            Part(**files, shift_s=shift, question=question, omit=tuple(omissions.span(here, *pair) for pair in pairs))
+        )
+    return tuple(parts)

@@ -1,100 +1,23 @@
-"""What a transcript file holds, line by line, before anyone asks who of those who speak is the participant."""
+"""The one reader of transcript files of any kind: what a file holds, line by line."""
 
-import dataclasses
-import itertools
-import unicodedata
-from collections.abc import Iterable
 from pathlib import Path
 
-from mmpsy_jax.features import subtitles
-from mmpsy_jax.io import InputError, number, read_table, read_text, whole
+from mmpsy_jax.features import script_formats, subtitles
+from mmpsy_jax.features.script_lines import Line, Script, join
+from mmpsy_jax.io import InputError, number, parse_json, read_table, read_text, whole
 
 TEXTS, TABLES = (".txt", ".srt", ".vtt"), (".csv", ".tsv")
+FORMATS = {
+    ".json": script_formats.read_json,
+    ".textgrid": script_formats.read_textgrid,
+    ".eaf": script_formats.read_eaf,
+    ".cha": script_formats.read_chat,
+}
+SUFFIXES = (*TEXTS, *TABLES, *FORMATS)
 LAST_QUESTION = 99_999
 # Columns of DAIC-WOZ and E-DAIC.
 _ALIASES = {"start_time": "start", "stop_time": "end", "end_time": "end", "value": "text"}
-
-Span = tuple[float, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """A row of a table, a cue, an interval or an answer.
-
-    Attributes:
-      text: what is said.
-      start, end: seconds, None where they are not known.
-      speaker: "" where nobody is named.
-      question: number of it, None where it is not known.
-    """
-
-    text: str
-    start: float | None = None
-    end: float | None = None
-    speaker: str = ""
-    question: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Script:
-    """A transcript file.
-
-    Attributes:
-      path: of it.
-      lines: in the order of the file.
-      words: each line is a word of an answer, not an answer.
-      is_file: it was read from a file of its own.
-      notes: what is odd about it but no error; without words.
-    """
-
-    path: Path = Path()
-    lines: tuple[Line, ...] = ()
-    words: bool = False
-    is_file: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def names_speakers(self) -> bool:
-        """Whether it says who speaks, were it for some lines only."""
-        return any(line.speaker for line in self.lines)
-
-    @property
-    def divides(self) -> bool:
-        """Whether it says who speaks when, so that the recording can be divided."""
-        return self.names_speakers and self.spans() is not None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it holds answers alone, without times and speakers."""
-        return not self.words and not self.names_speakers and self.spans() is None
-
-    def spans(self) -> list[Span] | None:
-        """Start and end of every line; None where no line has either.
-
-        Lines without times share the time between their neighbours by their length; before the first time and after
-        the last one there is none to share.
-        """
-        known = [_span(line) for line in self.lines]
-        if not any(known):
-            return None
-        filled: list[Span] = []
-        for timed, group in itertools.groupby(zip(self.lines, known, strict=True), key=lambda one: one[1] is not None):
-            group = list(group)
-            if timed:
-                filled += [span for _, span in group]
-                continue
-            after = next((span[0] for span in known[len(filled) + len(group) :] if span), None)
-            low = filled[-1][1] if filled else after
-            high = low if after is None else max(low, after)
-            sizes = [0, *itertools.accumulate(len(line.text) for line, _ in group)]
-            ends = [low + (high - low) * size / max(1, sizes[-1]) for size in sizes]
-            filled += list(itertools.pairwise(ends))
-        return filled
-
-
-def _span(line: Line) -> Span | None:
-    a, b = line.start, line.end
-    return next((pair for pair in ((a, b), (a, a), (b, b)) if None not in pair), None)
+_FORMATS = ("\t", "start_time\tstop_time\tspeaker\tvalue"), (",", "Start_Time,End_Time,Text,Confidence")
 
 
 def read(path: Path) -> Script:
@@ -104,13 +27,15 @@ def read(path: Path) -> Script:
       InputError: not there, of another kind, or not as `transcript.py` says; never quotes the text.
     """
     suffix = path.suffix.lower()
-    if suffix not in (*TEXTS, *TABLES):
-        raise InputError(
-            f"{path}: transcripts are {', '.join((*TEXTS, *TABLES))} files, or folders of .txt files: convert it"
-        )
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: transcripts are {', '.join(SUFFIXES)} files, or folders of them: convert it")
+    if suffix in FORMATS:
+        return FORMATS[suffix](path)
     if suffix in TABLES:
         return _read_table(path)
     text = read_text(path)
+    if suffix == ".txt" and script_formats.has_ranges(text):
+        return script_formats.read_ranges(path, text)
     if suffix == ".txt" and not subtitles.is_subtitles(text):
         return Script(path, tuple(map(Line, answers_of(text))), is_file=True)
     cues = subtitles.parse(path, text)
@@ -124,7 +49,7 @@ def answers_of(text: str) -> tuple[str, ...]:
 
 def _read_table(path: Path) -> Script:
     known = ("question", "start", "end", "speaker", "score", "confidence")
-    table = read_table(path, (("text", "word"),), known, aliases=_ALIASES)
+    table = read_table(path, (("text", "word"),), known, aliases=_ALIASES, formats=_FORMATS)
     header = table.header
     if ("start" in header) != ("end" in header):
         raise InputError(f"{path}: the header must name start with end, or neither: correct it")
@@ -140,14 +65,10 @@ def _read_table(path: Path) -> Script:
     return Script(path, tuple(lines), unit == "word", is_file=True, notes=notes)
 
 
-def join(words: Iterable[str]) -> str:
-    """Words one behind the other, with spaces where the script uses them."""
-    text = ""
-    for word in words:
-        text += " " * bool(text and word and not (_is_wide(text[-1]) or _is_wide(word[0]))) + word
-    return text
-
-
-def _is_wide(character: str) -> bool:
-    """Whether it is of a script that is written without spaces between words, or full-width punctuation."""
-    return unicodedata.east_asian_width(character) in "WF"
+def is_json_transcript(path: Path) -> bool:
+    """Whether a JSON file is a transcript of Whisper, and no table."""
+    try:
+        whole_file = parse_json(str(path), read_text(path))
+    except InputError:
+        return False
+    return isinstance(whole_file, dict) and "segments" in whole_file

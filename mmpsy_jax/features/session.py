@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mmpsy_jax.features import clip, dialogue, recording
-from mmpsy_jax.features.dialogue import Omit, Take
+from mmpsy_jax.features.dialogue import NOTHING, Omit, Take
 from mmpsy_jax.features.interview import Speech
 from mmpsy_jax.features.manifest import Entry, Part
-from mmpsy_jax.features.script import Script, Span
+from mmpsy_jax.features.script_lines import Script
 from mmpsy_jax.features.transcript import PARTICIPANT
 from mmpsy_jax.io import InputError
 
@@ -21,17 +21,15 @@ class Reading:
 
     Attributes:
       speaker: name of the participant where an entry names none.
-      omit: what is left out.
-      stretches: {participant: stretches that are left out}, in seconds from the beginning of the first recording.
+      omit: what is left out of everybody's.
     """
 
     speaker: str = ""
-    omit: Omit = Omit()  # noqa: RUF009  it is frozen
-    stretches: Mapping[str, tuple[Span, ...]] = dataclasses.field(default_factory=dict)
+    omit: Omit = NOTHING
 
     def card(self) -> dict[str, Any]:
-        """What holds for new people, too, for the card of a corpus; nothing of what is as by default."""
-        omit = {name: list(value) for name, value in dataclasses.asdict(self.omit).items() if value}
+        """For the card of a corpus; nothing of what is as by default."""
+        omit = self.omit.card()
         return {**({"speaker": self.speaker} if self.speaker else {}), **({"omit": omit} if omit else {})}
 
     @classmethod
@@ -72,11 +70,7 @@ def read(entry: Entry, reading: Reading = AS_NAMED) -> Session:
         recordings that do not fit, or nothing of the recording is left.
     """
     recordings, scripts = entry.recordings(), entry.scripts()
-    omit = dataclasses.replace(
-        reading.omit,
-        questions=(*reading.omit.questions, *entry.omit.questions),
-        stretches=(*reading.stretches.get(entry.participant, ()), *entry.omit.stretches),
-    )
+    omit = reading.omit + entry.omit
     groups, scripts = _pair(entry, recordings, scripts, bool(omit))
     parts = entry.parts or [Part()] * len(groups)
     several = len(groups) > 1 and bool(recordings)

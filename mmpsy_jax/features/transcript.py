@@ -4,9 +4,12 @@
 |---|---|
 | text, or a `.txt` file | an answer a line, in the order of the questions |
 | a folder of `.txt` files | an answer a file, in natural order (`wav_10.txt` after `wav_9.txt`) |
+| a folder of others | a transcript for each recording, whose times begin anew |
 | a table with a column `text` | an answer a line |
 | a table with a column `word` | a word a line; words of one `question` are one answer |
 | subtitles, `.srt`, `.vtt` or `.txt` | an answer a cue, with its times (`subtitles.py`) |
+| `.json` of Whisper or whisperX, `.TextGrid`, `.eaf`, `.cha` | a line each of what they hold (`script_formats.py`) |
+| a `.txt` that begins with times, `00:05-00:12` | a line for each of them, `NAME: words` behind or below |
 
 A table (`.csv`, `.tsv`) may have the columns `question` (a whole number), `start` and `end` (seconds from the beginning
 of the first recording, both or neither; `start_time`, `stop_time` and `end_time` mean the same) and `speaker`. Where
@@ -24,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmpsy_jax.features import script as script_lib
-from mmpsy_jax.features.script import Span, join
+from mmpsy_jax.features.script_lines import Span, join
 from mmpsy_jax.features.table import natural_key
 from mmpsy_jax.io import InputError
 
@@ -147,9 +150,19 @@ def concatenate(parts: Sequence[Transcript]) -> Transcript:
 
 
 def files(folder: Path) -> list[Path]:
-    """The `.txt` files of a folder, in natural order."""
-    texts = (file for file in folder.iterdir() if file.suffix.lower() == ".txt" and file.name[0] != ".")
-    return sorted(texts, key=lambda file: natural_key(file.name))
+    """The `.txt` files of a folder, in natural order; without any, its other transcripts.
+
+    Raises:
+      InputError: two of the latter differ in their suffix alone.
+    """
+    there = sorted((one for one in folder.iterdir() if one.name[0] != "."), key=lambda file: natural_key(file.name))
+    texts = [one for one in there if one.suffix.lower() == ".txt"]
+    if texts:
+        return texts
+    others = [one for one in there if one.suffix.lower() in script_lib.SUFFIXES]
+    if len({one.stem for one in others}) < len(others):
+        raise InputError(f"{folder}: two transcripts differ in their suffix alone: keep one of them")
+    return others
 
 
 def unread(path: Path) -> list[Path]:

@@ -6,10 +6,12 @@
 | `weights_<i>.safetensors` | parameters of one training |
 | `config.json` | inputs, tasks, which program and weights belong together, and what the model is for |
 | `load_model.py` | loads and averages them with numpy and jax; a copy of a file of this folder |
+| `huggingface/` | uploaded as it is by `huggingface_hub`, read by `mmpsy_jax.load_run`: card, weights, report |
 
 Numbers of participants and of the slots of each modality are symbolic: one program serves every batch.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,12 @@ from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training.batches import Batching
 from mmpsy_jax.training.config import identity
+from mmpsy_jax.training.finished_run import FinishedRun
 from mmpsy_jax.training.step import variables_of
 
 PLATFORMS = ("cpu", "cuda")
+HUB = "huggingface"
+TOLD = ("README.md", "report.json", "report.html")  # of a run, for people
 
 
 def export(workdir: str | Path, output: str | Path) -> None:
@@ -78,6 +83,24 @@ def export(workdir: str | Path, output: str | Path) -> None:
             "trainings": trainings,
         },
     )
+
+    _write_hub_folder(Path(workdir), output / HUB, run)
+
+
+def _write_hub_folder(workdir: Path, folder: Path, run: FinishedRun) -> None:
+    """Copies what a run needs to predict, and what tells of it; no predictions, hence nothing of a participant.
+
+    Raises:
+      InputError: a file that is not the one that the run left.
+    """
+    needed = [name for name in run.card.get("files", {}) if Path(name).name != run_files.PREDICTIONS]
+    needed = needed or [f"{one['folder']}/{run_files.WEIGHTS}" for one in run.card["trainings"]]
+    for name in dict.fromkeys([run_files.CONFIG, run_files.CARD, *needed, *TOLD]):
+        if name in TOLD and not (workdir / name).is_file():
+            continue
+        run_files.check(workdir, run.card, name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(workdir / name, folder / name)
 
 
 def values_of(

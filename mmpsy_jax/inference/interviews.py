@@ -4,6 +4,7 @@
 |---|---|
 | `.txt` | one participant, named as the file; each line is an answer, in the order of the questions |
 | `.srt`, `.vtt`, or subtitles in a `.txt` | one participant, named as the file, with times; each cue is an answer |
+| `.json` of Whisper, `.TextGrid`, `.eaf`, `.cha`, a `.csv` of words | one participant, named as the file |
 | `.json` | the corpus's own table (`wav_select.json`); scores are neither needed nor read |
 | `.csv`, `.tsv` | `participant_id`, `text` or `audio` (a path beside it), optionally `question`; one answer a line |
 | manifest | `.csv`, `.tsv`, `.jsonl`: a participant a line (`features/manifest.py`); scores are not used |
@@ -24,13 +25,14 @@ from mmpsy_jax.features.clip import Clip
 from mmpsy_jax.features.interview import Speech
 from mmpsy_jax.features.manifest import Entry, Manifest
 from mmpsy_jax.features.recording_folder import SOUND, name_unread, visible
-from mmpsy_jax.features.script import LAST_QUESTION, Line, Script
+from mmpsy_jax.features.script import LAST_QUESTION
+from mmpsy_jax.features.script_lines import Line, Script
 from mmpsy_jax.features.session import AS_NAMED, Reading
 from mmpsy_jax.features.transcript import Transcript
 from mmpsy_jax.io import InputError, has_column, read_table, whole
 
 TABLES = (".json", ".csv", ".tsv", ".jsonl")
-KINDS = (*script_lib.TEXTS, *TABLES, *SOUND)
+KINDS = tuple(dict.fromkeys((*script_lib.TEXTS, *TABLES, *script_lib.FORMATS, *SOUND)))
 
 
 @dataclasses.dataclass
@@ -199,7 +201,7 @@ def _merge(whole: _Found, part: _Found, file: Path, failures: list[Failure]) -> 
 
 def _read(file: Path, top: Path, apart: bool) -> Iterator[_Found]:
     kind = file.suffix.lower()
-    if kind == ".json":
+    if kind == ".json" and not script_lib.is_json_transcript(file):
         for one in table.read_table(file, scored=False):
             lines = tuple(Line(a, question=q) for a, q in zip(one.answers, one.questions, strict=True))
             yield _Found(one.participant, script=Script(lines=lines))

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import functools
 import io
+import json
 import math
 import re
 import warnings
@@ -86,6 +87,8 @@ class Columns:
       aliases: {name in other software, or before: name here}; both may end in `*`.
       extra: what happens to a column of another name. One that begins with `other:` is always ignored.
       ignore: names of columns that the user asked to ignore.
+      formats: delimiter and header of published tables, of which nothing is noted.
+      nested: columns whose cells may be lists or objects in JSONL; they are read as JSON text.
     """
 
     required: Sequence[str | tuple[str, ...]] = ()
@@ -93,6 +96,8 @@ class Columns:
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     extra: Literal["refuse", "ignore", "keep"] = "refuse"
     ignore: Sequence[str] = ()
+    formats: Sequence[tuple[str, str]] = ()
+    nested: Sequence[str] = ()
 
     @property
     def needed(self) -> list[tuple[str, ...]]:
@@ -141,7 +146,7 @@ def read_table(path: Path, required: Sequence[str | tuple[str, ...]] = (), *args
         return _make(path, columns, *_read_sheet(path))
     text = read_text(path)
     if path.suffix.lower() == ".jsonl":
-        return _make(path, columns, *_read_objects(path, text), [])
+        return _make(path, columns, *_read_objects(path, text, columns.nested), [])
     delimiter, text, skipped = _separator(path, text)
     ranked = [delimiter] if delimiter else list(_DELIMITERS)
     heads = {one: _first_row(text, one) for one in ranked}
@@ -152,7 +157,9 @@ def read_table(path: Path, required: Sequence[str | tuple[str, ...]] = (), *args
     delimiter = max(ranked, key=score)  # the first of equal ones
     surprise = delimiter != "," and not (delimiter == "\t" and path.suffix.lower() in (".tsv", ".tab"))
     notes = [f"{path}: cells are read as separated by {_DELIMITERS[delimiter]}"] * surprise
-    return _make(path, columns, *_read_rows(path, text, delimiter, skipped), notes)
+    table = _make(path, columns, *_read_rows(path, text, delimiter, skipped), notes)
+    published = (delimiter, delimiter.join(heads[delimiter])) in columns.formats
+    return dataclasses.replace(table, notes=()) if published else table
 
 
 def _make(
@@ -347,7 +354,7 @@ def _read_rows(path: Path, text: str, delimiter: str, skipped: int) -> tuple[lis
     return header, lines, rows
 
 
-def _read_objects(path: Path, text: str) -> tuple[list[str], list[int], list[list[str]]]:
+def _read_objects(path: Path, text: str, nested: Sequence[str]) -> tuple[list[str], list[int], list[list[str]]]:
     """As `_read_rows`, of an object a line; null, and a key that is not there, is an empty cell."""
     objects: list[tuple[int, dict[str, str]]] = []
     # Split at newlines alone: JSON strings may hold further separators that `splitlines` knows.
@@ -358,7 +365,8 @@ def _read_objects(path: Path, text: str) -> tuple[list[str], list[int], list[lis
         row = parse_json(where, content)
         if not isinstance(row, dict):
             raise InputError(f"{where}: must be a JSON object")
-        objects.append((line, {name.strip(): _cell(where, name, value) for name, value in row.items()}))
+        cells = {name.strip(): _cell(where, name, value, name.strip() in nested) for name, value in row.items()}
+        objects.append((line, cells))
     header = list(dict.fromkeys(name for _, row in objects for name in row))
     objects = [(line, row) for line, row in objects if any(row.values())]
     return header, [line for line, _ in objects], [[row.get(name, "") for name in header] for _, row in objects]
@@ -391,9 +399,11 @@ def _read_sheet(path: Path) -> tuple[list[str], list[int], list[list[str]], list
     return header, [line for line, _ in kept[1:]], padded, [note] * (sheets > 1)
 
 
-def _cell(where: str, name: str, value: Any) -> str:
+def _cell(where: str, name: str, value: Any, nested: bool) -> str:
     if value is None:
         return ""
+    if nested and isinstance(value, list | dict):
+        return json.dumps(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InputError(f"{where}: {name[:40]!r} must be a string, a number or null")
     return str(value).strip()

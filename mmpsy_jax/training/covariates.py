@@ -67,7 +67,7 @@ def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
     for i in np.flatnonzero(corpus.has[AUDIO]).tolist():
         record = corpus.reader.read(i, [AUDIO, f"{AUDIO}_length"])
         windows, lengths = np.moveaxis(record[AUDIO], 1 + modality.time_axis, 2), record[f"{AUDIO}_length"]
-        frames = np.concatenate([w[:, :n] for w, n in zip(windows, lengths, strict=True)], axis=1).astype(np.float32)
+        frames = _valid_frames(windows, lengths)
         if frames.shape[1]:
             statistics[i] = np.concatenate([frames.mean(axis=1), frames.std(axis=1)])
             described[i] = functionals.of_mel(frames, per_second) if with_functionals else None
@@ -75,6 +75,30 @@ def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
         owner += [i] * len(prints[-1])
     ours = {functionals.OWN: _stack(described)} if any(described) else {}
     return Sound(statistics, np.concatenate(prints), np.array(owner, np.int64), ours)
+
+
+def frame_statistics(corpus: Corpus, name: str, max_windows: int | None) -> Float[np.ndarray, "n 2*f"]:
+    """Mean, then standard deviation of each band over the valid frames of each participant, NaN without any.
+
+    Args:
+      name: of a modality of kind "frames".
+      max_windows: of each participant, from the start; None for all.
+    """
+    modality = corpus.modalities[name]
+    bands = int(np.delete(modality.shape, modality.time_axis)[0])
+    statistics = np.full((len(corpus), 2 * bands), np.nan)
+    for i in np.flatnonzero(corpus.has[name]).tolist():
+        record = corpus.reader.read(i, [name, f"{name}_length"])
+        windows, lengths = record[name][:max_windows], record[f"{name}_length"][:max_windows]
+        frames = _valid_frames(np.moveaxis(windows, 1 + modality.time_axis, 2), lengths)
+        if frames.shape[1]:
+            statistics[i] = np.concatenate([frames.mean(axis=1), frames.std(axis=1)])
+    return statistics
+
+
+def _valid_frames(windows: np.ndarray, lengths: np.ndarray) -> Float[np.ndarray, "f t"]:
+    """The valid frames of windows [w f t], one window behind the other."""
+    return np.concatenate([w[:, :n] for w, n in zip(windows, lengths, strict=True)], axis=1).astype(np.float32)
 
 
 def _of_samples(corpus: Corpus, sample_rate: int) -> dict[str, Float[np.ndarray, "n k"]]:

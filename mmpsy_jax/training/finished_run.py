@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax import registry
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
+from mmpsy_jax.data.pooled import dataset_of, differences
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.io import InputError, flatten, read_json
 from mmpsy_jax.modality import Modality
@@ -119,19 +120,49 @@ class FinishedRun:
         members = self.card.get("members")
         if not members:
             return None
-        return np.isin(run_card.digests_of(participants, members["salt"])["digests"], members["digests"])
+        return np.isin(run_card.digests_of(participants, members["salt"]), members["digests"])
+
+    def trained_on_people_of(self, corpus: Corpus) -> Bool[np.ndarray, " n"] | None:
+        """Which participants of a corpus the run was trained on; None for a run that does not say.
+
+        In a corpus of the run, or one whose card or whose card in the run says that it is of the same people, they are
+        those of equal ids. Elsewhere equal ids are chance, and those of an equal interview count.
+
+        Args:
+          corpus: from `select_modalities`.
+        """
+        by_id = self.trained_on(run_card.ids_in_corpora(corpus))
+        if by_id is None or self.is_of(corpus):
+            return by_id
+        members = self.card["members"]
+        keys = run_card.interviews_of(corpus, np.arange(len(corpus)), list(self.modalities))
+        return by_id & np.isin(run_card.digests_of(keys, members["salt"]), members.get("interviews", ()))
+
+    def is_of(self, corpus: Corpus) -> bool:
+        """Whether the run was trained on people of this corpus, by the names in both cards."""
+        ours, theirs = (
+            {dataset_of(one) for one in (card, *(card.get("pooled") or ()))} for card in (self.card, corpus.card)
+        )
+        said = {*(self.card.get("same_people_as") or ()), *ours}, {*(corpus.card.get("same_people_as") or ()), *theirs}
+        return bool(said[0] & theirs or ours & said[1])
 
     def select_modalities(self, corpus: Corpus) -> Corpus:
         """The corpus with the modalities of the run alone, in its order.
 
         Raises:
-          InputError: it lacks one, or has it in another shape.
+          InputError: it lacks one, or has it in another shape or extracted by other settings.
         """
         for name, ours in self.modalities.items():
             if corpus.modalities.get(name) != ours:
                 raise InputError(
                     f"{corpus.path}: modality {name!r} is {corpus.modalities.get(name, 'absent')}, but the run was "
                     f"trained on {ours}: give records that were built with the same settings"
+                )
+            extracted = [card["modalities"][name].get("extractor") or {} for card in (self.card, corpus.card)]
+            if differing := all(extracted) and differences(*extracted):
+                raise InputError(
+                    f"{corpus.path}: {name!r} was extracted by other settings than those of the run "
+                    f"({'; '.join(differing)}): build the records with the settings of the run (build --settings=FILE)"
                 )
         return dataclasses.replace(corpus, modalities=self.modalities)
 

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ SAMPLE = 1000
 QUANTILES = (0.001, 0.999)
 # Of the card of the corpus; `cluster` is None where everybody stands alone.
 KEPT = (
-    *("dataset", "config", "version", "synthetic", "window_seconds", "cluster"),
+    *("dataset", "config", "version", "synthetic", "window_seconds", "cluster", "reading"),
     *("label_ranges", "classes", "same_people_as", "pooled"),
 )
 
@@ -47,8 +47,12 @@ def write(
 
     ours = fields_of(config)
     members = np.unique(np.concatenate([one.splits["train"] for one in jobs]))
-    known = digests_of(_names_of(corpus, members), _salt([one.workdir for one in jobs]))
-    names = batches.names_of(config, corpus)
+    salt, names = _salt([one.workdir for one in jobs]), batches.names_of(config, corpus)
+    ids = {one for everybody in (corpus.participants, ids_in_corpora(corpus)) for one in np.array(everybody)[members]}
+    known = {
+        "digests": sorted(digests_of(ids, salt)),  # their order would tell more
+        "interviews": sorted(digests_of(interviews_of(corpus, members, names), salt)),
+    }
     card = {
         "format": run_files.FORMAT,
         **{name: corpus.card.get(name) for name in KEPT},
@@ -63,7 +67,7 @@ def write(
             for one in jobs
         ],
         "usual": usual(corpus, names, members),
-        "members": {**known, "digests": sorted(known["digests"])},  # their order would tell more
+        "members": {"salt": salt, **known},
         "calibration": calibration.of_run(predictions, from_config(config.tasks)),
     }
     of_trainings = [
@@ -72,10 +76,9 @@ def write(
     run_files.write_card(workdir, card, [CONFIG, PREDICTIONS, *map(str, of_trainings)])
 
 
-def _names_of(corpus: Corpus, members: Int[np.ndarray, " m"]) -> list[str]:
-    """Ids of the members; of pooled corpora also those that their own corpus has."""
-    ids = [name for part in corpus.pooled.values() for name in part.participants]
-    return [own for names in (corpus.participants, ids) if names for own in (names[i] for i in members.tolist())]
+def ids_in_corpora(corpus: Corpus) -> Sequence[str]:
+    """Ids of all participants as their own corpora have them, which in pooled ones are part of a name."""
+    return [name for part in corpus.pooled.values() for name in part.participants] or corpus.participants
 
 
 def inputs_of(corpus: Corpus, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -91,12 +94,21 @@ def with_places_of_corpus(config: ConfigDict, card: Mapping[str, Any]) -> dict[s
     return {**card, **with_places(Path(folder), {"modalities": card["modalities"]})}
 
 
-def digests_of(participants: Sequence[str], salt: str) -> dict[str, Any]:
-    """What tells whether an id is among some, without the ids: `salt`, and the first 32 bits of a digest of each."""
-    return {
-        "salt": salt,
-        "digests": [hashlib.sha256(f"{salt}\x00{one}".encode()).hexdigest()[:8] for one in participants],
-    }
+def digests_of(texts: Iterable[str], salt: str) -> list[str]:
+    """What tells whether a text is among some, without the texts: the first 32 bits of a salted digest of each."""
+    return [hashlib.sha256(f"{salt}\x00{one}".encode()).hexdigest()[:8] for one in texts]
+
+
+def interviews_of(corpus: Corpus, members: Int[np.ndarray, " m"], names: Sequence[str]) -> list[str]:
+    """Per member the id in its own corpus and how much its windows hold: equal of the same interview of one person."""
+    ids = [name for part in corpus.pooled.values() for name in part.participants] or corpus.participants
+    ends = np.cumsum(corpus.n_windows)
+    return [
+        " ".join(
+            [ids[i], *(str(corpus.window_lengths[m][ends[i] - corpus.n_windows[i] : ends[i]].tolist()) for m in names)]
+        )
+        for i in members.tolist()
+    ]
 
 
 def _salt(folders: Sequence[Path]) -> str:

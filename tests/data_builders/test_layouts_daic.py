@@ -1,5 +1,6 @@
 """DAIC-WOZ and E-DAIC: each published oddity on a synthetic tree, and what is wrong with a folder is one error."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import soundfile
 
 from data_builders.common import cli
 from data_builders.interviews import layouts
+from mmpsy_jax.data import pooled
 from mmpsy_jax.features import session
 from mmpsy_jax.io import InputError
 
@@ -43,7 +45,7 @@ def test_daic_woz_says_scores_items_splits_and_gender(woz):
     assert people["451"].labels["phq8"] is not None and people["451"].subgroups["gender"] in ("female", "male")
     one = people["300"]
     assert sum(one.labels[name] for name in found.labels[1:]) == one.labels["phq8"]
-    assert one.speaker == "Participant" and found.same_people_as == ("edaic",)
+    assert one.speaker == "Participant" and found.same_people_as == ("interviews/edaic",)
 
 
 def test_known_errors_of_daic_woz_are_mended_and_noted(woz, copy):
@@ -163,7 +165,9 @@ def test_one_session_is_read_without_any_table(woz, edaic):
 def test_edaic_has_the_ids_of_daic_woz_items_and_trauma(edaic):
     found = layouts.read("edaic", edaic)
     people = entries(found)
-    assert list(people) == ["300", "302", "304", "601", "603", "605"] and found.same_people_as == ("daic_woz",)
+    assert list(people) == ["300", "302", "304", "601", "603", "605"] and found.same_people_as == (
+        "interviews/daic_woz",
+    )
     assert (
         found.labels[-1] == "pclc"
         and found.ranges["pclc"] == (17, 85)
@@ -174,3 +178,13 @@ def test_edaic_has_the_ids_of_daic_woz_items_and_trauma(edaic):
     words = people["300"].words()
     assert words.text.startswith("question 1")  # both speak
     assert "601_P.tar/601_P" in str(people["601"].parts)
+
+
+def test_both_corpora_in_one_experiment_are_refused_with_the_ids_that_overlap(woz, edaic, tmp_path):
+    settings = {"n_fft": 512, "hop": 320, "bands": 8, "window_seconds": 20, "overlap_seconds": 0}
+    (tmp_path / "settings.json").write_text(json.dumps({"audio": settings}))
+    trees = {"daic_woz": woz, "edaic": edaic}
+    options = {"settings": tmp_path / "settings.json", "workers": 0}
+    built = [cli.build(f"interviews/{name}", tmp_path, source=tree, **options) for name, tree in trees.items()]
+    with pytest.raises(InputError, match=r"daic_woz and .*edaic hold the same 2 people \(30[02], 30[02]\)"):
+        pooled.open_corpora(",".join(map(str, built)))

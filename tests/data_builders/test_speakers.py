@@ -10,10 +10,11 @@ from configs import interviews as interviews_config
 from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.features.interview import extractor_of
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.inputs import record_of
 from mmpsy_jax.io import InputError
-from mmpsy_jax.training import batches
+from mmpsy_jax.training import batches, covariates
 
 RATE = 8000
 SETTINGS = {
@@ -127,3 +128,35 @@ def test_predict_makes_the_same_bits(both):
         for name, value in record_of(one, corpus.modalities, extractors).items():
             value = np.asarray(value)
             assert value.tobytes() == np.asarray(record[name], value.dtype).tobytes(), name
+
+
+def test_what_is_left_out_stands_in_the_card_and_is_left_out_of_new_people_too(tmp_path):
+    path = write(tmp_path, speaker="")
+    (tmp_path / "phrases.txt").write_text("Question 3\n")
+    (tmp_path / "times.csv").write_text("participant,start,end\np0,2,4\n")
+    omit = f"{tmp_path / 'phrases.txt'},{tmp_path / 'times.csv'}"
+    corpus = build(path, tmp_path / "data", speaker="PAT", omit=omit)
+    assert corpus.card["reading"] == {"speaker": "PAT", "omit": {"phrases": ["question 3"]}}
+    answer = len("answer 3 of a person")
+    assert corpus.card["omitted"] == {
+        "seconds": 12.0,
+        "of_seconds": pytest.approx(50, abs=0.1),
+        "characters": 6 * answer,
+        "of_characters": 25 * answer,
+    }
+    assert corpus.columns["n_turns"].tolist() == [3, 4, 4, 4, 4] and "p0" not in json.dumps(corpus.card["options"])
+    assert "12.0 of 50" in (corpus.path / "README.md").read_text()
+    reading = Reading.of_card(corpus.card["reading"])
+    found, _ = interviews.find(path, reading=reading)
+    assert [one.transcript.characters for one in found] == [
+        4 * answer
+    ] * 5  # times are of one participant of the corpus
+    extractors = {name: extractor_of(name, entry) for name, entry in corpus.card["modalities"].items()}
+    ours, record = record_of(found[1], corpus.modalities, extractors), corpus.read(1)
+    for name in ("audio", "text", "window_start_s"):
+        np.testing.assert_array_equal(ours[name], record[name])
+    texts = covariates.transcripts(interviews_config.get_config("phq9>=10"), corpus)
+    assert texts["p0"].count("answer") == 3 and texts["p1"].count("answer") == 4
+    (tmp_path / "times.csv").write_text("participant,start,end\nnobody,2,4\n")
+    with pytest.raises(InputError, match="--omit: 1 of 1 participants are unknown"):
+        build(path, tmp_path / "other", speaker="PAT", omit=omit)

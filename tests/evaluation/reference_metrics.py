@@ -13,9 +13,8 @@ MARGIN = 1e-7  # probabilities are kept this far from 0 and 1
 
 def reference(kind, columns, classes=5):
     """{metric: value} of truth, prediction and, of a binary task, decision."""
-    return {"binary": binary, "ordinal": ordinal, "nominal": nominal, "regression": regression, "count": count}[kind](
-        *columns, classes
-    )
+    kinds = {"binary": binary, "ordinal": ordinal, "nominal": nominal, "regression": regression, "count": count}
+    return {**kinds, "ranking": ranking}[kind](*columns, classes)
 
 
 def binary(y, prob, positive, _):
@@ -105,6 +104,11 @@ def count(y, rate, _):
         "rmse": scores["rmse"],
         "spearman": scores["spearman"],
     }
+
+
+def ranking(y, pred, _):
+    scores = regression(y, pred, _)
+    return {name: scores[name] for name in ("spearman", "pearson")}
 
 
 def regression(y, pred, _):

@@ -32,7 +32,9 @@ def sample(kind, n=150, seed=0, decimals=2):
 def rows(kind, columns, classes=5):
     if kind == "binary":
         return BinaryRows(*columns)
-    return ScoreRows(*columns, kind) if kind in ("regression", "count") else ClassRows(*columns, classes, kind)
+    return (
+        ScoreRows(*columns, kind) if kind in ("regression", "count", "ranking") else ClassRows(*columns, classes, kind)
+    )
 
 
 def point(kind, *columns, classes=5):

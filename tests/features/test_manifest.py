@@ -100,7 +100,7 @@ def test_recordings_of_a_folder_in_natural_order(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "no column participant, recording or transcript or text: .* none that we know"),
+        ("", "no column participant, recording or transcript or text or parts: .* none that we know"),
         ("participant,label:phq9\np,1\n", "no column recording or transcript or text"),
         ("recording,label:phq9\nx.wav,1\n", "no column participant: needed"),
         ("participant,text\n", "names nobody"),

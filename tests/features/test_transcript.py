@@ -79,9 +79,11 @@ def test_the_layout_of_daic_woz(tmp_path):
     (tmp_path / "300_TRANSCRIPT.csv").write_text("\n".join(rows) + "\n")
     made = read(tmp_path / "300_TRANSCRIPT.csv")
     assert made.answers == ("good, so far",) and made.times[0] == 3 and made.times[-1] < 4
-    assert made.notes[0] == "cells are read as separated by tabs"
+    assert made.notes == ()
     (tmp_path / "300.csv").write_text("Start_Time,End_Time,Text,Confidence\n3,4,good,0.9\n")
-    assert read(tmp_path / "300.csv").times == (3, 3.25, 3.5, 3.75)
+    assert read(tmp_path / "300.csv").times == (3, 3.25, 3.5, 3.75) and read(tmp_path / "300.csv").notes == ()
+    (tmp_path / "301_TRANSCRIPT.csv").write_text("\n".join(row.replace("value", "text") for row in rows))
+    assert read(tmp_path / "301_TRANSCRIPT.csv").notes[0] == "cells are read as separated by tabs"
 
 
 def test_words_without_times_lie_between_their_neighbours(tmp_path):
@@ -162,7 +164,7 @@ def test_subtitles_whatever_they_are_called(tmp_path, name, content):
         ),
         ("a.csv", b'text\n"secret\n', "not CSV"),
         ("a.txt", b"secret\xff", "not UTF-8 at byte 6"),
-        ("a.docx", b"secret", "transcripts are .txt, .srt, .vtt, .csv, .tsv files"),
+        ("a.docx", b"secret", "transcripts are .txt, .srt, .vtt, .csv, .tsv, .json, "),
         (
             "a.csv",
             b"text,speaker\nsecret,A\nsecret,B\n",

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
+from huggingface_hub import ModelCard
 
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.inference import load_model
@@ -92,6 +93,16 @@ def test_the_loader_gives_the_predictions_without_the_package(which, exported, r
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["platforms"] == ["cpu", "cuda"] and "not a diagnostic device" in config["what"]
     assert len(config["trainings"]) == len(model.trainings)
+    hub = tmp_path / "out" / "huggingface"
+    if (workdir / "README.md").exists():  # a training by itself leaves no card
+        card = ModelCard.load(hub / "README.md")
+        assert (
+            card.data.library_name == "mmpsy_jax" and card.data.eval_results and "not a diagnostic device" in card.text
+        )
+    assert not [path.name for path in hub.rglob("*") if path.name.startswith("predictions")]
+    again = finished_run.load(hub)
+    same = again.predict(again.select_modalities(open_corpus(built)), members)[0]
+    np.testing.assert_array_equal(same["phq_score"].mean(axis=0), wanted["phq_score"])
 
 
 def test_the_reader_of_weights_agrees_with_safetensors(texts, tmp_path):

@@ -122,6 +122,8 @@ def test_transcripts_of_a_layout_are_at_hand_for_baselines(eatd):
     assert {key for one in json.loads(kept.read_text())["entries"] for key in one} == {
         "participant",
         "speaker",
+        "channel",
+        "omit",
         "parts",
     }
     assert all(entry.labels == {} and entry.split == "" for entry in kept_entries.read(built))

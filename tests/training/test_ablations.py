@@ -75,8 +75,17 @@ def test_every_run_is_compared_in_pairs_with_that_on_everything(dataset, tmp_pat
     config.tasks = config.tasks[2:]
     made = ablations.ablate(config, dataset, tmp_path)
     assert json.loads((tmp_path / "ablations.json").read_text()) == made
-    assert [entry["name"] for entry in made] == ["both", "audio_only", "text_only", "audio_shuffled"]
     assert "differences" not in made[0]
+    probed = [entry for entry in made if "probe" in entry]
+    assert [entry["name"] for entry in probed] == [
+        "probe: first_60_s_audio",
+        "probe: first_60_s_text",
+        "probe: length_and_turns",
+    ]
+    for entry in probed:  # of an error less is better
+        assert bool(entry["flags"]) == (entry["differences"]["phq_score"]["mae"]["low"] <= 0)
+    made = [entry for entry in made if "probe" not in entry]
+    assert [entry["name"] for entry in made] == ["both", "audio_only", "text_only", "audio_shuffled"]
     both, audio = (read_csv(tmp_path / name / "predictions.csv") for name in ("both", "audio_only"))
     errors = [np.abs(table.y_pred - table.y_true).mean() for table in (both, audio)]
     cell = made[1]["differences"]["phq_score"]["mae"]

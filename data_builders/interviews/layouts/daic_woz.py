@@ -34,7 +34,7 @@ SHIFTS = {"318": 34.319917, "321": 3.8379167, "341": 6.1892, "362": 16.8582}
 INTERRUPTIONS = {"373": (395.0, 428.0), "444": (286.0, 387.0)}
 WITHOUT_ELLIE = ("451", "458", "480")
 ODD = {
-    one: f"{s:g} s are added to the times of its transcript, which are ahead of the recording"
+    one: f"{s:.2f} s are added to the times of its transcript, which are ahead of the recording"
     for one, s in SHIFTS.items()
 }
 ODD |= {one: f"seconds {a:g} to {b:g} are left out: it was interrupted" for one, (a, b) in INTERRUPTIONS.items()}
@@ -56,7 +56,7 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
         excluded=EXCLUDED,
         odd=ODD,
         speaker="Participant",
-        same_people_as=("edaic",),
+        same_people_as=("interviews/edaic",),
     )
 
 

@@ -38,7 +38,7 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
         _read_scores if scored else None,
         rule="as published (AVEC 2019)",
         note=BOTH,
-        same_people_as=("daic_woz",),
+        same_people_as=("interviews/daic_woz",),
     )
 
 
