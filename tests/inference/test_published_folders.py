@@ -11,7 +11,9 @@ from data_builders.common import cli
 from data_builders.interviews import layouts
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.features import kept_entries
+from mmpsy_jax.features.interview import extractor_of
 from mmpsy_jax.inference import interviews
+from mmpsy_jax.inference.inputs import record_of
 from mmpsy_jax.training import covariates, run
 from mmpsy_jax.training.config import choose_model
 from tests.runs import LEAN, in_process
@@ -106,9 +108,14 @@ def test_a_folder_in_a_layout_gives_the_bits_of_its_records(eatd):
     found, failures = interviews.find(tree, published=published)
     assert not failures and [one.participant for one in found] == [entry.participant for entry in published.entries]
     corpus = open_corpus(built)
-    record = corpus.read(corpus.participants.index("t_2"))
-    one = next(one for one in found if one.participant == "t_2")
-    assert len(one.recordings) == 3 and np.isclose(record["n_characters"], sum(map(len, one.transcript.answers)))
+    extractors = {name: extractor_of(name, corpus.card["modalities"][name]) for name in corpus.modalities}
+    for one in found[:3]:
+        record = corpus.read(corpus.participants.index(one.participant))
+        ours = record_of(one, corpus.modalities, extractors)
+        assert len(one.recordings) == 3 and {"audio", "text", "audio_length", "window_start_s"} < ours.keys()
+        for name, value in ours.items():
+            value = np.asarray(value)
+            assert value.tobytes() == np.asarray(record[name], value.dtype).tobytes(), name
 
 
 def test_transcripts_of_a_layout_are_at_hand_for_baselines(eatd):
