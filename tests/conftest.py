@@ -35,6 +35,7 @@ DRAWN = (
     "tests/real/",
     "tests/test_end_to_end.py::test_a_run_leaves_everything",
     "tests/inference/test_explain.py::test_files_of",
+    "tests/inference/test_explain.py::test_records_have_a_picture",
     "tests/inference/test_explain.py::test_the_page_in_a_browser",
     "tests/projects/hotline/test_calls.py",
 )

@@ -205,7 +205,7 @@ def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], fl
         # What nobody knows in training, such as the pitch of whispers, is left out.
         known = np.zeros(0, bool) if x is None else np.isfinite(x[fit_on]).any(axis=0)
         if known.any():
-            few = known.sum() <= FEW_NUMBERS
+            few = name in covariates.probes and known.sum() <= FEW_NUMBERS
             numbers[name] = (x[:, known], SINGLE_C if few else MEL_C, RIDGE_ALPHA if few else MEL_ALPHA)
     numbers = {name: (_standardised(x, fit_on), c, alpha) for name, (x, c, alpha) in numbers.items()}
     ngrams = {name: x for name, x in covariates.probes.items() if scipy.sparse.issparse(x)}
