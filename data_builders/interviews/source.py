@@ -22,6 +22,7 @@ from data_builders.common.store import Store, of_windows, to_windows
 from data_builders.interviews import check, layouts
 from mmpsy_jax.features import interview, kept_entries, manifest, session, table
 from mmpsy_jax.features.clip import Clip, as_clips
+from mmpsy_jax.features.dialogue import Omit
 from mmpsy_jax.features.interview import INTERVIEWERS
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
@@ -105,7 +106,7 @@ class InterviewSource(Source):
         self.path, self.dtype = Path(path), dtype
         self._hide_names, self._kept = hide_names, Store(kept)
         self._interviewer, omit = interviewer, omit or Omissions()
-        self.how = Reading(speaker, omit.omit)
+        self.how = Reading(speaker, omit.omit, omit.stretches)
         self.reading = self.how.card()
         extractor_settings = read_settings(settings)
         if is_table:
@@ -134,11 +135,7 @@ class InterviewSource(Source):
             self.split_rule, self.synthetic = found.split_rule, found.synthetic
             self.same_people_as = found.same_people_as
             self._notes_of, self.is_table = found.notes_of, not layout and not omit.stretches
-            omit.require_known(participant.participant for participant in self.entries)
-            self.entries = tuple(
-                dataclasses.replace(entry, omit=omit.of(entry.participant, entry.omit)) if omit.stretches else entry
-                for entry in self.entries
-            )
+            omit.require_known(entry.participant for entry in self.entries)
             scores = (score for entry in self.entries for score in entry.labels.values() if score is not None)
             if any(score % 1 or score < 0 for score in scores):
                 self.label_dtype = "float32"
@@ -190,7 +187,21 @@ class InterviewSource(Source):
 
     def keep_places(self, version_folder: Path) -> None:
         if not self.is_table and not self._hide_names:  # a manifest is found again by its path
-            kept_entries.write(version_folder, self.entries)
+            own = self.how.stretches
+            gone = {
+                entry.participant: entry.omit + Omit(stretches=own.get(entry.participant, ())) for entry in self.entries
+            }
+            kept_entries.write(
+                version_folder, [dataclasses.replace(entry, omit=gone[entry.participant]) for entry in self.entries]
+            )
+
+    def verify(self, has: Mapping[str, int]) -> None:
+        lacking = [name for name, entry in self.modalities.items() if "role" in entry and not has.get(name)]
+        if lacking:
+            raise InputError(
+                f"{self.path}: nobody has {', '.join(lacking)}: no transcript names another speaker, with times: leave "
+                "--interviewer out"
+            )
 
     def subgroup_row(self, participant: str) -> Sequence[str]:
         return list(self._entry[participant].subgroups.values())

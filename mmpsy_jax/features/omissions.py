@@ -58,10 +58,6 @@ class Omissions:
                 f"{', '.join(unknown[:10])}: correct their ids"
             )
 
-    def of(self, participant: str, omit: Omit) -> Omit:
-        """What is left out of one participant, with what an entry says itself."""
-        return omit + Omit(stretches=self.stretches.get(participant, ()))
-
 
 def read_option(text: str) -> Omissions:
     """Reads the option `--omit`: items with commas between.

@@ -10,7 +10,7 @@ from mmpsy_jax.features import clip, dialogue, recording
 from mmpsy_jax.features.dialogue import NOTHING, Omit, Take
 from mmpsy_jax.features.interview import Speech
 from mmpsy_jax.features.manifest import Entry, Part
-from mmpsy_jax.features.script_lines import Script
+from mmpsy_jax.features.script_lines import Script, Span
 from mmpsy_jax.features.transcript import PARTICIPANT
 from mmpsy_jax.io import InputError
 
@@ -22,15 +22,21 @@ class Reading:
     Attributes:
       speaker: name of the participant where an entry names none.
       omit: what is left out of everybody's.
+      stretches: {participant: what is left out of one}, in seconds from the beginning of the first recording.
     """
 
     speaker: str = ""
     omit: Omit = NOTHING
+    stretches: Mapping[str, tuple[Span, ...]] = dataclasses.field(default_factory=dict)
 
     def card(self) -> dict[str, Any]:
-        """For the card of a corpus; nothing of what is as by default."""
+        """What holds for new people, too, for the card of a corpus; nothing of what is as by default."""
         omit = self.omit.card()
         return {**({"speaker": self.speaker} if self.speaker else {}), **({"omit": omit} if omit else {})}
+
+    def omit_of(self, entry: Entry) -> Omit:
+        """What is left out of an entry, all in all."""
+        return self.omit + entry.omit + Omit(stretches=self.stretches.get(entry.participant, ()))
 
     @classmethod
     def of_card(cls, card: Mapping[str, Any] | None) -> "Reading":
@@ -70,7 +76,7 @@ def read(entry: Entry, reading: Reading = AS_NAMED) -> Session:
         recordings that do not fit, or nothing of the recording is left.
     """
     recordings, scripts = entry.recordings(), entry.scripts()
-    omit = reading.omit + entry.omit
+    omit = reading.omit_of(entry)
     groups, scripts = _pair(entry, recordings, scripts, bool(omit))
     parts = entry.parts or [Part()] * len(groups)
     several = len(groups) > 1 and bool(recordings)

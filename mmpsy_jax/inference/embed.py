@@ -24,7 +24,8 @@ from mmpsy_jax.features.clip import Clip, as_clips
 from mmpsy_jax.features.embeddings import Store, TokenEmbeddings
 from mmpsy_jax.features.interview import Speech
 from mmpsy_jax.features.manifest import Manifest
-from mmpsy_jax.features.session import AS_NAMED, Reading
+from mmpsy_jax.features.omissions import read_option
+from mmpsy_jax.features.session import Reading
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.io import InputError, file_sha256, one_of, try_folder
@@ -51,7 +52,8 @@ def embed(
     batch_size: int = 16,
     published: Manifest | None = None,
     interviewer: bool = False,
-    reading: Reading = AS_NAMED,
+    speaker: str = "",
+    omit: str = "",
 ) -> list[Failure]:
     """Embeds whatever of all interviews is not in the folder yet: transcripts, or recordings.
 
@@ -67,7 +69,7 @@ def embed(
       precision: of the computation.
       published: who lies in `source`, where it is in the layout of a published corpus.
       interviewer: embed what the interviewer says, too.
-      reading: as of `interviews.find`; as at `build`.
+      speaker, omit: options of that name, as at `build`.
 
     Returns:
       what could not be read.
@@ -84,6 +86,8 @@ def embed(
         raise InputError(f"every = {every}: must be a whole number of frames above 0")
     recording.require_channel("embed", channel)
     try_folder(output)
+    gone = read_option(omit)
+    reading = Reading(speaker, gone.omit, gone.stretches)
     people, failures = interviews.find(source, published=published, reading=reading)
     network = encoders.load(encoder, decoder=False, dtype=jnp.dtype(precision))
     check(network.module, layers, batch_size)

@@ -9,6 +9,7 @@ import soundfile
 
 from data_builders.common import cli
 from data_builders.interviews import layouts
+from data_builders.interviews.layouts import daic_woz
 from mmpsy_jax.data import pooled
 from mmpsy_jax.features import session
 from mmpsy_jax.io import InputError
@@ -84,6 +85,11 @@ def test_what_is_heard_of_a_session_is_the_participant_at_the_mended_times(tmp_p
     assert session.words(people["444"]) == words
     assert session.read(people["451"]).interviewer.transcript.text == ""
     assert "question 1" in session.read(people["300"]).interviewer.transcript.text
+
+
+def test_synthetic_people_have_ids_of_their_own_however_many_there_are():
+    ids = daic_woz._ids(250)
+    assert len(set(ids)) == 250 and not {*ids} & {"342", "394", "321"} and {"409", "318", "451", "444"} < {*ids}
 
 
 def test_missing_scores_of_the_test_split_and_of_items(copy):

@@ -114,6 +114,9 @@ def test_without_the_interviewer_the_participant_is_the_same(both, tmp_path):
     with pytest.raises(InputError, match="interviewer=audio, but nobody has that"):
         (tmp_path / "m.csv").write_text("participant,text,label:phq9\np,words,1\n")
         cli.build("interviews/words", tmp_path, source=tmp_path / "m.csv", interviewer="audio")
+    (tmp_path / "m.csv").write_text("participant,text,label:phq9\n" + "".join(f"p{n},a,1\n" for n in range(9)))
+    with pytest.raises(InputError, match=r"nobody has interviewer_text: no transcript .* leave --interviewer out"):
+        cli.build("interviews/words", tmp_path, source=tmp_path / "m.csv", interviewer="text")
     with pytest.raises(InputError, match="modality of the interviewer 'video'"):
         cli.build("interviews/words", tmp_path, source=tmp_path / "m.csv", interviewer="video")
 

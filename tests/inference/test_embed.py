@@ -19,7 +19,7 @@ from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.encoders.text import token_embeddings
 from mmpsy_jax.features import embeddings, interview
 from mmpsy_jax.inference import embed, interviews
-from mmpsy_jax.inference.inputs import extractors_for, record_of
+from mmpsy_jax.inference.inputs import extractors_for, find_interviews, record_of
 from mmpsy_jax.io import InputError
 from mmpsy_jax.training import run_card
 from mmpsy_jax.training.config import default
@@ -362,6 +362,35 @@ def test_records_of_embedded_recordings_are_what_predicting_makes(hubert, tmp_pa
     for i, one in enumerate(found):
         ours = record_of(one, corpus.modalities, extractors)
         np.testing.assert_array_equal(ours["audio"], corpus.read(i)["audio"])
+
+
+def test_turns_are_embedded_of_both_sides(hubert, tmp_path):
+    rows = ["participant,recording,transcript,label:phq9,split"]
+    for number, split in enumerate(("train", "validation", "test")):
+        soundfile.write(tmp_path / f"{number}.wav", speech_like(0.6, 16000, number), 16000)
+        (tmp_path / f"{number}.csv").write_text("text,start,end,speaker\nhow,0,0.2,E\nfine,0.2,0.35,P\nso,0.5,0.6,P\n")
+        rows.append(f"p{number},{number}.wav,{number}.csv,{number},{split}")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(rows) + "\n")
+    more = ["--every=8", "--dtype=float32", "--speaker=P", "--interviewer"]
+    assert (
+        launch.main(["embed", f"--input={manifest}", f"--encoder={hubert}", f"--output={tmp_path / 'e'}", *more]) == 0
+    )
+    assert len(list((tmp_path / "e" / "items").iterdir())) == 6
+    audio = {"name": "speech_embeddings", "folder": str(tmp_path / "e"), "window_seconds": 0.1}
+    (tmp_path / "settings.json").write_text(json.dumps({"audio": audio}))
+    options = {"source": manifest, "settings": tmp_path / "settings.json", "workers": 0}
+    folder = cli.build("interviews/lab", tmp_path / "data", speaker="P", interviewer="audio", **options)
+    corpus = open_corpus(folder)
+    record = corpus.read(0)
+    assert record["duration_s"] == pytest.approx(0.4, abs=0.05) and record["interviewer_audio_length"].sum() == 20
+    run = types.SimpleNamespace(modalities=corpus.modalities, card=corpus.card)
+    found, _ = find_interviews(run, manifest)
+    extractors = extractors_for(run, None, found, manifest, (), tmp_path / "work")
+    for i, one in enumerate(found):
+        ours = record_of(one, corpus.modalities, extractors)
+        for name in ("audio", "interviewer_audio", "window_start_s"):
+            np.testing.assert_array_equal(ours[name], corpus.read(i)[name])
 
 
 def test_a_bad_recording_is_listed_and_the_others_go_on(hubert, tmp_path):

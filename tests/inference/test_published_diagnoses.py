@@ -6,10 +6,12 @@ import json
 import shutil
 
 import pytest
+import soundfile
 
 from configs import interviews as interviews_config
 from data_builders.common import cli
 from data_builders.interviews import layouts
+from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.training import run
 from mmpsy_jax.training.config import choose_model
 from tests.runs import LEAN, in_process
@@ -63,6 +65,17 @@ def test_everybody_is_tested_once_with_people_apart_and_a_new_folder_is_predicte
     assert len(fold_of) == len({entry.cluster for entry in found.values()})  # nobody is in two test parts
     if name in PUBLISHED:
         assert len({(found[row["participant_id"]].fold, row["fold"]) for row in tested}) == PUBLISHED[name]
+    corpus = open_corpus(json.loads((workdir / "config.json").read_text())["data"]["folder"])
+    if name == "pdch":  # the patient's four turns of two recordings, and nothing of the doctor's
+        at = corpus.participants.index("002A")
+        turns = [line for part in found["002A"].parts for line in part.transcript.read_text("utf-8").splitlines()]
+        said = [line.partition("：")[2] for line in turns if line.startswith("患者")]
+        assert corpus.columns["n_answers"][at] == len(said) == 8
+        assert corpus.columns["n_characters"][at] == sum(map(len, said))
+        whole = sum(soundfile.info(part.recording).duration for part in found["002A"].parts)
+        assert 0.3 * whole < corpus.columns["duration_s"][at] < 0.7 * whole
+    if name == "androids":  # of one interview there is the whole alone
+        assert corpus.card["omitted"]["seconds"] > 1
     if name == "emodb":
         task = json.loads((workdir / "config.json").read_text())["tasks"][0]
         assert len(task["classes"]) == 7 and "codes" not in task

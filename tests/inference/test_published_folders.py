@@ -9,10 +9,13 @@ import pytest
 from configs import interviews as interviews_config
 from data_builders.common import cli
 from data_builders.interviews import layouts
+from mmpsy_jax.commands import find_published
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.features import kept_entries
-from mmpsy_jax.inference import interviews
-from mmpsy_jax.training import covariates, run
+from mmpsy_jax.features.interview import extractor_of
+from mmpsy_jax.inference import explain, interviews
+from mmpsy_jax.inference.inputs import record_of
+from mmpsy_jax.training import covariates, finished_run, run
 from mmpsy_jax.training.config import choose_model
 from tests.runs import LEAN, in_process
 
@@ -100,15 +103,30 @@ def test_a_layout_is_named_where_it_is_not_that_of_the_run(eatd, tmp_path, capsy
     assert {row["participant_id"] for row in rows(tmp_path / "p.csv")} > {"positive", "negative"}
 
 
+def test_explain_and_embed_find_the_same_people(eatd):
+    tree, built, workdir = eatd
+    one = find_published(str(tree / "t_2"), "", str(workdir))
+    corpus, _ = explain.read_one(finished_run.load(workdir), tree / "t_2", None, ("audio",), published=one)
+    assert corpus.participants == ("t_2",) and corpus.has["audio"].all()
+    assert len(find_published(str(tree), "eatd").entries) == 9  # embed names the layout
+    assert find_published(str(tree), "none", str(workdir)) is None and find_published(str(tree), "") is None
+    assert find_published(str(built), "", str(workdir)) is None  # records
+
+
 def test_a_folder_in_a_layout_gives_the_bits_of_its_records(eatd):
     tree, built, _workdir = eatd
     published = layouts.read("eatd", tree, scored=False)
     found, failures = interviews.find(tree, published=published)
     assert not failures and [one.participant for one in found] == [entry.participant for entry in published.entries]
     corpus = open_corpus(built)
-    record = corpus.read(corpus.participants.index("t_2"))
-    one = next(one for one in found if one.participant == "t_2")
-    assert len(one.recordings) == 3 and np.isclose(record["n_characters"], sum(map(len, one.transcript.answers)))
+    extractors = {name: extractor_of(name, corpus.card["modalities"][name]) for name in corpus.modalities}
+    for one in found[:3]:
+        record = corpus.read(corpus.participants.index(one.participant))
+        ours = record_of(one, corpus.modalities, extractors)
+        assert len(one.recordings) == 3 and {"audio", "text", "audio_length", "window_start_s"} < ours.keys()
+        for name, value in ours.items():
+            value = np.asarray(value)
+            assert value.tobytes() == np.asarray(record[name], value.dtype).tobytes(), name
 
 
 def test_transcripts_of_a_layout_are_at_hand_for_baselines(eatd):

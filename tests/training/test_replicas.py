@@ -17,7 +17,7 @@ from tests.runs import lean, small
 
 @pytest.fixture(scope="module")
 def config(dataset):
-    config = lean(dataset, kinds=("binary", "ordinal", "regression"))
+    config = lean(dataset, kinds=("binary", "regression"))
     config.total = "2 epochs"
     config.cv.folds, config.seeds = 3, 2
     config.data.packs = 8
@@ -98,6 +98,7 @@ def test_replicas_of_a_perceiver_agree(dataset, corpus, tmp_path):
     made = []
     for layout in ("sequence", "vmap"):
         config = small(dataset)
+        config.tasks = config.tasks[2:]  # one compiles sooner than three
         config.total, config.seeds, config.data.packs, config.data.modalities = "1 epochs", 2, 8, ("text",)
         config.replicas.layout = layout
         made.append(replicas.train(planned(config, corpus, tmp_path / layout), tmp_path / layout / "replicas"))

@@ -124,7 +124,7 @@ def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, t
     config.total, config.cv.folds, config.cv.inner = "2 epochs", 2, inner
     config.replicas.layout = "sequence"
     config.data.packs = 8
-    config.evaluation.baselines = False
+    config.evaluation.baselines = config.evaluation.near_duplicates = False
     # A rate of zero learns nothing, 1e30 diverges; another width is another program.
     fields = {"optimizer.learning_rate": [0.0, 3e-3], "model.fusion_width": [8]}
     if inner == 0:

@@ -1,7 +1,8 @@
 """What the synthetic trees of all layouts are made of: tones for voices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -32,6 +33,16 @@ def write_voice(
     file.parent.mkdir(parents=True, exist_ok=True)
     samples = np.concatenate(sound).astype(np.float32)
     soundfile.write(file, np.stack([samples] * channels, axis=1), rate, subtype="PCM_16")
+
+
+def write_sheet(file: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a workbook of one sheet; None is an empty cell."""
+    import openpyxl  # takes as long as numpy
+
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(list(row))
+    book.save(file)
 
 
 # Made up: what is said more often by those with high scores, and what by everybody.

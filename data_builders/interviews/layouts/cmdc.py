@@ -47,7 +47,7 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
             lacking[one] = f"lacks {', '.join(absent)}"
         if len(answers) != QUESTIONS:
             notes_of.append((one, f"{len(answers)} of {QUESTIONS} answers are here"))
-        parts = tuple(Part(of.get("wav"), of.get("txt")) for _, of in sorted(answers.items()))
+        parts = tuple(Part(of.get("wav"), of.get("txt"), question=n) for n, of in sorted(answers.items()))
         labels, odd = _labels(one, scores.get(one, {}), bool(scores)) if scored else ({}, [])
         notes_of += [(one, note) for note in odd]
         entries.append(Entry(one, labels=labels, cluster=one, fold=folds.get(one, ""), parts=parts))

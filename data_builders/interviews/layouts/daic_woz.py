@@ -8,6 +8,7 @@ The score is the PHQ-8, 0 to 24: eight items, no GAD-7. Known errors of the data
 lists them, are mended here (docs/corpora.md).
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -84,11 +85,17 @@ def _read_scores(folder: Path, files: list[Path]) -> tuple[dict[str, _daic.Perso
     return people, [note] * bool(unscored)
 
 
+def _ids(count: int) -> list[str]:
+    """Ids of synthetic people: first some of those of whom errors are known."""
+    odd = ["409", "318", "451", "444"][: count - 3]
+    others = (str(one) for one in itertools.count(300) if str(one) not in (*EXCLUDED, *SHIFTS, *INTERRUPTIONS, *odd))
+    return [*odd, *itertools.islice(others, count - len(odd))]
+
+
 def synthesize(folder: Path, *, participants: int, seed: int) -> None:
     """Two tones that take turns; of the known errors a shift, an interruption, no Ellie, and a wrong binary label."""
     draw = np.random.default_rng(seed)
-    odd = ["409", "318", "451", "444"][: participants - 3]
-    ids = [*odd, *(str(300 + i) for i in range(participants - len(odd)))]
+    ids = _ids(participants)
     scores = [10, *_synthetic.scores(draw, participants - 1, 24, 10)]
     rows: dict[str, list[list]] = {split: [] for split in TABLES}
     for number, (one, score) in enumerate(zip(ids, scores, strict=True)):

@@ -1,4 +1,4 @@
-"""EATD-Corpus: three spoken answers in Chinese of 162 students, SDS.
+"""EATD-Corpus: three spoken answers in Chinese of 162 volunteers, SDS.
 
     EATD-Corpus/t_1/, v_1/, or train/1/, validation/1/     with, for each of positive, neutral and negative:
         positive.wav, positive_out.wav (noise removed), positive.txt
@@ -32,7 +32,7 @@ _SPELLED = re.compile(r"(?:.*/)?([tv])_(\d+)|(?:.*/)?(train|validation)/(\d+)", 
 
 
 def read(folder: Path, *, scored: bool = True) -> Manifest:
-    """The students of the folder.
+    """The people of the folder.
 
     Raises:
       InputError: a folder of neither spelling, somebody in two folders, or a label that is no SDS.

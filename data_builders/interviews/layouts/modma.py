@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 
 from data_builders.interviews.layouts import _files, _synthetic
 from mmpsy_jax.features.manifest import Entry, Manifest, Part
@@ -115,7 +114,6 @@ def _read_people(folder: Path, files: list[Path]) -> tuple[dict[str, tuple[dict,
 def synthesize(folder: Path, *, participants: int, seed: int) -> None:
     """Tones of a second; ids that lost their zero in the table, an empty row in it, one clip too few."""
     draw = np.random.default_rng(seed)
-    book = openpyxl.Workbook()
     header = [
         "subject id",
         "type",
@@ -129,8 +127,7 @@ def synthesize(folder: Path, *, participants: int, seed: int) -> None:
         "GAD-7",
         "PSQI",
     ]
-    book.active.append(header)
-    book.active.append([None] * len(header))
+    rows = [header, [None] * len(header)]
     for i, score in enumerate(_synthetic.scores(draw, participants, 27, 10)):
         ill = score >= 10
         one = f"{2010001 if ill else (2020001, 2030001)[i // 2 % 2]}"[:4] + f"{i + 1:03d}"
@@ -142,9 +139,9 @@ def synthesize(folder: Path, *, participants: int, seed: int) -> None:
             score,
             *draw.integers(30, 60, 3).tolist(),
         ]
-        book.active.append([int(one), "MDD" if ill else "HC", *more, anxiety, int(draw.integers(0, 21))])
+        rows.append([int(one), "MDD" if ill else "HC", *more, anxiety, int(draw.integers(0, 21))])
         height = draw.uniform(110, 220) * (1.2 - score / 45)
         for clip in range(1, CLIPS + 1 - (i == 0)):
             place = folder / "audio_lanzhou_2015" / one.zfill(8)
             _synthetic.write_voice(place / f"{clip:02d}.wav", draw, [(height, 0.7), (0.0, 0.1)], rate=44_100)
-    book.save(folder / TABLE)
+    _synthetic.write_sheet(folder / TABLE, rows)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 
 from data_builders.interviews.layouts import _files, _synthetic
 from mmpsy_jax.features.manifest import Entry, Manifest, Part
@@ -125,8 +124,7 @@ def _scores(folder: Path, files: Sequence[Path]) -> tuple[dict[str, dict[str, fl
 def synthesize(folder: Path, *, participants: int, seed: int) -> None:
     """Tones of two heights; two recordings in most folders, two occasions of every third person, blank totals."""
     draw = np.random.default_rng(seed)
-    book = openpyxl.Workbook()
-    book.active.append(["Serial", *range(1, 18), "total"])
+    rows = [["Serial", *range(1, 18), "total"]]
     for i, score in enumerate(_synthetic.scores(draw, participants, 30, 17)):
         patient, doctor = draw.uniform(110, 220) * (1.2 - score / 60), 300.0
         for occasion in "AB" if i % 3 == 0 else "A":
@@ -139,8 +137,8 @@ def synthesize(folder: Path, *, participants: int, seed: int) -> None:
                 (place / f"{n}.txt").write_text(_synthetic.words(draw, 0, 20, _synthetic.LOW_ZH), encoding="utf-8")
             items = [min(most, round(score * most / MOST)) for most in ITEMS.values()]
             items[13] = NOT_ASSESSED if i == 2 else items[13]
-            book.active.append([place.name, *items, None if i == 1 or occasion == "B" else score])
-    book.save(folder / TABLE)
+            rows.append([place.name, *items, None if i == 1 or occasion == "B" else score])
+    _synthetic.write_sheet(folder / TABLE, rows)
 
 
 def _write_transcript(file: Path, draw: np.random.Generator, lengths: Sequence[int], share: float) -> None:

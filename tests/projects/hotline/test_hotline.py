@@ -21,12 +21,24 @@ from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.evaluation.report import summary
 from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.io import InputError
+from mmpsy_jax.projects.hotline.models import speech_emotion
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import plan_runs, programs, run, run_files, train_statistics
 from tests.runs import losses
 
 STEPS = 25
+LAYERS = ("num_hidden_layers", "encoder_layers", "decoder_layers")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_layer():
+    """The small encoders with one layer compile in half the time; test_speech_emotion.py is about those with two."""
+    with pytest.MonkeyPatch.context() as patch:
+        for sizes in speech_emotion.TINY.values():
+            for name in set(LAYERS) & set(sizes):
+                patch.setitem(sizes, name, 1)
+        yield
 
 
 @pytest.fixture(scope="module")
