@@ -182,10 +182,10 @@ class Plan:
             raise InputError(f"{request.dataset}: include_text: no words are read of this corpus: leave it out")
         lacking = source.lacking
         if lacking and not request.skip_bad:
-            some = ", ".join(list(lacking)[:20])
+            (first, reason), count = next(iter(lacking.items())), f"{len(lacking)} of {len(source.participants)}"
             raise InputError(
-                f"{source.path}: {len(lacking)} of {len(source.participants)} participants have no files, the first is "
-                f"{some}: add the files, or leave these participants out with --skip_bad"
+                f"{source.path}: {count} participants cannot be read, the first is {first} ({reason}): mend this and "
+                "what else `check` lists, or leave them out with --skip_bad"
             )
         self._split_of = source.divide(request.config.fractions, request.split_file)
         self.names = self._hashed() if request.hash_ids else {n: n for n in self._ids()}

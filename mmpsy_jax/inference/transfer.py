@@ -22,7 +22,7 @@ from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.inference import inputs
 from mmpsy_jax.inference.scales import Question, questions
 from mmpsy_jax.io import InputError, try_folder
-from mmpsy_jax.training import finished_run, plan_runs, results, run_card, run_files
+from mmpsy_jax.training import finished_run, plan_runs, results, run_files
 from mmpsy_jax.training.config import jsonable
 from mmpsy_jax.training.finished_run import FinishedRun
 
@@ -137,13 +137,9 @@ def _new_people(run: FinishedRun, corpus: Corpus, table: Predictions) -> tuple[I
     Raises:
       InputError: nobody.
     """
-    trained = run.trained_on_people_of(corpus)
+    # Thresholds and checkpoints are chosen on the validation rows.
+    trained = run.trained_on_people_of(corpus, np.unique(table.select(split="validation").participant_id).tolist())
     seen = np.zeros(len(corpus), bool) if trained is None else trained
-    if run.is_of(corpus):  # thresholds and checkpoints are chosen on these
-        chosen_on = set(table.select(split="validation").participant_id.tolist())
-        if run.card.get("pooled"):
-            chosen_on = {name.partition("/")[2] for name in chosen_on}
-        seen = seen | np.isin(run_card.ids_in_corpora(corpus), list(chosen_on))
     if seen.all():
         raise InputError(
             f"{corpus.path}: all {len(corpus)} people are in the training data of the run: its own report.html has the "

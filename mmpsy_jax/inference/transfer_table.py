@@ -61,7 +61,8 @@ def transfer_table(
                 report = reports[run_name] if own else transfer(workdir, source, folder, **options)
                 cell["tasks"] = dict(_headlines(report))
             except InputError as error:
-                cell["reason"] = str(error).replace(str(source), corpus_name).replace(str(workdir), run_name)
+                told = str(error).replace(str(source), corpus_name).replace(str(workdir), run_name)
+                cell["reason"] = told.removeprefix(f"{corpus_name}: ")
             cells.append(cell)
     synthetic = any(card["synthetic"] for card in (*cards.values(), *corpora.values()))
     labels = list({entry["label"]: None for report in reports.values() for entry in report["tasks"].values()})

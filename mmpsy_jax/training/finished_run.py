@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from mmpsy_jax import registry
 from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
-from mmpsy_jax.data.pooled import dataset_of, differences
+from mmpsy_jax.data.pooled import dataset_of, differences, pooled_name
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.io import InputError, flatten, read_json
 from mmpsy_jax.modality import Modality
@@ -122,7 +122,7 @@ class FinishedRun:
             return None
         return np.isin(run_card.digests_of(participants, members["salt"]), members["digests"])
 
-    def trained_on_people_of(self, corpus: Corpus) -> Bool[np.ndarray, " n"] | None:
+    def trained_on_people_of(self, corpus: Corpus, further: Sequence[str] = ()) -> Bool[np.ndarray, " n"] | None:
         """Which participants of a corpus the run was trained on; None for a run that does not say.
 
         In a corpus of the run, or one whose card or whose card in the run says that it is of the same people, they are
@@ -130,13 +130,26 @@ class FinishedRun:
 
         Args:
           corpus: from `select_modalities`.
+          further: ids in the run of others who count, such as those on whom thresholds were chosen.
         """
-        by_id = self.trained_on(run_card.ids_in_corpora(corpus))
-        if by_id is None or self.is_of(corpus):
-            return by_id
-        members = self.card["members"]
-        keys = run_card.interviews_of(corpus, np.arange(len(corpus)), list(self.modalities))
-        return by_id & np.isin(run_card.digests_of(keys, members["salt"]), members.get("interviews", ()))
+        if corpus.pooled:
+            parts = [self.trained_on_people_of(part, further) for part in corpus.pooled.values()]
+            return None if any(part is None for part in parts) else np.concatenate(parts)
+        by_id = self.trained_on(corpus.participants)
+        if by_id is None:
+            return None
+        if self.is_of(corpus):
+            pooled, here = self.card.get("pooled") or (), dataset_of(corpus.card)
+            names = [pooled_name(one["name"], "") for one in pooled if dataset_of(one) == here]
+            if not names:
+                plain = [name.rpartition("/")[2] for name in further] if pooled else further
+                return by_id | np.isin(corpus.participants, plain)
+            ids = [[name + one for one in corpus.participants] for name in names]
+            return np.any([self.trained_on(one) | np.isin(one, further) for one in ids], axis=0)
+        members, places = self.card["members"], np.flatnonzero(by_id)
+        keys = run_card.interviews_of(corpus, places, list(self.modalities))
+        by_id[places] = np.isin(run_card.digests_of(keys, members["salt"]), members.get("interviews", ()))
+        return by_id
 
     def is_of(self, corpus: Corpus) -> bool:
         """Whether the run was trained on people of this corpus, by the names in both cards."""

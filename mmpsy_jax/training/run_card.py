@@ -100,15 +100,20 @@ def digests_of(texts: Iterable[str], salt: str) -> list[str]:
 
 
 def interviews_of(corpus: Corpus, members: Int[np.ndarray, " m"], names: Sequence[str]) -> list[str]:
-    """Per member the id in its own corpus and how much its windows hold: equal of the same interview of one person."""
-    ids = [name for part in corpus.pooled.values() for name in part.participants] or corpus.participants
-    ends = np.cumsum(corpus.n_windows)
-    return [
-        " ".join(
-            [ids[i], *(str(corpus.window_lengths[m][ends[i] - corpus.n_windows[i] : ends[i]].tolist()) for m in names)]
-        )
-        for i in members.tolist()
-    ]
+    """Per member the id in its own corpus, how much its windows hold, and a digest of the first of each modality.
+
+    They are equal of the same interview under the same id.
+
+    Args:
+      names: of the modalities.
+    """
+    ids, ends, keys = ids_in_corpora(corpus), np.cumsum(corpus.n_windows), []
+    for i in members.tolist():
+        windows = slice(ends[i] - corpus.n_windows[i], ends[i])
+        record = corpus.reader.read(i, names)
+        first = hashlib.sha256(b"".join(record[name][0].tobytes() for name in names)).hexdigest()
+        keys.append(" ".join([ids[i], *(str(corpus.window_lengths[name][windows].tolist()) for name in names), first]))
+    return keys
 
 
 def _salt(folders: Sequence[Path]) -> str:

@@ -151,7 +151,7 @@ def test_bad_participants_stop_the_build_or_are_skipped(source, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(source, broken)
     shutil.rmtree(broken / "data" / "np_data" / "user_7")
-    with pytest.raises(InputError, match=r"1 of 30 participants have no files, the first is user_7.*--skip_bad"):
+    with pytest.raises(InputError, match=r"1 of 30 participants cannot be read, the first is user_7.*--skip_bad"):
         cli.build("mmpsy/released", tmp_path / "data", source=broken, workers=0)
     windows_file(broken, 9, 0, "text").write_bytes(b"")
     write_table(broken, [entry(number) for number in range(1, 31) if number != 7])

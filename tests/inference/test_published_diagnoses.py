@@ -48,6 +48,9 @@ def trained(request, tmp_path_factory):
         config.evaluation.bootstrap = 20
         choose_model(config, "lf_dnn", **dict.fromkeys(LEAN, 4))
     report = run.run(config, built, folder / "run")
+    run.prepare(
+        config, folder / "run"
+    )  # the same command again goes on, though it left classes and scales to the corpus
     return name, tree, folder / "run", report
 
 

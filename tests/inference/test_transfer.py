@@ -80,6 +80,9 @@ def test_who_was_trained_on_is_left_out(places, tmp_path):
     report = transfer(workdir, renamed, tmp_path / "out")
     trained = finished_run.load(workdir).trained_on(open_corpus(home).participants)
     assert report["transfer"]["left_out"] == trained.sum() >= 20, "by what they said, under equal ids"
+    both = transfer(workdir, f"{there},{renamed}", tmp_path / "both")
+    assert both["transfer"]["left_out"] == trained.sum(), "each part of pooled records by itself"
+    assert set(both["subgroups"]["columns"]["corpus"]["phq_score"]) >= {"test"}
 
 
 def test_recalibrated_on_a_few_people_who_are_not_scored(places, tmp_path):

@@ -1,9 +1,16 @@
-"""Volunteers in 20 languages say letters and syllables: from their files to a report, with speakers apart and mixed."""
+"""Volunteers in 20 languages say letters and syllables: from their files to a report, with speakers apart and mixed.
+
+And transcripts in Praat's own format, beside the recordings that they were made of.
+"""
 
 import csv
 import json
 
 import pytest
+import soundfile
+
+from mmpsy_jax.features import manifest
+from mmpsy_jax.io import InputError
 
 pytestmark = pytest.mark.real
 SAID = {"alpha": "letter", "syllab": "syllable"}  # by folder
@@ -44,3 +51,19 @@ def test_letters_and_syllables_are_told_apart_by_knowing_the_speaker_alone(recor
     mixed = uar(recordings, launch, tmp_path / "mixed", columns[:-1])
     assert len(recordings) == 1836 and apart["low"] < 0.5 < apart["high"]
     assert 0.65 < mixed["low"] < mixed["value"] < 0.75 and mixed["low"] > apart["high"]
+
+
+def test_praats_own_grids_give_words_in_the_time_of_their_recording(assets):
+    folder = assets / "pypi" / "praatio-6.2.2" / "examples" / "files"
+    for grid, recording in (("bobby_words", "bobby"), ("mary", "mary"), ("damon_set_test", "damon_set_test")):
+        entry = manifest.Entry(recording, folder / f"{recording}.wav", folder / f"{grid}.TextGrid")
+        words, seconds = entry.words(), soundfile.info(entry.recording).duration
+        where = f"{words.times[0]:.2f} to {words.times[-1]:.2f} s of {seconds:.2f} s"
+        print(f"{grid}: {len(words.text.split())} words from {where}")
+        assert 3 <= len(words.text.split()) <= 8 and not words.notes
+        assert words.times[0] > 0 and list(words.times) == sorted(words.times) and words.times[-1] < seconds
+    several = manifest.Entry("bobby", transcript=folder / "bobby_words_with_newlines_longfile.TextGrid")
+    phrase = manifest.Entry("bobby", transcript=several.transcript, speaker="phrase")
+    with pytest.raises(InputError, match="none of its 2 speakers is called 'participant'"):
+        several.words()
+    assert len(phrase.words().answers) == 1
