@@ -1,11 +1,15 @@
 """What a manifest names, what is missing and what is odd, before anyone builds it: counts only, as `mmpsy/check.py`."""
 
 import collections
+import functools
+import itertools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
 from data_builders.common.examine import spread, summary
 from mmpsy_jax.features import session
+from mmpsy_jax.features.dialogue import UnknownSpeaker
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.recording import measure
 from mmpsy_jax.features.recording_folder import name_unread
@@ -19,7 +23,7 @@ def describe(source, strict: bool) -> dict[str, Any]:
       strict: what would be noted of a participant is a problem.
     """
     table, entries = source.table, source.entries
-    seconds, lengths, problems, noted = [], [], [], []
+    seconds, lengths, problems, noted, unknown = [], [], [], [], []
     files = 0
     without = {"recording": 0, "transcript": 0}
     for entry in entries:
@@ -33,6 +37,9 @@ def describe(source, strict: bool) -> dict[str, Any]:
             noted += [f"{entry.participant}: transcript: {note}" for note in transcript.notes]
             noted += [f"{file}: {note}" for file, level in levels if (note := level.note(file))]
             noted += unread_note(entry)
+        except UnknownSpeaker as error:
+            unknown.append(error)
+            continue
         except ValueError as error:  # InputError
             problems.append(str(error))
             continue
@@ -43,6 +50,8 @@ def describe(source, strict: bool) -> dict[str, Any]:
         lengths += [len(words)] if words.strip() else []
         if not levels and not words.strip():
             problems.append(f"{table}: {entry.participant}: has neither a recording nor words")
+    by_name = itertools.groupby(sorted(unknown, key=lambda one: one.speaker), key=lambda one: one.speaker)
+    problems += [str(functools.reduce(operator.add, same)) for _, same in by_name]  # one for all of a name
     labels = {}
     for name in source.labels:
         scores = [entry.labels[name] for entry in entries if entry.labels[name] is not None]

@@ -11,7 +11,8 @@ import collections
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmpsy_jax.features import transcript as transcript_lib
@@ -149,6 +150,34 @@ def converse(takes: Sequence[Take], speaker: str = PARTICIPANT, omit: Omit = NOT
     )
 
 
+class UnknownSpeaker(InputError):
+    """Nobody in some transcripts is called as the participant.
+
+    Attributes:
+      path: of the first of them.
+      speaker: the name that was looked for.
+      turns: of each name.
+      files: number of transcripts.
+    """
+
+    def __init__(self, path: Path, speaker: str, turns: Mapping[str, int], files: int = 1):
+        listed = ", ".join(f"{name[:40]} ({n})" for name, n in collections.Counter(turns).most_common(_LISTED))
+        more = f" and {len(turns) - _LISTED} more" if len(turns) > _LISTED else ""
+        others = f" and {files - 1} more" if files > 1 else ""
+        super().__init__(
+            f"{path}{others}: none of its {len(turns)} speakers is called {speaker[:40]!r}: name the participant with "
+            f"--speaker, or in a column speaker of the manifest; turns of each: {listed}{more}"
+        )
+        self.path, self.speaker, self.turns, self.files = path, speaker, turns, files
+
+    def __add__(self, other: "UnknownSpeaker") -> "UnknownSpeaker":
+        turns = collections.Counter(self.turns) + collections.Counter(other.turns)
+        return UnknownSpeaker(self.path, self.speaker, turns, self.files + other.files)
+
+    def __reduce__(self):
+        return UnknownSpeaker, (self.path, self.speaker, dict(self.turns), self.files)
+
+
 class _Part:
     """The lines of a take, and who of the two says each."""
 
@@ -189,7 +218,8 @@ class _Part:
             spoken.sort(key=lambda one: one.span)
         folded = speaker.casefold()
         if all(one.line.speaker.casefold() != folded for one in spoken):
-            raise InputError(f"{self.take.script.path}: {_who_speaks(spoken, speaker)}")
+            names = (name for name, _ in itertools.groupby(one.line.speaker for one in spoken))
+            raise UnknownSpeaker(self.take.script.path, speaker, collections.Counter(names))
         turns = itertools.groupby(spoken, key=lambda one: one.line.speaker.casefold() == folded)
         for number, (mine, turn) in enumerate(turns):
             for one in turn:
@@ -307,17 +337,6 @@ def _transcript(parts: Sequence[_Part], mine: bool) -> Transcript:
     whole = transcript_lib.concatenate([part.transcript(mine) for part in parts])
     stretches = tuple(span for part in parts for span in part.stretches(mine))
     return dataclasses.replace(whole, stretches=stretches, turns=sum(part.turns(mine) for part in parts))
-
-
-def _who_speaks(spoken: Sequence[_Spoken], speaker: str) -> str:
-    names = [name for name, _ in itertools.groupby(one.line.speaker for one in spoken)]
-    turns = collections.Counter(names).most_common()
-    listed = ", ".join(f"{name[:40]} ({count})" for name, count in turns[:_LISTED])
-    more = f" and {len(turns) - _LISTED} more" if len(turns) > _LISTED else ""
-    return (
-        f"none of its {len(turns)} speakers is called {speaker[:40]!r}: name the participant with --speaker, or in a "
-        f"column speaker of the manifest; turns of each: {listed}{more}"
-    )
 
 
 def _overlap(mine: Sequence[Span], others: Sequence[Span]) -> list[str]:

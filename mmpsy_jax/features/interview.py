@@ -126,18 +126,18 @@ def record(
         )
     if sound is None and recordings and "audio" in extractors:
         sound = extractors["audio"].extract(recordings, dtypes["audio"])
-    if sound is None and not ("text" in extractors and transcript.text.strip()):
-        raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
     windows = _windows(transcript, sound, extractors.get("audio"), extractors.get("text"))
     others = {name.removeprefix(INTERVIEWERS): one for name, one in extractors.items() if name.startswith(INTERVIEWERS)}
     if interviewer is not None and others:
         heard, said = interviewer.sound, interviewer.transcript
         if heard is None and interviewer.recordings and "audio" in others:
             heard = others["audio"].extract(interviewer.recordings, dtypes[f"{INTERVIEWERS}audio"])
-        if sound is None:  # whose windows say when something is said
+        if not recordings:  # whose time is that of the windows
             said = dataclasses.replace(said, times=None)
         theirs = _windows(said, heard, others.get("audio"), others.get("text"))
         windows = _merge(windows, {f"{INTERVIEWERS}{name}": one for name, one in theirs.items()})
+    if not windows:
+        raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
     notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
     notes += [f"transcript: {note}" for note in transcript.notes]
     return features(windows, extractors, dtypes, sound.duration_s if sound else 0.0), notes

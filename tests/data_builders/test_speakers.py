@@ -1,5 +1,6 @@
 """Two who speak: the participant alone in the record, the interviewer beside where asked for, what predict makes."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import soundfile
 from configs import interviews as interviews_config
 from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.features.interview import extractor_of
+from mmpsy_jax.features.interview import Speech, extractor_of
 from mmpsy_jax.features.session import Reading
 from mmpsy_jax.inference import interviews
 from mmpsy_jax.inference.inputs import record_of
@@ -163,3 +164,25 @@ def test_what_is_left_out_stands_in_the_card_and_is_left_out_of_new_people_too(t
     (tmp_path / "times.csv").write_text("participant,start,end\nnobody,2,4\n")
     with pytest.raises(InputError, match="--omit: 1 of 1 participants are unknown"):
         build(path, tmp_path / "other", speaker="PAT", omit=omit)
+
+
+def test_names_of_all_transcripts_are_one_problem(tmp_path):
+    path = write(tmp_path, speaker="")
+    (problem,) = cli.check(path)["problems"]
+    assert "p0.csv and 4 more: none of its 2 speakers is called 'participant'" in problem
+    assert problem.endswith("turns of each: Anna (25), Pat (25)")
+    assert cli.check(path, speaker="pat")["problems"] == []
+    with pytest.raises(InputError, match=r"p0\.csv: none of its 2 speakers .* Anna \(5\), Pat \(5\)"):
+        build(path, tmp_path / "data")
+
+
+def test_a_run_on_the_interviewer_alone_reads_nobody_else(both, tmp_path):
+    corpus, folder = both
+    only = {"interviewer_text": corpus.modalities["interviewer_text"]}
+    extractors = {name: extractor_of(name, corpus.card["modalities"][name]) for name in only}
+    one = interviews.find(folder / "m.csv")[0][0]
+    record = record_of(one, only, extractors)
+    assert record["interviewer_text_length"].sum() == len(one.interviewer.transcript.text) and "text" not in record
+    silent = dataclasses.replace(one, interviewer=Speech())
+    with pytest.raises(InputError, match=r"holds nothing of what is read \(interviewer_text\)"):
+        record_of(silent, only, extractors)
