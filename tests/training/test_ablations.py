@@ -57,6 +57,16 @@ def test_what_applies_to_one_modality_is_said(dataset):
     assert list(made) == ["text"] and "no recordings" in left_out[2]
 
 
+def test_the_interviewer_alone_is_trained_on_where_it_is_asked_for(dataset):
+    config, corpus = small(dataset), open_corpus(dataset)
+    assert "interviewer_only" not in ablations.plan(config, corpus)[0]
+    assert "nothing of the interviewer" in ablations.plan(config, corpus, interviewer=True)[1][-1]
+    corpus.card["modalities"]["text"]["role"] = "interviewer"
+    made, _ = ablations.plan(config, corpus, interviewer=True)
+    assert made["interviewer_only"].data.modalities == ("text",) and "text_only" not in made
+    assert "interviewer_only" not in ablations.plan(config, corpus)[0]
+
+
 def fake_run(config, dataset_dir, workdir):
     """Predictions that are better the more is read, written and scored as `run.run` does."""
     (task,) = from_config(config.tasks)

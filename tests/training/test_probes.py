@@ -137,7 +137,6 @@ def test_a_planted_shortcut_is_flagged_and_the_model_of_the_participant_does_not
     tested = read_csv(tmp_path / "run" / "text" / "predictions.csv").select(split="test")
     said = ["night" in words(tmp_path / f"{name}.csv") for name in tested.participant_id.tolist()]
     allowed, reached = roc_auc_score(tested.y_true, said), roc_auc_score(tested.y_true, tested.y_prob)
-    print(f"allowed {allowed:.3f}, reached {reached:.3f}, {theirs['tasks']['phq9_screen']['auroc']}")
     assert abs(allowed - BEST) < 0.1 and reached < allowed + 0.1 < 0.9
     assert made["text"]["tasks"]["phq9_screen"]["auroc"]["low"] <= BEST
 
