@@ -238,8 +238,8 @@ class Manifest:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file is meant as a manifest: JSONL, or a CSV with a column `participant`."""
-    if path.suffix.lower() not in (".csv", ".tsv"):
+    """Whether a file is meant as a manifest: JSONL, or a CSV or workbook with a column `participant`."""
+    if path.suffix.lower() not in (".csv", ".tsv", ".xlsx"):
         return path.suffix.lower() == ".jsonl"
     return has_column(path, "participant")
 

@@ -88,13 +88,13 @@ def read_textgrid(path: Path) -> Script:
     aligned = [match and match[2].lower().startswith("word") for match in (_ALIGNED.fullmatch(n) for n, _ in tiers)]
     if words := any(aligned):
         tiers = [(_ALIGNED.fullmatch(n)[1] or "", e) for (n, e), one in zip(tiers, aligned, strict=True) if one]
-    found = [
+    lines = [
         Line(" ".join(label.split()), start, end, name * (len(tiers) > 1))
         for name, intervals in tiers
         for start, end, label in intervals
         if label.strip()
     ]
-    return Script(path, _in_time(found), words, is_file=True)
+    return Script(path, _in_time(lines), words, is_file=True)
 
 
 def _decode(path: Path) -> str:
@@ -156,7 +156,7 @@ def read_eaf(path: Path) -> Script:
         values = [int(list(slots.values())[i]) / 1000 for i in known]
         seconds = dict(zip(slots, np.interp(np.arange(len(slots)), known, values).tolist(), strict=True))
     tiers = [tier for tier in root.iter("TIER") if tier.get("PARENT_REF") is None]
-    found, dependent = [], sum(1 for _ in root.iter("TIER")) - len(tiers)
+    lines, dependent = [], sum(1 for _ in root.iter("TIER")) - len(tiers)
     speaking = [tier for tier in tiers if tier.find("ANNOTATION") is not None]
     for tier in speaking:
         who = (tier.get("PARTICIPANT") or tier.get("TIER_ID") or "") * (len(speaking) > 1)
@@ -165,11 +165,11 @@ def read_eaf(path: Path) -> Script:
             start, end = (seconds.get(one.get(f"TIME_SLOT_REF{k}")) for k in (1, 2))
             if start is None or end is None or end < start:
                 raise InputError(f"{path}: an annotation has no times, or ends before it starts: mend it in ELAN")
-            found += [Line(text, start, end, who)] if text else []
-    if not found:
+            lines += [Line(text, start, end, who)] if text else []
+    if not lines:
         raise InputError(f"{path}: holds no annotation with times: annotate what is said in tiers of their own")
     notes = (f"tiers that depend on others and are not read: {dependent}",) if dependent else ()
-    return Script(path, _in_time(found), is_file=True, notes=notes)
+    return Script(path, _in_time(lines), is_file=True, notes=notes)
 
 
 def read_chat(path: Path) -> Script:

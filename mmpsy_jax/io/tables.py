@@ -218,6 +218,8 @@ def _check(path: Path, columns: Columns, places: Mapping[str, Sequence[int]], un
 def has_column(path: Path, name: str) -> bool:
     """Whether the first row of a table names a column, in any case; False where it cannot be read."""
     try:
+        if path.suffix.lower() == ".xlsx":
+            return name in map(str.casefold, _read_sheet(path)[0])
         _, text, _ = _separator(path, read_text(path))
     except InputError:
         return False

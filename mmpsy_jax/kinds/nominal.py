@@ -25,10 +25,10 @@ class Kind(Task):
         """
         if self.codes:
             scores = xp.asarray(scores, np.float32)
-            found = xp.full_like(scores, np.nan)
+            indices = xp.full_like(scores, np.nan)
             for i, code in enumerate(self.codes):
-                found = xp.where(scores == code, np.float32(i), found)
-            return found
+                indices = xp.where(scores == code, np.float32(i), indices)
+            return indices
         if xp is not np:
             return scores
         scores = np.asarray(scores, np.float32)

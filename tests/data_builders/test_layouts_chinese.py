@@ -106,7 +106,7 @@ def test_modma_pads_ids_and_reads_the_sheet(modma):
     assert found.classes == {"diagnosis": ("control", "mdd")} and found.ranges["gad7"] == (0, 21)
     for one, entry in people.items():
         assert entry.labels["diagnosis"] == (one[:4] == "0201") == (entry.labels["phq9"] >= 10)
-        assert entry.subgroups["gender"] in ("female", "male") and entry.subgroups["age"]
+        assert entry.subgroups["sex"] in ("female", "male") and entry.subgroups["age"]
         assert [part.recording.stem for part in entry.parts][:3] == ["01", "02", "03"]
     assert sorted(len(entry.parts) for entry in people.values()) == [28, 29, 29, 29]
     assert [note for _, note in found.notes_of] == ["28 of 29 recordings are here"]

@@ -43,7 +43,7 @@ def test_daic_woz_says_scores_items_splits_and_gender(woz):
     assert {entry.split for entry in people.values()} == {"train", "validation", "test"} and found.split_rule
     # The test list names participant_ID, and every other row of full_test_split.csv is empty.
     assert (people["451"].split, people["451"].labels["phq8_sleep"]) == ("test", None)
-    assert people["451"].labels["phq8"] is not None and people["451"].subgroups["gender"] in ("female", "male")
+    assert people["451"].labels["phq8"] is not None and people["451"].subgroups["sex"] in ("female", "male")
     one = people["300"]
     assert sum(one.labels[name] for name in found.labels[1:]) == one.labels["phq8"]
     assert one.speaker == "Participant" and found.same_people_as == ("interviews/edaic",)

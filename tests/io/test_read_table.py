@@ -165,6 +165,7 @@ def test_the_first_sheet_of_a_workbook_is_read_as_text(tmp_path):
         [7, "x"],
     ]
     table = read(write_sheets(tmp_path / "t.xlsx", first, [["else"]]))
+    assert has_column(tmp_path / "t.xlsx", "participant") and not has_column(tmp_path / "t.xlsx", "else")
     assert [row for _, row in table.rows] == [
         {"participant": "p1", "text": "a, b; c", "label:phq9": "3"},
         {"participant": "7", "text": "x", "label:phq9": ""},

@@ -23,10 +23,10 @@ _WORDS = re.compile(r"([^\W_][\w-]*)_TRANSCRIPT\.csv", re.IGNORECASE)
 
 @dataclasses.dataclass
 class Person:
-    """What tables say of a session: split, gender, scores by label, and what is odd."""
+    """What tables say of a session: split, sex, scores by label, and what is odd."""
 
     split: str = ""
-    gender: str = ""
+    sex: str = ""
     labels: dict[str, float | None] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -56,7 +56,7 @@ def read_people(path: Path, columns: Mapping[str, str], required: Sequence[str],
             for name, label in columns.items()
             if name in row and label not in ("participant", "gender", "binary")
         }
-        person = people[one] = Person(split, _files.gender(cells.get("gender", "")), labels)
+        person = people[one] = Person(split, _files.sex(cells.get("gender", "")), labels)
         total, binary = labels.get("phq8"), _files.score(where, "the binary label", cells.get("binary", ""), 1)
         if None not in (total, binary) and (total >= CUTOFF) != bool(binary):
             person.notes.append(
@@ -78,7 +78,7 @@ def add(people: dict[str, Person], more: Mapping[str, Person], path: Path) -> No
     for one, person in more.items():
         known = people.setdefault(one, person)
         known.labels |= {name: value for name, value in person.labels.items() if value is not None}
-        known.gender = known.gender or person.gender
+        known.sex = known.sex or person.sex
         known.notes = list(dict.fromkeys([*known.notes, *person.notes]))
     for person in people.values():
         items = [person.labels.get(name) for name in LABELS[1:]]
@@ -130,7 +130,7 @@ def manifest(
     for one, person in people.items():
         part = part_of(one, recordings.get(one), words.get(one))
         scores = {name: person.labels.get(name) for name in labels} if read_scores else {}
-        entry = Entry(one, speaker=speaker, labels=scores, subgroups={"gender": person.gender}, cluster=one)
+        entry = Entry(one, speaker=speaker, labels=scores, subgroups={"sex": person.sex}, cluster=one)
         entries.append(dataclasses.replace(entry, split=person.split, parts=(part,)))
     entries, rule, about_splits = _files.keep_official_splits(entries, lacking, rule)
     notes_of = [(one, note) for one, person in people.items() for note in person.notes]
@@ -138,7 +138,7 @@ def manifest(
     return Manifest(
         folder,
         tuple(labels),
-        ("gender",),
+        ("sex",),
         tuple(entries),
         notes=(*[note] * bool(note), *notes, *about_splits),
         ranges={name: RANGES[name] for name in labels},

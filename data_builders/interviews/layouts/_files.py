@@ -31,13 +31,13 @@ def by_id(files: Iterable[Path], pattern: re.Pattern[str]) -> dict[str, Path]:
     Raises:
       InputError: two files have one name.
     """
-    found: dict[str, Path] = {}
+    by_id: dict[str, Path] = {}
     for file in files:
         if match := pattern.fullmatch(file.name):
-            if match[1] in found:
-                raise InputError(f"{file}: lies at {found[match[1]]}, too: keep one of the two")
-            found[match[1]] = file
-    return found
+            if match[1] in by_id:
+                raise InputError(f"{file}: lies at {by_id[match[1]]}, too: keep one of the two")
+            by_id[match[1]] = file
+    return by_id
 
 
 def named(files: Iterable[Path], name: str) -> Path | None:
@@ -75,7 +75,7 @@ def score(where: str, name: str, text: str, most: float) -> float | None:
     return whole(where, name, text, most, empty=None)
 
 
-def gender(text: str) -> str:
+def sex(text: str) -> str:
     """female or male of what tables write; "" of anything else."""
     return _GENDERS.get(text.casefold().removesuffix(".0"), "")
 

@@ -93,7 +93,7 @@ def _entry(one: str, labels: Mapping[str, float | None], groups: Mapping[str, st
 
 def _recordings(files: Iterable[Path]) -> tuple[dict[tuple[str, str], dict[int, Path]], dict[str, str]]:
     """Recordings by person and task, the whole as 0 and clips by their numbers; and whose names say nobody."""
-    found: dict[tuple[str, str], dict[int, Path]] = {}
+    by_record: dict[tuple[str, str], dict[int, Path]] = {}
     unknown = {}
     for file in files:
         folders = {place.name.lower() for place in file.absolute().parents}
@@ -102,10 +102,10 @@ def _recordings(files: Iterable[Path]) -> tuple[dict[tuple[str, str], dict[int, 
             unknown[file.name] = "its name is not like 01_CF56_1.wav: rename it, or move it elsewhere"
             continue
         task = "reading" if "reading-task" in folders else "interview"
-        of_record = found.setdefault((f"{int(name[1]):02d}_{name[2].upper()}", task), {})
+        of_record = by_record.setdefault((f"{int(name[1]):02d}_{name[2].upper()}", task), {})
         if of_record.setdefault(int(name[6] or 0), file) != file:
             raise InputError(f"{file}: lies at {of_record[int(name[6] or 0)]}, too: keep one of the two")
-    return found, unknown
+    return by_record, unknown
 
 
 def _turns(path: Path | None) -> dict[str, Turns]:

@@ -45,12 +45,12 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
         parts = tuple(Part(clip, _words_of(clip)) for clip in clips.get(one, ()))
         notes_of += [(one, odd)] if odd else []
         notes_of += [(one, f"{len(parts)} of {CLIPS} recordings are here")] if 0 < len(parts) != CLIPS else []
-        subgroups = subgroups or {"gender": "", "age": ""}
+        subgroups = subgroups or {"sex": "", "age": ""}
         entries.append(Entry(one, labels=labels, subgroups=subgroups, cluster=one, parts=parts))
     return Manifest(
         folder,
         ("phq9", "gad7", "diagnosis"),
-        ("gender", "age"),
+        ("sex", "age"),
         tuple(entries),
         notes=(*notes, *copies),
         ranges={label: (0.0, most) for label, most in MOST.values()},
@@ -104,7 +104,7 @@ def _read_people(folder: Path, files: list[Path]) -> tuple[dict[str, tuple[dict,
             raise one_of(f"type in line {line} of {path}", kind, TYPES)
         labels = {label: _files.score(where, name, row[name], most) for name, (label, most) in MOST.items()}
         labels["diagnosis"] = float(CLASSES.index(TYPES[kind]))
-        subgroups = {"gender": _files.gender(row.get("gender", "")), "age": _files.band(row.get("age", ""), _AGES)}
+        subgroups = {"sex": _files.sex(row.get("gender", "")), "age": _files.band(row.get("age", ""), _AGES)}
         odd = "its type contradicts its id: the type is used" if (one[:4] == "0201") != (kind == "MDD") else ""
         people[one] = labels, subgroups, odd
     refuse_duplicates(path, places)
