@@ -148,3 +148,12 @@ def test_manifests_are_pooled_by_name(tmp_path):
     families = manifests.build(tmp_path, "site_c", rows)
     clustered = open_corpora(f"{built[0]},{families}")
     assert clustered.cluster[:1] == ("site_a/p1",) and clustered.cluster[6:8] == ("site_c/family_0",) * 2
+
+
+def test_the_interviewer_is_kept_where_all_have_it_and_left_out_else(corpus):
+    card = json.loads(json.dumps(corpus.card))
+    card["modalities"]["audio"]["role"] = "interviewer"
+    here = dataclasses.replace(corpus, card=card)
+    lacks = dataclasses.replace(rename(here), modalities={"text": corpus.modalities["text"]})
+    assert list(pool({"here": here, "there": lacks}).modalities) == ["text"]
+    assert list(pool({"here": here, "there": rename(here)}, ["text"]).modalities) == list(corpus.modalities)
