@@ -281,6 +281,12 @@ def _ranges(parts: Mapping[str, Corpus], labels: Iterable[str]) -> dict[str, Ran
     return ranges
 
 
+def _alike(cards: Mapping[str, Mapping[str, Any]], key: str) -> bool:
+    """Whether all cards have an entry, and the same."""
+    first, *others = (card.get(key) for card in cards.values())
+    return first is not None and all(other == first for other in others)
+
+
 def _card(
     parts: Mapping[str, Corpus], names: Sequence[str], labels: Sequence[str], classes: Mapping[str, list[str]]
 ) -> dict[str, Any]:
@@ -307,6 +313,7 @@ def _card(
         "skipped": [one for card in cards.values() for one in card.get("skipped", ())],
         "notes": [one for card in cards.values() for one in card.get("notes", ())],
         "cluster": None if not clusters else clusters[0] if len(clusters) == 1 else CLUSTER,
+        **({"reading": first["reading"]} if _alike(cards, "reading") else {}),
         **({"split_rule": "; ".join(rules)} if rules else {}),
         "same_people_as": sorted({one for card in cards.values() for one in card.get("same_people_as", ())}),
         "pooled": [{"name": name, **{key: card.get(key) for key in about}} for name, card in cards.items()],

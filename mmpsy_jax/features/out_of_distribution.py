@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
+UNKNOWN = "unknown_"  # how measures of ids begin that need to know those of training
+_UNKNOWN_IDS = (f"{UNKNOWN}characters", f"{UNKNOWN}pairs")
+
 
 def measures(
     windows: Shaped[np.ndarray, "w ..."],
@@ -22,7 +25,8 @@ def measures(
     Args:
       windows, lengths: `<modality>` and `<modality>_length` of the record.
       entry: of the modality in `corpus.json`: `kind` and `time_axis`.
-      known: of kind "ids": which ids of characters and of pairs the training participants use.
+      known: of kind "ids": which ids of characters and of pairs the training participants use; None where that is not
+        told, and then nothing is unknown.
 
     Returns:
       `length`: valid frames, tokens or characters over all windows.
@@ -37,7 +41,7 @@ def measures(
     steps = np.moveaxis(windows, 1 + entry["time_axis"], 1)[valid]
     values = {"length": float(len(steps))}
     if entry["kind"] == "ids":
-        for column, name in enumerate(("unknown_characters", "unknown_pairs")):
+        for column, name in enumerate(_UNKNOWN_IDS if known is not None else ()):
             there = steps[:, column][steps[:, column] > 0]
             values[name] = float((~known[column, there]).mean()) if len(there) else 0.0
         return values

@@ -49,7 +49,7 @@ class Usual:
             self._quantiles = {name: dict(run.card["usual"][name]["quantiles"]) for name in names}
             self._known: dict[str, np.ndarray | None] = {
                 name: known_ids(run.card["usual"][name]["known"], entry["vocabulary"])
-                if entry["kind"] == "ids"
+                if entry["kind"] == "ids" and "known" in run.card["usual"][name]
                 else None
                 for name, entry in self._entries.items()
             }

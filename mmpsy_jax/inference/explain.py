@@ -110,7 +110,8 @@ def read_one(
     one = people[choose(source, participant, [one.participant for one in people])]
     with tempfile.TemporaryDirectory() as workplace:
         extractors = inputs.extractors_for(run, modalities, [one], source, encoders, Path(workplace))
-        record = inputs.record_of(one, run.modalities, extractors)
+        unread = inputs.unread_extractors(run, extractors, [one])
+        record = inputs.record_of(one, run.modalities, extractors, unread)
     corpus = inputs.corpus_of([one.participant], [record], run.modalities, run.card)
     return corpus, list(one.transcript.answers) if "text" in record else []
 

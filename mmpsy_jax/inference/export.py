@@ -23,9 +23,10 @@ from jax import export as jax_export
 from jaxtyping import Array, Float, PyTree
 
 import mmpsy_jax
+from mmpsy_jax.features import out_of_distribution
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.inputs import corpus_of, empty_record
-from mmpsy_jax.io import InputError, public, try_folder, write_atomically, write_json
+from mmpsy_jax.io import InputError, public, read_json, try_folder, write_atomically, write_json
 from mmpsy_jax.tasks import Task, to_config
 from mmpsy_jax.training import finished_run, run_files
 from mmpsy_jax.training.batches import Batching
@@ -36,6 +37,7 @@ from mmpsy_jax.training.step import variables_of
 PLATFORMS = ("cpu", "cuda")
 HUB = "huggingface"
 TOLD = ("README.md", "report.json", "report.html")  # of a run, for people
+WEIGHTS_AND_LIMITS = (run_files.WEIGHTS, run_files.EMBEDDING)  # of a training
 
 
 def export(workdir: str | Path, output: str | Path) -> None:
@@ -88,19 +90,28 @@ def export(workdir: str | Path, output: str | Path) -> None:
 
 
 def _write_hub_folder(workdir: Path, folder: Path, run: FinishedRun) -> None:
-    """Copies what a run needs to predict, and what tells of it; no predictions, hence nothing of a participant.
+    """What a run needs to predict, and what tells of it; not who was trained on, nor which characters they used.
 
     Raises:
       InputError: a file that is not the one that the run left.
     """
-    needed = [name for name in run.card.get("files", {}) if Path(name).name != run_files.PREDICTIONS]
-    needed = needed or [f"{one['folder']}/{run_files.WEIGHTS}" for one in run.card["trainings"]]
-    for name in dict.fromkeys([run_files.CONFIG, run_files.CARD, *needed, *TOLD]):
-        if name in TOLD and not (workdir / name).is_file():
-            continue
-        run_files.check(workdir, run.card, name)
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(workdir / name, folder / name)
+    copies = [f"{one['folder']}/{name}" for one in run.card["trainings"] for name in WEIGHTS_AND_LIMITS]
+    for name in (*copies, *TOLD):
+        if (workdir / name).is_file():
+            run_files.check(workdir, run.card, name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(workdir / name, folder / name)
+    write_json(folder / run_files.CONFIG, public(read_json(workdir / run_files.CONFIG, run_files.RESTORE)))
+    card = {name: value for name, value in run_files.read_card(workdir).items() if name not in ("files", "members")}
+    card["usual"] = {
+        name: {
+            "quantiles": {
+                m: ends for m, ends in of["quantiles"].items() if not m.startswith(out_of_distribution.UNKNOWN)
+            }
+        }
+        for name, of in card["usual"].items()
+    }
+    run_files.write_card(folder, public(card), [run_files.CONFIG, *copies])
 
 
 def values_of(

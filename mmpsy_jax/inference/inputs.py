@@ -71,12 +71,7 @@ def extractors_for(
     Raises:
       InputError: the run reads windows that are not made here.
     """
-    there = {
-        "audio": any(one.recordings for one in people),
-        "text": any(one.transcript.text.strip() for one in people),
-        f"{interview.INTERVIEWERS}audio": any(one.interviewer.recordings for one in people),
-        f"{interview.INTERVIEWERS}text": any(one.interviewer.transcript.text.strip() for one in people),
-    }
+    there = _kinds_of(people)
     entries = {name: run.card["modalities"][name] for name in modalities or run.modalities if there.get(name)}
     for name, entry in entries.items():
         released = name.endswith("text") and entry["kind"] == "features" and "encoder" not in entry
@@ -98,24 +93,66 @@ def extractors_for(
     return {name: extractor for name, extractor in extractors.items() if extractor is not None}
 
 
+def unread_extractors(
+    run: FinishedRun, read: Mapping[str, Extractor], people: Sequence[Interview]
+) -> dict[str, Extractor]:
+    """What makes the modalities of the corpus of a run that are not read, where people have them.
+
+    In a record of that corpus, words lie in the windows of the recording in which they were spoken, whether or not the
+    run reads the recording. So that new people have the same windows, it is extracted, too.
+
+    Args:
+      run: the run.
+      read: as of `extractors_for`.
+      people: the interviews.
+    """
+    there, known = _kinds_of(people), {**run.card["modalities"], **(run.card.get("unread") or {})}
+    entries = {
+        name: one for name, one in known.items() if name not in read and there.get(name) and "encoder" not in one
+    }
+    extractors = {name: interview.extractor_of(name, entry) for name, entry in entries.items()}
+    return {name: extractor for name, extractor in extractors.items() if extractor is not None}
+
+
+def _kinds_of(people: Sequence[Interview]) -> dict[str, bool]:
+    """Which modalities anybody has."""
+    return {
+        "audio": any(one.recordings for one in people),
+        "text": any(one.transcript.text.strip() for one in people),
+        f"{interview.INTERVIEWERS}audio": any(one.interviewer.recordings for one in people),
+        f"{interview.INTERVIEWERS}text": any(one.interviewer.transcript.text.strip() for one in people),
+    }
+
+
 def record_of(
-    one: Interview, modalities: Mapping[str, Modality], extractors: Mapping[str, Extractor]
+    one: Interview,
+    modalities: Mapping[str, Modality],
+    extractors: Mapping[str, Extractor],
+    unread: Mapping[str, Extractor] | None = None,
 ) -> dict[str, Any]:
     """The inputs of an interview as a record has them.
 
     Args:
       one: the interview.
       modalities: of the run.
-      extractors: of those that are read.
+      extractors: as of `extractors_for`.
+      unread: as of `unread_extractors`.
 
     Raises:
       InputError: a recording that cannot be read, or nothing that is of use to the run.
     """
-    dtypes = {name: modalities[name].dtype for name in extractors}
-    record, notes = interview.record(one.recordings, one.transcript, extractors, dtypes, interviewer=one.interviewer)
+    dtypes, unread = {name: modalities[name].dtype for name in extractors}, unread or {}
+    dtypes |= {name: interview.dtype_of(extractor.card(), np.float16) for name, extractor in unread.items()}
+    every = {**extractors, **unread}
+    record, notes = interview.record(one.recordings, one.transcript, every, dtypes, interviewer=one.interviewer)
+    if unread and not any(record[f"has_{name}"] for name in extractors):
+        raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
-    return record
+    of_unread = {
+        f"{before}{name}{after}" for name in unread for before, after in (("", ""), ("", "_length"), ("has_", ""))
+    }
+    return {name: value for name, value in record.items() if name not in of_unread}
 
 
 class InMemoryReader:

@@ -141,10 +141,11 @@ def _interview_chunks(
     """Encodes interviews, some at a time; what is wrong with one of them is added to `failures`."""
     with tempfile.TemporaryDirectory() as workplace:
         extractors = inputs.extractors_for(run, modalities, people, source, encoders, Path(workplace))
+        unread = inputs.unread_extractors(run, extractors, people)
         ids, records = [], []
         for number, one in enumerate(people, 1):
             try:
-                records.append(inputs.record_of(one, run.modalities, extractors))
+                records.append(inputs.record_of(one, run.modalities, extractors, unread))
                 ids.append(one.participant)
             except InputError as error:
                 failures.append(Failure(one.participant, str(error)))

@@ -57,6 +57,7 @@ def write(
         "format": run_files.FORMAT,
         **{name: corpus.card.get(name) for name in KEPT},
         "modalities": inputs_of(corpus, names),
+        "unread": {name: public(entry) for name, entry in corpus.card["modalities"].items() if name not in names},
         "trainings": [
             {
                 "folder": str(one.workdir.relative_to(workdir)),

@@ -84,6 +84,8 @@ def test_no_verb_says_a_word(texts, exported, tmp_path, tmp_path_factory, capfd)
     assert found(tmp_path, FORMS) == found(folder, FORMS) == []
     # What is usual in transcripts stays with the run; an export names no folder of this machine.
     shown = json.loads((folder / "config.json").read_text())
+    hub = json.loads((folder / "huggingface" / "model.json").read_text())
+    assert "members" not in hub and "known" not in json.dumps(hub["usual"])
     assert "usual" not in shown and "known" not in json.dumps(shown) and "members" not in shown
     assert found(folder, [str(table.parent.parent).encode()]) == []
     assert set(modes(tmp_path / "e").values()) == {0o600}
@@ -97,7 +99,7 @@ def test_no_verb_says_a_word(texts, exported, tmp_path, tmp_path_factory, capfd)
 def test_the_model_card_says_what_the_files_reveal(texts):
     body = " ".join((texts[2] / "README.md").read_text().split())
     assert "which characters and pairs of neighbouring characters at least two training participants used" in body
-    assert "32 bits of a digest of the id" in body and "`export` leaves `model.json` out" in body
+    assert "32 bits of a digest of the id" in body and "`export` leaves these characters and the digests out" in body
 
 
 @pytest.mark.parametrize(

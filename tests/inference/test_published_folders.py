@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.features import kept_entries
 from mmpsy_jax.features.interview import extractor_of
 from mmpsy_jax.inference import explain, interviews
-from mmpsy_jax.inference.inputs import record_of
+from mmpsy_jax.inference.inputs import extractors_for, record_of, unread_extractors
 from mmpsy_jax.training import covariates, finished_run, run
 from mmpsy_jax.training.config import choose_model
 from tests.runs import LEAN, in_process
@@ -113,6 +114,12 @@ def test_explain_and_embed_find_the_same_people(eatd):
     assert find_published(str(built), "", str(workdir)) is None  # records
 
 
+def assert_same(ours, record):
+    for name, value in ours.items():
+        value = np.asarray(value)
+        assert value.tobytes() == np.asarray(record[name], value.dtype).tobytes(), name
+
+
 def test_a_folder_in_a_layout_gives_the_bits_of_its_records(eatd):
     tree, built, _workdir = eatd
     published = layouts.read("eatd", tree, scored=False)
@@ -124,9 +131,16 @@ def test_a_folder_in_a_layout_gives_the_bits_of_its_records(eatd):
         record = corpus.read(corpus.participants.index(one.participant))
         ours = record_of(one, corpus.modalities, extractors)
         assert len(one.recordings) == 3 and {"audio", "text", "audio_length", "window_start_s"} < ours.keys()
-        for name, value in ours.items():
-            value = np.asarray(value)
-            assert value.tobytes() == np.asarray(record[name], value.dtype).tobytes(), name
+        assert_same(ours, record)
+    # A run that reads the words alone sees them in the same windows, which are those of the sound.
+    entries = corpus.card["modalities"]
+    for unread, asked in (({"audio": entries["audio"]}, None), ({}, ("text",))):
+        read = {name: entry for name, entry in entries.items() if name not in unread}
+        alone = SimpleNamespace(card={"modalities": read, "unread": unread}, modalities=read)
+        of_words = extractors_for(alone, asked, found, tree, (), tree)
+        words = record_of(one, corpus.modalities, of_words, unread_extractors(alone, of_words, found))
+        assert "audio" not in words and words["text_length"].any() and len(words["window_start_s"]) > 1
+        assert_same(words, record)
 
 
 def test_transcripts_of_a_layout_are_at_hand_for_baselines(eatd):
