@@ -41,6 +41,7 @@ def imports(path: Path) -> set[str]:
 
 
 MAIN = "mmpsy_jax.__main__"
+NOT_NOUNS = {"made", "said", "given", "own", "found", "held", "wanted"}
 
 
 def files(folder: str) -> list[Path]:
@@ -133,6 +134,14 @@ def test_launch_is_light_at_its_top():
     assert {name.rpartition(".")[0] or name for name in imports(ROOT / "launch.py")} == {"mmpsy_jax", MAIN}
     top = ast.parse((ROOT / "mmpsy_jax/__main__.py").read_text()).body
     assert {a.name for node in top if isinstance(node, ast.Import | ast.ImportFrom) for a in node.names} == {"sys"}
+
+
+def test_variables_are_not_participles():
+    """Names are nouns and verbs; a participle does not tell what it is that was made, said or found."""
+    for path in [*files("mmpsy_jax"), *files("data_builders"), *files("configs"), *files("benchmarks")]:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        names = {n.id for n in nodes if isinstance(n, ast.Name)} | {n.arg for n in nodes if isinstance(n, ast.arg)}
+        assert not names & NOT_NOUNS, path
 
 
 def test_files_stay_readable():

@@ -45,11 +45,11 @@ class _TableEntry(Entry):
     def recordings(self) -> list[Path]:
         """The audio files in order of the questions, after checking that each belongs to an answer."""
         files = super().recordings()
-        wanted, found = [f"wav_{number}" for number in self.interview.questions], [file.stem for file in files]
-        for what, names in (("recording", set(wanted) - set(found)), ("answer", set(found) - set(wanted))):
+        expected, stems = [f"wav_{number}" for number in self.interview.questions], [file.stem for file in files]
+        for what, names in (("recording", set(expected) - set(stems)), ("answer", set(stems) - set(expected))):
             if names:
                 raise InputError(
-                    f"{self.recording}: {len(wanted)} answers in the table and {len(found)} recordings, "
+                    f"{self.recording}: {len(expected)} answers in the table and {len(stems)} recordings, "
                     f"{min(names, key=table.natural_key)} has no {what}: bring the two into agreement"
                 )
         return files
@@ -126,15 +126,15 @@ class InterviewSource(Source):
             extractor_settings["text"] = {"placement": "corpus", **extractor_settings.get("text", {})}
         else:
             if layout:
-                found = layouts.read(layout, self.path)
+                listing = layouts.read(layout, self.path)
             else:
-                found = manifest.read(self.path, ignore=ignore, ranges=ranges)
-            self.table, self.labels, self.subgroups = found.path, found.labels, found.subgroups
-            self.entries, clustered, notes = found.entries, found.clustered, found.notes
-            self.ranges, self.classes, self.lacking = found.ranges, found.classes, found.lacking
-            self.split_rule, self.synthetic = found.split_rule, found.synthetic
-            self.same_people_as = found.same_people_as
-            self._notes_of, self.is_table = found.notes_of, not layout and not omit.stretches
+                listing = manifest.read(self.path, ignore=ignore, ranges=ranges)
+            self.table, self.labels, self.subgroups = listing.path, listing.labels, listing.subgroups
+            self.entries, clustered, notes = listing.entries, listing.clustered, listing.notes
+            self.ranges, self.classes, self.lacking = listing.ranges, listing.classes, listing.lacking
+            self.split_rule, self.synthetic = listing.split_rule, listing.synthetic
+            self.same_people_as = listing.same_people_as
+            self._notes_of, self.is_table = listing.notes_of, not layout and not omit.stretches
             omit.require_known(entry.participant for entry in self.entries)
             scores = (score for entry in self.entries for score in entry.labels.values() if score is not None)
             if any(score % 1 or score < 0 for score in scores):
@@ -187,9 +187,10 @@ class InterviewSource(Source):
 
     def keep_places(self, version_folder: Path) -> None:
         if not self.is_table and not self._hide_names:  # a manifest is found again by its path
-            own = self.how.stretches
+            of_table = self.how.stretches
             gone = {
-                entry.participant: entry.omit + Omit(stretches=own.get(entry.participant, ())) for entry in self.entries
+                entry.participant: entry.omit + Omit(stretches=of_table.get(entry.participant, ()))
+                for entry in self.entries
             }
             kept_entries.write(
                 version_folder, [dataclasses.replace(entry, omit=gone[entry.participant]) for entry in self.entries]
@@ -219,8 +220,8 @@ class InterviewSource(Source):
         of_layout = hashlib.sha256(repr(self.entries).encode()).hexdigest()
         for entry in self.entries:
             for path in entry.paths:
-                found = sorted(path.rglob("*")) if path and path.is_dir() else [path]
-                for file in found:
+                files = sorted(path.rglob("*")) if path and path.is_dir() else [path]
+                for file in files:
                     if file is not None and file.is_file():
                         status = file.stat()
                         digest.update(f"{file}\x00{status.st_size}\x00{status.st_mtime_ns}\n".encode())
@@ -283,13 +284,13 @@ class InterviewSource(Source):
         return self._kept.get([clip.path for clip in clips], key, make, of_windows, to_windows)
 
 
-def read_settings(given: str) -> dict[str, dict[str, Any]]:
+def read_settings(text: str) -> dict[str, dict[str, Any]]:
     """Settings of the extractors by modality, from JSON.
 
     Raises:
       InputError: no JSON object of objects, a key twice, or an unknown modality.
     """
-    settings = parse_json("settings of the features", given)
+    settings = parse_json("settings of the features", text)
     if not isinstance(settings, dict) or not all(isinstance(value, dict) for value in settings.values()):
         raise InputError('settings of the features: must be like {"audio": {"bands": 128}, "text": {"positions": 900}}')
     for name in settings:

@@ -170,9 +170,9 @@ def _same_interview(first: Corpus, i: int, second: Corpus, j: int, modalities: S
     if any(first.columns[name][i] != second.columns[name][j] for name in first.columns if name in second.columns):
         return False
     present = [name for name in modalities if first.has[name][i] or second.has[name][j]]
-    wanted = [part for name in present for part in (name, f"{name}_length")]
-    a, b = first.reader.read(i, wanted), second.reader.read(j, wanted)
-    return bool(present) and all(np.array_equal(a[name], b[name]) for name in wanted)
+    parts = [part for name in present for part in (name, f"{name}_length")]
+    a, b = first.reader.read(i, parts), second.reader.read(j, parts)
+    return bool(present) and all(np.array_equal(a[name], b[name]) for name in parts)
 
 
 def _names(parts: Sequence[Corpus]) -> list[str]:
@@ -184,28 +184,28 @@ def _names(parts: Sequence[Corpus]) -> list[str]:
     return [f"{name}_{number}" for number, name in enumerate(names, 1)]
 
 
-def _common_modalities(parts: Mapping[str, Corpus], wanted: Sequence[str]) -> list[str]:
+def _common_modalities(parts: Mapping[str, Corpus], asked: Sequence[str]) -> list[str]:
     """The modalities that are read, which all corpora must have; and those of the interviewer that all have."""
     for name, part in parts.items():
-        choose(f"modality of corpus {name}", wanted, part.modalities)
+        choose(f"modality of corpus {name}", asked, part.modalities)
     cards = [part.card["modalities"] for part in parts.values()]
     every = list(dict.fromkeys(one for part in parts.values() for one in part.modalities))
     common = [one for one in every if all(one in part.modalities for part in parts.values())]
     aside = [one for one in every if any(card.get(one, {}).get("role") == INTERVIEWER for card in cards)]
     lacking = next((one for one in every if one not in common and one not in aside), None)
-    if not wanted and lacking is not None:
+    if not asked and lacking is not None:
         have = {name: lacking in part.modalities for name, part in parts.items()}
         remedy = f"give --config.data.modalities={','.join(common)}" if common else "build them with the same inputs"
         first, other = (next(name for name in have if have[name] is there) for there in (True, False))
         raise InputError(f"corpus {first} has modality {lacking!r}, {other} does not: {remedy}")
-    return [one for one in common if not wanted or one in wanted or one in aside]
+    return [one for one in common if not asked or one in asked or one in aside]
 
 
 def _check_alike(parts: Mapping[str, Corpus], names: Sequence[str]) -> None:
     """Raises InputError where windows, division into splits, or people of two corpora are not of one kind."""
     (first_name, first), *others = parts.items()
     for other_name, other in others:
-        found = [
+        differing = [
             f"{name}: {one}"
             for name in names
             for one in differences(
@@ -215,11 +215,11 @@ def _check_alike(parts: Mapping[str, Corpus], names: Sequence[str]) -> None:
         ]
         if first.card["window_seconds"] != other.card["window_seconds"]:
             seconds = (part.card["window_seconds"] for part in (first, other))
-            found.append("window_seconds {:g}, not {:g}".format(*seconds))
-        if found:
+            differing.append("window_seconds {:g}, not {:g}".format(*seconds))
+        if differing:
             raise InputError(
-                f"{first_name} and {other_name} have other windows ({'; '.join(found)}): build one of them with the "
-                "settings of the other (launch.py build --settings=FILE.json --dtype=TYPE), or leave the modality out "
+                f"{first_name} and {other_name} have other windows ({'; '.join(differing)}): build one of them with "
+                "the settings of the other (launch.py build --settings=FILE.json --dtype=TYPE), or leave the modality out "
                 "(--config.data.modalities)"
             )
         for what, of in (

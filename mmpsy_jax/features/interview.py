@@ -129,12 +129,12 @@ def record(
     windows = _windows(transcript, sound, extractors.get("audio"), extractors.get("text"))
     others = {name.removeprefix(INTERVIEWERS): one for name, one in extractors.items() if name.startswith(INTERVIEWERS)}
     if interviewer is not None and others:
-        heard, said = interviewer.sound, interviewer.transcript
+        heard, words = interviewer.sound, interviewer.transcript
         if heard is None and interviewer.recordings and "audio" in others:
             heard = others["audio"].extract(interviewer.recordings, dtypes[f"{INTERVIEWERS}audio"])
         if not recordings:  # whose time is that of the windows
-            said = dataclasses.replace(said, times=None)
-        theirs = _windows(said, heard, others.get("audio"), others.get("text"))
+            words = dataclasses.replace(words, times=None)
+        theirs = _windows(words, heard, others.get("audio"), others.get("text"))
         windows = _merge(windows, {f"{INTERVIEWERS}{name}": one for name, one in theirs.items()})
     if not windows:
         raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")

@@ -139,8 +139,8 @@ def find(
         for part in parts:
             whole = people.get(part.participant, _Found(part.participant))
             people[part.participant] = _merge(whole, part, file, failures)
-    found = sorted(people.values(), key=lambda one: table.natural_key(one.participant))
-    readable, failed = _read_all(found, reading, "the transcript is empty: it must hold at least one character")
+    everybody = sorted(people.values(), key=lambda one: table.natural_key(one.participant))
+    readable, failed = _read_all(everybody, reading, "the transcript is empty: it must hold at least one character")
     return readable, failures + failed
 
 

@@ -54,11 +54,11 @@ def transfer_table(
     cells = []
     for run_name, workdir in runs.items():
         for corpus_name, source in named.items():
-            own = _identity(cards[run_name]) == _identity(corpora[source])
-            cell: dict[str, Any] = {"run": run_name, "corpus": corpus_name, "own": own}
+            is_home = _identity(cards[run_name]) == _identity(corpora[source])
+            cell: dict[str, Any] = {"run": run_name, "corpus": corpus_name, "own": is_home}
             try:
                 folder = Path(output) / f"{run_name}__{corpus_name.replace('/', '_')}"
-                report = reports[run_name] if own else transfer(workdir, source, folder, **options)
+                report = reports[run_name] if is_home else transfer(workdir, source, folder, **options)
                 cell["tasks"] = dict(_headlines(report))
             except InputError as error:
                 told = str(error).replace(str(source), corpus_name).replace(str(workdir), run_name)

@@ -156,8 +156,11 @@ class FinishedRun:
         ours, theirs = (
             {dataset_of(one) for one in (card, *(card.get("pooled") or ()))} for card in (self.card, corpus.card)
         )
-        said = {*(self.card.get("same_people_as") or ()), *ours}, {*(corpus.card.get("same_people_as") or ()), *theirs}
-        return bool(said[0] & theirs or ours & said[1])
+        declared = (
+            {*(self.card.get("same_people_as") or ()), *ours},
+            {*(corpus.card.get("same_people_as") or ()), *theirs},
+        )
+        return bool(declared[0] & theirs or ours & declared[1])
 
     def select_modalities(self, corpus: Corpus) -> Corpus:
         """The corpus with the modalities of the run alone, in its order.
