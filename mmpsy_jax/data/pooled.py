@@ -219,8 +219,8 @@ def _check_alike(parts: Mapping[str, Corpus], names: Sequence[str]) -> None:
         if differing:
             raise InputError(
                 f"{first_name} and {other_name} have other windows ({'; '.join(differing)}): build one of them with "
-                "the settings of the other (launch.py build --settings=FILE.json --dtype=TYPE), or leave the modality out "
-                "(--config.data.modalities)"
+                "the settings of the other (launch.py build --settings=FILE.json --dtype=TYPE), or leave the modality "
+                "out (--config.data.modalities)"
             )
         for what, of in (
             ("synthetic", lambda part: bool(part.card["synthetic"])),
