@@ -213,9 +213,14 @@ def _numbers(covariates, fit_on) -> dict[str, tuple[Float[np.ndarray, "n f"], fl
 
 
 def _weighted(used: Any, fit_on: Int[np.ndarray, " m"]) -> Any:
-    """TF-IDF of which n-grams each uses; those of too few of the rows `fit_on` are left out."""
+    """TF-IDF of which n-grams each uses; those of too few of the rows `fit_on` are left out.
+
+    Where that leaves none, such as of a first minute in which hardly anybody speaks, nothing tells two rows apart.
+    """
     users = np.asarray(used[fit_on].sum(axis=0, dtype=np.int64)).ravel()
     kept = used[:, users >= min(MINIMUM_DOCUMENTS, len(fit_on))].astype(np.float64)
+    if not kept.shape[1]:
+        return np.zeros((used.shape[0], 1))
     return TfidfTransformer().fit(kept[fit_on]).transform(kept)
 
 

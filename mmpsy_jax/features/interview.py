@@ -183,17 +183,17 @@ def _windows(
 
 
 def _merge(ours: Mapping[str, Windows], theirs: Mapping[str, Windows]) -> dict[str, Windows]:
-    """Windows of two sides in the order of their starts; each modality is absent from the windows of the other side."""
+    """Windows of two sides, the first beside the first and so on: those of the participant lie as without the others.
+
+    Starts are the participant's; where the others have more windows, theirs follow.
+    """
     starts = [next(iter(side.values())).start_s if side else np.zeros(0, np.float32) for side in (ours, theirs)]
-    order = np.argsort(np.concatenate(starts), kind="stable")
-    place, start_s = np.argsort(order, kind="stable"), np.concatenate(starts)[order]
+    start_s = np.maximum.accumulate(np.concatenate([starts[0], starts[1][len(starts[0]) :]]))
     merged = {}
-    for side, at in ((ours, place[: len(starts[0])]), (theirs, place[len(starts[0]) :])):
-        for name, one in side.items():
-            values = np.zeros((len(order), *one.values.shape[1:]), one.values.dtype)
-            lengths = np.zeros(len(order), np.int32)
-            values[at], lengths[at] = one.values, one.lengths
-            merged[name] = Windows(values, lengths, start_s)
+    for name, one in {**ours, **theirs}.items():
+        more = len(start_s) - len(one.lengths)
+        values = np.concatenate([one.values, np.zeros((more, *one.values.shape[1:]), one.values.dtype)])
+        merged[name] = Windows(values, np.concatenate([one.lengths, np.zeros(more, np.int32)]), start_s)
     return merged
 
 

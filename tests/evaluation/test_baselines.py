@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import roc_auc_score
 
@@ -264,3 +265,9 @@ def test_ridge_ranks_real_participants():
     areas = {name: roc_auc_score(table.y_true, table.y_prob) for name, table in made.items()}
     assert areas["tfidf_ridge"] > 0.7
     assert areas["tfidf_ridge"] > areas["length"] > areas["prior"] == 0.5
+
+
+def test_a_probe_of_what_hardly_anybody_says_tells_nobody_apart():
+    used = scipy.sparse.csr_matrix(([True], [7], [0, 1, *[1] * 119]), (120, 30), dtype=bool)
+    predicted = fit_predict(covariates(texts=None, probes={"interviewer_text": used}), TASKS)["interviewer_text"]
+    assert np.ptp(predicted.select(task="phq_screen").y_prob) == 0
