@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import openpyxl
 import pytest
 
 from mmpsy_jax.inference import interviews
@@ -159,3 +160,13 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path):
         (f"{tmp_path / 'c.xyz'} and 1 more", "not read: no kind of file that is known"),
         (str(tmp_path / "b.wav"), "another recording of this name was read already: keep one"),
     ]
+
+
+def test_a_workbook_is_a_manifest_too(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (["Participant", "text", "label:phq9"], ["p1", "a word", 3], ["p2", "another", None]):
+        book.active.append(row)
+    book.save(tmp_path / "m.xlsx")
+    found, failures = interviews.find(tmp_path / "m.xlsx")
+    assert [(one.participant, one.transcript.text) for one in found] == [("p1", "a word"), ("p2", "another")]
+    assert failures == []
