@@ -1,5 +1,6 @@
 """`report.html`, a function of `report.json` alone: one file, no request leaves it, no participant's id is in it."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -83,6 +84,20 @@ def headline(report: Report) -> list[Table]:
         rows.append(row + [optimum] * any(best.values()) + [wording.cell(metric, one) for one in others])
     columns = ["task", "participants", "metric", "model", *["best possible (constructed)"] * any(best.values())]
     return [Table("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows, strong="model")]
+
+
+def headline_by_task(report: Report) -> list[Table]:
+    """The same for a terminal of 100 columns: a table per task with a row for the model and each baseline."""
+    if report.get("runs"):
+        return headline(report)
+    (table,) = headline(report)
+    tall = []
+    for (task, participants), rows in itertools.groupby(table.rows, key=lambda row: row[:2]):
+        _, _, metrics, *cells = zip(*rows, strict=True)
+        named = zip(table.columns[3:], cells, strict=True)
+        known = [[name, *row] for name, row in named if any(cell not in (None, "-") for cell in row)]
+        tall.append(Table("", [f"{task} ({participants})", *metrics], known))
+    return tall
 
 
 def _counts(scored: Report) -> str:

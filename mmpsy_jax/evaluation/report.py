@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,16 @@ def _presentable(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """Red flags and the headline of every task as text for a terminal."""
+    """Red flags and the headline of every task as text for a terminal of 100 columns."""
     split = wording.headline_split(report)
     lines = ["SYNTHETIC DATA: no number below says anything about real people."] if report["synthetic"] else []
     lines += [
         ": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))) for flag in report["flags"]
     ]
     lines += [*wording.checks(report), f"{split} split, in brackets: {wording.interval_note(report)}"]
-    lines += map(tables.to_text, page.headline(report))
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    lines = [textwrap.fill(line, 100, subsequent_indent="  ", **whole) for line in lines]
+    lines += [f"\n{tables.to_text(table)}" for table in page.headline_by_task(report)]
     return "\n".join(filter(None, [*lines, together.summary(report, split), multilabel.summary(report, split)]))
 
 
