@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas
 
+from mmpsy_jax.commands import find_published
 from mmpsy_jax.io import InputError, read_json
 
 __all__ = ["InputError", "Report", "Run", "build", "check", "evaluate", "load_run", "train"]
@@ -61,11 +62,12 @@ class Run:
         """`predictions.csv`: a row per participant, task, fold and seed."""
         return pandas.read_csv(self.workdir / "predictions.csv", dtype={"participant_id": str})
 
-    def predict(self, source: Place, **options: Any) -> pandas.DataFrame:
+    def predict(self, source: Place, *, layout: str = "", **options: Any) -> pandas.DataFrame:
         """Predictions on new interviews or built records.
 
         Args:
           source: as `--input` of `launch.py predict`.
+          layout: as `--layout`.
           **options: `modalities`, `encoders`, `ignore`, `abstain` of `inference.predict.predict`.
 
         Returns:
@@ -76,6 +78,7 @@ class Run:
         """
         from mmpsy_jax.inference.predict import predict
 
+        options["published"] = find_published(os.fspath(source), layout, os.fspath(self.workdir))
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder, "predictions.csv")
             failures = predict(self.workdir, source, table, **options)
@@ -83,11 +86,12 @@ class Run:
         frame.attrs["left_out"] = [(one.what, one.reason) for one in failures]
         return frame
 
-    def explain(self, source: Place, output: Place, **options: Any) -> Path:
+    def explain(self, source: Place, output: Place, *, layout: str = "", **options: Any) -> Path:
         """Writes what the run attended to in an interview, and what mattered.
 
         Args:
           source: as `--input` of `launch.py explain`.
+          layout: as `--layout`.
           output: folder for page, table and JSON file.
           **options: of `inference.explain.explain`, such as `participant` and `task`.
 
@@ -99,7 +103,8 @@ class Run:
         """
         from mmpsy_jax.inference.explain import PAGE, explain
 
-        explain(self.workdir, source, output, **options)
+        published = find_published(os.fspath(source), layout, os.fspath(self.workdir))
+        explain(self.workdir, source, output, published=published, **options)
         return Path(output, PAGE)
 
     def __repr__(self) -> str:

@@ -22,7 +22,6 @@ from data_builders.common.store import Store, of_windows, to_windows
 from data_builders.interviews import check, layouts
 from mmpsy_jax.features import interview, kept_entries, manifest, session, table
 from mmpsy_jax.features.clip import Clip, as_clips
-from mmpsy_jax.features.dialogue import Omit
 from mmpsy_jax.features.interview import INTERVIEWERS
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.mel import LogMel
@@ -187,14 +186,9 @@ class InterviewSource(Source):
 
     def keep_places(self, version_folder: Path) -> None:
         if not self.is_table and not self._hide_names:  # a manifest is found again by its path
-            of_table = self.how.stretches
-            gone = {
-                entry.participant: entry.omit + Omit(stretches=of_table.get(entry.participant, ()))
-                for entry in self.entries
-            }
-            kept_entries.write(
-                version_folder, [dataclasses.replace(entry, omit=gone[entry.participant]) for entry in self.entries]
-            )
+            of_people = Reading(stretches=self.how.stretches)  # what is left out of everybody's is in the card
+            entries = [dataclasses.replace(entry, omit=of_people.omit_of(entry)) for entry in self.entries]
+            kept_entries.write(version_folder, entries)
 
     def verify(self, has: Mapping[str, int]) -> None:
         lacking = [name for name, entry in self.modalities.items() if "role" in entry and not has.get(name)]
@@ -211,8 +205,7 @@ class InterviewSource(Source):
         """From the headers of the recordings alone."""
         audio = self.extractors.get("audio")
         seconds = self.window_seconds if audio is None else audio.settings.step_seconds
-        sides = 1 + bool(self._interviewer)
-        return sides * sum(1 + int(_seconds(entry) / seconds) for entry in self.entries)
+        return sum(1 + int(_seconds(entry) / seconds) for entry in self.entries)
 
     def digests(self) -> dict[str, str]:
         """Of the manifest's bytes (of a layout, of what it says); of names, sizes and times of change of the files."""

@@ -179,8 +179,9 @@ def _help(ablate: bool) -> str:
     )
     lines = []
     for name, path in _shipped().items():
-        title = ast.get_docstring(_parse_file(path)).splitlines()[0]
-        text = textwrap.fill(f"{title} {_argument(path)}", 98, initial_indent=" " * 20, subsequent_indent=" " * 20)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        title = ast.get_docstring(tree).splitlines()[0]
+        text = textwrap.fill(f"{title} {_argument(tree)}", 98, initial_indent=" " * 20, subsequent_indent=" " * 20)
         lines.append(f"  {name:18}{text[20:]}")
     return (
         f"usage: {mmpsy_jax.program()} {verb}--config=FILE[:ARGUMENT] [options]\n\n"
@@ -218,13 +219,9 @@ def _find_config(path: str) -> Path:
     raise one_of("config", path, shipped)
 
 
-def _parse_file(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _argument(path: Path) -> str:
+def _argument(tree: ast.Module) -> str:
     """What the argument of a config may be: the docstring of its `get_config`."""
-    functions = [node for node in _parse_file(path).body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     return ast.get_docstring(next(node for node in functions if node.name == "get_config")) or ""
 
 

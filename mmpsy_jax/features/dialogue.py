@@ -50,6 +50,11 @@ class Omit:
         """What is left out, without what nothing is said of."""
         return {name: list(value) for name, value in dataclasses.asdict(self).items() if value}
 
+    @classmethod
+    def of_card(cls, card: Mapping[str, Any]) -> "Omit":
+        """The inverse of `card`."""
+        return cls(**{name: tuple(values) for name, values in card.items()})
+
     def has_phrase(self, text: str) -> bool:
         """Whether one of the phrases occurs in a text."""
         squeezed = squeeze(text)

@@ -1,7 +1,7 @@
 """One participant's recordings and transcript -> the inputs of a record: the code that builders and `predict` share."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,7 @@ def record(
     dtypes: Mapping[str, np.dtype],
     sound: Windows | None = None,
     interviewer: Speech | None = None,
+    unread: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """What a record says about recordings and a transcript: the features of the record contract that follow from them.
 
@@ -111,6 +112,7 @@ def record(
       dtypes: of their windows.
       sound: windows of the recordings where they were extracted before.
       interviewer: the other side; read where there are extractors of its modalities.
+      unread: modalities that only have a share in how the windows of the others lie, and are left out of the features.
 
     Returns:
       the features, and notes about what is odd but no error.
@@ -136,11 +138,12 @@ def record(
             words = dataclasses.replace(words, times=None)
         theirs = _windows(words, heard, others.get("audio"), others.get("text"))
         windows = _merge(windows, {f"{INTERVIEWERS}{name}": one for name, one in theirs.items()})
-    if not windows:
-        raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
+    read = {name: extractor for name, extractor in extractors.items() if name not in unread}
+    if not read.keys() & windows.keys():
+        raise InputError(f"holds nothing of what is read ({', '.join(read)})")
     notes = [f"{path}: {note}" for path, note in zip(recordings, sound.notes if sound else (), strict=False) if note]
     notes += [f"transcript: {note}" for note in transcript.notes]
-    return features(windows, extractors, dtypes, sound.duration_s if sound else 0.0), notes
+    return features(windows, read, dtypes, sound.duration_s if sound else 0.0), notes
 
 
 def _windows(

@@ -56,7 +56,7 @@ def read(version_folder: Path) -> list[Entry]:
                 one["participant"],
                 speaker=one["speaker"],
                 channel=one["channel"],
-                omit=Omit(**{name: tuple(values) for name, values in one["omit"].items()}),
+                omit=Omit.of_card(one["omit"]),
                 parts=tuple(map(_part, one["parts"])),
             )
             for one in read_json(path)["entries"]

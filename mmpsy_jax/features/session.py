@@ -42,8 +42,7 @@ class Reading:
     def of_card(cls, card: Mapping[str, Any] | None) -> "Reading":
         """The inverse of `card`."""
         card = card or {}
-        omit = {name: tuple(values) for name, values in card.get("omit", {}).items()}
-        return cls(card.get("speaker", ""), Omit(**omit))
+        return cls(card.get("speaker", ""), Omit.of_card(card.get("omit", {})))
 
 
 AS_NAMED = Reading()

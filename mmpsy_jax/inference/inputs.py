@@ -144,15 +144,12 @@ def record_of(
     dtypes, unread = {name: modalities[name].dtype for name in extractors}, unread or {}
     dtypes |= {name: interview.dtype_of(extractor.card(), np.float16) for name, extractor in unread.items()}
     every = {**extractors, **unread}
-    record, notes = interview.record(one.recordings, one.transcript, every, dtypes, interviewer=one.interviewer)
-    if unread and not any(record[f"has_{name}"] for name in extractors):
-        raise InputError(f"holds nothing of what is read ({', '.join(extractors)})")
+    record, notes = interview.record(
+        one.recordings, one.transcript, every, dtypes, interviewer=one.interviewer, unread=unread.keys()
+    )
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
-    of_unread = {
-        f"{before}{name}{after}" for name in unread for before, after in (("", ""), ("", "_length"), ("has_", ""))
-    }
-    return {name: value for name, value in record.items() if name not in of_unread}
+    return record
 
 
 class InMemoryReader:

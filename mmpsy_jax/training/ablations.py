@@ -58,20 +58,21 @@ def ablate(
     for why in left_out:
         say(f"ablations: {why}")
     entries: list[dict[str, Any]] = []
+    reference: Predictions | None = None  # of the run on everything
     for number, (name, changed) in enumerate(planned.items(), 1):
         say(f"ablations: {name}, {number} of {len(planned)}, in {workdir / name}")
         scored = run.run(changed, dataset_dir, workdir / name)
         if jax.process_index():
             continue
         entry = {"name": name, "workdir": str(workdir / name), "tasks": _tested(scored, "model")}
-        reference = read_csv(workdir / next(iter(planned)) / "predictions.csv")
-        if entries:
-            predictions = read_csv(workdir / name / "predictions.csv")
-            entry |= _compared(config, tasks, predictions, entries[0]["name"], reference)
-            entries.append(entry)
-        else:
+        predictions = read_csv(workdir / name / "predictions.csv")
+        if reference is None:
+            reference = predictions
             entries = [entry, *_probed(config, tasks, corpus, minutes, name, reference)]
             _add_to_report(workdir / name, entries)
+        else:
+            entry |= _compared(config, tasks, predictions, entries[0]["name"], reference)
+            entries.append(entry)
         write_json(workdir / FILE, entries)  # after each: a later one may fail
     return entries
 
