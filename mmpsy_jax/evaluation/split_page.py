@@ -164,7 +164,8 @@ def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Itera
     metric = next(iter(NAMES[task.kind]))
     pairs = {TITLES.get(k, k): (cells[metric], _tested(scored, k)) for k, cells in scored["differences"].items()}
     if any(difference["low"] is not None for difference, _ in pairs.values()):
-        yield f"{wording.label(metric)} against the others", plots.forest(pairs, wording.label(metric), model)
+        axis = f"difference in {wording.label(metric)}: {model} - other"
+        yield f"{wording.label(metric)} against the others", plots.forest(pairs, axis)
 
 
 def _tested(scored: Numbers, name: str) -> str:
