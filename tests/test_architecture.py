@@ -28,7 +28,7 @@ ROOMS = {
 }
 NEVER = {
     "features": {"jax", "flax", "tensorflow"},
-    **dict.fromkeys(("evaluation", "exploration", "data_builders"), {"jax", "flax"}),
+    **{room: {"jax", "flax"} for room in ("evaluation", "exploration", "data_builders")},
 }
 
 
