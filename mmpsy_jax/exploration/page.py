@@ -264,7 +264,7 @@ def _joint(pair: Content) -> str:
     with plots.figure(f"{second} over {first}", size=(4.2, 3.6)) as drawing:
         cells = pair["cells"]
         drawing.axes.scatter(
-            cells["a"], cells["b"], s=8 * np.sqrt(cells["n"]), color=plots.COLOURS[0], alpha=0.6, linewidths=0
+            cells["a"], cells["b"], s=14 * np.sqrt(cells["n"]), color=plots.COLOURS[0], alpha=0.6, linewidths=0
         )
         drawing.axes.set(xlabel=first, ylabel=second)
     return drawing.svg
@@ -329,4 +329,4 @@ def _map(title: str, drawn: Content) -> Iterator[Any]:
 
 
 def _areas(cells: Content) -> np.ndarray:
-    return 12 * np.sqrt(cells["n"])
+    return 14 * np.sqrt(cells["n"])
