@@ -113,7 +113,7 @@ def _predictors(
     yield model, curve["model"], {"color": COLOURS[0], "linewidth": 2.0}
 
 
-def reliability(bins: Numbers, histogram: Sequence[Sequence[int]]) -> str:
+def reliability(bins: Numbers, histogram: Sequence[Sequence[int]], unit: str = "participants") -> str:
     """Share of positives over predicted probability in bins of equal mass, and a histogram of the predictions."""
     predicted, observed, counts = (np.array(bins[name], float) for name in ("predicted", "observed", "n"))
     # Wilson's interval: right for the small bins and shares near 0 that occur here.
@@ -134,7 +134,7 @@ def reliability(bins: Numbers, histogram: Sequence[Sequence[int]]) -> str:
         for n, name, colour in classes:
             lower.stairs(below + n, PROBABILITY_BINS, baseline=below, fill=True, color=colour, label=name)
             below = below + n
-        lower.set(xlabel="predicted probability", ylabel="participants")
+        lower.set(xlabel="predicted probability", ylabel=unit)
         lower.legend()
     return drawing.svg
 
