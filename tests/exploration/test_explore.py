@@ -11,6 +11,7 @@ import soundfile
 import mmpsy_jax as mp
 from mmpsy_jax.exploration import page, statistics
 from tests import manifests, runs
+from tests.browser import DESKTOP, PHONE, needs_browser, visit
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +130,11 @@ def test_rows_are_called_what_they_are():
     assert page.count(content) == "small/one: 120 clips of 40 people"
     html = page.render(content)
     assert "Classes of emotion" in html and "by emotion" in html and "participants" not in html.split("<main>")[1]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_the_page_in_a_browser(dataset, tmp_path, width):
+    measured, console, asked = visit(tmp_path, page.render(mp.explore(dataset)), width)
+    assert console == [] and asked == set()
+    assert measured["scrolls"] == width and measured["out"] == [] and measured["pictures"] > 8
