@@ -25,7 +25,7 @@ from mmpsy_jax.io import public, read_rows, write_atomically
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 from mmpsy_jax.training.config import jsonable
-from mmpsy_jax.training.job import TrainJob
+from mmpsy_jax.training.job import HELD_OUT, TrainJob
 
 PACKAGES = [
     "jax",
@@ -63,8 +63,27 @@ def fit_references(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, 
     if config.evaluation.baselines or config.evaluation.near_duplicates:
         texts = covariates.transcripts(config, corpus)
         heard = covariates.sound(corpus, with_functionals=config.evaluation.baselines)
+    fitted = fit_baselines(tasks, corpus, folds, texts, heard) if config.evaluation.baselines else {}
+    return References(fitted, list(folds.values()), texts, heard)
+
+
+def fit_baselines(
+    tasks: tuple[Task, ...],
+    corpus: Corpus,
+    folds: Mapping[int, np.ndarray],
+    texts: Mapping[str, str] | None,
+    heard: covariates.Sound | None,
+    splits: Sequence[str] = HELD_OUT,
+) -> dict[str, Predictions]:
+    """Predictions of every baseline by name, fitted on the training participants of each fold.
+
+    Args:
+      folds: the split of every participant by fold.
+      texts, heard: as of `References`.
+      splits: that are predicted.
+    """
     parts: dict[str, list[Predictions]] = {}
-    for fold, split in folds.items() if config.evaluation.baselines else ():
+    for fold, split in folds.items():
         known = baselines.Covariates(
             participant_id=np.asarray(corpus.participants),
             split=split,
@@ -75,10 +94,9 @@ def fit_references(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, 
             mel=None if heard is None else heard.statistics,
             functionals={} if heard is None else heard.functionals,
         )
-        for name, part in baselines.fit_predict(known, tasks, fold=fold).items():
+        for name, part in baselines.fit_predict(known, tasks, fold=fold, splits=splits).items():
             parts.setdefault(name, []).append(part)
-    fitted = {name: Predictions.concatenate(part) for name, part in parts.items()}
-    return References(fitted, list(folds.values()), texts, heard)
+    return {name: Predictions.concatenate(part) for name, part in parts.items()}
 
 
 def evaluate(
