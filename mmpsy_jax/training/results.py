@@ -23,8 +23,8 @@ from mmpsy_jax.evaluation import baselines, flags, report, subgroups
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.io import public, read_rows, write_atomically
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import covariates
-from mmpsy_jax.training.config import jsonable
+from mmpsy_jax.training import covariates, privacy
+from mmpsy_jax.training.config import fields_of, jsonable
 from mmpsy_jax.training.job import HELD_OUT, TrainJob
 
 PACKAGES = [
@@ -126,6 +126,8 @@ def evaluate(
     if not corpus.within_clusters:
         further += subgroups.flags_of(predictions, named)
     further += flags.of_ranges(tasks, corpus.ranges)
+    if privacy.is_on(config):
+        further.append(flags.flag("private", text=privacy.promise(fields_of(jobs[0].config)), n=len(jobs)))
     if corpus.card.get("split_rule") and not config.cv.folds:
         further.append(flags.flag("split_rule", rule=corpus.card["split_rule"]))
     if corpus.pooled:

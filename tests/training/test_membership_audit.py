@@ -16,7 +16,7 @@ def trained(dataset, workdir, rate, **fields):
     config = lean(dataset)
     shared = {"cv.folds": 3, "cv.repeats": 2, "cv.validation_fraction": 0.0, "seeds": 2, "selection.metric": "step"}
     shared |= {"selection.every": "100 percent", "evaluation.near_duplicates": False, "optimizer.schedule": "constant"}
-    shared |= {"optimizer.learning_rate": rate, "total": "20 epochs", "model.dropout": 0.0}
+    shared |= {"optimizer.learning_rate": rate, "total": "15 epochs", "model.dropout": 0.0}
     config.update_from_flattened_dict(shared | fields)
     run.run(config, dataset, workdir)
     return workdir
@@ -47,7 +47,7 @@ def test_a_network_that_has_learned_its_people_by_heart_gives_them_away(overfitt
 
 
 def test_a_network_that_has_learned_nothing_gives_nobody_away(dataset, tmp_path):
-    workdir = trained(dataset, tmp_path / "run", 0.0, **{"evaluation.baselines": False})
+    workdir = trained(dataset, tmp_path / "run", 0.0, **{"evaluation.baselines": False, "total": "1 epochs"})
     assert "was not measured" in (workdir / "README.md").read_text()
     content = membership.audit(workdir)
     for predictors in content["tasks"].values():

@@ -66,7 +66,7 @@ def test_a_curve_is_trained_on_parts_and_tested_on_all(dataset, tmp_path):
     assert len(whole) == 96
     assert len(list((tmp_path / "curve/replicas_16_24_40").iterdir())) == 1, "one program"
     page = (tmp_path / "curve/curve.html").read_text()
-    assert "SYNTHETIC" in page and "extrapolation" in page and "http" not in page.replace("http://www.w3.org", "")
+    assert "SYNTHETIC" in page and "extrapolation" in page and "://" not in page.replace("http://www.w3.org", "")
     assert json.loads((tmp_path / "curve/curve.json").read_text()) == content
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "curve").rglob("predictions.csv")}
     assert run.with_corpus(use, config, dataset, tmp_path / "curve") == content
