@@ -2,6 +2,7 @@
 
 Look
     check --source=DIR|MANIFEST [--deep]                            what a source holds, what is missing, what is odd
+    explore --input=RECORDS|DIR|MANIFEST --output=DIR               a page: people, sound, words, scores, who is odd
     synthesize --dataset=interviews/daic_woz --output=DIR           a synthetic tree in the layout of a published corpus
 Build
     build --dataset=mmpsy/released --source=DIR --data_dir=DIR      TFDS records of a corpus

@@ -23,7 +23,7 @@ __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"
 
 # What of a corpus card a report may show: the card also lists participants by id.
 CORPUS_FIELDS = (
-    *("dataset", "config", "version", "synthetic", "source", "source_sha256", "labels", "modalities"),
+    *("dataset", "config", "version", "unit", "synthetic", "source", "source_sha256", "labels", "modalities"),
     *("window_seconds", "participants", "optimum", "pooled"),
 )
 Trainings = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -87,6 +87,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         report=report,
         tasks=wording.tasks_of(report),
         title=wording.title(context),
+        unit=wording.unit(report),
         disclaimer=wording.disclaimer(report),
         dataset=wording.dataset(context["corpus"]) or "unnamed corpus",
         split=split,

@@ -26,6 +26,7 @@ from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates, privacy
 from mmpsy_jax.training.config import fields_of, jsonable
 from mmpsy_jax.training.job import HELD_OUT, TrainJob
+from mmpsy_jax.training.logger import say
 
 PACKAGES = [
     "jax",
@@ -38,6 +39,9 @@ PACKAGES = [
     "array-record",
     "numpy",
 ]
+
+
+STEPS = 4  # of an evaluation, which are told on the terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +87,8 @@ def fit_baselines(
       splits: that are predicted.
     """
     parts: dict[str, list[Predictions]] = {}
-    for fold, split in folds.items():
+    for number, (fold, split) in enumerate(folds.items(), 1):
+        say(f"baselines: fold {number} of {len(folds)}")
         known = baselines.Covariates(
             participant_id=np.asarray(corpus.participants),
             split=split,
@@ -116,9 +121,13 @@ def evaluate(
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     rules = {"threshold_rule": config.evaluation.threshold, "as_labels": config.evaluation.multilabel}
     rules |= {"within_clusters": corpus.within_clusters, "synthetic": bool(corpus.card["synthetic"])}
+    say(f"evaluation, step 1 of {STEPS}: metrics and intervals")
+    rules["progress"] = lambda line: say(f"  {line}")
     content = report.evaluate(predictions, tasks, baselines=known.baselines, **rules, **bootstrap)
+    say(f"evaluation, step 2 of {STEPS}: subgroups" + ("" if named else " (none)"))
     content["subgroups"] = subgroups.evaluate(predictions, tasks, named, **bootstrap)
     further = []
+    say(f"evaluation, step 3 of {STEPS}: near-duplicates" + ("" if config.evaluation.near_duplicates else " (off)"))
     if config.evaluation.near_duplicates:
         further += covariates.leaks(corpus, known.folds, known.texts, known.heard)
         content["checks"] |= covariates.leak_checks(known.texts, known.heard)
@@ -143,6 +152,7 @@ def evaluate(
         "data": {"participants": len(corpus.participants), "texts_for_baseline": known.texts is not None},
         "sweep": chosen,
     }
+    say(f"evaluation, step 4 of {STEPS}: page, tables and model card")
     content = report.write_report(
         workdir,
         content,
