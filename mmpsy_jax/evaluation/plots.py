@@ -335,7 +335,7 @@ def participants(sizes: Sequence[float], predictors: Mapping[str, Numbers], ceil
                 if i == 0:
                     axes.fill_between(at[beyond], low[beyond], high[beyond], color=COLOURS[0], alpha=0.2, linewidth=0)
         if ceiling is not None:
-            axes.axhline(ceiling, color=_INK, linestyle=":", linewidth=1, label=f"ceiling of reliability {ceiling:.3f}")
+            axes.axhline(ceiling, color=INK, linestyle=":", linewidth=1, label=f"ceiling of reliability {ceiling:.3f}")
         axes.set(xlabel="participants of the training part (dashed: extrapolation)", ylabel=metric.replace("_", " "))
         axes.set_xscale("log")
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
