@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mmpsy_jax import registry
-from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, together, transfer_page, wording
+from mmpsy_jax.evaluation import audit_page, membership, multilabel, plots, split_page, together, transfer_page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.tables import Table
@@ -20,6 +20,12 @@ Report = Mapping[str, Any]
 PROBES = (
     "Linear models that know only what a model should not need, fitted on the training part of each fold and scored on "
     "the same test people. One that comes within the model's interval is a red flag."
+)
+
+MEMBERSHIP = (
+    "Whether what a single training says of a participant tells that they were in its training part (the likelihood-"
+    "ratio attack of Carlini et al. 2022), by an attacker who has the other trainings of this cross-validation. TPR: "
+    "share of those in the training part whom the attack finds while it calls so few others (FPR)."
 )
 
 
@@ -163,6 +169,7 @@ def _more(report: Report) -> list[dict[str, Any]]:
     parts = [
         {"title": "Probes of shortcuts", "text": PROBES, "tables": list(_probes(report))},
         {"title": "Transfer", "tables": transfer_page.sections(report)},
+        {"title": "Membership inference", "text": MEMBERSHIP, "tables": membership.sections(report)},
         {"title": "Tasks together", "tables": together.sections(report)},
         {"title": "Labels together", "tables": multilabel.sections(report)},
         *(part for name in registry.names("reports") for part in registry.load("reports", name).sections(report)),

@@ -303,3 +303,42 @@ def settings(metric: str, field: str, values: Sequence[Any], mean: Sequence[floa
 def short(value: Any) -> str:
     """A setting as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def participants(sizes: Sequence[float], predictors: Mapping[str, Numbers], ceiling: float | None, metric: str) -> str:
+    """A metric over the number of training participants, with the power law of each predictor, dashed where it is
+    extrapolation.
+
+    Args:
+      sizes: numbers of participants.
+      predictors: "sizes" (cells) and "law" of each by name, see `learning_curve.measure`; the first is the model.
+      ceiling: what no predictor can exceed; None where it is not known.
+      metric: its name.
+    """
+    with figure("Learning curve over participants", size=(4.6, 4.0)) as drawing:
+        axes = drawing.axes
+        for i, (name, about) in enumerate(predictors.items()):
+            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "-.")[i // len(COLOURS) % 2]}
+            value, low, high = (
+                np.array([cell[key] for cell in about["sizes"]], float) for key in ("value", "low", "high")
+            )
+            if i == 0:
+                errors = np.maximum(np.nan_to_num([value - low, high - value]), 0)
+                axes.errorbar(sizes, value, errors, color=COLOURS[0], marker="o", capsize=2, label=name)
+            else:
+                axes.plot(sizes, value, marker=".", linewidth=1, label=name, **style)
+            if law := about["law"]:
+                at, line, low, high = (np.array(law[key], float) for key in ("at", "value", "low", "high"))
+                beyond = at >= sizes[-1] - 1e-9
+                beyond[:-1] |= beyond[1:]  # begins where the measured part ends
+                axes.plot(at[beyond], line[beyond], color=style["color"], linestyle="--", linewidth=1)
+                if i == 0:
+                    axes.fill_between(at[beyond], low[beyond], high[beyond], color=COLOURS[0], alpha=0.2, linewidth=0)
+        if ceiling is not None:
+            axes.axhline(ceiling, color=INK, linestyle=":", linewidth=1, label=f"ceiling of reliability {ceiling:.3f}")
+        axes.set(xlabel="participants of the training part (dashed: extrapolation)", ylabel=metric.replace("_", " "))
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axes.minorticks_off()
+        drawing.figure.legend(loc="outside lower center", ncols=2)
+    return drawing.svg

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from mmpsy_jax import registry
-from mmpsy_jax.evaluation import bootstrap, curves, flags, multilabel, page, tables, together, wording
+from mmpsy_jax.evaluation import bootstrap, curves, flags, membership, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import subgroups as subgroup_tables
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
@@ -96,6 +96,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         interval_note=wording.interval_note(report),
         intended_use=wording.intended_use(report),
         methods=wording.methods(report),
+        audited={name: text for name in report["tasks"] if (text := membership.sentence(report, name))},
         **{name: context[name] for name in ("config", "corpus", "environment")},
     )
 
