@@ -49,22 +49,30 @@ def moments(
 
 
 @functools.lru_cache(maxsize=2)  # folds and seeds ask for the same corpus; 1,020 transcripts take half a second
-def presence(corpus: Corpus, modality: str, max_windows: int | None) -> scipy.sparse.csr_matrix:
-    """Which ids each participant uses [N, vocabulary], bool; id 0 is nothing.
+def id_counts(corpus: Corpus, modality: str, max_windows: int | None) -> scipy.sparse.csr_matrix:
+    """How often each participant uses each id [N, vocabulary]; id 0 is nothing.
 
     Args:
       corpus: the participants.
       modality: of kind "ids".
       max_windows: of each participant, from the start; None for all.
     """
-    ids_of = []
+    used = []
     for i in range(len(corpus)):
-        used = np.unique(corpus.reader.read(i, [modality])[modality][:max_windows]) if corpus.has[modality][i] else ()
-        ids_of.append(np.setdiff1d(np.asarray(used, np.int64), [0], assume_unique=True))
-    starts = np.concatenate([[0], np.cumsum([len(ids) for ids in ids_of])])
-    columns = np.concatenate(ids_of)
+        ids = corpus.reader.read(i, [modality])[modality][:max_windows] if corpus.has[modality][i] else np.zeros(0, int)
+        used.append(np.unique(ids[ids > 0], return_counts=True))
+    starts = np.concatenate([[0], np.cumsum([len(ids) for ids, _ in used])])
+    columns, counts = (np.concatenate(part) for part in zip(*used, strict=True))
     shape = (len(corpus), corpus.modalities[modality].vocabulary)
-    return scipy.sparse.csr_matrix((np.ones(len(columns), bool), columns, starts), shape)
+    return scipy.sparse.csr_matrix((counts.astype(np.int32), columns.astype(np.int64), starts), shape)
+
+
+def tf_idf(counts: scipy.sparse.csr_matrix, idf: Float32[np.ndarray, " v"]) -> scipy.sparse.csr_matrix:
+    """(1 + ln count) idf of each id, divided by the length of the row (as `models.perceiver.bag_weights`)."""
+    weighted = counts.astype(np.float64)
+    weighted.data = (1 + np.log(weighted.data)) * idf[weighted.indices]
+    length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
+    return scipy.sparse.diags(1 / np.where(length > 0, length, 1.0)) @ weighted
 
 
 def inverse_document_frequency(
@@ -76,7 +84,7 @@ def inverse_document_frequency(
       members: positions of the participants to count: the training part and nobody else.
       at_least: ids that fewer of them use get weight zero.
     """
-    frequency = presence(corpus, modality, max_windows)[np.asarray(members)].sum(axis=0, dtype=np.int64)
-    frequency = np.asarray(frequency).ravel()
+    used = id_counts(corpus, modality, max_windows)[np.asarray(members)]
+    frequency = np.bincount(used.indices, minlength=used.shape[1])
     weight = np.log((1 + len(members)) / (1 + frequency)) + 1
     return np.where(frequency >= at_least, weight, 0.0).astype(np.float32)

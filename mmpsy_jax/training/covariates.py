@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
     return Sound(statistics, np.concatenate(prints), np.array(owner, np.int64), ours)
 
 
+@functools.lru_cache(maxsize=8)  # folds and seeds ask for the same corpus and its few modalities
 def frame_statistics(corpus: Corpus, name: str, max_windows: int | None) -> Float[np.ndarray, "n 2*f"]:
     """Mean, then standard deviation of each band over the valid frames of each participant, NaN without any.
 

@@ -69,7 +69,7 @@ def write(
         ],
         "usual": usual(corpus, names, members),
         "members": {"salt": salt, **known},
-        "calibration": calibration.of_run(predictions, from_config(config.tasks)),
+        "calibration": calibration.of_run(predictions, from_config(config.tasks), config.evaluation.threshold),
     }
     of_trainings = [
         Path(one["folder"], name) for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)
