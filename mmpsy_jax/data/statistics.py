@@ -7,6 +7,7 @@ import scipy.sparse
 from jaxtyping import Float, Float32, Int
 
 from mmpsy_jax.data.records import Corpus
+from mmpsy_jax.modality import FINE, fine_ids
 
 
 @functools.lru_cache(maxsize=8)  # folds and seeds ask for the same corpus and its few modalities
@@ -49,21 +50,23 @@ def moments(
 
 
 @functools.lru_cache(maxsize=2)  # folds and seeds ask for the same corpus; 1,020 transcripts take half a second
-def id_counts(corpus: Corpus, modality: str, max_windows: int | None) -> scipy.sparse.csr_matrix:
+def id_counts(corpus: Corpus, modality: str, max_windows: int | None, *, fine: bool = False) -> scipy.sparse.csr_matrix:
     """How often each participant uses each id [N, vocabulary]; id 0 is nothing.
 
     Args:
       corpus: the participants.
       modality: of kind "ids".
       max_windows: of each participant, from the start; None for all.
+      fine: count `fine_ids`, of which there are `FINE`.
     """
     used = []
     for i in range(len(corpus)):
         ids = corpus.reader.read(i, [modality])[modality][:max_windows] if corpus.has[modality][i] else np.zeros(0, int)
+        ids = fine_ids(ids) if fine and ids.size else ids
         used.append(np.unique(ids[ids > 0], return_counts=True))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids, _ in used])])
     columns, counts = (np.concatenate(part) for part in zip(*used, strict=True))
-    shape = (len(corpus), corpus.modalities[modality].vocabulary)
+    shape = (len(corpus), FINE if fine else corpus.modalities[modality].vocabulary)
     return scipy.sparse.csr_matrix((counts.astype(np.int32), columns.astype(np.int64), starts), shape)
 
 
@@ -75,16 +78,13 @@ def tf_idf(counts: scipy.sparse.csr_matrix, idf: Float32[np.ndarray, " v"]) -> s
     return scipy.sparse.diags(1 / np.where(length > 0, length, 1.0)) @ weighted
 
 
-def inverse_document_frequency(
-    corpus: Corpus, modality: str, members: Int[np.ndarray, " m"], max_windows: int | None, *, at_least: int = 2
-) -> Float32[np.ndarray, " v"]:
+def inverse_document_frequency(counts: scipy.sparse.csr_matrix, *, at_least: int = 2) -> Float32[np.ndarray, " v"]:
     """ln((1 + n) / (1 + df)) + 1 of each id over n participants, as scikit-learn's TfidfTransformer smooths it.
 
     Args:
-      members: positions of the participants to count: the training part and nobody else.
+      counts: rows of `id_counts`: the training part and nobody else.
       at_least: ids that fewer of them use get weight zero.
     """
-    used = id_counts(corpus, modality, max_windows)[np.asarray(members)]
-    frequency = np.bincount(used.indices, minlength=used.shape[1])
-    weight = np.log((1 + len(members)) / (1 + frequency)) + 1
+    frequency = np.bincount(counts.indices, minlength=counts.shape[1])
+    weight = np.log((1 + counts.shape[0]) / (1 + frequency)) + 1
     return np.where(frequency >= at_least, weight, 0.0).astype(np.float32)

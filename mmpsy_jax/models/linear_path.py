@@ -10,12 +10,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from mmpsy_jax.modality import FINE, fine_ids
 from mmpsy_jax.models.base import Head, Modality, outputs_of
 from mmpsy_jax.models.perceiver import bag_weights, merge_windows
 from mmpsy_jax.tasks import kind_of
 
 NAME = "linear"  # of the module in a network, and of its fitted variables
-CORRECTION = "linear_correction"  # in a batch of training: what is added to the predictions of each row
+LEFT_OUT = "linear_left_out"  # in a batch of training: what is said of each row without having been fitted on it
 SLOPES = "linear_scale"  # the parameter that makes outputs of tasks of them
 
 
@@ -44,7 +45,7 @@ def readable(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
 def pooled_size(modality: Modality) -> int:
     """Numbers of a participant that the linear path reads: n-grams, or means (of frames also deviations)."""
     if modality.kind == "ids":
-        return modality.vocabulary
+        return FINE
     return modality.shape[1] * (2 if modality.kind == "frames" else 1)
 
 
@@ -80,6 +81,8 @@ class LinearPath(nn.Module):
     @nn.compact
     def __call__(self, batch: PyTree, rows: int) -> Float[Array, "b l"]:
         """Of one pack of a batch."""
+        if LEFT_OUT in batch:
+            return batch[LEFT_OUT]
         labels = len(columns_of(self.heads))
         total = self.variable("fitted", "intercept", jnp.zeros, (labels,)).value
         for modality in readable(self.modalities):
@@ -92,7 +95,7 @@ class LinearPath(nn.Module):
                 mask &= jnp.repeat(keep, -(-mask.shape[1] // keep.shape[1]), axis=1)[:, : mask.shape[1]]
             there = merge_windows(mask.sum(axis=1, dtype=jnp.float32), row, rows)[:, None] > 0
             if modality.kind == "ids":
-                idf = self._fitted(name, "idf", size)
+                idf, values = self._fitted(name, "idf", size), fine_ids(values, jnp)
                 present = self.perturb(f"{name}_present", (values > 0).astype(jnp.float32))
                 bag = jnp.einsum("snkl,snk->sl", weights[values], present * bag_weights(values, row, rows, idf))
                 said = merge_windows(bag, row, rows)
@@ -101,7 +104,7 @@ class LinearPath(nn.Module):
                 x = pool(values, mask, row, rows, spread=modality.kind == "frames")
                 said = (x - mean) / deviation @ weights
             total = total + jnp.where(there, said - centre, 0.0)
-        return total + batch.get(CORRECTION, 0.0)
+        return total
 
     def _fitted(self, modality: str, what: str, *shape: int) -> Float[Array, "..."]:
         return self.variable("fitted", f"{modality}_{what}", jnp.ones, shape).value

@@ -111,12 +111,10 @@ class Path(NamedTuple):
       variables: of `LinearPath`.
       left_out: what it says of each participant of the corpus without having been fitted on them, for who is trained
         on; elsewhere 0.
-      correction: `left_out` less what the fitted path says of them.
     """
 
     variables: dict[str, Float[np.ndarray, "..."]]
     left_out: Float[np.ndarray, "n l"]
-    correction: Float[np.ndarray, "n l"]
 
 
 def fit(
@@ -145,7 +143,7 @@ def fit(
         raise InputError(f"config.model: {error}") from error
     kernel = sum(one.products() for one in inputs)
     targets = targets_of(tasks, corpus)[members]
-    dual, left_out, correction = np.zeros(targets.shape), np.zeros(targets.shape), np.zeros(targets.shape)
+    dual, left_out = np.zeros(targets.shape), np.zeros(targets.shape)
     intercept, known = np.zeros(targets.shape[1]), ~np.isnan(targets)
     for pattern in np.unique(known, axis=1).T:
         columns, rows = np.flatnonzero((known == pattern[:, None]).all(axis=0)), np.flatnonzero(pattern)
@@ -160,13 +158,13 @@ def fit(
         intercept[columns] = -part.mean(axis=0) @ solution.dual * unit
         # Who lacks the label is predicted by all who have it.
         left_out[:, columns] = kernel[:, rows] @ dual[np.ix_(rows, columns)] + intercept[columns]
-        correction[np.ix_(rows, columns)] = (solution.left_out - solution.fit) * unit
+        left_out[np.ix_(rows, columns)] += (solution.left_out - solution.fit) * unit
     variables = {"intercept": intercept}
     for one in inputs:
         variables |= one.variables(dual)
-    everybody = np.zeros((2, len(corpus), targets.shape[1]))
-    everybody[:, members] = left_out + correction, correction
-    return Path({name: np.asarray(x, np.float32) for name, x in variables.items()}, *everybody)
+    everybody = np.zeros((len(corpus), targets.shape[1]))
+    everybody[members] = left_out
+    return Path({name: np.asarray(x, np.float32) for name, x in variables.items()}, everybody)
 
 
 def targets_of(tasks: Sequence[Task], corpus: Corpus) -> Float[np.ndarray, "n l"]:
@@ -220,8 +218,9 @@ class _Input(NamedTuple):
 def _input(corpus: Corpus, name: str, members: Int[np.ndarray, " m"], limit: int | None) -> _Input:
     there, kind = corpus.has[name][members], corpus.modalities[name].kind
     if kind == "ids":
-        idf = statistics.inverse_document_frequency(corpus, name, members, limit)
-        x = statistics.tf_idf(statistics.id_counts(corpus, name, limit)[members], idf)
+        counts = statistics.id_counts(corpus, name, limit, fine=True)[members]
+        idf = statistics.inverse_document_frequency(counts)
+        x = statistics.tf_idf(counts, idf)
         return _Input(name, x, there, {"idf": idf})
     pooled = covariates.frame_statistics if kind == "frames" else statistics.time_means
     x = pooled(corpus, name, limit)[members]

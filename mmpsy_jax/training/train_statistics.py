@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import models, objectives
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.data.statistics import inverse_document_frequency, moments
+from mmpsy_jax.data.statistics import id_counts, inverse_document_frequency, moments
 from mmpsy_jax.io import InputError
 from mmpsy_jax.models import linear_path
 from mmpsy_jax.models.base import Head, Modality
@@ -34,8 +34,8 @@ def fit(
       `bias`: initial parameters of the network by name (output biases, a pretrained encoder); `class_weights`
       [classes] by task of classes; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
       of an encoder, a frozen teacher, scales of features); `scores`, for an objective with a memory, by label: those of
-      the training participants, NaN for all others of the corpus; `correction`, of a network that is trained beside a
-      linear path: what makes that path's predictions of each participant of the corpus left-out ones.
+      the training participants, NaN for all others of the corpus; `left_out`, of a network beside a linear path: what
+      that path says of each participant of the corpus who is trained on without having been fitted on them.
 
     Raises:
       InputError: a task without a single training label.
@@ -44,7 +44,7 @@ def fit(
     limit = config.data.max_windows or None
     parameters, network = models.pretrained(config.model.name, config.model.to_dict())
     network = network | {
-        f"{m.name}_adapter": {"idf": inverse_document_frequency(corpus, m.name, members, limit)}
+        f"{m.name}_adapter": {"idf": inverse_document_frequency(id_counts(corpus, m.name, limit)[members])}
         for m in modalities
         if m.kind == "ids"
     }
@@ -59,7 +59,7 @@ def fit(
         network[linear_path.NAME] = path.variables
         fitted["bias"] |= ridge.read_out(config, tasks, tuple(map(head, tasks)), corpus, members, path.left_out, fitted)
         if not models.is_closed_form(config.model.name):
-            fitted["correction"] = path.correction.astype(np.float32)
+            fitted["left_out"] = path.left_out.astype(np.float32)
     if objectives.has_memory(config.objective.name):
         fitted["scores"] = training_scores(corpus.labels, members)
     return fitted

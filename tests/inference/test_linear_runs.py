@@ -11,9 +11,12 @@ import pytest
 from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation import out_of_fold
+from mmpsy_jax.inference import embed
+from mmpsy_jax.inference.predict import predict
 from mmpsy_jax.training import finished_run, run, run_files
 from mmpsy_jax.training.config import choose_model
 from tests.data_builders.small_source import entry, write_table
+from tests.hugging_face import write_bert
 from tests.inference.conftest import CHINESE, config_of
 from tests.runs import environment, in_turn, launch
 from tests.sharing import shared
@@ -116,5 +119,31 @@ def test_an_explanation_adds_up(runs):
 def test_left_out_predictions_of_people_stay_in_no_file(runs):
     _, folder = runs
     weights = run_files.load_weights(folder / "run" / "fold_0" / "seed_0" / run_files.WEIGHTS)
-    assert "correction" not in weights and set(weights) == {"params", "fitted"}
+    assert "left_out" not in weights and set(weights) == {"params", "fitted"}
     assert "linear" in weights["fitted"]["network"]
+
+
+def test_embeddings_of_a_bert_are_read_pooled(tmp_path):
+    """The way of `embed` with random weights: a folder of embeddings, records, a linear model, a new person."""
+    (tmp_path / "bert").mkdir()
+    bert, letters = write_bert(tmp_path / "bert"), "abcdefgh"
+    lines = ["participant,text,label:phq9"]
+    for number in range(24):
+        words = " ".join(letters[(number * k) % 8] for k in range(1, 12 + number))
+        lines.append(f"p{number},{words},{number % 8 * 3}")
+    manifest, folder = tmp_path / "manifest.csv", tmp_path / "embedded"
+    manifest.write_text("\n".join(lines) + "\n")
+    embed.embed(manifest, bert, folder, whole=True)
+    text = {"name": "token_embeddings", "folder": str(folder), "positions": 12}
+    (tmp_path / "settings.json").write_text(json.dumps({"text": text}))
+    built = cli.build("interviews/lab", tmp_path, source=manifest, settings=tmp_path / "settings.json", workers=0)
+    config = config_of(built)
+    choose_model(config, "linear")
+    config.cv.validation_fraction, config.selection.metric = 0.0, "step"
+    run.run(config, built, tmp_path / "run")
+    (tmp_path / "new.csv").write_text("participant_id,text\nsomebody,a b c d e f g h a b c\n")
+    predict(tmp_path / "run", tmp_path / "new.csv", tmp_path / "out.csv", encoders=[bert], abstain=False)
+    (row,) = rows(tmp_path / "out.csv", "phq_score")
+    assert 0 <= float(row["y_low"]) <= float(row["y_pred"]) <= float(row["y_high"]) <= 27
+    fitted = run_files.load_weights(tmp_path / "run" / "fold_0" / "seed_0" / run_files.WEIGHTS)["fitted"]["network"]
+    assert fitted["linear"]["text_weights"].shape == (16, 1) and np.ptp(fitted["linear"]["text_weights"]) > 0
