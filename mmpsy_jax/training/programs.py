@@ -1,5 +1,6 @@
 """A config's network, objective and optimizer put together: the one place where model, objective and tasks meet."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from mmpsy_jax.models.base import EMBEDDING, Modality, Rates
 from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import optimizer
+from mmpsy_jax.training import optimizer, privacy
 from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.step import Functions, Parts, make_functions
 from mmpsy_jax.training.train_statistics import head
@@ -99,4 +100,5 @@ def build(
         )
 
     parts({})  # whatever is wrong with the config is found before anything is compiled
-    return make_functions(model, parts, config.optimizer.ema)
+    private = functools.partial(privacy.gradients, privacy=config.privacy, expected=config.data.batch_size)
+    return make_functions(model, parts, config.optimizer.ema, private if privacy.is_on(config) else None)

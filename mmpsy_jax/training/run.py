@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,17 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     Returns:
       The content of `report.json` (on process 0; an empty dictionary elsewhere).
     """
+    return with_corpus(_run, config, dataset_dir, workdir)
+
+
+def with_corpus(
+    use: Callable[[ConfigDict, Corpus, Path], Any], config: ConfigDict, dataset_dir: str | Path, workdir: str | Path
+) -> Any:
+    """What `use` returns, given the completed config, the open corpus and the workdir, which is locked meanwhile.
+
+    Raises:
+      InputError: a config that cannot be trained on these records, or a workdir of another one.
+    """
     workdir = Path(workdir)
     prepare(config, workdir)
     corpus = open_corpora(dataset_dir, config.data.modalities)
@@ -47,7 +58,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
         config = with_packs(config, workdir)
         claim_workdir(config, workdir, writes=jax.process_index() == 0)
         wait_for_all("workdir")
-        return _run(config, corpus, workdir)
+        return use(config, corpus, workdir)
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:

@@ -16,7 +16,7 @@ from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import out_of_distribution
 from mmpsy_jax.io import file_sha256, public, with_places
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import batches, run_files
+from mmpsy_jax.training import batches, privacy, run_files
 from mmpsy_jax.training.config import fields_of
 from mmpsy_jax.training.job import TrainJob
 from mmpsy_jax.training.run_files import CONFIG, EMBEDDING, PREDICTIONS, WEIGHTS
@@ -53,6 +53,9 @@ def write(
         "digests": sorted(digests_of(ids, salt)),  # their order would tell more
         "interviews": sorted(digests_of(interviews_of(corpus, members, names), salt)),
     }
+    calibrating = predictions
+    if privacy.is_on(config) and "validation" not in predictions.split:
+        calibrating = predictions.select(split="validation")  # errors on who is trained on elsewhere would tell of them
     card = {
         "format": run_files.FORMAT,
         **{name: corpus.card.get(name) for name in KEPT},
@@ -69,7 +72,7 @@ def write(
         ],
         "usual": usual(corpus, names, members),
         "members": {"salt": salt, **known},
-        "calibration": calibration.of_run(predictions, from_config(config.tasks), config.evaluation.threshold),
+        "calibration": calibration.of_run(calibrating, from_config(config.tasks), config.evaluation.threshold),
     }
     of_trainings = [
         Path(one["folder"], name) for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)
@@ -90,9 +93,14 @@ def inputs_of(corpus: Corpus, names: Sequence[str]) -> dict[str, dict[str, Any]]
 
 def with_places_of_corpus(config: ConfigDict, card: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a run; where its corpus was built on this machine, with the places of encoders, which it knows."""
-    named = [card[name] or "" for name in ("dataset", "config", "version")]
-    (folder, *_) = folders_of(config.data.folder or Path(config.data.data_dir, *named))
+    (folder, *_) = folders_of(folder_of(config, card))
     return {**card, **with_places(Path(folder), {"modalities": card["modalities"]})}
+
+
+def folder_of(config: ConfigDict, card: Mapping[str, Any]) -> str | Path:
+    """Where the records of a run lie, or lay; several of pooled ones, with commas."""
+    named = [card[name] or "" for name in ("dataset", "config", "version")]
+    return config.data.folder or Path(config.data.data_dir, *named)
 
 
 def digests_of(texts: Iterable[str], salt: str) -> list[str]:

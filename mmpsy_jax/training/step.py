@@ -74,13 +74,19 @@ def predict(model: nn.Module, variables: PyTree, batch: PyTree) -> PyTree:
     return {"outputs": forward(model, variables, batch), "index": batch["index"].reshape(-1)}
 
 
-def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay: float = 0.0) -> Functions:
+def make_functions(
+    model: nn.Module,
+    parts: Callable[[Values], Parts],
+    ema_decay: float = 0.0,
+    private: Callable[..., Any] | None = None,
+) -> Functions:
     """Builds the functions.
 
     Args:
       parts: from the fields that may differ between replicas to what they decide.
       ema_decay: decay per step of the exponential moving average of the parameters that is evaluated instead of them;
         0 keeps none.
+      private: `privacy.gradients` with its numbers, for private training; None for the gradient of the whole batch.
     """
 
     def init(seed: jax.Array, batch: PyTree, fitted: PyTree) -> PyTree:
@@ -118,6 +124,18 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         losses, (present, sums) = chosen.objective(outputs, labels, valid, fitted["class_weights"])
         return losses, (present, (outputs, sums))
 
+    def of_one(fitted: PyTree, chosen: Parts) -> Callable[[PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]]:
+        """The loss of a batch of one participant, and its sums, for private training."""
+
+        def loss(params: PyTree, batch: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
+            labels = labels_of(batch)
+            losses, (present, (_, sums)) = losses_of(
+                params["network"], fitted, batch, labels, chosen, chosen.rates, key
+            )
+            return chosen.weighting.total(params["objective"], {}, losses, present), sums
+
+        return loss
+
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
         key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
@@ -126,12 +144,17 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
             batch = {**batch, LEFT_OUT: state["left_out"][batch["index"]]}
         if "memory" in state:
             labels |= chosen.objective.recall(state["memory"], index)
-        loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
-            lambda network: losses_of(network, state["fitted"], batch, labels, chosen, chosen.rates, key),
-            state["params"],
-            state.get("weighting", {}),
-            jax.random.fold_in(key, 1),
-        )
+        if private is not None:
+            loss, gradients, norm, sums = private(of_one(state["fitted"], chosen), state["params"], batch, key)
+            remembered, outputs = {}, {}
+        else:
+            loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
+                lambda network: losses_of(network, state["fitted"], batch, labels, chosen, chosen.rates, key),
+                state["params"],
+                state.get("weighting", {}),
+                jax.random.fold_in(key, 1),
+            )
+            norm = optax.tree.norm(gradients)
         updates, optimizer_state = chosen.optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
@@ -143,7 +166,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
             # The average forgets its start: early steps use a shorter memory.
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
-        return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
+        return new, {"loss": loss, "grad_norm": norm, **sums}
 
     def predict_with_sums(evaluated: PyTree, batch: PyTree) -> PyTree:
         network, fitted = evaluated["params"]["network"], evaluated["fitted"]
