@@ -60,7 +60,7 @@ def check(config: ConfigDict) -> None:
             raise InputError(f"config.{field} = {value!r} with config.privacy.epsilon: must be {needed!r}, since {why}")
     if models.reads_linear(config.model.name, config.model.to_dict()):
         raise InputError(
-            "config.model with config.privacy.epsilon: the linear path is fitted on the participants without noise: take "
+            "config.model with config.privacy.epsilon: the linear path is fitted on participants without noise: take "
             "config.model.linear=False and another model than 'linear'"
         )
     if any(config.privacy[name] for name in ("noise_multiplier", "rows", "rate")):
