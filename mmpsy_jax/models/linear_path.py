@@ -98,12 +98,12 @@ class LinearPath(nn.Module):
                 idf, values = self._fitted(name, "idf", size), fine_ids(values, jnp)
                 present = self.perturb(f"{name}_present", (values > 0).astype(jnp.float32))
                 bag = jnp.einsum("snkl,snk->sl", weights[values], present * bag_weights(values, row, rows, idf))
-                said = merge_windows(bag, row, rows)
+                value = merge_windows(bag, row, rows)
             else:
                 mean, deviation = self._fitted(name, "mean", size), self._fitted(name, "deviation", size)
                 x = pool(values, mask, row, rows, spread=modality.kind == "frames")
-                said = (x - mean) / deviation @ weights
-            total = total + jnp.where(there, said - centre, 0.0)
+                value = (x - mean) / deviation @ weights
+            total = total + jnp.where(there, value - centre, 0.0)
         return total
 
     def _fitted(self, modality: str, what: str, *shape: int) -> Float[Array, "..."]:
