@@ -32,20 +32,24 @@ def main(arguments: list[str], ablate: bool = False) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(_help(ablate))
         return 0 if arguments else 2
-    config = load_config(arguments)
-    _parse(config, ["launch.py", *_without_config(arguments)], ablate)
-    default = Path("runs") / f"{config.name}{'_ablations' if ablate else ''}"
-    return _start(config, Path(flags.FLAGS.workdir or default), flags.FLAGS.minutes if ablate else None)
-
-
-def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
-    """Reads the options of the verb, and those of the config into it."""
     if ablate:
         flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
         flags.DEFINE_bool("interviewer", False, "also train on what the interviewer says alone, where records have it")
     flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
-    flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
     flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
+    config = parse(arguments)
+    default = Path("runs") / f"{config.name}{'_ablations' if ablate else ''}"
+    return _start(config, Path(flags.FLAGS.workdir or default), flags.FLAGS.minutes if ablate else None)
+
+
+def parse(arguments: list[str]) -> ConfigDict:
+    """The config that a command line names and changes; other options are in `absl.flags`, as the verb defined them.
+
+    Raises:
+      InputError: no such config or option.
+    """
+    config, argv = load_config(arguments), ["launch.py", *_without_config(arguments)]
+    flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
     try:
         config_flags.DEFINE_config_dict("config", config, "fields of the config", sys_argv=argv)
         left = flags.FLAGS(argv)
@@ -62,6 +66,7 @@ def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
         logging.set_verbosity(logging.WARNING)
     with contextlib.suppress(AttributeError, OSError, ValueError):  # stderr may be no file
         faulthandler.enable()
+    return config
 
 
 def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> int:

@@ -57,13 +57,30 @@ def variables_of(evaluated: PyTree) -> PyTree:
 
 
 def forward(
-    model: nn.Module, variables: PyTree, batch: PyTree, rates: Rates = NO_DROPOUT, key: jax.Array | None = None
+    model: nn.Module,
+    variables: PyTree,
+    batch: PyTree,
+    rates: Rates = NO_DROPOUT,
+    key: jax.Array | None = None,
+    divide: Callable[[Callable], Callable] = lambda run: run,
 ) -> PyTree:
-    """Outputs [G * B, o] of all packs of a batch, each pack by itself; labels are not looked at."""
-    run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
+    """Outputs [G * B, o] of all packs of a batch, each pack by itself; labels are not looked at.
+
+    Args:
+      divide: `mesh.on_each_device`, where devices share a batch.
+    """
+
+    traced = {name: rate for name, rate in rates._asdict().items() if isinstance(rate, jax.Array)}  # plain ones stay so
+
+    def run(variables: PyTree, traced: PyTree, packs: tuple[PyTree, jax.Array | None]) -> PyTree:
+        def of_pack(one: PyTree, k: jax.Array | None) -> PyTree:
+            return model.apply(variables, one, rates._replace(**traced), rngs=None if k is None else {"dropout": k})
+
+        return jax.vmap(of_pack)(*packs)
+
     keys = None if key is None else jax.random.split(key, batch["valid"].shape[0])
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "index")}
-    outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
+    outputs = divide(run)(variables, traced, (inputs, keys))
     return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
 
 
@@ -72,13 +89,19 @@ def predict(model: nn.Module, variables: PyTree, batch: PyTree) -> PyTree:
     return {"outputs": forward(model, variables, batch), "index": batch["index"].reshape(-1)}
 
 
-def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay: float = 0.0) -> Functions:
+def make_functions(
+    model: nn.Module,
+    parts: Callable[[Values], Parts],
+    ema_decay: float = 0.0,
+    divide: Callable[[Callable], Callable] = lambda run: run,
+) -> Functions:
     """Builds the functions.
 
     Args:
       parts: from the fields that may differ between replicas to what they decide.
       ema_decay: decay per step of the exponential moving average of the parameters that is evaluated instead of them;
         0 keeps none.
+      divide: as of `forward`.
     """
 
     def init(seed: jax.Array, batch: PyTree, fitted: PyTree) -> PyTree:
@@ -105,23 +128,27 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
 
+    def rows_of(batch: PyTree) -> dict[str, Any]:
+        """`labels` by name, `valid` and `index` of all rows [G * B]: every device computes the losses of all."""
+        rows = {name: batch[name] for name in ("labels", "valid", "index")}
+        return jax.tree.map(lambda x: x.reshape(-1), divide(lambda _, __, packs: packs)({}, {}, rows))
+
     def losses_of(
-        network: PyTree, fitted: PyTree, batch: PyTree, labels: PyTree, chosen: Parts, rates: Rates, key: Any
+        network: PyTree, fitted: PyTree, batch: PyTree, rows: PyTree, chosen: Parts, rates: Rates, key: Any
     ) -> tuple[jax.Array, PyTree]:
         """Losses of the tasks, and (which have labels, (outputs, sums))."""
-        outputs = forward(model, {"params": network, "fitted": fitted["network"]}, batch, rates, key)
-        valid = batch["valid"].reshape(-1)
-        losses, (present, sums) = chosen.objective(outputs, labels, valid, fitted["class_weights"])
+        outputs = forward(model, {"params": network, "fitted": fitted["network"]}, batch, rates, key, divide)
+        losses, (present, sums) = chosen.objective(outputs, rows["labels"], rows["valid"], fitted["class_weights"])
         return losses, (present, (outputs, sums))
 
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
         key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
-        labels, index = labels_of(batch), batch["index"].reshape(-1)
+        rows = rows_of(batch)
         if "memory" in state:
-            labels |= chosen.objective.recall(state["memory"], index)
+            rows["labels"] |= chosen.objective.recall(state["memory"], rows["index"])
         loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
-            lambda network: losses_of(network, state["fitted"], batch, labels, chosen, chosen.rates, key),
+            lambda network: losses_of(network, state["fitted"], batch, rows, chosen, chosen.rates, key),
             state["params"],
             state.get("weighting", {}),
             jax.random.fold_in(key, 1),
@@ -132,7 +159,7 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         if remembered:
             new["weighting"] = remembered
         if "memory" in state:
-            new["memory"] = chosen.objective.remember(state["memory"], outputs, labels, index)
+            new["memory"] = chosen.objective.remember(state["memory"], outputs, rows["labels"], rows["index"])
         if ema_decay:
             # The average forgets its start: early steps use a shorter memory.
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
@@ -141,18 +168,14 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
 
     def predict_with_sums(evaluated: PyTree, batch: PyTree) -> PyTree:
         network, fitted = evaluated["params"]["network"], evaluated["fitted"]
-        _, (_, (outputs, sums)) = losses_of(network, fitted, batch, labels_of(batch), parts({}), NO_DROPOUT, None)
-        return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
+        rows = rows_of(batch)
+        _, (_, (outputs, sums)) = losses_of(network, fitted, batch, rows, parts({}), NO_DROPOUT, None)
+        return {"outputs": outputs, "index": rows["index"], "sums": sums}
 
     def histograms(state: PyTree) -> PyTree:
         return parts({}).objective.histograms(state["memory"]) if "memory" in state else {}
 
     return Functions(init, update, histograms, predict_with_sums)
-
-
-def labels_of(batch: PyTree) -> dict[str, jax.Array]:
-    """Scores [G * B] by label name."""
-    return {name: scores.reshape(-1) for name, scores in batch["labels"].items()}
 
 
 def inference_params(state: PyTree) -> PyTree:
