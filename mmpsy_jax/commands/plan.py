@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
+from pathlib import Path
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
-import mmpsy_jax
 from mmpsy_jax.commands import train
 from mmpsy_jax.io import InputError
 
@@ -18,33 +19,30 @@ COMPILER = {
     "TPU_MIN_LOG_LEVEL": "3",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-_HELP = """usage: {program} plan --config=FILE[:ARGUMENT] [--topology=v5e:16x16] [options]
-
-Compile the programs of a config without running them, and print what each device holds, does and sends.
-
-  --config=..., --config.FIELD=VALUE, --seeds=...   as for training
-  --topology=v5e:16x16       TPU chips by name, seen by the TPU's own compiler on any machine: needs the extra [tpu];
-                             by default the devices of this machine
-  --participants=1000,...    how many are trained on, to tell the hours
+_OPTIONS = """\
+  --topology=v5e:16x16     TPU chips by name, seen by the TPU's own compiler on any machine (extra [tpu]);
+                           by default the devices of this machine. Nothing is run
+  --participants=1000,...  how many are trained on, to tell the hours
 """
 
 
 def main(arguments: list[str]) -> int:
     """Runs the verb; returns the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(_HELP.format(program=mmpsy_jax.program()), end="")
-        return 0 if arguments else 2
+    return train.main(arguments, train.Verb("plan", _define, _plan, _OPTIONS))
+
+
+def _define() -> None:
     flags.DEFINE_string("topology", "", "TPU chips by name, such as v5e:16x16; default: the devices of this machine")
     flags.DEFINE_list("participants", ["1000", "10000", "100000", "1000000"], "how many are trained on")
-    config = train.parse(arguments)
+
+
+def _plan(config: ConfigDict, workdir: Path) -> int:
+    del workdir  # nothing is written
     topology, named = flags.FLAGS.topology, flags.FLAGS.participants
     if not all(text.isdecimal() and int(text) for text in named):
-        raise InputError(
-            f"--participants={','.join(named)}: give whole numbers, for example --participants=1000,1000000"
-        )
+        raise InputError(f"--participants={','.join(named)}: give whole numbers, for example --participants=1000,50000")
     if topology:
         _require_compiler()
-    from data_builders.common import cli  # noqa: F401  (before jax, as training has it)
     from mmpsy_jax.commands.builders import dataset_folder
     from mmpsy_jax.data.pooled import open_corpora
     from mmpsy_jax.evaluation import tables

@@ -49,6 +49,7 @@ def evaluate(
     threshold_rule: str = "youden",
     as_labels: bool = False,
     within_clusters: bool = False,
+    progress: Callable[[str], Any] = lambda line: None,
 ) -> dict[str, Any]:
     """Scores predictions beside baselines.
 
@@ -64,6 +65,7 @@ def evaluate(
       threshold_rule: how thresholds are chosen on validation, see `operating_points`; "argmax" takes 0.5.
       as_labels: the binary tasks are labels of which any number may hold: "multilabel" has means over them.
       within_clusters: splits divide the rows of a cluster (days of a person, by time) instead of the clusters.
+      progress: is called with a line for each task and split before it is scored.
 
     Returns:
       A dictionary of plain numbers, strings and None, described in `docs/evaluation.md`.
@@ -91,7 +93,7 @@ def evaluate(
     }
     options = {"seed": seed, "resamples": n_bootstrap, "method": method}
     models: dict[str, Predictor] = {}
-    for task in tasks:
+    for number, task in enumerate(tasks, 1):
         rows = rows_of(task, predictions)
         tables = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
         noticed += flags.of_scale(task, rows.y_true)
@@ -106,6 +108,7 @@ def evaluate(
             noticed += flags.of_thresholds(task.name, model.thresholds)
         for split in SPLITS:
             if split in rows.split:
+                progress(f"task {number} of {len(tasks)}, {task.name}: {split} split, {n_bootstrap} resamples")
                 scored = _score_split(model, others, split, options)
                 scored["seeds"] = _over_seeds(task, rows, split, threshold_rule)
                 entry["splits"][split] = scored

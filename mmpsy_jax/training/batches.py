@@ -85,7 +85,10 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
     frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].kind == "frames"}
     parts = data.parts or default_parts(corpus, names, frames)
     pieces = cut(corpus, names, parts, data.max_windows or None)
-    packs = packs_of(data.batch_size, data.packs, mesh)
-    slots = window_slots(pieces.counts, data.batch_size, packs)
+    rows, packs = data.batch_size, data.packs
+    if config.privacy.epsilon:  # a pack per participant, and room for more than are expected
+        rows = packs = config.privacy.rows or data.batch_size
+    packs = packs_of(rows, packs, mesh)
+    slots = window_slots(pieces.counts, rows, packs)
     modalities = tuple(modality.piece(parts) for modality in pieces.modalities.values())
-    return Batching(modalities, pieces, {"batch_size": data.batch_size, "packs": packs, "slots": slots})
+    return Batching(modalities, pieces, {"batch_size": rows, "packs": packs, "slots": slots})

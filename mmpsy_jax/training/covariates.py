@@ -166,8 +166,18 @@ def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
 
     They are read into memory for the TF-IDF baselines and the search for near-duplicates, and written nowhere.
     """
+    return transcripts_of(corpus, config.data.source)
+
+
+def transcripts_of(corpus: Corpus, source: str = "") -> dict[str, str] | None:
+    """The same without a config.
+
+    Args:
+      corpus: opened.
+      source: where a single corpus was built from, if not where its card says.
+    """
     if not corpus.pooled:
-        return _transcripts_of(corpus, config.data.source or corpus.card.get("source", ""))
+        return _transcripts_of(corpus, source or corpus.card.get("source", ""))
     texts: dict[str, str] = {}
     for corpus_name, part in corpus.pooled.items():
         of_part = _transcripts_of(part, part.card.get("source", ""))

@@ -195,6 +195,7 @@ def _loader(job: TrainJob, shape: batching.Batching, mesh: jax.sharding.Mesh, sp
         **shape.sizes,
         parts=shape.pieces.parts,
         batches=job.batches if training else None,
+        rate=job.config.privacy.rate if training else 0.0,
         seed=job.seed,
         shuffle=training,
         epochs=None if training else 1,

@@ -23,7 +23,7 @@ from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import batches as batching
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import replica_plan, replicas, run_files, sweep
+from mmpsy_jax.training import privacy, replica_plan, replicas, run_files, sweep
 from mmpsy_jax.training.config import identity
 from mmpsy_jax.training.config import seeds as seeds_of
 from mmpsy_jax.training.hparams import overlay
@@ -42,6 +42,8 @@ def plan(
       `metric`, `scores` [folds][points] and `chosen` [folds], empty without a sweep.
     """
     outer = folds(config, tasks, corpus)
+    sizes = [len(fold["train"]) for fold in outer]
+    config = privacy.calibrated(config, corpus, sizes)
     spec = json.loads(config.sweep or "{}")
     points = sweep.points(spec, config)
     table: dict[str, Any] = {}
@@ -51,6 +53,8 @@ def plan(
         table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks), shape)
         chosen = table["chosen"]
     batches = shape.most([fold["train"] for fold in outer])
+    if privacy.is_on(config):
+        batches = privacy.batches_of(config, max(sizes))
     single = len(outer) * len(seeds_of(config)) == 1
     jobs = []
     for fold, split in enumerate(outer):

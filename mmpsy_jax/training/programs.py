@@ -14,7 +14,7 @@ from mmpsy_jax.models.base import EMBEDDING, Modality, Rates
 from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import optimizer
+from mmpsy_jax.training import optimizer, privacy
 from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.mesh import on_each_device, one_device
 from mmpsy_jax.training.step import Functions, Parts, make_functions
@@ -104,5 +104,7 @@ def build(
         )
 
     parts({})  # whatever is wrong with the config is found before anything is compiled
+    private = functools.partial(privacy.gradients, privacy=config.privacy, expected=config.data.batch_size)
     divide = functools.partial(on_each_device, mesh=mesh or one_device(), fsdp=config.mesh.fsdp)
-    return make_functions(model, parts, config.optimizer.ema, divide)
+    ours = private if privacy.is_on(config) else None
+    return make_functions(model, parts, config.optimizer.ema, ours, divide)

@@ -32,7 +32,7 @@ from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import interruption, memory, replica_plan, run_files
+from mmpsy_jax.training import interruption, memory, privacy, replica_plan, run_files
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import steps_of
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -124,6 +124,8 @@ class _SharedProgram:
 
     def batches(self, job: TrainJob, split: str) -> int:
         """Batches of a split of one training."""
+        if split == "train" and privacy.is_on(self.config):
+            return job.batches
         return self.shape.needed(job.splits[split], job.batches if split == "train" else None)
 
     def plans(self, job: TrainJob, split: str, batches: int) -> Plans:
@@ -132,6 +134,7 @@ class _SharedProgram:
             self.shape.pieces.counts,
             members=job.splits[split],
             batches=batches,
+            rate=job.config.privacy.rate if split == "train" else 0.0,
             seed=job.seed,
             shuffle=split == "train",
             **self.shape.sizes,

@@ -1,7 +1,7 @@
 """A whole experiment: its trainings (one, or folds x seeds), then evaluation beside baselines and the report."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,17 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     Returns:
       The content of `report.json` (on process 0; an empty dictionary elsewhere).
     """
+    return with_corpus(_run, config, dataset_dir, workdir)
+
+
+def with_corpus(
+    use: Callable[[ConfigDict, Corpus, Path], Any], config: ConfigDict, dataset_dir: str | Path, workdir: str | Path
+) -> Any:
+    """What `use` returns, given the completed config, the open corpus and the workdir, which is locked meanwhile.
+
+    Raises:
+      InputError: a config that cannot be trained on these records, or a workdir of another one.
+    """
     workdir = Path(workdir)
     prepare(config, workdir)
     corpus = open_corpora(dataset_dir, config.data.modalities)
@@ -56,7 +67,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
         config = with_packs(config, workdir)
         claim_workdir(config, workdir, writes=jax.process_index() == 0)
         wait_for_all("workdir")
-        return _run(config, corpus, workdir)
+        return use(config, corpus, workdir)
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
@@ -97,10 +108,10 @@ def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     embedding.write(jobs, workdir)
     if not main:
         return {}
-    known = baselines.result()
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / run_files.PREDICTIONS, predictions)
+    known = baselines.result()  # with it `members` have been seen
     run_card.write(config, corpus, jobs, workdir, predictions, members)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 

@@ -99,9 +99,14 @@ def inputs_of(corpus: Corpus, names: Sequence[str]) -> dict[str, dict[str, Any]]
 
 def with_places_of_corpus(config: ConfigDict, card: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a run; where its corpus was built on this machine, with the places of encoders, which it knows."""
-    named = [card[name] or "" for name in ("dataset", "config", "version")]
-    (folder, *_) = folders_of(config.data.folder or Path(config.data.data_dir, *named))
+    (folder, *_) = folders_of(folder_of(config, card))
     return {**card, **with_places(Path(folder), {"modalities": card["modalities"]})}
+
+
+def folder_of(config: ConfigDict, card: Mapping[str, Any]) -> str | Path:
+    """Where the records of a run lie, or lay; several of pooled ones, with commas."""
+    named = [card[name] or "" for name in ("dataset", "config", "version")]
+    return config.data.folder or Path(config.data.data_dir, *named)
 
 
 def digests_of(texts: Iterable[str], salt: str) -> list[str]:

@@ -23,6 +23,12 @@ from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
+Divide = Callable[[Callable[..., PyTree]], Callable[..., PyTree]]
+
+
+def alone(run: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """On one device nothing is divided; where several share a batch see `mesh.on_each_device`."""
+    return run
 
 
 class Parts(NamedTuple):
@@ -62,14 +68,9 @@ def forward(
     batch: PyTree,
     rates: Rates = NO_DROPOUT,
     key: jax.Array | None = None,
-    divide: Callable[[Callable], Callable] = lambda run: run,
+    divide: Divide = alone,
 ) -> PyTree:
-    """Outputs [G * B, o] of all packs of a batch, each pack by itself; labels are not looked at.
-
-    Args:
-      divide: `mesh.on_each_device`, where devices share a batch.
-    """
-
+    """Outputs [G * B, o] of all packs of a batch, each pack by itself; labels are not looked at."""
     traced = {name: rate for name, rate in rates._asdict().items() if isinstance(rate, jax.Array)}  # plain ones stay so
 
     def run(variables: PyTree, traced: PyTree, packs: tuple[PyTree, jax.Array | None]) -> PyTree:
@@ -93,7 +94,8 @@ def make_functions(
     model: nn.Module,
     parts: Callable[[Values], Parts],
     ema_decay: float = 0.0,
-    divide: Callable[[Callable], Callable] = lambda run: run,
+    private: Callable[..., Any] | None = None,
+    divide: Divide = alone,
 ) -> Functions:
     """Builds the functions.
 
@@ -101,7 +103,8 @@ def make_functions(
       parts: from the fields that may differ between replicas to what they decide.
       ema_decay: decay per step of the exponential moving average of the parameters that is evaluated instead of them;
         0 keeps none.
-      divide: as of `forward`.
+      private: `privacy.gradients` with its numbers, for private training; None for the gradient of the whole batch.
+      divide: how devices share a batch.
     """
 
     def init(seed: jax.Array, batch: PyTree, fitted: PyTree) -> PyTree:
@@ -128,31 +131,49 @@ def make_functions(
         # Leaves that share one constant must not share one buffer: the update donates each of them.
         return jax.tree.map(jnp.copy, state)
 
-    def rows_of(batch: PyTree) -> dict[str, Any]:
-        """`labels` by name, `valid` and `index` of all rows [G * B]: every device computes the losses of all."""
-        rows = {name: batch[name] for name in ("labels", "valid", "index")}
-        return jax.tree.map(lambda x: x.reshape(-1), divide(lambda _, __, packs: packs)({}, {}, rows))
-
     def losses_of(
-        network: PyTree, fitted: PyTree, batch: PyTree, rows: PyTree, chosen: Parts, rates: Rates, key: Any
+        network: PyTree,
+        fitted: PyTree,
+        batch: PyTree,
+        rows: PyTree,
+        chosen: Parts,
+        rates: Rates,
+        key: Any,
+        divide: Divide = divide,
     ) -> tuple[jax.Array, PyTree]:
         """Losses of the tasks, and (which have labels, (outputs, sums))."""
         outputs = forward(model, {"params": network, "fitted": fitted["network"]}, batch, rates, key, divide)
         losses, (present, sums) = chosen.objective(outputs, rows["labels"], rows["valid"], fitted["class_weights"])
         return losses, (present, (outputs, sums))
 
+    def of_one(fitted: PyTree, chosen: Parts) -> Callable[[PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]]:
+        """The loss of a batch of one participant, and its sums, for private training."""
+
+        def loss(params: PyTree, batch: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
+            losses, (present, (_, sums)) = losses_of(
+                params["network"], fitted, batch, rows_of(batch), chosen, chosen.rates, key, alone
+            )
+            return chosen.weighting.total(params["objective"], {}, losses, present), sums
+
+        return loss
+
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
         key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
-        rows = rows_of(batch)
+        rows = rows_of(batch, divide)
         if "memory" in state:
             rows["labels"] |= chosen.objective.recall(state["memory"], rows["index"])
-        loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
-            lambda network: losses_of(network, state["fitted"], batch, rows, chosen, chosen.rates, key),
-            state["params"],
-            state.get("weighting", {}),
-            jax.random.fold_in(key, 1),
-        )
+        if private is not None:
+            loss, gradients, norm, sums = private(of_one(state["fitted"], chosen), state["params"], batch, key)
+            remembered, outputs = {}, {}
+        else:
+            loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
+                lambda network: losses_of(network, state["fitted"], batch, rows, chosen, chosen.rates, key),
+                state["params"],
+                state.get("weighting", {}),
+                jax.random.fold_in(key, 1),
+            )
+            norm = optax.tree.norm(gradients)
         updates, optimizer_state = chosen.optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
@@ -164,11 +185,11 @@ def make_functions(
             # The average forgets its start: early steps use a shorter memory.
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
-        return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
+        return new, {"loss": loss, "grad_norm": norm, **sums}
 
     def predict_with_sums(evaluated: PyTree, batch: PyTree) -> PyTree:
         network, fitted = evaluated["params"]["network"], evaluated["fitted"]
-        rows = rows_of(batch)
+        rows = rows_of(batch, divide)
         _, (_, (outputs, sums)) = losses_of(network, fitted, batch, rows, parts({}), NO_DROPOUT, None)
         return {"outputs": outputs, "index": rows["index"], "sums": sums}
 
@@ -176,6 +197,12 @@ def make_functions(
         return parts({}).objective.histograms(state["memory"]) if "memory" in state else {}
 
     return Functions(init, update, histograms, predict_with_sums)
+
+
+def rows_of(batch: PyTree, divide: Divide = alone) -> dict[str, Any]:
+    """`labels` by name, `valid` and, where a batch has it, `index` of all rows [G * B]; all of them on every device."""
+    rows = {name: batch[name] for name in ("labels", "valid", "index") if name in batch}
+    return jax.tree.map(lambda x: x.reshape(-1), divide(lambda _, __, packs: packs)({}, {}, rows))
 
 
 def inference_params(state: PyTree) -> PyTree:
