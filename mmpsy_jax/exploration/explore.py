@@ -134,7 +134,7 @@ def _odd(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _words(people: People) -> list[dict[str, Any]]:
-    """The words that at least `_USERS` persons use and that most persons use, with the mean of each score."""
+    """The words that most persons use, at least `_USERS` of them."""
     users: dict[str, list[int]] = collections.defaultdict(list)
     for row, text in enumerate(people.texts or ()):
         for word in set(words(text)):

@@ -171,7 +171,7 @@ def test_cross_validation_page_and_summary(tmp_path):
     lines = reports.summary(report)
     value = report["tasks"]["phq_screen"]["splits"]["test"]["model"]["auroc"]
     assert f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" in lines
-    assert re.search(r"\nphq_screen \(150, 98 events\) +AUROC", lines) and "SYNTHETIC" not in lines
+    assert re.search(r"\nphq_screen \(participants: 150, 98 events\) +AUROC", lines) and "SYNTHETIC" not in lines
     assert reports.summary({**report, "synthetic": True}).startswith("SYNTHETIC DATA")
     assert max(map(len, lines.splitlines())) <= 100
 
