@@ -34,8 +34,8 @@ def test_a_program_that_cannot_be_made_says_why_and_the_others_go_on(dataset, tm
 
 
 def test_the_compiler_of_tpus_is_asked_for_where_it_is_not_there(dataset, tmp_path, capsys, monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "libtpu" else found(name, *a))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "libtpu" else find(name, *a))
     assert plan(dataset, tmp_path, "--topology=v5e:2x4") == 2
     error = capsys.readouterr().err
     assert "extra [tpu]" in error and error.count("\n") == 1

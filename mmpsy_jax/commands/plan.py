@@ -121,7 +121,7 @@ def tables_of(entries: Any, config: Any, participants: list[int], chip: Any, hos
         sends = compiled_cost.text_of(cost.sent) + (f" (in the steps: {looped})" if looped else "")
         least = f"{1e3 * cost.least_seconds(chip):.3f} ms" if cost.least_seconds(chip) else None
         least = f"{least} + {cost.unestimated} without estimate" if least and cost.unestimated else least
-        rows.append([one.name, mega(cost.held), f"{cost.flops / 1e9:.3f}", mega(cost.moved), sends, least])
+        rows.append([one.name, mega(cost.bytes_held), f"{cost.flops / 1e9:.3f}", mega(cost.moved), sends, least])
     columns = ("program", f"holds{holds}", "GFLOP", "memory traffic", "sends", "takes at least")
     note = "\n".join(f"{one.name}: {one.what}" for one in entries)
     yield Table("A device, for a run of each program", columns, rows, note)

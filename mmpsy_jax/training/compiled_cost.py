@@ -36,7 +36,7 @@ class Cost(NamedTuple):
     """Of one device that runs a program once.
 
     Attributes:
-      held: bytes of its arguments, results and what it computes between, where memory that is used again counts once.
+      bytes_held: bytes of its arguments, results and what it computes between, where memory that is used again counts once.
       flops: floating-point operations.
       moved: bytes read from and written to memory.
       sent: by kind of collective operation how often and how many bytes; `sent_inside`, those within loops.
@@ -44,7 +44,7 @@ class Cost(NamedTuple):
       unestimated: operations that it has no estimate of.
     """
 
-    held: int
+    bytes_held: int
     flops: float
     moved: float
     sent: dict[str, tuple[int, int]]
@@ -63,11 +63,11 @@ class Cost(NamedTuple):
 def of(compiled: Any) -> Cost:
     """The cost of a `jax.stages.Compiled`."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    resident = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     seconds, unestimated = split_estimate(cost.get("optimal_seconds", 0.0))
     text = compiled.as_text()
     return Cost(
-        held=held - memory.alias_size_in_bytes,
+        bytes_held=resident - memory.alias_size_in_bytes,
         flops=max(0.0, cost.get("flops", 0.0)),
         moved=max(0.0, cost.get("bytes accessed", 0.0)),
         sent=collectives(text),

@@ -113,7 +113,7 @@ def test_devices_send_once_per_parameter_and_train_as_one(fsdp, monkeypatch):
     gathers, sums = (cost.sent.get(kind, (0, 0))[0] for kind in ("all-gather", "all-reduce"))
     assert gathers <= (parameters if fsdp else 0) + 4  # outputs, scores, which rows are valid, whose they are
     assert sums + cost.sent.get("reduce-scatter", (0, 0))[0] <= parameters + (parameters if fsdp else 0)
-    assert cost.flops > 0 and cost.held > 0
+    assert cost.flops > 0 and cost.bytes_held > 0
 
 
 def test_replicas_on_their_own_devices_send_nothing_in_their_steps():
