@@ -36,7 +36,7 @@ class Cost(NamedTuple):
     """Of one device that runs a program once.
 
     Attributes:
-      bytes_held: bytes of its arguments, results and what it computes between, where memory that is used again counts once.
+      bytes_held: arguments, results and what it computes between; memory that is used again counts once.
       flops: floating-point operations.
       moved: bytes read from and written to memory.
       sent: by kind of collective operation how often and how many bytes; `sent_inside`, those within loops.
