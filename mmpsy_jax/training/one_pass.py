@@ -33,11 +33,11 @@ def visit(corpus: Corpus, visitors: Sequence[Visitor]) -> None:
       InputError: a damaged shard.
     """
     for i in range(len(corpus)):
-        wanted = [(visitor, visitor.wants(i)) for visitor in visitors]
-        names = list(dict.fromkeys(name for _, those in wanted for name in those))
+        asked = [(visitor, visitor.wants(i)) for visitor in visitors]
+        names = list(dict.fromkeys(name for _, those in asked for name in those))
         if names:
             record = corpus.reader.read(i, [*names, *(f"{name}_length" for name in names)])
-            for visitor, those in wanted:
+            for visitor, those in asked:
                 if those:
                     visitor.see(i, record)
 
