@@ -90,6 +90,9 @@ FIELDS: dict[str, Field] = {
         (), NAMES, "names to use; () is all that the dataset has, but for those of the interviewer"
     ),
     "data.max_windows": Field(0, whole(0), "windows per participant that are used, from the start; 0 is all"),
+    "data.train_on_validation": Field(
+        False, FLAG, "the validation split trains, too, once settings are chosen; nothing is selected then"
+    ),
     "data.permute_modality": Field("", TEXT, "modality that participants have from each other, as a control"),
     "data.parts": Field(0, whole(0), "pieces of a window; empty ones are left out; 0: up to 5, as they divide"),
     "data.packs": Field(0, whole(0), "parts of a batch, packed each by itself; 0: one per device that shares a batch"),

@@ -74,6 +74,14 @@ def folds(config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> list[Spl
     """
     cv = config.cv
     outer = [] if cv.folds else [data_splits.by_name(corpus)]
+    if config.data.train_on_validation:
+        if cv.folds:
+            raise InputError(
+                "config.data.train_on_validation is for the splits of a corpus: with config.cv.folds set "
+                "--config.cv.validation_fraction=0"
+            )
+        joined = np.union1d(outer[0]["train"], outer[0]["validation"])
+        outer = [{**outer[0], "train": joined, "validation": joined[:0]}]
     fold_of = data_splits.read_folds(corpus, cv.folds_file, cv.folds) if cv.folds_file else None
     if fold_of is not None and cv.repeats > 1:
         raise InputError("config.cv.folds_file names one division: set config.cv.repeats=1")

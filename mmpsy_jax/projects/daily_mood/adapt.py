@@ -203,17 +203,55 @@ def look(
 
 
 def predict(days: Days, number: int) -> tuple[dict[str, float] | None, Float[np.ndarray, "n q"]]:
-    """Variances, and the predictions of every day with layers from the first `number` rated days of its person."""
-    values = days.shared.copy()
+    """Variances, and the predictions of every day with layers from the first `number` rated days of its person.
+
+    A network that was trained for its CCC says more than can be expected, so that its ratings do not vary less than
+    those of people. So layers are added to what the rated days make of the shared layers (`regress`), and all of it
+    spreads again as the ratings do: by the ratio of deviations on the rated days, each predicted from the others.
+    """
     if not number:
-        return None, values
+        return None, days.shared.copy()
     used = (days.rated > 0) & (days.rated <= number)
+    days, mean = regress(days, used)
     variances = fit_variances(days, used)
+    values, left_out = days.shared.copy(), days.shared[used]
     for person in np.unique(days.person):
         days_of = days.person == person
         slope, level = layers(days, days_of & used, variances)
         values[days_of] += np.einsum("nqd,qd->nq", days.features[days_of], slope) / slope.shape[1] + level
-    return variances, values
+        left_out[days.person[used] == person] += left_out_layers(days, days_of & used, variances)
+    rated = np.where(np.isnan(days.residual[used]), np.nan, left_out)
+    truth = days.shared[used] + days.residual[used]
+    ratio = np.sqrt(np.nanvar(truth, axis=0).sum() / max(np.nanvar(rated, axis=0).sum(), 1e-12))
+    return variances, mean + ratio * (values - mean)
+
+
+def regress(days: Days, used: Bool[np.ndarray, " n"]) -> tuple[Days, Float[np.ndarray, " q"]]:
+    """Days whose `shared` is regressed on: each mood about its mean rating, with one slope for all moods.
+
+    Args:
+      used: the days whose ratings are looked at.
+
+    Returns:
+      the days, and the mean ratings; 0 of a mood that nobody has rated.
+    """
+    known = used[:, None] & ~np.isnan(days.residual)
+    mean_of = lambda x: np.where(known, x, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)  # noqa: E731
+    ratings = days.shared + days.residual
+    mean, centred = mean_of(ratings), days.shared - mean_of(days.shared)
+    slope = np.where(known, centred * (ratings - mean), 0).sum() / max(np.where(known, centred**2, 0).sum(), 1e-12)
+    shared = mean + slope * centred
+    return dataclasses.replace(days, shared=shared, residual=ratings - shared), mean
+
+
+def left_out_layers(
+    days: Days, counted: Bool[np.ndarray, " n"], variances: Mapping[str, float]
+) -> Float[np.ndarray, "n q"]:
+    """What layers from all other counted days of a person add to each of them."""
+    residual, alike, known = _design(days, counted)
+    inverse = np.linalg.inv(_covariance(alike, known, variances))
+    weights = np.einsum("qnm,qm->qn", inverse, residual)
+    return (residual - weights / np.diagonal(inverse, axis1=1, axis2=2)).T
 
 
 def fit_variances(days: Days, used: Bool[np.ndarray, " n"]) -> dict[str, float]:

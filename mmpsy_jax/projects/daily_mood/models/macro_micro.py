@@ -13,21 +13,22 @@ layers, but no transformer over emotions: the macro part follows the abstract, a
 runs over the modalities of one record, there over the records of a batch.
 """
 
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from mmpsy_jax.models import perceiver
+from mmpsy_jax.models import linear_path, perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, Scale, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Rate, masked_mean, merge_windows, off
+from mmpsy_jax.projects.daily_mood import mixed_path
+from mmpsy_jax.projects.daily_mood.mixed_path import PERSON
 from mmpsy_jax.rules import Count, Heads, Precision
 
 Kind = Literal["none", "concat", "max", "attention", "gated", "self", "cross"]
 FUSIONS = get_args(Kind)
-PERSON = "person"
 
 
 class MaskedAttention(nn.Module):
@@ -113,6 +114,8 @@ class Model(nn.Module):
       width, heads_attention, layers, expansion: sizes of the transformer.
       fusion: one of `FUSIONS`.
       micro: whether people have personal layers.
+      linear: random slopes and intercepts in closed form (`mixed.py`) are added, which are the personal layers then;
+        the network learns what is left.
       standardize: inputs are standardised by the training days, each column by itself; else normalised over the columns
         of a modality, which says nothing of one column, and little of columns on different scales.
       dtype: precision of the matrix products, "float32" or "bfloat16".
@@ -129,6 +132,7 @@ class Model(nn.Module):
     expansion: Count = 2
     fusion: Kind = "none"
     micro: bool = True
+    linear: bool = False
     standardize: bool = False
     dtype: Precision = "float32"
 
@@ -151,12 +155,21 @@ class Model(nn.Module):
             block = EmotionBlock(self.heads_attention, self.expansion, dtype, name=f"block_{i}")
             x = block(x, tokens, present, rates.dropout)
         x = nn.LayerNorm(dtype=dtype, name="norm_out")(x).astype(jnp.float32)
-        self.sow("intermediates", "emotions", x)  # the input of personal layers (`adapt.py`)
-        readout = self.param("readout", nn.initializers.normal(0.02), queries.shape)
-        values = jnp.einsum("bqd,qd->bq", x, readout)
+        start = nn.initializers.zeros_init() if self.linear else nn.initializers.normal(0.02)
+        values = jnp.einsum("bqd,qd->bq", x, self.param("readout", start, queries.shape))
         person = next((m for m in self.modalities if m.name == PERSON), None)
-        if self.micro and person is not None:
-            values = values + self.of_person(x, person_of(batch, rows), person.vocabulary)
+        known = person_of(batch, rows) if self.micro and person is not None else None
+        inputs = x  # of personal layers (`adapt.py`)
+        if self.linear:
+            read = tuple(m for m in self.modalities if m.name != PERSON)
+            sizes = (person.vocabulary if person else 1, len(linear_path.columns_of(self.heads)))
+            path = mixed_path.MixedPath(read, *sizes, name=linear_path.NAME)
+            ratings, numbers = path(batch, known)
+            values = values + linear_path.read_out(self, self.heads, ratings)
+            inputs = jnp.broadcast_to(numbers[:, None], (rows, x.shape[1], numbers.shape[1]))
+        elif known is not None:
+            values = values + self.of_person(x, known, person.vocabulary)
+        self.sow("intermediates", "emotions", inputs)
         return {**outputs_of(self, self.heads, values), EMBEDDING: x.mean(axis=1)}
 
     def tokens(
@@ -200,3 +213,10 @@ def person_of(batch: PyTree, rows: int) -> Int[Array, " b"]:
     """Number of the person of each record, 0 where there is none."""
     numbers = batch[PERSON][:, 0, 0] * (batch[f"{PERSON}_length"] > 0)
     return jax.ops.segment_max(numbers, batch[f"{PERSON}_row"], rows + 1, indices_are_sorted=True)[:rows].clip(0)
+
+
+def fit_path(*of_run: Any) -> Any:
+    """Slopes and intercepts of a run with `linear` (`projects/daily_mood/fit_mixed.py`; arguments as there)."""
+    from mmpsy_jax.projects.daily_mood import fit_mixed  # which reads a corpus; a network alone needs none
+
+    return fit_mixed.fit(*of_run)
