@@ -71,6 +71,12 @@ def reads_linear(name: str, arguments: Mapping[str, Any]) -> bool:
     return is_closed_form(name) or bool(arguments.get("linear"))
 
 
+def own_path(name: str) -> Any:
+    """The function by which a model fits a linear path of its own (arguments and value as of `training/ridge.py`), if
+    it has one."""
+    return getattr(registry.load("models", name), "fit_path", None)
+
+
 def is_closed_form(name: str) -> bool:
     """Whether nothing of a model is trained by steps; raises InputError where there is no such model."""
     return getattr(_class(name), "closed_form", False)

@@ -138,7 +138,9 @@ def fit(
             f"than the {MOST_PEOPLE} that are possible: take another model, or --config.model.linear=False"
         )
     try:
-        inputs = [_input(corpus, one.name, members, config.data.max_windows or None) for one in readable(modalities)]
+        inputs = [
+            pooled_input(corpus, one.name, members, config.data.max_windows or None) for one in readable(modalities)
+        ]
     except ValueError as error:
         raise InputError(f"config.model: {error}") from error
     kernel = sum(one.products() for one in inputs)
@@ -182,7 +184,7 @@ def targets_of(tasks: Sequence[Task], corpus: Corpus) -> Float[np.ndarray, "n l"
     return np.concatenate(list(columns.values()), axis=1)
 
 
-class _Input(NamedTuple):
+class Input(NamedTuple):
     """One modality of the training participants.
 
     Attributes:
@@ -215,13 +217,14 @@ class _Input(NamedTuple):
         return {f"{self.name}_{what}": value for what, value in new.items()}
 
 
-def _input(corpus: Corpus, name: str, members: Int[np.ndarray, " m"], limit: int | None) -> _Input:
+def pooled_input(corpus: Corpus, name: str, members: Int[np.ndarray, " m"], limit: int | None) -> Input:
+    """A modality of some participants, in the units of those of them who have it."""
     there, kind = corpus.has[name][members], corpus.modalities[name].kind
     if kind == "ids":
         counts = statistics.id_counts(corpus, name, limit, fine=True)[members]
         idf = statistics.inverse_document_frequency(counts)
         x = statistics.tf_idf(counts, idf)
-        return _Input(name, x, there, {"idf": idf})
+        return Input(name, x, there, {"idf": idf})
     pooled = covariates.frame_statistics if kind == "frames" else statistics.time_means
     x = pooled(corpus, name, limit)[members]
     there = there & np.isfinite(x).all(axis=1)
@@ -229,7 +232,7 @@ def _input(corpus: Corpus, name: str, members: Int[np.ndarray, " m"], limit: int
     mean, deviation = known.mean(axis=0), known.std(axis=0)
     # Vectors of length one in the mean, as those of n-grams have.
     scale = np.where(deviation > 1e-6, deviation, 1.0) * np.sqrt(x.shape[1])
-    return _Input(name, np.where(there[:, None], (x - mean) / scale, 0.0), there, {"mean": mean, "deviation": scale})
+    return Input(name, np.where(there[:, None], (x - mean) / scale, 0.0), there, {"mean": mean, "deviation": scale})
 
 
 def read_out(

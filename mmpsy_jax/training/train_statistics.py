@@ -55,7 +55,8 @@ def fit(
     fitted = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
     fitted["bias"] = fitted["bias"] | parameters
     if models.reads_linear(config.model.name, config.model.to_dict()):
-        path = ridge.fit(config, tasks, modalities, corpus, members)
+        fit_path = models.own_path(config.model.name) or ridge.fit
+        path = fit_path(config, tasks, modalities, corpus, members)
         network[linear_path.NAME] = path.variables
         fitted["bias"] |= ridge.read_out(config, tasks, tuple(map(head, tasks)), corpus, members, path.left_out, fitted)
         if not models.is_closed_form(config.model.name):

@@ -29,7 +29,7 @@ def fit(
     """
     limit = config.data.max_windows or None
     read = [one for one in modalities if one.name != PERSON]
-    inputs = [ridge.read(corpus, one.name, members, limit) for one in read]
+    inputs = [ridge.pooled_input(corpus, one.name, members, limit) for one in read]
     targets = ridge.targets_of(tasks, corpus)[members]
     number, people = numbers(corpus, members, limit)
     model = mixed.fit(np.concatenate([one.x for one in inputs], axis=1), targets, number, people)
@@ -41,10 +41,9 @@ def fit(
     variables = {"common": model.common * unit, "slopes": model.slopes * unit, "levels": model.levels * unit}
     for one in inputs:
         variables |= {f"{one.name}_{what}": value for what, value in one.scales.items()}
-    everybody = np.zeros((2, len(corpus), targets.shape[1]))
-    filled = np.where(np.isnan(left_out), of_layers, left_out)
-    everybody[:, members] = (filled - model.mean) * unit, (filled - of_layers) * unit
-    return ridge.Path({name: np.asarray(x, np.float32) for name, x in variables.items()}, *everybody)
+    everybody = np.zeros((len(corpus), targets.shape[1]))
+    everybody[members] = (np.where(np.isnan(left_out), of_layers, left_out) - model.mean) * unit
+    return ridge.Path({name: np.asarray(x, np.float32) for name, x in variables.items()}, everybody)
 
 
 def numbers(corpus: Corpus, members: Int[np.ndarray, " m"], limit: int | None) -> tuple[Int[np.ndarray, " m"], int]:
@@ -52,6 +51,5 @@ def numbers(corpus: Corpus, members: Int[np.ndarray, " m"], limit: int | None) -
     if PERSON not in corpus.modalities:
         return 1 + np.unique([corpus.cluster[i] for i in members], return_inverse=True)[1], 1
     people = corpus.modalities[PERSON].vocabulary
-    used = statistics.id_counts(corpus, PERSON, limit)[members]
-    number = np.where(np.diff(used.indptr) > 0, np.asarray(used.argmax(axis=1)).ravel(), 0)
+    number = statistics.id_counts(corpus, PERSON, limit)[members].argmax(axis=1).A1
     return np.where(number > 0, number, people + np.arange(len(members))), people

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from mmpsy_jax.models.base import Modality
-from mmpsy_jax.models.linear_path import CORRECTION, pool, pooled_size
+from mmpsy_jax.models.linear_path import LEFT_OUT, pool, pooled_size
 from mmpsy_jax.models.perceiver import merge_windows
 
 PERSON = "person"
@@ -48,7 +48,7 @@ class MixedPath(nn.Module):
         if person is not None:
             of_person = jnp.einsum("bk,bkq->bq", x, slopes[person]) + levels[person]
             total = total + jnp.where((person > 0)[:, None], of_person, 0.0)
-        return total + batch.get(CORRECTION, 0.0), x
+        return batch.get(LEFT_OUT, total), x
 
     def _fitted(self, name: str, *shape: int) -> Float[Array, "..."]:
         return self.variable("fitted", name, jnp.zeros if name in ("slopes", "levels") else jnp.ones, shape).value
