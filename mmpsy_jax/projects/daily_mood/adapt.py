@@ -246,7 +246,7 @@ def regress(days: Days, used: Bool[np.ndarray, " n"]) -> tuple[Days, Float[np.nd
 
 def left_out_layers(
     days: Days, counted: Bool[np.ndarray, " n"], variances: Mapping[str, float]
-) -> Float[np.ndarray, "n q"]:
+) -> Float[np.ndarray, "d q"]:
     """What layers from all other counted days of a person add to each of them."""
     residual, alike, known = _design(days, counted)
     inverse = np.linalg.inv(_covariance(alike, known, variances))

@@ -1,9 +1,19 @@
 """The closed form of random slopes and intercepts against the dense normal distribution, and on planted layers."""
 
+import importlib
+
 import numpy as np
 import pytest
 
-from mmpsy_jax.projects.daily_mood import mixed
+from data_builders.common import cli
+from mmpsy_jax.data import statistics
+from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.io import InputError
+from mmpsy_jax.models.linear_path import SLOPES
+from mmpsy_jax.projects.daily_mood import fit_mixed, mixed
+from mmpsy_jax.tasks import from_config
+from mmpsy_jax.training import finished_run, plan_runs
+from tests.inference.conftest import leave_untrained
 
 PEOPLE, DAYS, NUMBERS, MOODS = 12, 8, 3, 2
 
@@ -63,3 +73,59 @@ def test_a_number_beyond_the_layers_has_none():
     np.testing.assert_array_equal(model.fit[person >= PEOPLE - 2], model.shared[person >= PEOPLE - 2])
     whole = mixed.fit(x, y, person, PEOPLE)
     np.testing.assert_allclose(model.levels, whole.levels[: PEOPLE - 2], atol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return cli.build("daily_mood/demo_by_time", tmp_path_factory.mktemp("mixed") / "data", participants=8, days=10)
+
+
+def config_of(built, **fields):
+    config = importlib.import_module("configs.daily_mood").get_config("by_time")
+    config.tasks, config.data.folder, config.compile_cache = config.tasks[:2], str(built), ""
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+@pytest.mark.parametrize("micro", [True, False])
+def test_the_network_says_of_every_day_what_the_closed_form_says(built, tmp_path, micro):
+    corpus, config = open_corpus(built), config_of(built, **{"model.linear": True, "model.micro": micro})
+    leave_untrained(config, corpus, tmp_path / "run")
+    run = finished_run.load(tmp_path / "run")
+    corpus = run.select_modalities(corpus)
+    members = np.flatnonzero(np.array(corpus.split) == "train")
+    path = fit_mixed.fit(config, run.tasks, tuple(corpus.modalities.values()), corpus, members)
+    network = run.trainings[0].inference_params["params"]["network"]
+    number, people = fit_mixed.numbers(corpus, np.arange(len(corpus)), None)
+    x = []
+    for name in ("zcm", "pim", "speech"):
+        means = statistics.time_means(corpus, name, None)
+        x.append(np.nan_to_num((means - path.variables[f"{name}_mean"]) / path.variables[f"{name}_deviation"]))
+    x = np.concatenate(x, axis=1)
+    said = x @ path.variables["common"]
+    if micro:
+        said += np.einsum("nk,nkq->nq", x, path.variables["slopes"][number]) + path.variables["levels"][number]
+    assert people == 9 and set(number) == set(range(1, 9))
+    values, _ = run.predict(corpus, np.arange(len(corpus)))
+    for q, task in enumerate(run.tasks):
+        output = said @ network[SLOPES][:, q] + network[f"{task.name}_bias"]
+        np.testing.assert_allclose(values[task.name][0], np.clip(output * task.maximum, 0, task.maximum), atol=1e-3)
+    # What a training day is told in training is the day left out, not the fit.
+    left_out = path.left_out[members]
+    assert np.abs(left_out - said[members]).max() > 0.1 and not path.left_out[np.array(corpus.split) != "train"].any()
+    np.testing.assert_allclose(left_out.std(axis=0), 1, atol=1e-6)
+
+
+def test_the_validation_days_train_where_they_are_asked_to(built):
+    corpus, tasks = open_corpus(built), from_config(config_of(built).tasks)
+    apart = plan_runs.folds(config_of(built), tasks, corpus)[0]
+    fields = {"data.train_on_validation": True, "selection.metric": "step"}
+    together = plan_runs.folds(config_of(built, **fields), tasks, corpus)[0]
+    assert set(together["train"]) == {*apart["train"], *apart["validation"]} and not len(together["validation"])
+    np.testing.assert_array_equal(together["test"], apart["test"])
+    with pytest.raises(InputError, match=r"selection\.metric=step"):
+        plan_runs.folds(
+            config_of(built, **{"data.train_on_validation": True, "selection.metric": "loss"}), tasks, corpus
+        )
+    with pytest.raises(InputError, match=r"validation_fraction=0"):
+        plan_runs.folds(config_of(built, **fields, **{"cv.folds": 3}), tasks, corpus)
