@@ -100,5 +100,7 @@ def build(
         )
 
     parts({})  # whatever is wrong with the config is found before anything is compiled
+    if privacy.is_on(config) and not config.privacy.noise_multiplier:
+        raise InputError("config.privacy.epsilon: this verb does not train privately: leave it out")
     private = functools.partial(privacy.gradients, privacy=config.privacy, expected=config.data.batch_size)
     return make_functions(model, parts, config.optimizer.ema, private if privacy.is_on(config) else None)
