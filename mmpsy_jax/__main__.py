@@ -11,6 +11,7 @@ Train
     --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE] train, evaluate, report (also with "train" before it)
     fields [PATTERN]                                                config fields: default, what they may be, meaning
     ablate --config=configs/phq.py [--minutes=1,2]                  without each modality; probes of shortcuts
+    plan --config=configs/phq.py [--topology=v5e:16x16]             what a device holds, does and sends; runs nothing
     curve --config=configs/phq.py [--reliability=0.86]              how much more participants would help
 Judge
     evaluate --predictions=FILE.csv                                 the predictions of any tool

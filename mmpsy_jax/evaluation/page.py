@@ -106,7 +106,7 @@ def headline_by_task(report: Report) -> list[Table]:
         _, _, metrics, *cells = zip(*rows, strict=True)
         named = zip(table.columns[3:], cells, strict=True)
         known = [[name, *row] for name, row in named if any(cell not in (None, "-") for cell in row)]
-        tall.append(Table("", [f"{task} ({participants})", *metrics], known))
+        tall.append(Table("", [f"{task} ({table.columns[1]}: {participants})", *metrics], known))
     return tall
 
 

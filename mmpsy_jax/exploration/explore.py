@@ -52,6 +52,7 @@ def explore(people: People, cutoffs: Mapping[str, float] | None = None, include_
             column: {name: int((category == name).sum()) for name in statistics.shown_categories(category)}
             for column, category in statistics.categories(people).items()
         },
+        "modalities": list(people.has),
         "missing": _missing(people),
         "measures": {
             name: {
@@ -134,7 +135,7 @@ def _odd(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _words(people: People) -> list[dict[str, Any]]:
-    """The words that at least `_USERS` persons use and that most persons use, with the mean of each score."""
+    """The words that most persons use, at least `_USERS` of them."""
     users: dict[str, list[int]] = collections.defaultdict(list)
     for row, text in enumerate(people.texts or ()):
         for word in set(words(text)):

@@ -25,6 +25,8 @@ QUANTILES = {
 }
 _DRAWN = ("duration_s", "speaking_s", "level_db", "snr_db", "n_words", "words_per_answer", "characters_per_answer")
 _MOST_EFFECTS = 15  # of a picture
+_MOST_PAIRS = 6  # of scores that are drawn together
+_MOST_QUESTIONS = 4  # on a terminal
 KINDS = {"spearman": "Spearman's rho", "cliff": "Cliff's delta"}
 
 
@@ -36,7 +38,7 @@ def render(content: Content) -> str:
     return wording.template(Path(__file__).with_name("explore.html")).render(
         title=f"A look at {content['title']}",
         content=content,
-        disclaimer=wording.disclaimer_of(list(content["scores"])) if content["scores"] else "",
+        disclaimer=wording.disclaimer_of(list(content["scores"]), content["modalities"]) if content["scores"] else "",
         sections=[{"text": "", "tables": [], **part} for part in parts if part.get("tables") or part["pictures"]],
     )
 
@@ -45,14 +47,17 @@ def summary(content: Content) -> str:
     """The same for a terminal of 100 columns, without pictures."""
     lines = ["SYNTHETIC DATA: no number below says anything about real people."] if content["synthetic"] else []
     lines += [count(content)]
+    effects = _effects(content, most=8)
     shown = [
         _sizes(content, short=True),
         _scores(content),
         *_told_apart(content),
         _duplicates(content),
-        *_effects(content, most=8),
+        *itertools.islice(effects, _MOST_QUESTIONS),
     ]
-    return "\n".join(lines + [f"\n{to_text(table)}" for table in shown if table.rows])
+    more = sum(1 for _ in effects)
+    text = "\n".join(lines + [f"\n{to_text(table)}" for table in shown if table.rows])
+    return f"{text}\n\n{more} more questions on the page" if more else text
 
 
 def count(content: Content) -> str:
@@ -82,7 +87,8 @@ def _sections(content: Content) -> Iterator[dict[str, Any]]:
         for label, score in content["scores"].items()
         if "histogram" in score
     }
-    for pair in content["correlations"]:
+    pairs = [pair for pair in content["correlations"] if min(len(set(pair["cells"][one])) for one in "ab") > 2]
+    for pair in pairs[:_MOST_PAIRS]:
         first, second = pair["labels"]
         pictures[f"{first} and {second}"] = _joint(pair)
     yield {
@@ -98,7 +104,7 @@ def _sections(content: Content) -> Iterator[dict[str, Any]]:
     }
     yield {
         "title": "Map",
-        "text": MAP.format(unit=unit),
+        "text": " ".join([MAP.format(unit=unit), *[TOLD_APART] * bool(content["told_apart"])]),
         "tables": list(_told_apart(content)),
         "pictures": dict(_maps(content)),
     }
@@ -121,8 +127,11 @@ EFFECTS = (
 )
 MAP = (
     "The first two principal components of all measures and mean embeddings, standardised; a dot is as many {unit} as "
-    "lie there. Where a corpus or site can be told apart, a model can learn the site in place of the score: judge it "
-    "within sites, and by leaving sites out. 0.5 is chance."
+    "lie there."
+)
+TOLD_APART = (
+    "Where a group can be told apart by how it sounds or speaks, a model can learn the group in place of the score: "
+    "judge it within groups, and on groups that it was not trained on. 0.5 is chance, and less means no more than that."
 )
 ALIKE = "Near-duplicates across people or splits may be one interview under two ids. look_at.csv names them."
 ODD = (
@@ -175,7 +184,7 @@ def _sizes(content: Content, short: bool = False) -> Table:
 
 def _scores(content: Content) -> Table:
     rows = [
-        [label, one["known"], one["missing"], *(f"{one['quantiles'][q]:g}" for q in QUANTILES)]
+        [label, one["known"], one["missing"], *(f"{one['quantiles'][q]:.4g}" for q in QUANTILES)]
         for label, one in content["scores"].items()
         if "quantiles" in one
     ]
@@ -297,7 +306,7 @@ def _maps(content: Content) -> Iterator[tuple[str, str]]:
         yield f"by {label}", drawing.svg
     for column, by_name in drawn["groups"].items():
         with _map(f"Map by {column}", drawn) as drawing:
-            markers = itertools.cycle("osD^v")
+            markers = itertools.cycle("osD^vP*")  # 35 pairs with the colours
             for (name, cells), colour, marker in zip(by_name.items(), itertools.cycle(plots.COLOURS), markers):
                 drawing.axes.scatter(
                     cells["x"],
@@ -329,4 +338,4 @@ def _map(title: str, drawn: Content) -> Iterator[Any]:
 
 
 def _areas(cells: Content) -> np.ndarray:
-    return 14 * np.sqrt(cells["n"])
+    return 22 * np.sqrt(cells["n"])

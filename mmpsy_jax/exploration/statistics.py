@@ -11,6 +11,7 @@ Odd is who has a modified z score beyond 3.5 (Iglewicz and Hoaglin 1993): distan
 absolute deviation, times 0.6745.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -60,24 +61,20 @@ def histogram(values: Float[np.ndarray, " n"]) -> dict[str, list[float]]:
     return {"edges": edges.tolist(), "counts": np.histogram(known, edges)[0].tolist()}
 
 
-def _spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> tuple[Rows, str]:
-    return ScoreRows(a, b), "spearman"
-
-
 def correlations(people: People, seed: int = 0) -> list[dict[str, Any]]:
     """Spearman's correlation of each pair of scores, with the counts of their values together."""
-    names, pairs = [name for name in people.scores if name not in people.classes], []
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            a, b = people.scores[first], people.scores[second]
-            known = np.isfinite(a) & np.isfinite(b)
-            if _n_persons(people, known) < FEWEST or not (np.ptp(a[known]) and np.ptp(b[known])):
-                continue
-            (effect,) = _effects(people.persons, [(known, *_spearman(a[known], b[known]))], seed)
-            cells, counts = np.unique(np.stack([a[known], b[known]], axis=1), axis=0, return_counts=True)
-            joint = {"a": cells[:, 0].tolist(), "b": cells[:, 1].tolist(), "n": counts.tolist()}
-            pairs.append({"labels": [first, second], "n": int(known.sum()), **effect, "cells": joint})
-    return pairs
+    pairs, parts = [], []
+    for names in itertools.combinations((name for name in people.scores if name not in people.classes), 2):
+        a, b = (people.scores[name] for name in names)
+        known = np.isfinite(a) & np.isfinite(b)
+        if _n_persons(people, known) < FEWEST or not (np.ptp(a[known]) and np.ptp(b[known])):
+            continue
+        parts.append((known, ScoreRows(a[known], b[known]), "spearman"))
+        cells, counts = np.unique(np.stack([a[known], b[known]], axis=1), axis=0, return_counts=True)
+        joint = {"a": cells[:, 0].tolist(), "b": cells[:, 1].tolist(), "n": counts.tolist()}
+        pairs.append({"labels": list(names), "n": int(known.sum()), "cells": joint})
+    sizes = _effects(people.persons, parts, seed) if parts else []
+    return [{**pair, **size} for pair, size in zip(pairs, sizes, strict=True)]
 
 
 def questions(people: People, cutoffs: Mapping[str, float]) -> Iterator[tuple[str, str, str, Float[np.ndarray, " n"]]]:
@@ -128,7 +125,9 @@ def effects(people: People, cutoffs: Mapping[str, float], seed: int = 0) -> list
             few = any(_n_persons(people, group) < FEWEST for group in groups)
             if measure_of(name).family == INPUTS or few or not np.ptp(b) or not np.ptp(a):
                 continue
-            parts.append((known, BinaryRows(a, b), "auroc") if kind == "cliff" else (known, *_spearman(a, b)))
+            parts.append(
+                (known, BinaryRows(a, b), "auroc") if kind == "cliff" else (known, ScoreRows(a, b), "spearman")
+            )
             counts = {"n": len(a), **({"n_event": int(a.sum())} if kind == "cliff" else {})}
             asked.append({"label": label, "question": words, "measure": name, "kind": kind, **counts})
         sizes = _effects(people.persons, parts, seed) if parts else []

@@ -45,7 +45,7 @@ def train(job: TrainJob) -> Predictions:
     total, eval_every, log_every = steps_of(config, per_epoch)
 
     # --- programs ---------------------------------------------------------------------------------------------------
-    functions = build(config, tasks, **shape.inputs, total=total, steps_per_epoch=per_epoch)
+    functions = build(config, tasks, **shape.inputs, total=total, steps_per_epoch=per_epoch, mesh=mesh)
     first = next(loader)
     fitted = fit(config, tasks, shape.modalities, job.corpus, job.splits["train"])
     programs = compile_for(functions, mesh, first, fitted, fsdp=config.mesh.fsdp)

@@ -113,7 +113,7 @@ class _SharedProgram:
         if self.chunk < min(4, self.eval_every):
             self.chunk = self.eval_every
         lengths = {"total": self.total, "steps_per_epoch": self.per_epoch}
-        functions = build(config, first.tasks, **self.shape.inputs, **lengths)
+        functions = build(config, first.tasks, **self.shape.inputs, **lengths, mesh=self.mesh)
         self.programs = ReplicaPrograms(functions, self.mesh)
         self.arrays = self.resident.on_device(meshes.replicated(self.mesh))
         parts = {job.fold: job.splits["train"] for job in jobs}  # seeds of a fold share theirs

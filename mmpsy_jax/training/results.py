@@ -23,7 +23,7 @@ from mmpsy_jax.evaluation import baselines, flags, report, subgroups
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.io import public, read_rows, write_atomically
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import covariates, privacy
+from mmpsy_jax.training import covariates, one_pass, privacy
 from mmpsy_jax.training.config import fields_of, jsonable
 from mmpsy_jax.training.job import HELD_OUT, TrainJob
 from mmpsy_jax.training.logger import say
@@ -60,13 +60,27 @@ class References:
     heard: covariates.Sound | None
 
 
-def fit_references(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, jobs: Sequence[TrainJob]) -> References:
-    """Fits the baselines on the training participants of every fold; needs no device."""
+def fit_references(
+    config: ConfigDict,
+    tasks: tuple[Task, ...],
+    corpus: Corpus,
+    jobs: Sequence[TrainJob],
+    visitors: Sequence[one_pass.Visitor] = (),
+) -> References:
+    """Fits the baselines on the training participants of every fold; needs no device.
+
+    Args:
+      visitors: who else sees the records, which are read once here.
+    """
     folds = {one.fold: covariates.split_column(one, len(corpus)) for one in jobs}  # seeds of a fold share theirs
     texts, heard = None, None
     if config.evaluation.baselines or config.evaluation.near_duplicates:
         texts = covariates.transcripts(config, corpus)
-        heard = covariates.sound(corpus, with_functionals=config.evaluation.baselines)
+        listener = covariates.Listener(corpus, with_functionals=config.evaluation.baselines)
+        one_pass.visit(corpus, [listener, *visitors])
+        heard = listener.heard()
+    else:
+        one_pass.visit(corpus, visitors)
     fitted = fit_baselines(tasks, corpus, folds, texts, heard) if config.evaluation.baselines else {}
     return References(fitted, list(folds.values()), texts, heard)
 

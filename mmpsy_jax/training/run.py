@@ -1,6 +1,5 @@
 """A whole experiment: its trainings (one, or folds x seeds), then evaluation beside baselines and the report."""
 
-import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,17 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.io import InputError, one_of, try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
-from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, plan_runs, run_card, run_files
+from mmpsy_jax.training import (
+    batches,
+    config_rules,
+    embedding,
+    lock,
+    nonfinite,
+    one_pass,
+    plan_runs,
+    run_card,
+    run_files,
+)
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
 from mmpsy_jax.training.mesh import all_or_none, wait_for_all
@@ -92,21 +101,20 @@ def _locked(workdir: Path) -> Iterator[None]:
 def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     tasks, main = from_config(config.tasks), jax.process_index() == 0
     jobs, sweep = plan_runs.plan(config, tasks, corpus, workdir)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        # Under a GPU or TPU the host has time for the baselines; on CPUs they would hold up the training.
-        early = jax.default_backend() != "cpu" and main
-        baselines = pool.submit(_baselines, config, tasks, corpus, jobs) if early else None
-        parts = plan_runs.train_all(jobs, workdir / "replicas")
-        embedding.write(jobs, workdir)
+    members = run_card.Members(config, corpus, jobs) if main else None
+    # All of this is known before the training ends: the records are read, and baselines fitted, beside it.
+    baselines = one_pass.Beside(_baselines, config, tasks, corpus, jobs, [members]) if main else None
+    parts = plan_runs.train_all(jobs, workdir / "replicas")
+    embedding.write(jobs, workdir)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / run_files.PREDICTIONS, predictions)
-    run_card.write(config, corpus, jobs, workdir, predictions)
+    known = baselines.result()  # with it `members` have been seen
+    run_card.write(config, corpus, jobs, workdir, predictions, members)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
-    known = baselines.result() if baselines else _baselines(config, tasks, corpus, jobs)
     return results.evaluate(config, tasks, corpus, workdir, jobs, predictions, sweep, known)
 
 

@@ -11,6 +11,7 @@ import soundfile
 import mmpsy_jax as mp
 from mmpsy_jax.exploration import page, statistics
 from tests import manifests, runs
+from tests.browser import DESKTOP, PHONE, needs_browser, visit
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +102,39 @@ def test_bad_input_is_one_line(dataset, tmp_path, capsys):
         assert runs.in_process("explore", *arguments, f"--output={tmp_path / 'out'}") == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and words in error
+
+
+def test_pooled_corpora_are_told_apart_by_what_is_read(tmp_path):
+    """Texts alone: no sound is spoken of, and a corpus of long answers is told apart."""
+    rows = manifests.people(20), manifests.people(20, 1, first=31)
+    for row in rows[1]:
+        row["text"] += " then again" * 9
+    places = [manifests.build(tmp_path, name, part) for name, part in zip(("one", "two"), rows, strict=True)]
+    content = mp.explore(",".join(map(str, places)))
+    (entry,) = content["told_apart"]
+    assert entry["column"] == "corpus" and entry["value"] > 0.95 and content["title"] == "pooled/one+two"
+    html = page.render(content)
+    assert "by corpus" in html and "pitch" not in html and "Levels" not in html and "minutes" not in html
+
+
+def test_rows_are_called_what_they_are():
+    """Clips of people, with classes: the page of a corpus of clips speaks of clips."""
+    from test_effects import people
+
+    from mmpsy_jax.exploration import explore
+
+    rng = np.random.default_rng(0)
+    emotion = rng.integers(0, 3, 120).astype(float)
+    clips = people(rng, 40, 3, scores={"emotion": emotion}, classes={"emotion": ("angry", "calm", "sad")})
+    content = explore.explore(clips)
+    assert page.count(content) == "small/one: 120 clips of 40 people"
+    html = page.render(content)
+    assert "Classes of emotion" in html and "by emotion" in html and "participants" not in html.split("<main>")[1]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_the_page_in_a_browser(dataset, tmp_path, width):
+    measured, console, asked = visit(tmp_path, page.render(mp.explore(dataset)), width)
+    assert console == [] and asked == set()
+    assert measured["scrolls"] == width and measured["out"] == [] and measured["pictures"] > 8
