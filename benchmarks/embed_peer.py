@@ -44,8 +44,10 @@ def sound(rows: list[dict[str, str]], encoder: str, output: Path, size: int, fol
             inputs = extractor(part, sampling_rate=RATE, padding=True, return_tensors="pt")
             with torch.inference_mode():
                 out = model(**inputs).last_hidden_state
-            states += [one[: round(len(piece) / RATE * 50)] for piece, one in zip(part, out, strict=True)]
-        joined = torch.cat(states).numpy()
+            for piece, one in zip(part, out.numpy(), strict=True):
+                count = round(len(piece) / RATE * 50)  # the last frame is incomplete: it is that before it
+                states.append(np.pad(one[:count], ((0, max(0, count - len(one))), (0, 0)), mode="edge"))
+        joined = np.concatenate(states)
         starts = np.arange(0, len(joined), EVERY)
         means = np.add.reduceat(joined, starts) / np.diff(np.append(starts, len(joined)))[:, None]
         np.savez(output / f"{row['participant']}.npz", states=means.astype(np.float16))
