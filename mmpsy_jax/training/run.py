@@ -1,8 +1,7 @@
 """A whole experiment: its trainings (one, or folds x seeds), then evaluation beside baselines and the report."""
 
-import concurrent.futures
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,17 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.io import InputError, one_of, try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
-from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, plan_runs, run_card, run_files
+from mmpsy_jax.training import (
+    batches,
+    config_rules,
+    embedding,
+    lock,
+    nonfinite,
+    one_pass,
+    plan_runs,
+    run_card,
+    run_files,
+)
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
 from mmpsy_jax.training.mesh import all_or_none, wait_for_all
@@ -36,6 +45,17 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     Returns:
       The content of `report.json` (on process 0; an empty dictionary elsewhere).
     """
+    return with_corpus(_run, config, dataset_dir, workdir)
+
+
+def with_corpus(
+    use: Callable[[ConfigDict, Corpus, Path], Any], config: ConfigDict, dataset_dir: str | Path, workdir: str | Path
+) -> Any:
+    """What `use` returns, given the completed config, the open corpus and the workdir, which is locked meanwhile.
+
+    Raises:
+      InputError: a config that cannot be trained on these records, or a workdir of another one.
+    """
     workdir = Path(workdir)
     prepare(config, workdir)
     corpus = open_corpora(dataset_dir, config.data.modalities)
@@ -47,7 +67,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
         config = with_packs(config, workdir)
         claim_workdir(config, workdir, writes=jax.process_index() == 0)
         wait_for_all("workdir")
-        return _run(config, corpus, workdir)
+        return use(config, corpus, workdir)
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
@@ -81,21 +101,20 @@ def _locked(workdir: Path) -> Iterator[None]:
 def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     tasks, main = from_config(config.tasks), jax.process_index() == 0
     jobs, sweep = plan_runs.plan(config, tasks, corpus, workdir)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        # Under a GPU or TPU the host has time for the baselines; on CPUs they would hold up the training.
-        early = jax.default_backend() != "cpu" and main
-        baselines = pool.submit(_baselines, config, tasks, corpus, jobs) if early else None
-        parts = plan_runs.train_all(jobs, workdir / "replicas")
-        embedding.write(jobs, workdir)
+    members = run_card.Members(config, corpus, jobs) if main else None
+    # All of this is known before the training ends: the records are read, and baselines fitted, beside it.
+    baselines = one_pass.Beside(_baselines, config, tasks, corpus, jobs, [members]) if main else None
+    parts = plan_runs.train_all(jobs, workdir / "replicas")
+    embedding.write(jobs, workdir)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / run_files.PREDICTIONS, predictions)
-    run_card.write(config, corpus, jobs, workdir, predictions)
+    known = baselines.result()  # with it `members` have been seen
+    run_card.write(config, corpus, jobs, workdir, predictions, members)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
-    known = baselines.result() if baselines else _baselines(config, tasks, corpus, jobs)
     return results.evaluate(config, tasks, corpus, workdir, jobs, predictions, sweep, known)
 
 
