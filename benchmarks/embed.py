@@ -79,9 +79,9 @@ def run(command: list[str], environment: dict[str, str]) -> None:
     Raises:
       RuntimeError: it failed.
     """
-    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise RuntimeError(f"{command[1]} failed:\n{made.stderr[-2000:]}")
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise RuntimeError(f"{command[1]} failed:\n{process.stderr[-2000:]}")
 
 
 def states_of(folder: Path) -> np.ndarray:
