@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int32, Integer
 
 from mmpsy_jax.io import one_of
 
@@ -58,3 +59,31 @@ class Modality(NamedTuple):
         """How a piece looks in a batch, time-major, where windows are cut into so many parts."""
         (size,) = np.delete(self.shape, self.time_axis)
         return self._replace(shape=(self.steps // parts, int(size)), time_axis=0)
+
+
+FINE = 1 << 18  # ids of `fine_ids` are smaller than this
+
+
+def fine_ids(ids: Integer[Any, "*n k"], xp: Any = np) -> Int32[Any, "*n k"]:
+    """Ids of n-grams in which hardly two n-grams share one, from those of records; 0 stays 0.
+
+    Records hold 16 bits of each n-gram. Columns 1 and 2, the bigram and the trigram that start at a position, are
+    hashed together with the n-gram one shorter (multiplications and shifts of murmur3, A. Appleby, public domain): the
+    172,000 n-grams of the 1,020 transcripts share 65,535 ids in 16 bits, and 126,000 of these.
+
+    Args:
+      ids: of positions; columns after the third are taken as they are.
+      xp: numpy, or jax.numpy inside a program.
+    """
+    columns = [ids[..., k] for k in range(ids.shape[-1])]
+    for k in (2, 1):
+        if k < len(columns):
+            columns[k] = _mixed(columns[k], columns[k - 1], xp)
+    return xp.stack(columns, axis=-1).astype(np.int32)
+
+
+def _mixed(ids: Integer[Any, "*n"], shorter: Integer[Any, "*n"], xp: Any) -> Int32[Any, "*n"]:
+    word = ids.astype(np.uint32) * np.uint32(0xCC9E2D51) ^ shorter.astype(np.uint32) * np.uint32(0x1B873593)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        word = (word ^ (word >> shift)) * np.uint32(factor)
+    return xp.where(ids > 0, 1 + (word ^ (word >> 16)) % np.uint32(FINE - 1), 0).astype(np.int32)

@@ -25,6 +25,7 @@ from mmpsy_jax.evaluation import (
     metrics,
     multilabel,
     operating_points,
+    out_of_fold,
     together,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
@@ -32,7 +33,7 @@ from mmpsy_jax.evaluation.operating_points import choose_thresholds, decide
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, Rows, Statistic, where_drawn
 from mmpsy_jax.io import InputError, one_of
-from mmpsy_jax.tasks import Task, to_config
+from mmpsy_jax.tasks import BANDS, Task, to_config
 
 FORMAT = 1
 
@@ -213,9 +214,9 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
     aligned = {name: _align(rows, *other.split(split), name) for name, other in others.items()}
     pairs = {name: pair for name, pair in aligned.items() if pair[0].any()}
     decisions = {rule: decide(rows, thresholds) for rule, thresholds in model.operating_points.items()}
-    validation, recalibrated, lacking = model.rows.select(split="validation").known(), {}, ""
+    known, recalibrated, lacking = model.rows.known(), {}, ""
     if split == "test" and model.task.event:  # what is fitted on validation is measured elsewhere
-        recalibrated, lacking = calibration.recalibrated(validation, rows)
+        recalibrated, lacking = calibration.recalibrated(known, rows)
     intervals = _intervals(rows, scored, pairs, decisions, recalibrated, options)
     differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
     constant = [k for k, (common, theirs) in pairs.items() if _is_constant(theirs.y, rows.fold[common])]
@@ -263,9 +264,12 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
             recalibrated,
             lacking,
             {name: intervals.get(("recalibrated", name)) for name in recalibrated},
+            out_of_fold.calibrating(known, ())[1],
         )
         more["conformal"] = lambda: (
-            calibration.conformal(validation, rows, task.n_classes) if task.conformal else calibration.NOMINAL
+            calibration.conformal(known, rows, task.n_classes, task.cutoffs or BANDS.get(task.label, ()))
+            if task.conformal
+            else calibration.NOMINAL
         )
     return entry | {name: more[name]() for name in task.entries if name in more}
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from mmpsy_jax.evaluation import plots, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
+from mmpsy_jax.evaluation.out_of_fold import CHOSEN
 from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.tasks import Task
 
@@ -99,7 +100,7 @@ def _comparisons(scored: Numbers) -> Table:
 def _operating_points(scored: Numbers) -> Table:
     rows, columns = [], ["rule", "threshold"]
     for rule, point in (scored.get("operating_points") or {}).items():
-        default = any(one["source"] != "validation" for one in point["thresholds"])
+        default = any(one["source"] not in CHOSEN for one in point["thresholds"])
         shown = {"value": _thresholds(point["thresholds"]), "interval": ""}
         shown["reason"] = "partly or wholly default" if default else ""
         columns[2:] = map(wording.label, point["metrics"])

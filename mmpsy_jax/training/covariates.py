@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
     return listener.heard()
 
 
+@functools.lru_cache(maxsize=8)  # folds and seeds ask for the same corpus and its few modalities
 def frame_statistics(corpus: Corpus, name: str, max_windows: int | None) -> Float[np.ndarray, "n 2*f"]:
     """Mean, then standard deviation of each band over the valid frames of each participant, NaN without any.
 

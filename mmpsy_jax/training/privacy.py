@@ -21,6 +21,7 @@ import scipy.stats
 from jaxtyping import Float, PyTree
 from ml_collections import ConfigDict
 
+from mmpsy_jax import models
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.training.cadence import steps_of
@@ -57,6 +58,11 @@ def check(config: ConfigDict) -> None:
         value = (config[part] if part else config)[name]
         if value != needed:
             raise InputError(f"config.{field} = {value!r} with config.privacy.epsilon: must be {needed!r}, since {why}")
+    if models.reads_linear(config.model.name, config.model.to_dict()):
+        raise InputError(
+            "config.model with config.privacy.epsilon: the linear path is fitted on participants without noise: take "
+            "config.model.linear=False and another model than 'linear'"
+        )
     if any(config.privacy[name] for name in ("noise_multiplier", "rows", "rate")):
         raise InputError(
             "config.privacy.noise_multiplier, .rows and .rate follow from epsilon and delta: leave them at 0"

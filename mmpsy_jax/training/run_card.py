@@ -16,7 +16,7 @@ from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.features import out_of_distribution
 from mmpsy_jax.io import file_sha256, public, with_places
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import batches, one_pass, run_files
+from mmpsy_jax.training import batches, one_pass, privacy, run_files
 from mmpsy_jax.training.config import fields_of
 from mmpsy_jax.training.job import TrainJob
 from mmpsy_jax.training.run_files import CONFIG, EMBEDDING, PREDICTIONS, WEIGHTS
@@ -62,6 +62,9 @@ def write(
         "digests": sorted(digests_of(ids, salt)),  # their order would tell more
         "interviews": sorted(digests_of(members.interviews, salt)),
     }
+    calibrating = predictions
+    if privacy.is_on(config) and "validation" not in predictions.split:
+        calibrating = predictions.select(split="validation")  # errors on who is trained on elsewhere would tell of them
     card = {
         "format": run_files.FORMAT,
         **{name: corpus.card.get(name) for name in KEPT},
@@ -78,7 +81,7 @@ def write(
         ],
         "usual": members.usual(),
         "members": {"salt": salt, **known},
-        "calibration": calibration.of_run(predictions, from_config(config.tasks)),
+        "calibration": calibration.of_run(calibrating, from_config(config.tasks), config.evaluation.threshold),
     }
     of_trainings = [
         Path(one["folder"], name) for one in card["trainings"] for name in (WEIGHTS, EMBEDDING, PREDICTIONS)

@@ -1,7 +1,8 @@
 """Initialise, update, predict: pure functions of plain dictionaries, and the same compiled for a mesh.
 
 State: {"params": {"network", "objective"}, "fitted": {"network", "class_weights"}, "optimizer", "step", "rng", and
-where they are kept "ema", "memory" (what an objective keeps of earlier steps without training it, `objectives/base.py`:
+where they are kept "ema", "left_out" (what a linear path says of whom it was not fitted on, `training/ridge.py`),
+"memory" (what an objective keeps of earlier steps without training it, `objectives/base.py`:
 `recall` adds labels of the batch from it, `remember` moves it on) and "weighting" (what the weighting of tasks
 remembers)}. The random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout to go on
 exactly.
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from mmpsy_jax.models.base import NO_DROPOUT, Rates
+from mmpsy_jax.models.linear_path import LEFT_OUT
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
@@ -122,6 +124,8 @@ def make_functions(
         }
         if ema_decay:
             state["ema"] = network
+        if "left_out" in fitted:
+            state["left_out"] = fitted["left_out"]
         if "scores" in fitted:
             variables = {"params": network, "fitted": fitted["network"]}
             outputs = jax.eval_shape(lambda: forward(model, variables, batch))
@@ -160,6 +164,8 @@ def make_functions(
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
         key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
+        if "left_out" in state:  # rows that pad have no loss, whatever is said of them
+            batch = {**batch, LEFT_OUT: state["left_out"][batch["index"]]}
         rows = rows_of(batch, divide)
         if "memory" in state:
             rows["labels"] |= chosen.objective.recall(state["memory"], rows["index"])
