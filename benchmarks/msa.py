@@ -166,7 +166,7 @@ def measure(name: str, rounds: int) -> tuple[int, list[tuple[float, float]]]:
         module.BertTextEncoder = NoBert
     # The release passes an argument that PyTorch has since dropped.
     schedule = sys.modules["MMSA.trains.singleTask.MULT"]
-    schedule.ReduceLROnPlateau = lambda *given, verbose=False, **named: ReduceLROnPlateau(*given, **named)
+    schedule.ReduceLROnPlateau = lambda *args, verbose=False, **kwargs: ReduceLROnPlateau(*args, **kwargs)
     drawn = clips(name, args.batch_size)
     batches = []
     for one in drawn:
