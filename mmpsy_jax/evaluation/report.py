@@ -64,7 +64,7 @@ def write_report(
         "learning_curves": curves.by_run(curves.learning_curves, trainings or {}),
         "label_updates": curves.by_run(curves.label_updates, trainings or {}),
         **({"context": shown} if context is not None else {}),
-        "disclaimer": wording.disclaimer(report),
+        "disclaimer": wording.disclaimer({**report, "context": shown}),
     }
     for name in registry.names("reports"):
         registry.load("reports", name).measure(content, predictions, tasks, corpus=corpus, workdir=Path(workdir))

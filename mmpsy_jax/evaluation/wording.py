@@ -167,24 +167,30 @@ def checks(report: Mapping[str, Any]) -> list[str]:
 
 def disclaimer(report: Mapping[str, Any]) -> str:
     """What every form of a report says first."""
-    return disclaimer_of([entry["label"] for entry in report["tasks"].values()])
+    return disclaimer_of([entry["label"] for entry in report["tasks"].values()], _read(report))
 
 
-def disclaimer_of(labels: Sequence[str]) -> str:
-    """What is said first of estimates of questionnaires, or of what else the labels are."""
-    return lines("disclaimer.md", text=DISCLAIMER, **_about(labels))[0]
+def disclaimer_of(labels: Sequence[str], modalities: Sequence[str] = ()) -> str:
+    """What is said first of estimates of questionnaires, or of what else the labels are.
+
+    Args:
+      labels: that are estimated.
+      modalities: from which; none where that is not known.
+    """
+    return lines("disclaimer.md", text=DISCLAIMER, modalities=modalities, **_about(labels))[0]
 
 
 def intended_use(report: Mapping[str, Any]) -> list[str]:
     """What the estimates of a report may be used for, and what not."""
-    modalities = ((report.get("context") or {}).get("corpus") or {}).get("modalities") or ()
     about = _about([entry["label"] for entry in report["tasks"].values()])
-    return lines("intended_use.md", modalities=_read(report) or modalities, **about)
+    return lines("intended_use.md", modalities=_read(report), **about)
 
 
 def _read(report: Mapping[str, Any]) -> list[str]:
-    """Modalities that the run reads, where its config says so."""
-    return list((((report.get("context") or {}).get("config") or {}).get("data") or {}).get("modalities") or ())
+    """Modalities that the run reads: those of its config, else all of its corpus, as far as they are known."""
+    context = report.get("context") or {}
+    chosen = ((context.get("config") or {}).get("data") or {}).get("modalities")
+    return list(chosen or (context.get("corpus") or {}).get("modalities") or ())
 
 
 def _about(labels: Sequence[str]) -> dict[str, Any]:

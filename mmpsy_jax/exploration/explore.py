@@ -52,6 +52,7 @@ def explore(people: People, cutoffs: Mapping[str, float] | None = None, include_
             column: {name: int((category == name).sum()) for name in statistics.shown_categories(category)}
             for column, category in statistics.categories(people).items()
         },
+        "modalities": list(people.has),
         "missing": _missing(people),
         "measures": {
             name: {

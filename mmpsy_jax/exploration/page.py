@@ -38,7 +38,7 @@ def render(content: Content) -> str:
     return wording.template(Path(__file__).with_name("explore.html")).render(
         title=f"A look at {content['title']}",
         content=content,
-        disclaimer=wording.disclaimer_of(list(content["scores"])) if content["scores"] else "",
+        disclaimer=wording.disclaimer_of(list(content["scores"]), content["modalities"]) if content["scores"] else "",
         sections=[{"text": "", "tables": [], **part} for part in parts if part.get("tables") or part["pictures"]],
     )
 

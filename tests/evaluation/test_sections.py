@@ -187,3 +187,7 @@ def test_rows_are_called_what_they_are(full):
     filled = {one["number"]: one["text"] for one in wording.tripod(report)}
     assert "spectrum" in filled["27a"] and "language" not in filled["27a"] and "120 clips" in filled["10"]
     assert "from audio, on groups" in wording.intended_use(report)[0]
+    assert (
+        wording.disclaimer(report).startswith("Research software: it estimates phq9, which people")
+        and "speech" not in html
+    )
