@@ -111,10 +111,10 @@ class LinearPath(nn.Module):
     ) -> Float[Array, "b l"]:
         """The TF-IDF vector of each participant times the weights; both of the n-grams that were fitted alone."""
         keys = self._fitted(name, "keys", 1, dtype=jnp.int32)
-        size, wanted = len(keys), ngram_keys(ids, jnp)
+        size, asked = len(keys), ngram_keys(ids, jnp)
         idf, weights = self._fitted(name, "idf", size), self._fitted(name, "weights", size, labels)
-        place = jnp.minimum(jnp.searchsorted(keys, wanted), size - 1)
-        known = jnp.where((keys[place] == wanted) & (wanted > 0), place + 1, 0)  # 0 is nothing
+        place = jnp.minimum(jnp.searchsorted(keys, asked), size - 1)
+        known = jnp.where((keys[place] == asked) & (asked > 0), place + 1, 0)  # 0 is nothing
         present = self.perturb(f"{name}_present", (known > 0).astype(jnp.float32))
         of_ngrams = present * bag_weights(known, row, rows, jnp.append(0.0, idf))
         return merge_windows(jnp.einsum("snkl,snk->sl", weights[place], of_ngrams), row, rows)
