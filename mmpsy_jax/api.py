@@ -126,6 +126,23 @@ class Run:
         explain(self.workdir, source, output, published=published, **options)
         return Path(output, PAGE)
 
+    def audit(self, source: Place = "") -> dict[str, Any]:
+        """Membership inference: what the trainings of a cross-validation give away of whom they were trained on.
+
+        Args:
+          source: folder of the records that it was trained on, where they have moved.
+
+        Returns:
+          the content of `membership.json`; the report has it too.
+
+        Raises:
+          InputError: as `training.membership.audit`.
+        """
+        from mmpsy_jax.training.membership import audit
+
+        self.__dict__.pop("report", None)  # is written anew
+        return audit(self.workdir, source)
+
     def __repr__(self) -> str:
         return f"run in {self.workdir}\n{self.report.summary()}"
 

@@ -104,6 +104,8 @@ def build(
         )
 
     parts({})  # whatever is wrong with the config is found before anything is compiled
+    if privacy.is_on(config) and not config.privacy.noise_multiplier:
+        raise InputError("config.privacy.epsilon: this verb does not train privately: leave it out")
     private = functools.partial(privacy.gradients, privacy=config.privacy, expected=config.data.batch_size)
     divide = functools.partial(on_each_device, mesh=mesh or one_device(), fsdp=config.mesh.fsdp)
     ours = private if privacy.is_on(config) else None

@@ -17,6 +17,7 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.training import finished_run, privacy, run
 from mmpsy_jax.training.hparams import overlay
+from mmpsy_jax.training.participant_curve import curve
 from tests.runs import in_process, lean
 
 N = 6
@@ -100,9 +101,10 @@ def test_the_noise_is_that_of_an_accountant():
 
 
 @needs_jax_privacy
-def test_a_run_trains_privately_and_says_what_that_covers(dataset, tmp_path):
+@pytest.mark.parametrize("seeds", [1, 2], ids=["alone", "as replicas"])
+def test_a_run_trains_privately_and_says_what_that_covers(dataset, tmp_path, seeds):
     config = lean(dataset)
-    fields = {"privacy.epsilon": 8.0, "seeds": 2, "total": "2 epochs", "evaluation.baselines": False}
+    fields = {"privacy.epsilon": 8.0, "seeds": seeds, "total": "2 epochs", "evaluation.baselines": False}
     config.update_from_flattened_dict(fields)
     report = run.run(config, dataset, tmp_path / "run")
     (note,) = (flag for flag in report["flags"] if flag["code"] == "private")
@@ -113,7 +115,7 @@ def test_a_run_trains_privately_and_says_what_that_covers(dataset, tmp_path):
         assert training["fields"]["privacy.rows"] % jax.device_count() == 0
     loaded, corpus = finished_run.load(tmp_path / "run"), open_corpus(dataset)
     values, _ = loaded.predict(loaded.select_modalities(corpus), np.arange(10, dtype=np.int32))
-    assert all(np.isfinite(one).all() and one.shape[:2] == (2, 10) for one in values.values())
+    assert all(np.isfinite(one).all() and one.shape[:2] == (seeds, 10) for one in values.values())
 
 
 @needs_jax_privacy
@@ -128,6 +130,8 @@ def test_what_the_corpus_contradicts_is_refused(dataset):
         calibrated(overlay(config, {"data.batch_size": 80}), corpus)
     with pytest.raises(InputError, match="must be below 1, and should be at most"):
         calibrated(overlay(config, {"privacy.delta": 1.5}), corpus)
+    with pytest.raises(InputError, match="does not train privately"):  # of a config that nobody calibrated
+        curve(config, corpus, dataset, sizes=[20])
 
 
 @pytest.mark.parametrize(
