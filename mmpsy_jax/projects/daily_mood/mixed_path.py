@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from mmpsy_jax.models.base import Modality
-from mmpsy_jax.models.linear_path import LEFT_OUT, pool, pooled_size
+from mmpsy_jax.models.linear_path import LEFT_OUT, pool
 from mmpsy_jax.models.perceiver import merge_windows
 
 PERSON = "person"
@@ -31,13 +31,13 @@ class MixedPath(nn.Module):
         """Of one pack of a batch; `person` is None where nobody's layers are asked for."""
         rows, parts = batch["valid"].shape[0], []
         for modality in self.modalities:
-            name, size = modality.name, pooled_size(modality)
+            name = modality.name
             values, row = batch[name], batch[f"{name}_row"]
             mask = jnp.arange(values.shape[1]) < batch[f"{name}_length"][:, None]
             mask &= batch.get(f"{name}_keep", True)
             there = merge_windows(mask.sum(axis=1, dtype=jnp.float32), row, rows)[:, None] > 0
             x = pool(values, mask, row, rows, spread=modality.kind == "frames")
-            x = (x - self._fitted(f"{name}_mean", size)) / self._fitted(f"{name}_deviation", size)
+            x = (x - self._fitted(f"{name}_mean", x.shape[1])) / self._fitted(f"{name}_deviation", x.shape[1])
             parts.append(jnp.where(there, x, 0.0))
         x = jnp.concatenate(parts, axis=-1)
         total = x @ self._fitted("common", x.shape[1], self.moods)
