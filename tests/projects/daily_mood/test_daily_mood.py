@@ -15,6 +15,7 @@ def test_a_run_names_its_splits_and_leaves_a_model(tmp_path):
     dataset = cli.build("daily_mood/demo_by_time", tmp_path / "data", participants=12, days=10)
     config = importlib.import_module("configs.daily_mood").get_config()
     config.data.folder, config.total, config.compile_cache = str(dataset), "3 epochs", ""
+    config.model.linear = False  # layers of people by steps
     config.tasks, config.log.tensorboard = config.tasks[:3], False  # nine compile three times as long
     config.evaluation.bootstrap, config.evaluation.baselines = 20, False
     report = run.run(config, dataset, tmp_path / "run")
