@@ -64,7 +64,8 @@ def _plan(config: ConfigDict, workdir: Path) -> int:
     )
     entries = []
     for entry in pod_plan.plan(config, corpus, devices, chip, values_of):
-        print(f"  {entry.name}: " + (entry.reason or f"compiled in {entry.compiled_in:.0f} s"), flush=True)
+        sends = entry.cost and f"compiled in {entry.compiled_in:.0f} s, sends {compiled_cost.text_of(entry.cost.sent)}"
+        print(f"  {entry.name}: {sends or entry.reason}", flush=True)  # compiling takes minutes
         entries += [entry] if entry.cost else []
     for table in tables_of(entries, config, [int(text) for text in named], chip, hosts):
         print(f"\n{tables.to_text(table)}")

@@ -1,6 +1,8 @@
 """A whole experiment: its trainings (one, or folds x seeds), then evaluation beside baselines and the report."""
 
+import concurrent.futures
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,6 @@ from mmpsy_jax.training import (
     embedding,
     lock,
     nonfinite,
-    one_pass,
     plan_runs,
     run_card,
     run_files,
@@ -102,23 +103,26 @@ def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     tasks, main = from_config(config.tasks), jax.process_index() == 0
     jobs, sweep = plan_runs.plan(config, tasks, corpus, workdir)
     members = run_card.Members(config, corpus, jobs) if main else None
-    # All of this is known before the training ends: the records are read, and baselines fitted, beside it.
-    baselines = one_pass.Beside(_baselines, config, tasks, corpus, jobs, [members]) if main else None
-    parts = plan_runs.train_all(jobs, workdir / "replicas")
-    embedding.write(jobs, workdir)
+    references = functools.partial(_references, config, tasks, corpus, jobs, [members])
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # Under a GPU or TPU the host has time for the baselines. On CPUs a thread beside the training, even of lowest
+        # priority, holds up tracing and compiling: it keeps Python's lock while it waits for a core.
+        early = pool.submit(references) if jax.default_backend() != "cpu" and main else None
+        parts = plan_runs.train_all(jobs, workdir / "replicas")
+        embedding.write(jobs, workdir)
     if not main:
         return {}
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / run_files.PREDICTIONS, predictions)
-    known = baselines.result()  # with it `members` have been seen
+    known = early.result() if early else references()  # `members` have been seen then, too
     run_card.write(config, corpus, jobs, workdir, predictions, members)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
     return results.evaluate(config, tasks, corpus, workdir, jobs, predictions, sweep, known)
 
 
-def _baselines(*arguments: Any) -> Any:
+def _references(*arguments: Any) -> Any:
     from mmpsy_jax.training import results  # see `_run`
 
     return results.fit_references(*arguments)

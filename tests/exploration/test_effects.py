@@ -134,3 +134,24 @@ def test_who_is_odd():
     entries = statistics.odd(people(rng, numbers={"pitch_sd": x, "n_words": np.exp(rng.normal(5, 0.5, N))}))
     assert entries[0]["row"] == 5 and entries[0]["z"] > 20 and len({one["row"] for one in entries}) < 5
     assert statistics.odd(people(rng, numbers={"pitch_sd": np.r_[np.zeros(N - 1), 1.0]})) == []
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 12])
+def test_few_people_of_whom_little_is_known(n):
+    """No number is invented, none is drawn that is not there, and nothing fails."""
+    from mmpsy_jax.exploration import explore, page
+
+    rng = np.random.default_rng(n)
+    half = np.where(np.arange(n) % 2, np.nan, 1.0)
+    one = people(
+        rng,
+        n,
+        scores={"phq9": half, "gad7": np.full(n, np.nan), "emotion": half},
+        classes={"emotion": ("calm", "sad")},
+        numbers={"quiet_share": half, "n_words": np.arange(n) * 1.0, "pitch_sd": np.ones(n)},
+        groups={"site": ["a"] * n, "sex": [""] * n},
+        means={"text": np.full((n, 3), np.nan)},
+    )
+    content = explore.explore(one)
+    assert content["effects"] == [] == content["correlations"] and all("value" not in e for e in content["told_apart"])
+    assert page.render(content) and page.summary(content).startswith("SYNTHETIC")

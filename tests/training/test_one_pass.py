@@ -1,15 +1,13 @@
-"""What a run tells at its end is seen in one reading of the records, beside the training."""
+"""What a run tells at its end is seen in one reading of the records."""
 
-import threading
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from mmpsy_jax.data.records import open_corpus
-from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import one_pass, results, run_card
+from mmpsy_jax.training import results, run_card
 from mmpsy_jax.training.job import TrainJob
 from tests.runs import small
 
@@ -37,14 +35,3 @@ def test_each_record_is_read_once_for_baselines_leaks_and_members(corpus, job, m
     assert usual == members.usual() and set(usual) == set(corpus.modalities)
     lengths = [int(corpus.read(i)["text_length"].sum()) for i in trained]
     assert usual["text"]["quantiles"]["length"] == pytest.approx(np.quantile(lengths, run_card.QUANTILES))
-
-
-def test_beside_gives_the_result_or_raises_what_was_raised():
-    caller = threading.get_ident()
-    assert one_pass.Beside(lambda x: (x, threading.get_ident() == caller), 3).result() == (3, False)
-
-    def refuse():
-        raise InputError("a damaged shard")
-
-    with pytest.raises(InputError, match="damaged"):
-        one_pass.Beside(refuse).result()
