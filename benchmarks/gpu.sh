@@ -61,7 +61,8 @@ for name in "${@:-all}"; do
       part cross_validation 240 "$PY" benchmarks/cross_validation.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --device=gpu \
         --dtype=bfloat16 --torch_trainings=2 ;;&
     encoders | all)
-      part encoders 200 "$PY" benchmarks/encoders.py --device=gpu --dtype=bfloat16 --attention=cudnn --rounds=5 --limit=12 ;;&
+      part encoders 200 "$PY" benchmarks/encoders.py --device=gpu --dtype=bfloat16 --attention=xla --rounds=5 --limit=12
+      part encoders_train 120 "$PY" benchmarks/encoders.py --device=gpu --dtype=bfloat16 --train --models=bert-base --rounds=5 ;;&
     input_pipeline | all)
       folder
       part input_pipeline 60 "$PY" benchmarks/input_pipeline.py --dataset_dir="$DATA/mmpsy/demo/1.0.0" --rounds=5 ;;&

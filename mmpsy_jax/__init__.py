@@ -9,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-OFFERED = ("InputError", "Report", "Run", "build", "check", "evaluate", "load_run", "train")  # by `api.py`
+OFFERED = ("InputError", "Report", "Run", "build", "check", "evaluate", "explore", "load_run", "train")  # by `api.py`
 
 DISCLAIMER = (
     "Research software: it estimates a self-report questionnaire score (PHQ-9, GAD-7) from speech and text. "

@@ -2,6 +2,7 @@
 
 Look
     check --source=DIR|MANIFEST [--deep]                            what a source holds, what is missing, what is odd
+    explore --input=RECORDS|DIR|MANIFEST --output=DIR               a page: people, sound, words, scores, who is odd
     synthesize --dataset=interviews/daic_woz --output=DIR           a synthetic tree in the layout of a published corpus
 Build
     build --dataset=mmpsy/released --source=DIR --data_dir=DIR      TFDS records of a corpus
@@ -10,11 +11,14 @@ Train
     --config=configs/phq.py [--workdir=DIR] [--config.FIELD=VALUE] train, evaluate, report (also with "train" before it)
     fields [PATTERN]                                                config fields: default, what they may be, meaning
     ablate --config=configs/phq.py [--minutes=1,2]                  without each modality; probes of shortcuts
+    plan --config=configs/phq.py [--topology=v5e:16x16]             what a device holds, does and sends; runs nothing
+    curve --config=configs/phq.py [--reliability=0.86]              how much more participants would help
 Judge
     evaluate --predictions=FILE.csv                                 the predictions of any tool
     report --workdirs RUN RUN ... [--output=DIR]                    runs beside each other
     transfer --workdir=RUN --input=RECORDS --output=DIR             a finished run on another corpus
     transfer --workdirs RUN RUN ... --inputs A B ... --output=DIR   trained on by tested on
+    audit --workdir=RUN                                             what a cross-validation tells of who trained it
     report --json=FILE [--output=DIR]                               the page of any report.json anew
 Use
     predict --workdir=RUN --input=FOLDER|FILE --output=FILE.csv     on new interviews

@@ -22,7 +22,7 @@ import pandas
 from mmpsy_jax.commands import find_published
 from mmpsy_jax.io import InputError, read_json
 
-__all__ = ["InputError", "Report", "Run", "build", "check", "evaluate", "load_run", "train"]
+__all__ = ["Exploration", "InputError", "Report", "Run", "build", "check", "evaluate", "explore", "load_run", "train"]
 Place = str | os.PathLike
 
 
@@ -40,6 +40,25 @@ class Report(dict):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+class Exploration(dict):
+    """The content of an `explore.json`, which shows itself as its page."""
+
+    def summary(self) -> str:
+        """What the command line prints: sizes, scores, effects, what can be told apart."""
+        from mmpsy_jax.exploration.page import summary
+
+        return summary(self)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from mmpsy_jax.exploration.page import render
+
+        frame = 'style="width: 100%; height: 40rem; border: 0" title="A look at a corpus"'
+        return f'<iframe srcdoc="{html.escape(render(self))}" {frame}></iframe>'
 
 
 class Run:
@@ -107,6 +126,23 @@ class Run:
         explain(self.workdir, source, output, published=published, **options)
         return Path(output, PAGE)
 
+    def audit(self, source: Place = "") -> dict[str, Any]:
+        """Membership inference: what the trainings of a cross-validation give away of whom they were trained on.
+
+        Args:
+          source: folder of the records that it was trained on, where they have moved.
+
+        Returns:
+          the content of `membership.json`; the report has it too.
+
+        Raises:
+          InputError: as `training.membership.audit`.
+        """
+        from mmpsy_jax.training.membership import audit
+
+        self.__dict__.pop("report", None)  # is written anew
+        return audit(self.workdir, source)
+
     def __repr__(self) -> str:
         return f"run in {self.workdir}\n{self.report.summary()}"
 
@@ -124,6 +160,23 @@ def check(source: Place, dataset: str = "", **options: Any) -> dict[str, Any]:
     from data_builders.common import cli
 
     return cli.check(source, dataset, **options)
+
+
+def explore(source: Place, dataset: str = "", *, output: Place | None = None, **options: Any) -> Exploration:
+    """Looks at a corpus, built or not: people, sound, words, scores and what goes with them.
+
+    Args:
+      source: as `--input` of `launch.py explore`.
+      dataset: of a source that is not built; by default what the path looks like.
+      output: folder for `explore.html`, `explore.json` and `look_at.csv`; None writes nothing.
+      **options: `cutoffs` {label: number}, `include_text`, and those of `build` of a source that is not built.
+
+    Raises:
+      InputError: nothing that can be read, or somebody who cannot (without `skip_bad`).
+    """
+    from mmpsy_jax.commands.explore import explore
+
+    return Exploration(explore(source, dataset, output=output, **options))
 
 
 def build(dataset: str = "mmpsy/demo", source: Place | None = None, data_dir: Place = "data", **options: Any) -> Path:

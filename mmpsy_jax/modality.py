@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int32, Integer
 
 from mmpsy_jax.io import one_of
 
@@ -58,3 +59,29 @@ class Modality(NamedTuple):
         """How a piece looks in a batch, time-major, where windows are cut into so many parts."""
         (size,) = np.delete(self.shape, self.time_axis)
         return self._replace(shape=(self.steps // parts, int(size)), time_axis=0)
+
+
+LAST_KEY = np.int32(2**31 - 1)  # larger than every key
+
+
+def ngram_keys(ids: Integer[Any, "*n k"], xp: Any = np) -> Int32[Any, "*n k"]:
+    """Keys of 31 bits, from 1, in which hardly two n-grams are the same, from the 16 bits that records hold of each.
+
+    The bigram and the trigram that start at a position (columns 1 and 2) are hashed together with the n-gram one
+    shorter, all others by themselves (multiplications and shifts of murmur3, A. Appleby, public domain). The 172,000
+    n-grams of the 1,020 transcripts share 65,535 ids.
+
+    Args:
+      ids: of positions; 0 means nothing and stays 0.
+      xp: numpy, or jax.numpy inside a program.
+    """
+    keys = []
+    for k in range(ids.shape[-1]):
+        shorter = ids[..., k - 1] if k in (1, 2) else xp.zeros_like(ids[..., 0])
+        word = ids[..., k].astype(np.uint32) * np.uint32(0xCC9E2D51) ^ shorter.astype(np.uint32) * np.uint32(0x1B873593)
+        word = word ^ np.uint32(k)
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            word = (word ^ (word >> shift)) * np.uint32(factor)
+        key = 1 + (word ^ (word >> 16)) % np.uint32(LAST_KEY - 1)
+        keys.append(xp.where(ids[..., k] > 0, key, 0).astype(np.int32))
+    return xp.stack(keys, axis=-1)

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,8 +11,8 @@ import threading
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium, or CHROMIUM=PATH")
 
 PHONE, DESKTOP, PAPER = 390, 1280, 703
 # A window is at least 500 px wide, a frame may be narrower. The frame is opened from outside: the page has no script.

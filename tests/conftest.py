@@ -37,6 +37,7 @@ DRAWN = (
     "tests/inference/test_explain.py::test_files_of",
     "tests/inference/test_explain.py::test_records_have_a_picture",
     "tests/inference/test_explain.py::test_the_page_in_a_browser",
+    "tests/exploration/test_explore.py::test_the_page_in_a_browser",
     "tests/projects/hotline/test_calls.py",
 )
 

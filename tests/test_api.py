@@ -46,10 +46,13 @@ def test_a_config_is_given_by_name_and_fields():
         configure("smoke", {"cv.folds": "three"})
 
 
-def test_a_run_trains_and_predicts(dataset, tmp_path):
+def test_a_run_trains_and_predicts(dataset, tmp_path, capsys):
     sizes = {f"model.{size}": 8 for size in runs.LEAN}
     fields = {"model.name": "lf_dnn", "data.parts": 1, "total": "2 epochs", "evaluation.bootstrap": 20, **sizes}
     run = mp.train("phq", fields | {"data.folder": dataset, "compile_cache": ""}, workdir=tmp_path / "run")
+    told = capsys.readouterr().err
+    assert all(f"evaluation, step {k} of 4: " in told for k in range(1, 5)) and "task 1 of " in told
+    assert not any(name in told for name in run.predictions.participant_id)
     assert {"participant_id", "task", "y_true"} <= set(run.predictions.columns)
     assert "report.html" in run._repr_html_() and "phq" in repr(run)
     frame = mp.load_run(tmp_path / "run").predict(dataset)

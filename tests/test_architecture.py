@@ -19,13 +19,17 @@ ROOMS = {
     "objectives": set(),
     "training": {"models", "objectives", "data", "features", "evaluation"},
     "evaluation": set(),
+    "exploration": {"data", "features", "evaluation"},
     "inference": {"models", "objectives", "data", "features", "encoders", "training", "evaluation"},
-    "commands": {"training", "evaluation", "inference"},
+    "commands": {"data", "exploration", "training", "evaluation", "inference"},
     "projects": {
         *("models", "objectives", "data", "features", "encoders", "training", "evaluation", "inference", "commands"),
     },
 }
-NEVER = {"features": {"jax", "flax", "tensorflow"}, "evaluation": {"jax", "flax"}, "data_builders": {"jax", "flax"}}
+NEVER = {
+    "features": {"jax", "flax", "tensorflow"},
+    **{room: {"jax", "flax"} for room in ("evaluation", "exploration", "data_builders")},
+}
 
 
 def imports(path: Path) -> set[str]:

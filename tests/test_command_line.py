@@ -176,8 +176,8 @@ def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(datas
     [
         (
             ["fit"],
-            "ablate, adapt, build, check, discrepancy, embed, evaluate, explain, export, fields, predict, report, "
-            "synthesize, train",
+            "ablate, adapt, audit, build, check, curve, discrepancy, embed, evaluate, explain, explore, export, "
+            "fields, plan, predict, report, synthesize, train",
         ),
         (["build", "--dataset=hotlin/demo"], "daily_mood/table_by_time, hotline/calls, hotline/demo, interviews/NAME"),
         (["--config=configs/phq.py", "--config.optimizer.lr=1"], "optimizer.learning_rate"),

@@ -110,6 +110,7 @@ class ClipSource(Source):
       kept: folder of what was seen and heard in clips before; "" keeps nothing.
     """
 
+    unit = "clips"
     label_dtype = "float32"
     dtype = records.DTYPE
     classes: Mapping[str, Sequence[str]] = {"emotion": EMOTIONS}

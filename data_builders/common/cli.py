@@ -18,8 +18,8 @@ from typing import Any
 
 import mmpsy_jax
 from data_builders.common import place, shards
-from data_builders.common.plan import KEPT, Plan, make_request, read_salt
-from data_builders.common.source import Option, corpora, load
+from data_builders.common.plan import KEPT, Plan, Request, make_request, read_salt
+from data_builders.common.source import Option, Source, corpora, load
 from mmpsy_jax.io import InputError
 
 LISTED = 20  # lines of a kind on a terminal
@@ -135,12 +135,10 @@ def check(
     Raises:
       InputError: the source as a whole cannot be used.
     """
-    dataset = dataset or _detect(Path(source))
-    request = dataclasses.replace(
-        make_request(dataset, source=source, strict=strict, **options), skip_bad=True, salt="-"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        opened = request.open(request.source, Path(folder, KEPT))
+    with (
+        open_source(source, dataset, strict=strict, **options) as (request, opened),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         described = opened.describe(deep, strict)
         card: Mapping[str, Any] = {"participants": {}, "labels": list(opened.labels), "skipped": [], "notes": []}
         of_all = []
@@ -166,6 +164,24 @@ def check(
     report["problems"] = of_all + (skipped if deep or described is None else described["problems"])
     report["notes"] = list(dict.fromkeys([*(described or {}).get("notes", []), *notes]))
     return report
+
+
+@contextlib.contextmanager
+def open_source(source: str | os.PathLike, dataset: str = "", **options: Any) -> Iterator[tuple[Request, Source]]:
+    """What a build would read, opened without a place to build in.
+
+    Args:
+      source: what a build would read.
+      dataset: of which; by default what the path looks like.
+      **options: as of `build`.
+
+    Raises:
+      InputError: the source as a whole cannot be used.
+    """
+    dataset = dataset or _detect(Path(source))
+    request = dataclasses.replace(make_request(dataset, source=source, **options), skip_bad=True, salt="-")
+    with tempfile.TemporaryDirectory() as folder:
+        yield request, request.open(request.source, Path(folder, KEPT))
 
 
 def _detect(path: Path) -> str:
@@ -262,7 +278,7 @@ def main_build(argv: Sequence[str]) -> Path:
     datasets = ", ".join(d for c in corpora() for d in load(c).datasets)
     parser.add_argument("--dataset", default="mmpsy/demo", help=datasets)
     parser.add_argument("--data_dir", default="data", help="root of all datasets")
-    _add_options(parser)
+    add_options(parser)
     if not argv:
         raise InputError(f"build: give --dataset, one of {datasets}, and --source=PATH of all but demos (--help)")
     folder = build(**vars(parser.parse_args(argv)))
@@ -285,7 +301,7 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--dataset", default="", help="as of the build; default: what the source looks like")
     parser.add_argument("--deep", action="store_true", help="read everything as the build would")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    _add_options(parser, ("skip_bad", "salt_file", "download", "overwrite", "keep_source", "runner", "beam_options"))
+    add_options(parser, ("skip_bad", "salt_file", "download", "overwrite", "keep_source", "runner", "beam_options"))
     options = vars(parser.parse_args(argv))
     if options["source"] is None:
         raise InputError("check: give --source=PATH: what a build would read")
@@ -297,7 +313,7 @@ def main_check(argv: Sequence[str]) -> dict[str, Any]:
     return report
 
 
-def _add_options(parser: argparse.ArgumentParser, aside: Sequence[str] = ()) -> None:
+def add_options(parser: argparse.ArgumentParser, aside: Sequence[str] = ()) -> None:
     """Options of all corpora but those aside, and of each; what a corpus does not take is refused by `make_request`."""
     of_corpora: dict[str, Option] = {}
     for corpus in map(load, corpora()):

@@ -319,6 +319,7 @@ class Plan:
             "within_clusters": source.within_clusters,
             "split_rule": source.split_rule,
             "same_people_as": list(source.same_people_as),
+            "unit": source.unit,
             "reading": dict(source.reading),
             "omitted": _omitted([value for value, _ in reports[OMITTED]]),
             "window_seconds": source.window_seconds,

@@ -23,6 +23,7 @@ import data_builders
 from data_builders.common import splits
 from data_builders.common.examine import Record, require_finite
 from mmpsy_jax.features import interview
+from mmpsy_jax.features.clip import Clip
 from mmpsy_jax.io import InputError, file_sha256, one_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -63,6 +64,7 @@ class Source:
       few: as many are read without worker processes.
       synthetic: no person stands behind it.
       same_people_as: other datasets, `<corpus>/<config>`, that hold some of these people under the same ids.
+      unit: what a record is, in the plural.
     """
 
     path: Path
@@ -95,6 +97,7 @@ class Source:
     few = 200
     synthetic = False
     same_people_as: Sequence[str] = ()
+    unit = "participants"
 
     def __new__(cls, *arguments: Any, **options: Any):
         self = super().__new__(cls)
@@ -115,6 +118,14 @@ class Source:
           InputError: whatever is wrong with the participant's files.
         """
         raise NotImplementedError
+
+    def recordings(self, participant: str) -> Sequence[Path | Clip]:
+        """What is heard of a participant in recordings as they are; none where there are no recordings.
+
+        Raises:
+          InputError: whatever is wrong with the participant's files.
+        """
+        return ()
 
     def read(self, participant: str) -> tuple[Record, list[str]]:
         """Record of one participant before any TFDS encoding (docs/architecture.md), and notes.

@@ -277,6 +277,7 @@ class TableSource(Source):
       highest: end of the scale of all ratings, where it is known.
     """
 
+    unit = "days"
     window_seconds = 86_400.0
     dtype = "float32"
     cluster = CLUSTER_FEATURE

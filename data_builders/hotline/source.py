@@ -179,6 +179,7 @@ class CallSource(Source):
       window_seconds: longer segments become several windows.
     """
 
+    unit = "segments"
     cluster = CLUSTER_FEATURE
     splits_clusters = True
     records_per_shard = 128

@@ -132,7 +132,7 @@ class InterviewSource(Source):
             self.entries, clustered, notes = listing.entries, listing.clustered, listing.notes
             self.ranges, self.classes, self.lacking = listing.ranges, listing.classes, listing.lacking
             self.split_rule, self.synthetic = listing.split_rule, listing.synthetic
-            self.same_people_as = listing.same_people_as
+            self.same_people_as, self.unit = listing.same_people_as, listing.unit
             self._notes_of, self.is_table = listing.notes_of, not layout and not omit.stretches
             omit.require_known(entry.participant for entry in self.entries)
             scores = (score for entry in self.entries for score in entry.labels.values() if score is not None)
@@ -254,6 +254,9 @@ class InterviewSource(Source):
         seconds, characters = both.omitted_s, both.omitted_characters
         left_out = (seconds, seconds + float(record["duration_s"]), characters, characters + words.characters)
         return record | {"transcript": words.text, OMITTED: left_out}, notes
+
+    def recordings(self, participant: str) -> Sequence[Path | Clip]:
+        return session.read(self._entry[participant], self.how).participant.recordings
 
     def _without_names(self, message: str, entry: Entry, recordings: Sequence[Path]) -> str:
         if not self._hide_names:

@@ -95,6 +95,7 @@ class MmsaSource(Source):
       highest: end of the scale of ratings from `-highest`, where it is known.
     """
 
+    unit = "clips"
     window_seconds = WINDOW_SECONDS
     label_dtype = "float32"
     dtype = "float32"

@@ -1,9 +1,8 @@
-"""`launch.py --config=...`: trains, evaluates, reports; and `launch.py ablate`: the same without each modality."""
+"""`launch.py --config=...`: trains, evaluates, reports; what verbs that train share (`ablate`, `curve`)."""
 
 import ast
 import contextlib
 import faulthandler
-import functools
 import importlib.util
 import os
 import re
@@ -12,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -27,22 +26,38 @@ _CHOSEN = {"model": choose_model, "objective": choose_objective}
 _OF_FLAGS = (AttributeError, KeyError, flags.Error, TypeError, ValueError)
 
 
-def main(arguments: list[str], ablate: bool = False) -> int:
+class Verb(NamedTuple):
+    """A verb that trains.
+
+    Attributes:
+      name: on the command line; "" for training itself.
+      define: defines its options beside those of a training.
+      act: does it, with the config and the workdir; returns the exit status.
+      options: of its help.
+      folder: what the default workdir ends with.
+    """
+
+    name: str
+    define: Callable[[], None]
+    act: Callable[[ConfigDict, Path], int]
+    options: str = ""
+    folder: str = ""
+
+
+def main(arguments: list[str], verb: Verb | None = None) -> int:
     """Runs the verb; returns the exit status. Heavy imports wait until the command line is known to be right."""
+    verb = verb or Verb("", lambda: None, _train)
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(_help(ablate))
+        print(_help(verb))
         return 0 if arguments else 2
     config = load_config(arguments)
-    _parse(config, ["launch.py", *_without_config(arguments)], ablate)
-    default = Path("runs") / f"{config.name}{'_ablations' if ablate else ''}"
-    return _start(config, Path(flags.FLAGS.workdir or default), flags.FLAGS.minutes if ablate else None)
+    _parse(config, ["launch.py", *_without_config(arguments)], verb)
+    return _start(config, Path(flags.FLAGS.workdir or Path("runs") / f"{config.name}{verb.folder}"), verb)
 
 
-def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
+def _parse(config: ConfigDict, argv: Sequence[str], verb: Verb) -> None:
     """Reads the options of the verb, and those of the config into it."""
-    if ablate:
-        flags.DEFINE_list("minutes", [], "also train on the first minutes alone, for example 1,2,5")
-        flags.DEFINE_bool("interviewer", False, "also train on what the interviewer says alone, where records have it")
+    verb.define()
     flags.DEFINE_string("workdir", "", "where everything of this run goes; default runs/<config.name>")
     flags.DEFINE_list("seeds", None, "seeds of the trainings, for example 1111,1112, one each")
     flags.DEFINE_string("sweep", "", "JSON file of settings to try, chosen on validation (docs/scale.md)")
@@ -64,8 +79,8 @@ def _parse(config: ConfigDict, argv: Sequence[str], ablate: bool) -> None:
         faulthandler.enable()
 
 
-def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> int:
-    """Trains, or with `minutes` ablates; returns the exit status."""
+def _start(config: ConfigDict, workdir: Path, verb: Verb) -> int:
+    """Does what the verb does; returns the exit status."""
     from mmpsy_jax.training import interruption, sweep
     from mmpsy_jax.training.job import TrainingDiverged
 
@@ -73,9 +88,7 @@ def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> 
         with config.unlocked():
             config.sweep = sweep.read(flags.FLAGS.sweep)
     try:
-        if minutes is not None:
-            return _ablate(config, workdir, minutes)
-        report = train(config, workdir)
+        return verb.act(config, workdir)
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -86,6 +99,10 @@ def _start(config: ConfigDict, workdir: Path, minutes: Sequence[str] | None) -> 
         if error.errno is None or error.filename:
             raise
         raise OSError(error.errno, error.strerror, str(workdir)) from error  # a write does not know its file
+
+
+def _train(config: ConfigDict, workdir: Path) -> int:
+    report = train(config, workdir)
     if report:
         from mmpsy_jax.evaluation.report import summary
 
@@ -148,35 +165,7 @@ def configure(name: str, fields: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def _ablate(config: ConfigDict, workdir: Path, minutes: Sequence[str]) -> int:
-    from mmpsy_jax.evaluation import page, tables, wording
-    from mmpsy_jax.training import ablations
-
-    try:
-        first = [float(text) for text in minutes]
-    except ValueError as error:
-        raise InputError(f"--minutes={','.join(minutes)}: give numbers, for example --minutes=1,2.5") from error
-    entries = train(
-        config, workdir, functools.partial(ablations.ablate, minutes=first, interviewer=flags.FLAGS.interviewer)
-    )
-    if entries:
-        print("test split, 95% intervals in brackets")
-        runs = {"tasks": {task["name"]: {"kind": task["kind"]} for task in config.tasks}, "ablations": entries}
-        print("\n".join(map(tables.to_text, [*page.ablations(runs), *page.told_apart(entries)])))
-        for flag in (flag for entry in entries for flag in entry.get("flags", ())):
-            print(": ".join(filter(None, (flag["level"], wording.place(flag), flag["message"]))))
-        print(f"\nablations: {workdir / ablations.FILE}")
-    return 0
-
-
-def _help(ablate: bool) -> str:
-    verb = "ablate " if ablate else ""
-    minutes = (
-        "  --minutes=1,2,5          also train on the first minutes alone\n"
-        "  --interviewer            also train on what the interviewer says alone, where records have it\n"
-        if ablate
-        else ""
-    )
+def _help(verb: Verb) -> str:
     lines = []
     for name, path in _shipped().items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -184,7 +173,7 @@ def _help(ablate: bool) -> str:
         text = textwrap.fill(f"{title} {_argument(tree)}", 98, initial_indent=" " * 20, subsequent_indent=" " * 20)
         lines.append(f"  {name:18}{text[20:]}")
     return (
-        f"usage: {mmpsy_jax.program()} {verb}--config=FILE[:ARGUMENT] [options]\n\n"
+        f"usage: {mmpsy_jax.program()} {verb.name}{' ' if verb.name else ''}--config=FILE[:ARGUMENT] [options]\n\n"
         "  --config=FILE[:ARGUMENT] a config that comes with the project, by name (phq) or path, or a file of yours\n"
         f"  --config.FIELD=VALUE     any field of the config; all of them: {mmpsy_jax.program()} fields\n"
         "  --config.cv.folds=5      folds of participants, --config.cv.repeats=3 whole cross-validations\n"
@@ -193,7 +182,7 @@ def _help(ablate: bool) -> str:
         "                           again goes on where it stopped\n"
         "  --seeds=1111,1112        seeds of the trainings, one each\n"
         "  --sweep=FILE.json        settings to try, chosen on validation (docs/scale.md)\n"
-        f"{minutes}\nconfigs, with what their argument may be; the docstring of each file tells more:\n"
+        f"{verb.options}\nconfigs, with what their argument may be; the docstring of each file tells more:\n"
         + "\n".join(lines)
     )
 

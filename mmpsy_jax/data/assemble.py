@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32
 
 from mmpsy_jax.data.pieces import Pieces
-from mmpsy_jax.data.plan import epoch_plan, rows_of_slots
+from mmpsy_jax.data.plan import epoch_plan, poisson_plan, rows_of_slots
 from mmpsy_jax.data.reader import RecordReader
 
 Batch = dict[str, Any]
@@ -24,11 +24,14 @@ class Plans:
 
     Args:
       counts: pieces of each participant [N], by modality.
+      rate: each batch draws everybody by themselves with this probability (`plan.poisson_plan`), instead of everybody
+        once per epoch; 0 for the latter.
       options: further arguments of `plan.epoch_plan` but the epoch.
     """
 
-    def __init__(self, counts: Mapping[str, Int[np.ndarray, " n"]], **options: Any):
+    def __init__(self, counts: Mapping[str, Int[np.ndarray, " n"]], rate: float = 0.0, **options: Any):
         self._arguments = {"counts": counts, **options}
+        self._plan = functools.partial(poisson_plan, rate=rate) if rate else epoch_plan
         self._setup()
         self.per_epoch = len(self.epoch(0))
 
@@ -42,7 +45,7 @@ class Plans:
 
     def _setup(self) -> None:
         # Prefetching looks at the next epoch while this one ends; a few threads may do so at once.
-        self._cached = functools.lru_cache(CACHED_EPOCHS)(lambda epoch: epoch_plan(**self._arguments, epoch=epoch))
+        self._cached = functools.lru_cache(CACHED_EPOCHS)(lambda epoch: self._plan(**self._arguments, epoch=epoch))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_cached"}

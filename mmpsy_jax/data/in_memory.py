@@ -4,7 +4,7 @@
 is a plan of a few small integers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Int, Int32
 
 from mmpsy_jax.data.assemble import Batch
-from mmpsy_jax.data.pieces import cut
+from mmpsy_jax.data.pieces import Pieces, cut
 from mmpsy_jax.data.plan import check_members, rows_of_slots
 from mmpsy_jax.data.records import Corpus, choose
 from mmpsy_jax.io import InputError, one_of
@@ -135,6 +135,19 @@ class Resident:
         if replicated not in self._on_device:
             self._on_device[replicated] = jax.tree.map(lambda leaf: put(leaf, replicated, leaf.shape), self.arrays)
         return self._on_device[replicated]
+
+
+def shapes_of(pieces: Pieces, members: Int[np.ndarray, " m"], labels: Iterable[str]) -> Arrays:
+    """Shapes and types of `Resident.arrays`, without reading anything."""
+    spec = jax.ShapeDtypeStruct
+    totals = {name: int(pieces.counts[name][members].sum()) + 1 for name in pieces.modalities}
+    shapes = {name: modality.piece(pieces.parts).shape for name, modality in pieces.modalities.items()}
+    return {
+        "values": {m: spec((n, *shapes[m]), pieces.modalities[m].dtype) for m, n in totals.items()},
+        "length": {m: spec((n,), np.int32) for m, n in totals.items()},
+        "start_s": {m: spec((n,), np.float32) for m, n in totals.items()},
+        "labels": {name: spec((len(pieces.counts[next(iter(totals))]) + 1,), np.float32) for name in labels},
+    }
 
 
 def gather(arrays: Arrays, plan: dict[str, Any], xp: ModuleType = jnp) -> Batch:

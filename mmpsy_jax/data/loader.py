@@ -217,6 +217,7 @@ def make_loader(
     packs: int = 1,
     slots: dict[str, int] | None = None,
     batches: int | None = None,
+    rate: float = 0.0,
     seed: int = 0,
     shuffle: bool = True,
     epochs: int | None = None,
@@ -244,6 +245,7 @@ def make_loader(
       slots: pieces of each modality that fit into a pack; by default `plan.window_slots` over the whole corpus, so
         that all its loaders share their compiled steps.
       batches: at least so many per epoch, for instance those of another fold; by default as few as possible.
+      rate: batches draw everybody with this probability instead (`plan.poisson_plan`); 0 for everybody once per epoch.
       seed: of the order; the order depends on (seed, epoch, members) only.
       shuffle: False makes the same batches in every epoch.
       epochs: None for endless.
@@ -281,6 +283,7 @@ def make_loader(
         process_index, process_count = (jax.process_index(), jax.process_count()) if sharding is not None else (0, 1)
     share = packs_of_process(packs, process_index, process_count)
     options = {"seed": seed, "shuffle": shuffle, "batch_size": batch_size, "packs": packs, "slots": slots}
+    options |= {"rate": rate} if rate else {}
     plans = Plans(pieces.counts, members=members, batches=batches, **options)
     placed = _place(placement, sharding, pieces.nbytes(members), memory_limit_bytes, resident is not None)
     if placed == "device" and sharding is None:

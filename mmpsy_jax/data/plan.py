@@ -133,6 +133,44 @@ def epoch_plan(
     return planned.reshape(packs, n_batches, -1).swapaxes(0, 1)
 
 
+def poisson_plan(
+    counts: Mapping[str, Int[np.ndarray, " n"]],
+    members: Int[np.ndarray, " m"],
+    *,
+    rate: float,
+    batch_size: int,
+    packs: int,
+    slots: Mapping[str, int],
+    batches: int,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+) -> Int32[np.ndarray, "n g 1"]:
+    """Batches that draw each member by itself with probability `rate`, a pack for each who is drawn.
+
+    Of more than `batch_size` who are drawn, so many stay, chosen at random.
+
+    Args:
+      counts, members, slots, seed, epoch: as `epoch_plan`.
+      batch_size, packs: the same number: room for those who are drawn.
+      batches: per epoch.
+      shuffle: must be True.
+
+    Raises:
+      InputError: as `epoch_plan` of members, or packs of several participants.
+    """
+    members = check_members(len(next(iter(counts.values()))), members)
+    if packs != batch_size or not shuffle or set(slots) - set(counts):
+        raise InputError(f"batches drawn at random need a pack per participant: {packs} packs for {batch_size} rows")
+    rng = np.random.default_rng([seed, epoch])
+    planned = np.full((batches, batch_size, 1), -1, np.int32)
+    for batch in planned:
+        drawn = members[rng.random(len(members)) < rate]
+        drawn = rng.permutation(drawn)[:batch_size]
+        batch[: len(drawn), 0] = drawn
+    return planned
+
+
 def rows_of_slots(counts: Int[np.ndarray, "*g b"], slots: int) -> Int32[np.ndarray, "*g s"]:
     """Row of the participant in each slot of a pack for one modality, B in unused slots, which are last.
 

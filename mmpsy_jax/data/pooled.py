@@ -18,7 +18,7 @@ from jaxtyping import Float32
 
 from mmpsy_jax.data.reader import RecordReader
 from mmpsy_jax.data.records import SPLITS, Corpus, choose, open_corpus
-from mmpsy_jax.io import InputError, flatten, public
+from mmpsy_jax.io import InputError, flatten, public, unit_of
 from mmpsy_jax.modality import INTERVIEWER
 from mmpsy_jax.tasks import Range, seen_range
 
@@ -316,5 +316,6 @@ def _card(
         **({"reading": first["reading"]} if _alike(cards, "reading") else {}),
         **({"split_rule": "; ".join(rules)} if rules else {}),
         "same_people_as": sorted({one for card in cards.values() for one in card.get("same_people_as", ())}),
+        "unit": units.pop() if len(units := {unit_of(card) for card in cards.values()}) == 1 else "records",
         "pooled": [{"name": name, **{key: card.get(key) for key in about}} for name, card in cards.items()],
     }

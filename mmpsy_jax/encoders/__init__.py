@@ -12,7 +12,7 @@
     out["mask"]                         # bool [b n]: positions that are not padding, for pooling
     out["hidden_states"]                # where asked for: before the first layer and after each, layers + 1 of [b n d]
 
-| network | `inputs` | `mask` (bool, True where there is something) | more arguments |
+| network | `inputs` | `mask` (bool, True where there is something; padding behind it) | more arguments |
 |---|---|---|---|
 | `Bert` | token ids i32 [b n] | [b n] | `token_types`, `between` (embeddings and layers) |
 | `Wav2Vec2` (also HuBERT) | waveforms f32 [b samples] | [b samples], or None where the feature extractor gives none | |
@@ -20,8 +20,8 @@
 
 Whisper given `decoder_ids` returns the decoder's states, and the encoder's under `out["encoder"]`. Attributes of every
 module: `dtype` (of the computation; parameters are cast on the way), `remat` (activations are computed again in the
-backward pass), `implementation` ("xla" or "cudnn", see `layers.attend`); `module.width` is d, `Module.FRONT_END` the
-pattern of the parameters that are usually frozen (`finetune.partition`).
+backward pass), `implementation` (of attention: "auto", the fastest, or one by name, see `layers.attend`);
+`module.width` is d, `Module.FRONT_END` the pattern of the parameters that are usually frozen (`finetune.partition`).
 
 Further: `encode` (frozen, batched by length), `finetune` (whole, in part, LoRA), `text` (transcripts to token
 embeddings), `processors` (tokenizer and feature extractor of `transformers`). What is supported and how close it is to

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, layer_norm, result, run_layers
+from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, dense, layer_norm, result, run_layers
 from mmpsy_jax.io import InputError
 
 
@@ -38,7 +38,7 @@ class Bert(nn.Module):
     pooler: bool = False
     dtype: Dtype = jnp.float32
     remat: bool = False
-    implementation: Implementation = "xla"
+    implementation: Implementation = "auto"
 
     @property
     def longest(self) -> int:
@@ -60,7 +60,7 @@ class Bert(nn.Module):
 
         Args:
           inputs: token ids.
-          mask: True for tokens, False for padding; None means that nothing is padding.
+          mask: True for tokens, False for padding behind them; None means that nothing is padding.
           token_types: 0 for the first segment (the default), 1 for the second.
           between: what the layers read instead of the embeddings, given these; None for the embeddings.
 
@@ -88,6 +88,6 @@ class Bert(nn.Module):
         )  # fmt: skip
         out = result(states, states[-1], mask, output_hidden_states)
         if self.pooler:
-            first = nn.Dense(self.width, kernel_init=INIT, dtype=self.dtype, name="pooler")(states[-1][:, 0])
+            first = dense(self.width, self.dtype, "pooler")(states[-1][:, 0])
             out["pooled"] = jnp.tanh(first)
         return out

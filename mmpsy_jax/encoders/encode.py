@@ -1,8 +1,9 @@
 """A frozen encoder as a feature extractor: many inputs of different lengths, few compiled programs.
 
-Inputs are sorted by length and padded to the next multiple of a step, so that little is computed in vain and every
-batch has one of a few shapes. But for rounding, what an input gives does not depend on what it is batched with: padding
-is masked everywhere, also in the group norm of base wav2vec 2.0 and HuBERT (`Wav2Vec2.valid_statistics`).
+Inputs are sorted by length, and each batch of neighbours is padded to the next multiple of a step behind its longest,
+so that little is computed in vain and every batch has one of a few shapes. But for rounding, what an input gives does
+not depend on what it is batched with: padding is masked everywhere, also in the group norm of base wav2vec 2.0 and
+HuBERT (`Wav2Vec2.valid_statistics`).
 """
 
 import functools
@@ -96,10 +97,20 @@ def encode(
     params = jax.device_put(encoder.params)
     layers = tuple(layers) if isinstance(layers, Sequence) else layers
     states_of: list[np.ndarray | None] = [None] * len(inputs)
-    for rows, padded, mask in _batches(module, inputs, batch_size, step):
-        states, counts = jax.device_get(_states(module, params, padded, mask, layers))
+
+    def fetch(rows: list[int], computed: tuple[Any, Any]) -> None:
+        states, counts = jax.device_get(computed)
         for place, row in enumerate(rows):
             states_of[row] = states[place, : counts[place]]
+
+    running: tuple[list[int], Any] | None = None  # the batch that is computed while the next one is filled
+    for rows, padded, mask in _batches(module, inputs, batch_size, step):
+        begun = (rows, _states(module, params, padded, mask, layers))
+        if running:
+            fetch(*running)
+        running = begun
+    if running:
+        fetch(*running)
     return states_of
 
 
@@ -124,15 +135,14 @@ def _batches(
     widths = -(-lengths // step) * step
     if isinstance(module, Bert):
         widths = np.maximum(np.minimum(widths, module.longest), lengths)
-    order = np.argsort(-lengths, kind="stable")
-    for width in sorted(set(widths.tolist()), reverse=True):
-        same = [int(row) for row in order if widths[row] == width]
-        for start in range(0, len(same), batch_size):
-            rows = same[start : start + batch_size]
-            padded = _fill([np.pad(inputs[row], (0, width - lengths[row])) for row in rows], batch_size)
-            counts = np.zeros(batch_size, np.int64)
-            counts[: len(rows)] = lengths[rows]
-            yield rows, padded, np.arange(width) < counts[:, None]
+    order = np.argsort(-lengths, kind="stable").tolist()
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        width = widths[rows[0]]
+        padded = _fill([np.pad(inputs[row], (0, width - lengths[row])) for row in rows], batch_size)
+        counts = np.zeros(batch_size, np.int64)
+        counts[: len(rows)] = lengths[rows]
+        yield rows, padded, np.arange(width) < counts[:, None]
 
 
 def _check_ids(inputs: Sequence[np.ndarray], rows: int) -> None:

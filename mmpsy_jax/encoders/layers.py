@@ -19,9 +19,10 @@ from jaxtyping import Array, Bool, Float
 from mmpsy_jax.io import one_of
 
 Dtype = jax.typing.DTypeLike
-Implementation = Literal["xla", "cudnn", "blocked"]
+Implementation = Literal["auto", "xla", "cudnn", "blocked"]
 
-BLOCK = 128  # queries; their scores over 1,500 keys take 0.8 MB
+BLOCK = 512  # queries; their scores over 1,500 keys take 3 MB
+AT_ONCE = 2**23  # scores that are computed together, 32 MB
 MASKED_SCORE = -1e9  # below any real score
 
 INIT = nn.initializers.normal(0.02)  # Devlin et al. 2019 (arXiv 1810.04805), which the speech encoders took over
@@ -52,6 +53,31 @@ def layer_norm(epsilon: float, dtype: Dtype, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
+def fastest(size: int, dtype: Dtype) -> Implementation:
+    """The implementation of attention that "auto" takes on the platform of computations.
+
+    On a CPU "blocked"; on an NVIDIA GPU from compute capability 8.0 on "cudnn" where it can be: of float16 or bfloat16
+    and heads whose size is a multiple of 8 up to 128; else "xla".
+
+    Args:
+      size: width of a head.
+      dtype: of queries, keys and values.
+    """
+    device = _device()
+    if device.platform == "cpu":
+        return "blocked"
+    half = jnp.dtype(dtype) in (jnp.float16, jnp.bfloat16)
+    capability = getattr(device, "compute_capability", "0")
+    recent = "." in capability and tuple(map(int, capability.split("."))) >= (8, 0)
+    return "cudnn" if device.platform == "gpu" and recent and half and size % 8 == 0 and size <= 128 else "xla"
+
+
+def _device() -> jax.Device:
+    """One of the devices that compute what is bound to none."""
+    default = jax.config.jax_default_device
+    return default if isinstance(default, jax.Device) else jax.local_devices(backend=default)[0]
+
+
 def attend(
     q: Float[Array, "b n h e"],
     k: Float[Array, "b m h e"],
@@ -59,15 +85,18 @@ def attend(
     mask: Bool[Array, "b m"] | None,
     *,
     causal: bool = False,
-    implementation: Implementation = "xla",
+    implementation: Implementation = "auto",
 ) -> Float[Array, "b n h e"]:
     """softmax(q k^T / sqrt(e)) v over the keys that `mask` allows; a row without any gets zeros.
 
     Args:
       causal: a query sees no key behind its own position.
-      implementation: "xla" runs everywhere. "cudnn" needs a GPU and float16 or bfloat16, and takes `mask` for a length:
-        valid keys must lie before all others. "blocked" is for long rows on CPUs (docs/benchmarks/encoders.md).
+      implementation: "auto" is that which `fastest` names. "xla" runs everywhere. "blocked" is for CPUs. "cudnn" needs
+        a GPU and float16 or bfloat16, and takes `mask` for a length: valid keys must lie before all others, a row in
+        which they do not gets NaN.
     """
+    if implementation == "auto":
+        implementation = fastest(q.shape[-1], q.dtype)
     if implementation == "blocked":
         return _attend_in_blocks(q, k, v, mask, causal)
     if implementation == "cudnn":
@@ -76,6 +105,9 @@ def attend(
         mixed = jax.nn.dot_product_attention(
             q, k, v, is_causal=causal, key_value_seq_lengths=lengths, implementation="cudnn"
         )
+        if mask is not None:
+            gaps = (mask[:, 1:] & ~mask[:, :-1]).any(-1)
+            mixed = jnp.where(gaps[:, None, None, None], jnp.nan, mixed)
     else:
         keys = None if mask is None else mask[:, None, None, :]
         mixed = jax.nn.dot_product_attention(q, k, v, mask=keys, is_causal=causal, implementation="xla")
@@ -90,30 +122,56 @@ def _attend_in_blocks(
     mask: Bool[Array, "b m"] | None,
     causal: bool,
 ) -> Float[Array, "b n h e"]:
-    """`attend`, one head and `BLOCK` queries after the other, so that the scores stay in a CPU's cache."""
+    """`attend`, all at once or one head and `BLOCK` queries after the other, so that the scores stay in a CPU's cache.
+
+    Heads lie before positions, and weights are divided by their sum after the product with the values. Loops compute
+    their scores again in the backward pass.
+    """
     rows, queries, heads, size = q.shape
     keys = k.shape[1]
-    blocks = -(-queries // BLOCK)
-    q = jnp.pad(q * size**-0.5, ((0, 0), (0, blocks * BLOCK - queries), (0, 0), (0, 0)))
-    q, k, v = (jnp.swapaxes(x, 1, 2).reshape(rows * heads, -1, size) for x in (q, k, v))
-    allowed = jnp.repeat(jnp.ones((rows, keys), bool) if mask is None else mask, heads, axis=0)
-    places = jnp.arange(blocks * BLOCK).reshape(blocks, BLOCK)
+    q, k, v = (jnp.swapaxes(x, 1, 2).reshape(rows * heads, -1, size) for x in (q * size**-0.5, k, v))
+    allowed = None if mask is None else jnp.repeat(mask, heads, axis=0)[:, None]
 
-    def head(inputs: tuple[jax.Array, ...]) -> jax.Array:
-        q, k, v, allowed = inputs
+    def block(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None, places: jax.Array) -> jax.Array:
+        scores = jnp.einsum("...ne,...me->...nm", q, k, preferred_element_type=jnp.float32)
+        if allowed is not None:
+            scores = jnp.where(allowed, scores, -jnp.inf)
+        if causal:
+            scores = jnp.where(jnp.arange(keys) <= places[:, None], scores, -jnp.inf)
+        # A query that sees nothing has no finite score, all its weights become 0.
+        highest = jax.lax.stop_gradient(jnp.maximum(scores.max(-1, keepdims=True), MASKED_SCORE))
+        weights = jnp.exp(scores - highest)
+        total = jnp.maximum(weights.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+        mixed = jnp.einsum("...nm,...me->...ne", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        return (mixed / total).astype(v.dtype)
 
-        def block(part: tuple[jax.Array, jax.Array]) -> jax.Array:
-            seen = allowed & (jnp.arange(keys) <= part[1][:, None]) if causal else allowed[None]
-            scores = jnp.where(seen, jnp.einsum("ne,me->nm", part[0], k, preferred_element_type=jnp.float32), -jnp.inf)
-            # A query that sees nothing has no finite score, all its weights become 0.
-            weights = jnp.exp(scores - jnp.maximum(scores.max(-1, keepdims=True), MASKED_SCORE))
-            total = jnp.maximum(weights.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
-            return (jnp.einsum("nm,me->ne", weights.astype(v.dtype), v) / total).astype(v.dtype)
+    if rows * heads * queries * keys <= AT_ONCE:
+        mixed = block(q, k, v, allowed, jnp.arange(queries))
+    else:
+        blocks = -(-queries // BLOCK)
+        length = -(-queries // blocks)
+        q = jnp.pad(q, ((0, 0), (0, blocks * length - queries), (0, 0))).reshape(-1, blocks, length, size)
+        places = jnp.arange(blocks * length).reshape(blocks, length)
 
-        return jax.lax.map(block, (q.reshape(blocks, BLOCK, size), places))
+        @jax.checkpoint
+        def head(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None) -> jax.Array:
+            return jax.lax.map(lambda part: block(part[0], k, v, allowed, part[1]), (q, places))
 
-    mixed = jax.lax.map(head, (q, k, v, allowed)).reshape(rows, heads, -1, size)
-    return jnp.swapaxes(mixed, 1, 2)[:, :queries]
+        mixed = jax.lax.map(lambda one: head(*one), (q, k, v, allowed))
+    return jnp.swapaxes(mixed.reshape(rows, heads, -1, size), 1, 2)[:, :queries]
+
+
+def dense(width: int, dtype: Dtype, name: str, use_bias: bool = True) -> nn.Dense:
+    """A dense layer. On a CPU, products of float16 or bfloat16 are float32 until they are rounded, like sums in them:
+    XLA has fast products there for that alone, and else converts the factors to float32 first."""
+    half = jnp.dtype(dtype).itemsize == 2
+    dot = _dot_in_float32 if half and _device().platform == "cpu" else None
+    return nn.Dense(width, use_bias, kernel_init=INIT, dtype=dtype, dot_general=dot, name=name)
+
+
+def _dot_in_float32(x: Array, kernel: Array, dimensions: Any, precision: Any = None) -> Array:
+    product = jax.lax.dot_general(x, kernel, dimensions, precision=precision, preferred_element_type=jnp.float32)
+    return product.astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -123,7 +181,7 @@ class Attention(nn.Module):
     key_bias: bool = True
     causal: bool = False
     dtype: Dtype = jnp.float32
-    implementation: Implementation = "xla"
+    implementation: Implementation = "auto"
 
     @nn.compact
     def __call__(
@@ -136,12 +194,12 @@ class Attention(nn.Module):
         read = x if memory is None else memory
 
         def project(name: str, values: jax.Array, use_bias: bool = True) -> jax.Array:
-            dense = nn.Dense(width, use_bias=use_bias, kernel_init=INIT, dtype=self.dtype, name=name)
-            return dense(values).reshape(*values.shape[:-1], self.heads, width // self.heads)
+            projected = dense(width, self.dtype, name, use_bias)(values)
+            return projected.reshape(*values.shape[:-1], self.heads, width // self.heads)
 
         q, k, v = project("query", x), project("key", read, self.key_bias), project("value", read)
         mixed = attend(q, k, v, mask, causal=self.causal, implementation=self.implementation)
-        return nn.Dense(width, kernel_init=INIT, dtype=self.dtype, name="out")(mixed.reshape(x.shape))
+        return dense(width, self.dtype, "out")(mixed.reshape(x.shape))
 
 
 class Layer(nn.Module):
@@ -166,7 +224,7 @@ class Layer(nn.Module):
     dropout: float = 0.0
     activation_dropout: float = 0.0
     dtype: Dtype = jnp.float32
-    implementation: Implementation = "xla"
+    implementation: Implementation = "auto"
 
     @nn.compact
     def __call__(
@@ -185,9 +243,9 @@ class Layer(nn.Module):
         width = x.shape[-1]
 
         def mlp(values: jax.Array) -> jax.Array:
-            wide = nn.Dense(self.hidden, kernel_init=INIT, dtype=self.dtype, name="up")(values)
+            wide = dense(self.hidden, self.dtype, "up")(values)
             wide = nn.Dropout(self.activation_dropout, deterministic=deterministic)(activate(wide, self.activation))
-            return nn.Dense(width, kernel_init=INIT, dtype=self.dtype, name="down")(wide)
+            return dense(width, self.dtype, "down")(wide)
 
         parts = [("attention", lambda y: Attention(**attention, causal=self.causal, name="attention")(y, mask))]
         if self.cross:

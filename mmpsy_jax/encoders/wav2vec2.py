@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmpsy_jax.encoders.layers import INIT, Dtype, Implementation, activate, layer_norm, result, run_layers
+from mmpsy_jax.encoders.layers import Dtype, Implementation, activate, dense, layer_norm, result, run_layers
 from mmpsy_jax.io import InputError
 
 FRONT_EPSILON = 1e-5  # of the norms between the convolutions, whatever config.json says of the others
@@ -120,7 +120,7 @@ class Wav2Vec2(nn.Module):
     valid_statistics: bool = False
     dtype: Dtype = jnp.float32
     remat: bool = False
-    implementation: Implementation = "xla"
+    implementation: Implementation = "auto"
 
     @property
     def shortest(self) -> int:
@@ -158,7 +158,7 @@ class Wav2Vec2(nn.Module):
         )(inputs, lengths if self.valid_statistics else None)  # fmt: skip
         if self.projection_norm:
             x = layer_norm(self.epsilon, self.dtype, "projection_norm")(x)
-        x = nn.Dense(self.width, kernel_init=INIT, dtype=self.dtype, name="projection")(x)
+        x = dense(self.width, self.dtype, "projection")(x)
         x = nn.Dropout(self.projection_dropout, deterministic=deterministic)(x)
         keys = None
         if lengths is not None:

@@ -24,7 +24,7 @@ class Stack(nn.Module):
     activation_dropout: float
     dtype: Dtype = jnp.float32
     remat: bool = False
-    implementation: Implementation = "xla"
+    implementation: Implementation = "auto"
 
     @nn.compact
     def __call__(
@@ -70,7 +70,7 @@ class Whisper(nn.Module):
     activation_dropout: float
     dtype: Dtype = jnp.float32
     remat: bool = False
-    implementation: Implementation = "xla"
+    implementation: Implementation = "auto"
 
     @nn.compact
     def __call__(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mmpsy_jax.evaluation import wording
 from mmpsy_jax.evaluation.tables import Table
 
 SIZES = {
@@ -22,11 +23,12 @@ def sections(report: Mapping[str, Any]) -> list[Table]:
     Flow of participants, prevalence of each binary task, missing labels and modalities, sizes of the interviews.
     """
     audit = (report.get("context") or {}).get("audit")
-    return [_flow(report, audit), _labels(audit), _sizes(audit)] if audit else []
+    return [_flow(report, audit), _labels(audit, wording.unit(report)), _sizes(audit)] if audit else []
 
 
 def _flow(report: Mapping[str, Any], audit: Mapping[str, Any]) -> Table:
     left_out, parts, folds = audit["left_out"], audit["splits"].values(), len(report["folds"])
+    unit = wording.unit(report)
     n = sum(part["participants"] for part in parts)
     rows = [["found in the source", n + sum(left_out.values())]]
     rows += [[f"left out: {reason}", count] for reason, count in left_out.items()]
@@ -40,10 +42,10 @@ def _flow(report: Mapping[str, Any], audit: Mapping[str, Any]) -> Table:
         if scored:
             n_scored = max(part["n_participants"] for part in scored)
             rows.append([f"in the {split} part of some of the {folds} folds, with a label", n_scored])
-    return Table("Flow of participants", ["", "participants"], rows, opened=True)
+    return Table(f"Flow of {unit}", ["", unit], rows, opened=True)
 
 
-def _labels(audit: Mapping[str, Any]) -> Table:
+def _labels(audit: Mapping[str, Any], unit: str) -> Table:
     rows = []
     for split, part in audit["splits"].items():
         for label, about in part["labels"].items():
@@ -56,7 +58,7 @@ def _labels(audit: Mapping[str, Any]) -> Table:
         for modality, missing in part["without"].items():
             rows.append([split, modality, part["participants"] - missing, missing, "", ""])
     columns = ["split of the corpus", "of", "known", "missing", "median score (25 %, 75 %)", "events"]
-    return Table("What is known of the participants", columns, rows)
+    return Table(f"What is known of the {unit}", columns, rows)
 
 
 def _sizes(audit: Mapping[str, Any]) -> Table:
@@ -64,5 +66,6 @@ def _sizes(audit: Mapping[str, Any]) -> Table:
     for split, part in audit["splits"].items():
         for column, quantiles in part["sizes"].items():
             name, unit, form = SIZES[column]
-            rows.append([split, name, *(quantiles and f"{quantiles[one] * unit:{form}}" for one in QUANTILES)])
+            if quantiles:  # of no recordings there are no lengths
+                rows.append([split, name, *(f"{quantiles[one] * unit:{form}}" for one in QUANTILES)])
     return Table("Sizes of the records", ["split of the corpus", "size", *QUANTILES.values()], rows)

@@ -10,6 +10,9 @@
 | `tfidf_logistic` | logistic regression on character n-grams | - |
 | `tfidf_ridge` | ridge regression of the score, as a probability | ridge regression on character n-grams |
 
+Predictions of bands are cut at the shares of the bands in the training split (`kinds/ordinal.py`); rounded, those of a
+shrunk regression would be the same band for nearly everybody.
+
 Of a nominal task `prior` says the most frequent class of the training split, and the logistic regressions, which are
 multinomial, the most probable one; `tfidf_ridge` is left out.
 

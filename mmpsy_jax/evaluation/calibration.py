@@ -1,6 +1,7 @@
-"""Recalibrated probabilities and split-conformal sets, fitted on the validation rows of a fold, measured on test rows.
+"""Recalibrated probabilities and conformal sets, fitted on the validation rows of a fold, measured on test rows.
 
-Where a fold has no validation rows to fit on there is a reason instead of numbers: nothing is fitted on test.
+A cross-validation without validation rows calibrates each fold by the tested rows of the others (`out_of_fold.py`).
+Where there is neither, there is a reason instead of numbers: nothing is fitted on the people whom it is applied to.
 `of_run` keeps what is fitted for whoever predicts with the run, `calibrated` and `band_set` apply it.
 """
 
@@ -15,7 +16,7 @@ import scipy.stats
 from jaxtyping import Bool, Float, Int
 from sklearn.isotonic import IsotonicRegression
 
-from mmpsy_jax.evaluation import bootstrap, logistic, metrics
+from mmpsy_jax.evaluation import bootstrap, logistic, metrics, operating_points, out_of_fold
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows, rounded_band
 from mmpsy_jax.tasks import Task
@@ -84,15 +85,15 @@ def isotonic(y_true: Float[np.ndarray, " n"], y_prob: Float[np.ndarray, " n"]) -
 METHODS: dict[str, Callable[..., Map]] = {"temperature": temperature, "isotonic": isotonic}
 
 
-def recalibrated(validation: Predictions, rows: Predictions) -> tuple[dict[str, Float[np.ndarray, " n"]], str]:
+def recalibrated(known: Predictions, rows: Predictions) -> tuple[dict[str, Float[np.ndarray, " n"]], str]:
     """Probabilities of the rows after each of `METHODS`, or none and the reason.
 
     Args:
-      validation: rows with known truth to fit on.
+      known: rows of validation and test with known truth, to fit on as `out_of_fold.calibrating` says.
       rows: rows with known truth to measure on, of the same folds.
     """
     folds = np.unique(rows.fold).tolist()
-    fitted_on = [validation.select(fold=fold) for fold in folds]
+    fitted_on, _ = out_of_fold.calibrating(known, folds)
     if lacking := _of_one_class(folds, fitted_on):
         return {}, lacking
     probabilities = {name: np.empty(len(rows)) for name in METHODS}
@@ -108,6 +109,7 @@ def recalibration(
     probabilities: Mapping[str, Float[np.ndarray, " n"]],
     reason: str,
     intervals: Mapping[str, bootstrap.Intervals],
+    fitted_on: str = out_of_fold.VALIDATION,
 ) -> dict[str, Any]:
     """The entry "recalibration" of a report.
 
@@ -115,10 +117,11 @@ def recalibration(
       y_true: of the rows.
       probabilities, reason: from `recalibrated`.
       intervals: of `RECALIBRATED`, by method.
+      fitted_on: what `out_of_fold.calibrating` says.
     """
     if not probabilities:
         return {"fitted_on": None, "reason": reason}
-    entry: dict[str, Any] = {"fitted_on": "validation"}
+    entry: dict[str, Any] = {"fitted_on": fitted_on}
     for name, prob in probabilities.items():
         entry[name] = bootstrap.with_intervals(metrics.point(BinaryRows(y_true, prob), RECALIBRATED), intervals[name])
     return entry
@@ -134,20 +137,25 @@ def conformal_quantile(residuals: Float[np.ndarray, " n"], level: float = LEVEL)
     return float(np.sort(np.abs(residuals))[rank - 1]) if rank <= len(residuals) else math.inf
 
 
-def conformal(validation: Predictions, rows: Predictions, n_classes: int = 0) -> dict[str, Any]:
+def conformal(
+    known: Predictions, rows: Predictions, n_classes: int = 0, cutoffs: Sequence[float] = ()
+) -> dict[str, Any]:
     """The entry "conformal" of a report: how often the truth lies within the radius of the prediction, and its size.
 
     The score is |truth - prediction|, for bands too, whose prediction is an expected band (`band_set`).
 
     Args:
-      validation: rows with known truth to fit on.
+      known: rows of validation and test with known truth, to fit on as `out_of_fold.calibrating` says.
       rows: rows with known truth to measure on, of the same folds; at least one.
       n_classes: number of bands, 0 for scores.
+      cutoffs: of scores, by which the coverage of bands of the truth is told; that of classes is told by class.
     """
     size = "mean_size" if n_classes else "mean_width"
     folds, where = np.unique(rows.fold, return_inverse=True)
-    fitted_on = [validation.select(fold=fold) for fold in folds.tolist()]
-    entry = {"level": LEVEL, "coverage": math.nan, size: math.nan, "n_calibration": sum(map(len, fitted_on))}
+    fitted_on, source = out_of_fold.calibrating(known, folds.tolist())
+    n = len(known.select(split="test")) if source == out_of_fold.OUT_OF_FOLD else sum(map(len, fitted_on))
+    entry = {"level": LEVEL, "coverage": math.nan, size: math.nan, "n_calibration": n}
+    entry |= {"fitted_on": source} if source == out_of_fold.OUT_OF_FOLD else {}
     radii = np.array([conformal_quantile(part.y_true - part.y_pred) for part in fitted_on])
     lacking = folds[np.isinf(radii)].tolist()
     if lacking:
@@ -158,7 +166,12 @@ def conformal(validation: Predictions, rows: Predictions, n_classes: int = 0) ->
         covered, sizes = sets[np.arange(len(rows)), rows.y_true.astype(int)], sets.sum(1)
     else:
         covered, sizes = np.abs(rows.y_true - rows.y_pred) <= radius, 2 * radius
-    return entry | {"coverage": float(covered.mean()), size: float(sizes.mean())}
+    entry |= {"coverage": float(covered.mean()), size: float(sizes.mean())}
+    if cutoffs:
+        band = rows.y_true.astype(int) if n_classes else np.digitize(rows.y_true, cutoffs)
+        parts = [(k, covered[band == k]) for k in range(len(cutoffs) + 1)]
+        entry["bands"] = [{"band": k, "n": len(c), "coverage": float(c.mean())} for k, c in parts if len(c)]
+    return entry
 
 
 def band_set(
@@ -173,40 +186,65 @@ def band_set(
     return (np.abs(bands - y_pred[:, None]) <= np.reshape(radius, (-1, 1))) | (bands == nearest[:, None])
 
 
-def of_run(predictions: Predictions, tasks: Sequence[Task]) -> dict[str, Any]:
-    """The entry "calibration" of `model.json`: what is fitted on the validation rows of a run, for use on new people.
+def of_run(predictions: Predictions, tasks: Sequence[Task], rule: str = "youden") -> dict[str, Any]:
+    """The entry "calibration" of `model.json`: what is fitted on people whom a fold was not trained on, for new ones.
 
-    Seeds of a fold are averaged first, as in the evaluation. A probability gets a temperature per fold. A score or a
-    band gets one radius for the mean over all folds: the conformal quantile of the pooled residuals that each fold's
-    model leaves on its validation rows (our choice). With several folds that promises nothing exactly: nobody is
-    unseen by all of them. In practice a mean over folds errs less than one of them, which makes the radius wide.
+    Seeds of a fold are averaged first, as in the evaluation. They are the validation rows of each fold or, without
+    any, the tested rows of a cross-validation. A probability gets a temperature per fold (one for all of tested
+    rows), and a threshold for the mean. On validation, a score or a band gets one radius for the mean over all folds:
+    the conformal quantile of the pooled residuals that each fold's model leaves (our choice). With several folds that
+    promises nothing exactly: nobody is unseen by all of them; in practice a mean over folds errs less than one of
+    them, which makes the radius wide. From tested rows the residuals of each fold are kept, for `out_of_fold.cv_plus`.
+
+    Args:
+      predictions: of all trainings.
+      tasks: what is predicted.
+      rule: by which thresholds are chosen.
 
     Returns:
-      {"level", "tasks": {TASK: {"temperatures": {FOLD: T}} | {"radius", "n_calibration", "coverage"} | {"reason"}}};
+      {"level", "tasks": {TASK: {"temperatures": {FOLD: T}, "threshold"} | {"radius", "n_calibration", "coverage"} |
+      {"residuals": {FOLD: [...]}, "n_calibration", "coverage"} | {"reason"}}}, and "fitted_on" of tested rows;
       `coverage` is that of each fold's own radius on its test rows, None where it is undefined.
     """
     fitted: dict[str, Any] = {}
     for task in tasks:
-        rows = predictions.select(task=task.name).over_seeds(task.kind).known()
-        validation, test = (rows.select(split=split) for split in ("validation", "test"))
-        fitted[task.name] = _of_task(task, np.unique(predictions.fold).tolist(), validation, test)
+        known = predictions.select(task=task.name).over_seeds(task.kind).known()
+        fitted[task.name] = _of_task(task, np.unique(predictions.fold).tolist(), known, rule)
     return {"level": LEVEL, "tasks": fitted}
 
 
-def _of_task(task: Task, folds: Sequence[int], validation: Predictions, test: Predictions) -> dict[str, Any]:
+def _of_task(task: Task, folds: Sequence[int], known: Predictions, rule: str) -> dict[str, Any]:
+    if not folds:  # of a private training without a validation part
+        return {"reason": "no validation rows, and tested rows were not to be used"}
+    fitted_on, source = out_of_fold.calibrating(known, folds)
+    test = known.select(split="test")
+    tested = source == out_of_fold.OUT_OF_FOLD and len(folds) > 1
     if task.event:
-        fitted_on = [validation.select(fold=fold) for fold in folds]
         if lacking := _of_one_class(folds, fitted_on):
             return {"reason": lacking}
-        pairs = zip(folds, fitted_on, strict=True)
-        return {"temperatures": {str(fold): fit_temperature(part.y_true, part.y_prob) for fold, part in pairs}}
+        if tested:
+            temperatures = dict.fromkeys(folds, fit_temperature(test.y_true, test.y_prob))
+            everybody, more = [test.select(fold=fold) for fold in folds], {"fitted_on": source}
+        else:
+            temperatures = {f: fit_temperature(p.y_true, p.y_prob) for f, p in zip(folds, fitted_on, strict=True)}
+            everybody, more = fitted_on, {}
+        pairs = zip(temperatures.values(), everybody, strict=True)
+        probabilities = np.concatenate([scaled(part.y_prob, divisor) for divisor, part in pairs])
+        if rule in operating_points.RULES:
+            truth = np.concatenate([part.y_true for part in everybody])
+            more["threshold"] = operating_points.choose_threshold(truth, probabilities, rule)
+        return {"temperatures": {str(fold): divisor for fold, divisor in temperatures.items()}, **more}
     if not task.conformal:
         return {"reason": NOMINAL["reason"]}
+    coverage = conformal(known, test, task.n_classes)["coverage"] if len(test) else math.nan
+    measured = None if math.isnan(coverage) else coverage
+    if tested and out_of_fold.enough(len(test), LEVEL):
+        kept = {"residuals": out_of_fold.residuals(test), "fitted_on": source}
+        return {**kept, "n_calibration": len(test), "coverage": measured}
+    validation = known.select(split="validation")
     radius = conformal_quantile(validation.y_true - validation.y_pred)
     if math.isinf(radius):
         return {"reason": f"{len(validation)} validation rows are too few for level {LEVEL}"}
-    coverage = conformal(validation, test, task.n_classes)["coverage"] if len(test) else math.nan
-    measured = None if math.isnan(coverage) else coverage
     return {"radius": radius, "n_calibration": len(validation), "coverage": measured}
 
 

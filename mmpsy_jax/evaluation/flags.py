@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from mmpsy_jax.evaluation.metrics import NAMES
+from mmpsy_jax.evaluation.out_of_fold import CHOSEN
 from mmpsy_jax.evaluation.predictions import Predictions, number_groups
 from mmpsy_jax.io import repeats_ids
 from mmpsy_jax.tasks import Task
@@ -198,8 +199,8 @@ def _reaches(baseline: str, kind: str, entry: dict[str, Any]) -> bool:
 
 
 def of_thresholds(task: str, thresholds: Iterable[dict[str, Any]]) -> list[Flag]:
-    """A note where a threshold could not be chosen on validation."""
-    folds = [entry["fold"] for entry in thresholds if entry["source"] != "validation"]
+    """A note where a threshold could not be chosen on people whom the fold does not test."""
+    folds = [entry["fold"] for entry in thresholds if entry["source"] not in CHOSEN]
     return [flag("default_threshold", task, folds=_listed(folds))] if folds else []
 
 

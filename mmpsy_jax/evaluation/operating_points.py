@@ -1,4 +1,7 @@
-"""Thresholds chosen on the validation rows of each fold by every rule, and carried to the rows of that fold."""
+"""Thresholds chosen on the validation rows of each fold by every rule, and carried to the rows of that fold.
+
+A cross-validation without validation rows chooses those of each fold on the tested rows of the others.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.metrics import roc_curve
 
-from mmpsy_jax.evaluation import metrics
+from mmpsy_jax.evaluation import metrics, out_of_fold
 from mmpsy_jax.evaluation.bootstrap import Intervals, with_intervals
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows
@@ -57,21 +60,21 @@ RULES: Mapping[str, Callable] = {
 
 
 def choose_thresholds(rows: Predictions, rule: str) -> list[dict[str, Any]]:
-    """A threshold per fold from the validation rows of that fold, never from test.
+    """A threshold per fold, never from the people whom the fold tests (`out_of_fold.calibrating`).
 
     Returns:
-      {"fold", "value", "source", "n"} per fold; source is "validation", "argmax", or "default" where the fold has no
-      validation rows of both classes.
+      {"fold", "value", "source", "n"} per fold; source is "validation", "out_of_fold", "argmax", or "default" where
+      there are no rows of both classes.
     """
-    validation = rows.select(split="validation").known()
+    folds = np.unique(rows.fold).tolist()
+    fitted_on, source = out_of_fold.calibrating(rows.known(), folds)
     thresholds = []
-    for fold in np.unique(rows.fold).tolist():
-        part = validation.select(fold=fold)
+    for fold, part in zip(folds, fitted_on, strict=True):
         entry = {"fold": fold, "value": DEFAULT_THRESHOLD, "source": "default", "n": len(part)}
         if rule == ARGMAX:
             entry["source"] = ARGMAX
         elif len(np.unique(part.y_true)) == 2:
-            entry |= {"value": choose_threshold(part.y_true, part.y_prob, rule), "source": "validation"}
+            entry |= {"value": choose_threshold(part.y_true, part.y_prob, rule), "source": source}
         thresholds.append(entry)
     return thresholds
 

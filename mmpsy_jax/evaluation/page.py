@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mmpsy_jax import registry
-from mmpsy_jax.evaluation import audit_page, multilabel, plots, split_page, together, transfer_page, wording
+from mmpsy_jax.evaluation import audit_page, membership, multilabel, plots, split_page, together, transfer_page, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
 from mmpsy_jax.evaluation.tables import Table
@@ -20,6 +20,12 @@ Report = Mapping[str, Any]
 PROBES = (
     "Linear models that know only what a model should not need, fitted on the training part of each fold and scored on "
     "the same test people. One that comes within the model's interval is a red flag."
+)
+
+MEMBERSHIP = (
+    "Whether what a single training says of a participant tells that they were in its training part (the likelihood-"
+    "ratio attack of Carlini et al. 2022), by an attacker who has the other trainings of this cross-validation. TPR: "
+    "share of those in the training part whom the attack finds while it calls so few others (FPR)."
 )
 
 
@@ -41,6 +47,7 @@ def render(report: Report) -> str:
         flags=[{**flag, "where": wording.place(flag)} for flag in report["flags"]],
         checks=wording.checks(report),
         split=wording.headline_split(report),
+        unit=wording.unit(report),
         headline=headline(report),
         runs=_runs(report),
         optimum=_optimum(report),
@@ -74,7 +81,10 @@ def headline(report: Report) -> list[Table]:
     split, model = wording.headline_split(report), wording.model_name(report)
     scored = {name: entry["splits"].get(split) for name, entry in report["tasks"].items()}
     if report.get("runs"):
-        return [_of_runs(name, report["tasks"][name]["kind"], part, model) for name, part in scored.items() if part]
+        unit = wording.unit(report)
+        return [
+            _of_runs(name, report["tasks"][name]["kind"], part, model, unit) for name, part in scored.items() if part
+        ]
     best = {(k, m): wording.best_possible(report, k, m, split) for k, _, m in wording.headline(report, split)}
     rows = []
     for (name, metric), optimum in best.items():
@@ -82,7 +92,7 @@ def headline(report: Report) -> list[Table]:
         others = [part["baselines"].get(baseline, {}).get(metric) for baseline in report["baselines"]]
         row = [name, _counts(part), wording.label(metric), wording.cell(metric, part["model"][metric])]
         rows.append(row + [optimum] * any(best.values()) + [wording.cell(metric, one) for one in others])
-    columns = ["task", "participants", "metric", "model", *["best possible (constructed)"] * any(best.values())]
+    columns = ["task", wording.unit(report), "metric", "model", *["best possible (constructed)"] * any(best.values())]
     return [Table("", [*columns, *(TITLES.get(name, name) for name in report["baselines"])], rows, strong="model")]
 
 
@@ -96,7 +106,7 @@ def headline_by_task(report: Report) -> list[Table]:
         _, _, metrics, *cells = zip(*rows, strict=True)
         named = zip(table.columns[3:], cells, strict=True)
         known = [[name, *row] for name, row in named if any(cell not in (None, "-") for cell in row)]
-        tall.append(Table("", [f"{task} ({participants})", *metrics], known))
+        tall.append(Table("", [f"{task} ({table.columns[1]}: {participants})", *metrics], known))
     return tall
 
 
@@ -105,14 +115,14 @@ def _counts(scored: Report) -> str:
     return f"{scored['n_participants']}{events}"
 
 
-def _of_runs(name: str, kind: str, scored: Report, first_run: str) -> Table:
+def _of_runs(name: str, kind: str, scored: Report, first_run: str, unit: str) -> Table:
     shown = wording.HEADLINE[kind]
     rows = [[first_run, _counts(scored), *(wording.cell(m, scored["model"][m]) for m in shown), None]]
     for other, cells in scored["baselines"].items():
         difference = wording.cell(shown[0], scored["differences"][other][shown[0]], signed=True)
         estimates = [wording.cell(metric, cells[metric]) for metric in shown]
         rows.append([other, scored["baseline_rows"][other], *estimates, difference])
-    columns = ["run", "participants", *map(wording.label, shown), f"{wording.label(shown[0])}: {first_run} - run"]
+    columns = ["run", unit, *map(wording.label, shown), f"{wording.label(shown[0])}: {first_run} - run"]
     return Table(name, columns, rows)
 
 
@@ -159,6 +169,7 @@ def _more(report: Report) -> list[dict[str, Any]]:
     parts = [
         {"title": "Probes of shortcuts", "text": PROBES, "tables": list(_probes(report))},
         {"title": "Transfer", "tables": transfer_page.sections(report)},
+        {"title": "Membership inference", "text": MEMBERSHIP, "tables": membership.sections(report)},
         {"title": "Tasks together", "tables": together.sections(report)},
         {"title": "Labels together", "tables": multilabel.sections(report)},
         *(part for name in registry.names("reports") for part in registry.load("reports", name).sections(report)),
@@ -234,17 +245,17 @@ def subgroups(report: Report) -> Iterator[Table]:
             for split, parts in splits.items():
                 events = "thresholds" in report["tasks"][task]
                 opened = split == wording.headline_split(report)
-                yield _subgroups(f"{column}: {task}, {split}", events, parts, opened)
+                yield _subgroups(f"{column}: {task}, {split}", events, parts, opened, wording.unit(report))
 
 
-def _subgroups(title: str, events: bool, parts: list[Report], opened: bool) -> Table:
+def _subgroups(title: str, events: bool, parts: list[Report], opened: bool, unit: str) -> Table:
     metrics = next((list(part["metrics"]) for part in parts if not part.get("suppressed")), [])
     rows = []
     for part in parts:
         counts = ["too few to show" if part.get("suppressed") else part["n"], *[part.get("n_events")] * events]
         cells = part.get("metrics", {})
         rows.append([wording.subgroup(part), *counts, *(wording.cell(metric, cells.get(metric)) for metric in metrics)])
-    columns = ["subgroup", "participants", *["events"] * events]
+    columns = ["subgroup", unit, *["events"] * events]
     return Table(title, [*columns, *map(wording.label, metrics)], rows, opened=opened)
 
 

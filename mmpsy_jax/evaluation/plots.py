@@ -21,7 +21,7 @@ from mmpsy_jax.evaluation.curves import GRID, PROBABILITY_BINS
 
 # Okabe and Ito 2008; each keeps a contrast of 3:1 to both white and the dark page.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-_INK = "#010203"  # becomes currentColor
+INK = "#010203"  # becomes currentColor
 _SIZE = (4.2, 3.6)  # inches
 # More points than this are drawn as one embedded picture, not as one SVG element each.
 _RASTER_FROM = 2000
@@ -36,10 +36,10 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.2,
-    "grid.color": _INK,
+    "grid.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 8,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 
 
@@ -66,7 +66,7 @@ def _inline(svg: str, title: str) -> str:
     """The <svg> element alone, scaling with the page, its ids unique to its content."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(re.escape(_INK), "currentColor", svg, flags=re.IGNORECASE)
+    svg = re.sub(re.escape(INK), "currentColor", svg, flags=re.IGNORECASE)
     head, rest = svg.split(">", 1)
     view = re.search(r'viewBox="[^"]*"', head).group(0)
     # Two pictures in one page must not share ids of clip paths and markers.
@@ -84,7 +84,7 @@ def roc(curve: Numbers, model: str = "model") -> str:
         axes = drawing.axes
         for name, line, style in _predictors(axes, GRID, curve, model):
             axes.plot(line["x"], line["y"], label=f"{name} {line['area']:.3f}", **style)
-        axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle=":")
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=":")
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.legend(title="AUROC", loc="lower right")
     return drawing.svg
@@ -96,7 +96,7 @@ def precision_recall(curve: Numbers, prevalence: float, model: str = "model") ->
         axes = drawing.axes
         for name, line, style in _predictors(axes, GRID, curve, model):
             axes.plot(line["x"], line["y"], drawstyle="steps-post", label=f"{name} {line['area']:.3f}", **style)
-        axes.axhline(prevalence, color=_INK, linewidth=0.6, linestyle=":", label=f"prevalence {prevalence:.3f}")
+        axes.axhline(prevalence, color=INK, linewidth=0.6, linestyle=":", label=f"prevalence {prevalence:.3f}")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.05))
         drawing.figure.legend(title="AUPRC", loc="outside lower center", ncols=2)
     return drawing.svg
@@ -113,7 +113,7 @@ def _predictors(
     yield model, curve["model"], {"color": COLOURS[0], "linewidth": 2.0}
 
 
-def reliability(bins: Numbers, histogram: Sequence[Sequence[int]]) -> str:
+def reliability(bins: Numbers, histogram: Sequence[Sequence[int]], unit: str = "participants") -> str:
     """Share of positives over predicted probability in bins of equal mass, and a histogram of the predictions."""
     predicted, observed, counts = (np.array(bins[name], float) for name in ("predicted", "observed", "n"))
     # Wilson's interval: right for the small bins and shares near 0 that occur here.
@@ -124,7 +124,7 @@ def reliability(bins: Numbers, histogram: Sequence[Sequence[int]]) -> str:
     options = {"sharex": True, "height_ratios": (3, 1)}
     with figure("Reliability diagram with histogram of predictions", 2, size=(4.2, 4.2), **options) as drawing:
         upper, lower = drawing.axes
-        upper.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle=":")
+        upper.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=":")
         upper.errorbar(
             predicted, observed, errors, color=COLOURS[0], marker="o", markersize=4, linewidth=1.2, capsize=2
         )
@@ -134,7 +134,7 @@ def reliability(bins: Numbers, histogram: Sequence[Sequence[int]]) -> str:
         for n, name, colour in classes:
             lower.stairs(below + n, PROBABILITY_BINS, baseline=below, fill=True, color=colour, label=name)
             below = below + n
-        lower.set(xlabel="predicted probability", ylabel="participants")
+        lower.set(xlabel="predicted probability", ylabel=unit)
         lower.legend()
     return drawing.svg
 
@@ -165,7 +165,7 @@ def scatter(cells: Numbers, fit: Numbers | None, maximum: float) -> str:
     with figure("Predicted over true score", size=(4.2, 4.0)) as drawing:
         axes = drawing.axes
         _points(axes, true, predicted, cells["n"])
-        axes.plot(limits, limits, color=_INK, linewidth=0.6, linestyle=":", label="identity")
+        axes.plot(limits, limits, color=INK, linewidth=0.6, linestyle=":", label="identity")
         if fit:
             ends = np.array([min(true), max(true)])
             line = fit["intercept"] + fit["slope"] * ends
@@ -208,8 +208,8 @@ def decision_curve(curve: Numbers, model: str = "model") -> str:
         axes = drawing.axes
         for name, values, style in _predictors(axes, x, curve, model):
             axes.plot(x, np.array(values, float), label=name, **style)
-        axes.plot(x, treat_all, label="everybody", color=_INK, linewidth=0.8, linestyle="--")
-        axes.axhline(0, label="nobody", color=_INK, linewidth=0.6, linestyle=":")
+        axes.plot(x, treat_all, label="everybody", color=INK, linewidth=0.8, linestyle="--")
+        axes.axhline(0, label="nobody", color=INK, linewidth=0.6, linestyle=":")
         # Calling everybody positive costs without bound: what it costs beyond the gain of a perfect test is left out.
         top = np.nanmax([*net, *treat_all, 0.01])
         axes.set(xlabel="threshold probability", ylabel="net benefit", ylim=(-0.4 * top, 1.1 * top))
@@ -217,17 +217,16 @@ def decision_curve(curve: Numbers, model: str = "model") -> str:
     return drawing.svg
 
 
-def forest(pairs: Mapping[str, tuple[Mapping[str, Any], str]], metric: str, model: str = "model") -> str:
-    """Differences to each baseline with their intervals, and a line at no difference.
+def forest(pairs: Mapping[str, tuple[Mapping[str, Any], str]], axis: str) -> str:
+    """Differences or effects with their intervals, and a line at none.
 
     Args:
-      pairs: by baseline the difference ("value", "low", "high"; None where undefined) and a remark, or "".
-      metric: what the differences are in.
-      model: what the predictor is called.
+      pairs: by name the difference ("value", "low", "high"; None where undefined) and a remark, or "".
+      axis: what they are in.
     """
-    with figure("Forest plot of differences", size=(4.2, 0.7 + 0.6 * len(pairs))) as drawing:
+    with figure(f"Forest plot: {axis}", size=(4.2, 0.7 + 0.6 * len(pairs))) as drawing:
         axes = drawing.axes
-        axes.axvline(0, color=_INK, linewidth=0.6, linestyle=":")
+        axes.axvline(0, color=INK, linewidth=0.6, linestyle=":")
         for row, (name, (difference, remark)) in enumerate(pairs.items()):
             if difference["low"] is not None and difference["high"] is not None:
                 ends = [difference["low"], difference["high"]]
@@ -238,7 +237,7 @@ def forest(pairs: Mapping[str, tuple[Mapping[str, Any], str]], metric: str, mode
             place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
             axes.annotate(name, (0, row), xytext=(0, 5), ha="left", **place)
             axes.annotate(remark, (1, row), xytext=(0, -13), ha="right", **place)
-        axes.set(xlabel=f"difference in {metric}: {model} - other", ylim=(len(pairs) - 0.6, -0.75))
+        axes.set(xlabel=axis, ylim=(len(pairs) - 0.6, -0.75))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
     return drawing.svg
@@ -304,3 +303,42 @@ def settings(metric: str, field: str, values: Sequence[Any], mean: Sequence[floa
 def short(value: Any) -> str:
     """A setting as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def participants(sizes: Sequence[float], predictors: Mapping[str, Numbers], ceiling: float | None, metric: str) -> str:
+    """A metric over the number of training participants, with the power law of each predictor, dashed where it is
+    extrapolation.
+
+    Args:
+      sizes: numbers of participants.
+      predictors: "sizes" (cells) and "law" of each by name, see `learning_curve.measure`; the first is the model.
+      ceiling: what no predictor can exceed; None where it is not known.
+      metric: its name.
+    """
+    with figure("Learning curve over participants", size=(4.6, 4.0)) as drawing:
+        axes = drawing.axes
+        for i, (name, about) in enumerate(predictors.items()):
+            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "-.")[i // len(COLOURS) % 2]}
+            value, low, high = (
+                np.array([cell[key] for cell in about["sizes"]], float) for key in ("value", "low", "high")
+            )
+            if i == 0:
+                errors = np.maximum(np.nan_to_num([value - low, high - value]), 0)
+                axes.errorbar(sizes, value, errors, color=COLOURS[0], marker="o", capsize=2, label=name)
+            else:
+                axes.plot(sizes, value, marker=".", linewidth=1, label=name, **style)
+            if law := about["law"]:
+                at, line, low, high = (np.array(law[key], float) for key in ("at", "value", "low", "high"))
+                beyond = at >= sizes[-1] - 1e-9
+                beyond[:-1] |= beyond[1:]  # begins where the measured part ends
+                axes.plot(at[beyond], line[beyond], color=style["color"], linestyle="--", linewidth=1)
+                if i == 0:
+                    axes.fill_between(at[beyond], low[beyond], high[beyond], color=COLOURS[0], alpha=0.2, linewidth=0)
+        if ceiling is not None:
+            axes.axhline(ceiling, color=INK, linestyle=":", linewidth=1, label=f"ceiling of reliability {ceiling:.3f}")
+        axes.set(xlabel="participants of the training part (dashed: extrapolation)", ylabel=metric.replace("_", " "))
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axes.minorticks_off()
+        drawing.figure.legend(loc="outside lower center", ncols=2)
+    return drawing.svg

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from mmpsy_jax import registry
-from mmpsy_jax.evaluation import bootstrap, curves, flags, multilabel, page, tables, together, wording
+from mmpsy_jax.evaluation import bootstrap, curves, flags, membership, multilabel, page, tables, together, wording
 from mmpsy_jax.evaluation import subgroups as subgroup_tables
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.infer_tasks import Kinds, infer_tasks
@@ -23,7 +23,7 @@ __all__ = ["evaluate", "evaluate_file", "infer_tasks", "summary", "write_report"
 
 # What of a corpus card a report may show: the card also lists participants by id.
 CORPUS_FIELDS = (
-    *("dataset", "config", "version", "synthetic", "source", "source_sha256", "labels", "modalities"),
+    *("dataset", "config", "version", "unit", "synthetic", "source", "source_sha256", "labels", "modalities"),
     *("window_seconds", "participants", "optimum", "pooled"),
 )
 Trainings = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -64,7 +64,7 @@ def write_report(
         "learning_curves": curves.by_run(curves.learning_curves, trainings or {}),
         "label_updates": curves.by_run(curves.label_updates, trainings or {}),
         **({"context": shown} if context is not None else {}),
-        "disclaimer": wording.disclaimer(report),
+        "disclaimer": wording.disclaimer({**report, "context": shown}),
     }
     for name in registry.names("reports"):
         registry.load("reports", name).measure(content, predictions, tasks, corpus=corpus, workdir=Path(workdir))
@@ -87,6 +87,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         report=report,
         tasks=wording.tasks_of(report),
         title=wording.title(context),
+        unit=wording.unit(report),
         disclaimer=wording.disclaimer(report),
         dataset=wording.dataset(context["corpus"]) or "unnamed corpus",
         split=split,
@@ -95,6 +96,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         interval_note=wording.interval_note(report),
         intended_use=wording.intended_use(report),
         methods=wording.methods(report),
+        audited={name: text for name in report["tasks"] if (text := membership.sentence(report, name))},
         **{name: context[name] for name in ("config", "corpus", "environment")},
     )
 

@@ -25,6 +25,7 @@ from mmpsy_jax.evaluation import (
     metrics,
     multilabel,
     operating_points,
+    out_of_fold,
     together,
 )
 from mmpsy_jax.evaluation.bootstrap import with_intervals
@@ -32,7 +33,7 @@ from mmpsy_jax.evaluation.operating_points import choose_thresholds, decide
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.evaluation.rows import BinaryRows, ClassRows, Rows, Statistic, where_drawn
 from mmpsy_jax.io import InputError, one_of
-from mmpsy_jax.tasks import Task, to_config
+from mmpsy_jax.tasks import BANDS, Task, to_config
 
 FORMAT = 1
 
@@ -49,6 +50,7 @@ def evaluate(
     threshold_rule: str = "youden",
     as_labels: bool = False,
     within_clusters: bool = False,
+    progress: Callable[[str], Any] = lambda line: None,
 ) -> dict[str, Any]:
     """Scores predictions beside baselines.
 
@@ -64,6 +66,7 @@ def evaluate(
       threshold_rule: how thresholds are chosen on validation, see `operating_points`; "argmax" takes 0.5.
       as_labels: the binary tasks are labels of which any number may hold: "multilabel" has means over them.
       within_clusters: splits divide the rows of a cluster (days of a person, by time) instead of the clusters.
+      progress: is called with a line for each task and split before it is scored.
 
     Returns:
       A dictionary of plain numbers, strings and None, described in `docs/evaluation.md`.
@@ -91,7 +94,7 @@ def evaluate(
     }
     options = {"seed": seed, "resamples": n_bootstrap, "method": method}
     models: dict[str, Predictor] = {}
-    for task in tasks:
+    for number, task in enumerate(tasks, 1):
         rows = rows_of(task, predictions)
         tables = {name: rows_of(task, table) for name, table in baselines.items() if task.name in table.task}
         noticed += flags.of_scale(task, rows.y_true)
@@ -106,6 +109,7 @@ def evaluate(
             noticed += flags.of_thresholds(task.name, model.thresholds)
         for split in SPLITS:
             if split in rows.split:
+                progress(f"task {number} of {len(tasks)}, {task.name}: {split} split, {n_bootstrap} resamples")
                 scored = _score_split(model, others, split, options)
                 scored["seeds"] = _over_seeds(task, rows, split, threshold_rule)
                 entry["splits"][split] = scored
@@ -210,9 +214,9 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
     aligned = {name: _align(rows, *other.split(split), name) for name, other in others.items()}
     pairs = {name: pair for name, pair in aligned.items() if pair[0].any()}
     decisions = {rule: decide(rows, thresholds) for rule, thresholds in model.operating_points.items()}
-    validation, recalibrated, lacking = model.rows.select(split="validation").known(), {}, ""
+    known, recalibrated, lacking = model.rows.known(), {}, ""
     if split == "test" and model.task.event:  # what is fitted on validation is measured elsewhere
-        recalibrated, lacking = calibration.recalibrated(validation, rows)
+        recalibrated, lacking = calibration.recalibrated(known, rows)
     intervals = _intervals(rows, scored, pairs, decisions, recalibrated, options)
     differences = {k: _differences(scored, *pairs[k], intervals.get(("difference", k))) for k in pairs}
     constant = [k for k, (common, theirs) in pairs.items() if _is_constant(theirs.y, rows.fold[common])]
@@ -260,9 +264,12 @@ def _score_split(model: Predictor, others: Mapping[str, Predictor], split: str, 
             recalibrated,
             lacking,
             {name: intervals.get(("recalibrated", name)) for name in recalibrated},
+            out_of_fold.calibrating(known, ())[1],
         )
         more["conformal"] = lambda: (
-            calibration.conformal(validation, rows, task.n_classes) if task.conformal else calibration.NOMINAL
+            calibration.conformal(known, rows, task.n_classes, task.cutoffs or BANDS.get(task.label, ()))
+            if task.conformal
+            else calibration.NOMINAL
         )
     return entry | {name: more[name]() for name in task.entries if name in more}
 

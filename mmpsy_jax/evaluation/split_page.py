@@ -9,6 +9,7 @@ from markupsafe import Markup
 from mmpsy_jax.evaluation import plots, wording
 from mmpsy_jax.evaluation.baselines import TITLES
 from mmpsy_jax.evaluation.metrics import NAMES
+from mmpsy_jax.evaluation.out_of_fold import CHOSEN
 from mmpsy_jax.evaluation.tables import Table
 from mmpsy_jax.tasks import Task
 
@@ -27,11 +28,13 @@ def split(task: Task, name: str, report: Numbers) -> dict[str, Any]:
     scored = entry["splits"][name]
     curves = report.get("curves", {}).get(task.name, {}).get(name, {})
     drawn = name != "train" and scored["n_rows"]
-    pictures = dict(_pictures(task, scored, curves, model)) if drawn else {}
+    pictures = dict(_pictures(task, scored, curves, model, wording.unit(report))) if drawn else {}
     tested = scored.get("comparisons") or {}
     thresholds = entry["thresholds"]["model"] if task.event else []
+    unit = wording.unit(report)
     return {
         "name": name,
+        "unit": unit,
         "entry": entry,
         "scored": scored,
         "thresholds": _thresholds(thresholds),
@@ -42,8 +45,8 @@ def split(task: Task, name: str, report: Numbers) -> dict[str, Any]:
         "not_tested": [TITLES.get(k, k) for k in scored.get("constant_baselines", ()) if k not in tested],
         "operating_points": _operating_points(scored),
         "recalibration": _recalibration(scored),
-        "bands": _bands(task, scored),
-        "classes": _classes(task, scored),
+        "bands": _bands(task, scored, unit),
+        "classes": _classes(task, scored, unit),
         "spreads": [_spread(task, unit, scored[f"{unit}s"]) for unit in ("fold", "seed")],
     }
 
@@ -97,7 +100,7 @@ def _comparisons(scored: Numbers) -> Table:
 def _operating_points(scored: Numbers) -> Table:
     rows, columns = [], ["rule", "threshold"]
     for rule, point in (scored.get("operating_points") or {}).items():
-        default = any(one["source"] != "validation" for one in point["thresholds"])
+        default = any(one["source"] not in CHOSEN for one in point["thresholds"])
         shown = {"value": _thresholds(point["thresholds"]), "interval": ""}
         shown["reason"] = "partly or wholly default" if default else ""
         columns[2:] = map(wording.label, point["metrics"])
@@ -115,21 +118,21 @@ def _recalibration(scored: Numbers) -> Table:
     return Table("Calibration before and after recalibration", ["metric", "as predicted", *maps], rows)
 
 
-def _bands(task: Task, scored: Numbers) -> Table:
+def _bands(task: Task, scored: Numbers, unit: str) -> Table:
     rows = [
         [band_names(task)[one["band"]], one["n"], *(wording.number("mae", one[metric]) for metric in ("recall", "mae"))]
         for one in scored.get("bands") or ()
     ]
-    return Table("Each band", [task.label, "participants", "recall", "MAE"], rows)
+    return Table("Each band", [task.label, unit, "recall", "MAE"], rows)
 
 
-def _classes(task: Task, scored: Numbers) -> Table:
+def _classes(task: Task, scored: Numbers, unit: str) -> Table:
     names = ("precision", "recall", "f1")
     rows = [
         [task.classes[one["class"]], one["n"], *(wording.number(metric, one[metric]) for metric in names)]
         for one in scored.get("per_class") or ()
     ]
-    return Table("Each class", [task.label, "participants", "precision", "recall", "F1"], rows, opened=True)
+    return Table("Each class", [task.label, unit, "precision", "recall", "F1"], rows, opened=True)
 
 
 def _spread(task: Task, unit: str, spread: Numbers | None) -> Table:
@@ -143,7 +146,7 @@ def _spread(task: Task, unit: str, spread: Numbers | None) -> Table:
     return Table(f"Each {unit} alone", ["metric", "mean", "sd", *(f"{unit} {i}" for i in ids)], rows)
 
 
-def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Iterator[tuple[str, str]]:
+def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str, unit: str) -> Iterator[tuple[str, str]]:
     if "cells" in curves:
         yield "Scores", plots.scatter(curves["cells"], curves["fit"], max(task.maximum, *curves["cells"]["true"]))
         if scored.get("agreement"):
@@ -152,7 +155,7 @@ def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Itera
         yield "ROC", plots.roc(curves["roc"], model)
         yield "Precision and recall", plots.precision_recall(curves["precision_recall"], scored["prevalence"], model)
     if "reliability" in curves:
-        yield "Reliability", plots.reliability(curves["reliability"], curves["histogram"])
+        yield "Reliability", plots.reliability(curves["reliability"], curves["histogram"], unit)
     if curve := scored.get("decision_curve"):
         yield "Decision curve", plots.decision_curve(curve, model)
     if task.event:
@@ -164,7 +167,8 @@ def _pictures(task: Task, scored: Numbers, curves: Numbers, model: str) -> Itera
     metric = next(iter(NAMES[task.kind]))
     pairs = {TITLES.get(k, k): (cells[metric], _tested(scored, k)) for k, cells in scored["differences"].items()}
     if any(difference["low"] is not None for difference, _ in pairs.values()):
-        yield f"{wording.label(metric)} against the others", plots.forest(pairs, wording.label(metric), model)
+        axis = f"difference in {wording.label(metric)}: {model} - other"
+        yield f"{wording.label(metric)} against the others", plots.forest(pairs, axis)
 
 
 def _tested(scored: Numbers, name: str) -> str:

@@ -13,6 +13,7 @@ import jinja2
 from mmpsy_jax import DISCLAIMER
 from mmpsy_jax.evaluation.flags import CHECKS
 from mmpsy_jax.evaluation.metrics import HEADLINE, LABELS
+from mmpsy_jax.io import unit_of
 from mmpsy_jax.tasks import Task, from_config
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -119,6 +120,16 @@ def model_name(report: Mapping[str, Any]) -> str:
     return runs[0]["name"] if runs else "model"
 
 
+def unit(report: Mapping[str, Any]) -> str:
+    """What a row of a report is, in the plural: participants, or clips, days or segments of a corpus of these."""
+    return unit_of((report.get("context") or {}).get("corpus"))
+
+
+def drawn(report: Mapping[str, Any]) -> str:
+    """What is drawn in resamples, in the plural."""
+    return report["bootstrap"]["unit"].replace("participants", unit(report))
+
+
 def headline_split(report: Mapping[str, Any]) -> str:
     """The split that comes first: test where there is one."""
     there = {split for entry in report["tasks"].values() for split in entry["splits"]}
@@ -156,19 +167,30 @@ def checks(report: Mapping[str, Any]) -> list[str]:
 
 def disclaimer(report: Mapping[str, Any]) -> str:
     """What every form of a report says first."""
-    return disclaimer_of([entry["label"] for entry in report["tasks"].values()])
+    return disclaimer_of([entry["label"] for entry in report["tasks"].values()], _read(report))
 
 
-def disclaimer_of(labels: Sequence[str]) -> str:
-    """What is said first of estimates of questionnaires, or of what else the labels are."""
-    return lines("disclaimer.md", text=DISCLAIMER, **_about(labels))[0]
+def disclaimer_of(labels: Sequence[str], modalities: Sequence[str] = ()) -> str:
+    """What is said first of estimates of questionnaires, or of what else the labels are.
+
+    Args:
+      labels: that are estimated.
+      modalities: from which; none where that is not known.
+    """
+    return lines("disclaimer.md", text=DISCLAIMER, modalities=modalities, **_about(labels))[0]
 
 
 def intended_use(report: Mapping[str, Any]) -> list[str]:
     """What the estimates of a report may be used for, and what not."""
-    modalities = ((report.get("context") or {}).get("corpus") or {}).get("modalities") or ()
     about = _about([entry["label"] for entry in report["tasks"].values()])
-    return lines("intended_use.md", modalities=modalities, **about)
+    return lines("intended_use.md", modalities=_read(report), **about)
+
+
+def _read(report: Mapping[str, Any]) -> list[str]:
+    """Modalities that the run reads: those of its config, else all of its corpus, as far as they are known."""
+    context = report.get("context") or {}
+    chosen = ((context.get("config") or {}).get("data") or {}).get("modalities")
+    return list(chosen or (context.get("corpus") or {}).get("modalities") or ())
 
 
 def _about(labels: Sequence[str]) -> dict[str, Any]:
@@ -185,18 +207,21 @@ def tripod(report: Mapping[str, Any]) -> list[dict[str, str]]:
     parts = {name: context.get(name) or {} for name in ("config", "corpus", "environment", "audit", "sweep")}
     splits = [(task, s, scored) for task, entry in report["tasks"].items() for s, scored in entry["splits"].items()]
     about = {"dataset": dataset(parts["corpus"]), "headline_split": headline_split(report), "headline": HEADLINE}
+    about |= {"unit": unit(report), "drawn": drawn(report)}
     rendered = lines("tripod.md", report=report, tasks=tasks_of(report), splits=splits, **parts, **about)
     return [dict(zip(("number", "asks", "text"), map(str.strip, row.split("|", 2)), strict=True)) for row in rendered]
 
 
 def interval_note(report: Mapping[str, Any]) -> str:
     """What the brackets behind a value are, and how folds and seeds come together in it."""
-    return " ".join(lines("interval_note.md", report=report))
+    return " ".join(lines("interval_note.md", report=report, drawn=drawn(report)))
 
 
 def methods(report: Mapping[str, Any]) -> list[str]:
     """How the numbers came about; what only a training does is not said of other predictions."""
-    return lines("methods.md", trained=bool((report.get("context") or {}).get("config")))
+    trained = bool((report.get("context") or {}).get("config"))
+    divided = bool(report.get("within_clusters"))
+    return lines("methods.md", trained=trained, drawn=drawn(report), unit=unit(report), within_clusters=divided)
 
 
 def best_possible(report: Mapping[str, Any], task: str, metric: str, split: str) -> str | None:

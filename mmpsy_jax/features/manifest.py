@@ -220,6 +220,7 @@ class Manifest:
       lacking: {participant: why it cannot be read}, of those whose files are missing.
       synthetic: no person stands behind it.
       same_people_as: datasets, such as interviews/edaic, that hold people of this corpus under the same ids.
+      unit: what an entry is, in the plural.
     """
 
     path: Path
@@ -235,6 +236,7 @@ class Manifest:
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
     same_people_as: tuple[str, ...] = ()
+    unit: str = "participants"
 
 
 def is_manifest(path: Path) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32
@@ -31,7 +32,7 @@ from mmpsy_jax.inference.interviews import Failure, Interview
 from mmpsy_jax.io import InputError, file_sha256, one_of, try_folder
 
 # Transcripts that are in memory together.
-CHUNK = 128
+CHUNK = 256
 PIECE_SECONDS = 20  # of sound that the network sees at once
 EVERY = 10  # frames of 20 ms that are averaged: 5 a second are left
 DTYPES = ("float16", "float32")
@@ -183,6 +184,7 @@ def fill(
     if not sources:
         raise InputError(f"nothing to embed: the interviews have no {what}")
     store = Store.start(output, info)
+    network = network._replace(params=jax.device_put(network.params))
     began, failures = time.monotonic(), []
     for done, failed in run(sources, network, reader, store, batch_size):
         failures += failed

@@ -27,7 +27,7 @@ PAGE, TABLE, REPORT = "explanation.html", "attributions.csv", "explanation.json"
 COLUMNS = ("participant_id", "modality", "start_s", "end_s", "start_token", "end_token", "method", "value")
 # Ids of more participants are not listed in an error.
 LISTED = 10
-MODEL = "mental_perceiver"
+MODELS = ("mental_perceiver", "linear")
 
 
 def explain(
@@ -63,8 +63,11 @@ def explain(
     run, folder, source = finished_run.load(workdir), Path(output), Path(source)
     inputs.refuse_modalities(run, source, modalities)
     for one in run.trainings:
-        if one.config.model.name != MODEL:
-            raise InputError(f"{workdir}: a run of {one.config.model.name!r}: only {MODEL!r} can be explained")
+        if one.config.model.name not in MODELS:
+            raise InputError(
+                f"{workdir}: a run of {one.config.model.name!r}, which cannot be explained: give one of: "
+                f"{', '.join(MODELS)}"
+            )
     chosen = {one.name: one for one in run.tasks}.get(task) if task else run.tasks[0]
     if chosen is None:
         raise one_of("task", task, [one.name for one in run.tasks])

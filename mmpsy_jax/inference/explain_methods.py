@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from mmpsy_jax.modality import Modality
+from mmpsy_jax.models import linear_path
 from mmpsy_jax.tasks import Task
 
 METHODS = ("attention", "occlusion", "integrated_gradients")
@@ -66,7 +67,7 @@ def places(view: View, modality: Modality) -> Float[np.ndarray, "s n"]:
     Only this function and those that are compiled know how a batch is laid out.
     """
     length, start = (np.asarray(view.batch[f"{modality.name}_{what}"]) for what in ("length", "start_s"))
-    patch = view.network.patch if modality.kind == "frames" else 1
+    patch = getattr(view.network, "patch", 1) if modality.kind == "frames" else 1
     n = -(-modality.shape[0] // patch)
     valid = np.arange(n) * patch < length[:, None]
     seconds = start[:, None] + (np.arange(n) + 0.5) * (view.network.window_seconds / n)
@@ -147,7 +148,9 @@ def _scaled(
             name, inputs = modality.name, batch[modality.name]
             factor = _per_token(factors, units[name], 1.0)
             if modality.kind == "ids":
-                perturbations[f"{name}_adapter"] = {"present": (factor[..., None] - 1) * (inputs > 0)}
+                less = (factor[..., None] - 1) * (inputs > 0)
+                perturbations[f"{name}_adapter"] = {"present": less}
+                perturbations.setdefault(linear_path.NAME, {})[f"{name}_present"] = less
                 continue
             frames = inputs.shape[1]
             factor = jnp.repeat(factor, -(-frames // factor.shape[1]), axis=1)[:, :frames]
@@ -226,8 +229,9 @@ class Explained:
         return total / len(self._views)
 
     def attributions(self) -> dict[str, Float[np.ndarray, " u"]]:
-        """What each of `METHODS` gives the units."""
-        return dict(zip(METHODS, (self.attention(), self.occlusion(), self.integrated_gradients()), strict=True))
+        """What each of `METHODS` gives the units; attention only of networks that have an encoder."""
+        attends = all(hasattr(view.network, "heads_attention") for view in self._views)
+        return {name: getattr(self, name)() for name in METHODS if attends or name != "attention"}
 
 
 class Deletion(NamedTuple):

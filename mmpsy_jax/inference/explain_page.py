@@ -1,6 +1,6 @@
 """`explanation.html`: what the network attended to in one interview and what mattered; self-contained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,10 +85,15 @@ def render(
 def _methods(report: Mapping[str, Any]) -> Table:
     curve, names = report["deletion"], report["units"]
     rows = []
-    for method, title in TITLES.items():
+    for method, title in _titles(report["sums"]).items():
         sums = (f"{report['sums'][method][name]:+.3f}" for name in names)
         rows.append([title, *sums, f"{curve['gain'][method]:+.4f}", f"{curve['p'][method]:.2f}"])
     return Table("", ["method", *(f"sum over {name}" for name in names), "deletion", "p"], rows)
+
+
+def _titles(methods: Collection[str]) -> dict[str, str]:
+    """Those of the methods that there are: a linear model attends to nothing."""
+    return {method: title for method, title in TITLES.items() if method in methods}
 
 
 def _timeline(name: str, units: Sequence[Unit], values: Mapping[str, np.ndarray], spectrum: Spectrum | None) -> str:
@@ -121,7 +126,7 @@ def _deletion(report: Mapping[str, Any]) -> str:
         axes = drawing.axes
         axes.fill_between(x, random.min(axis=0), random.max(axis=0), color=plots.COLOURS[3], alpha=0.25, linewidth=0)
         axes.plot(x, random.mean(axis=0), color=plots.COLOURS[3], linewidth=1.2, label="random orders, mean and range")
-        for (method, title), colour in zip(TITLES.items(), plots.COLOURS, strict=False):
+        for (method, title), colour in zip(_titles(curve["curves"]).items(), plots.COLOURS, strict=False):
             axes.plot(x, curve["curves"][method], color=colour, linewidth=1.8, label=title)
         axes.set(xlabel="share of units that are hidden", ylabel=report["explained"])
         drawing.figure.legend(loc="outside lower center", ncols=2)
@@ -135,7 +140,7 @@ def _highlighted(
     spans = {}
     places = [i for i, unit in enumerate(units) if unit.modality == "text"]
     texts = [words[int(units[i].start) : int(units[i].end)] for i in places]
-    for method, title in TITLES.items():
+    for method, title in _titles(attributions).items():
         values = attributions[method][places]
         shares = np.abs(values) / max(np.abs(values).max(), 1e-12)
         colours = np.where(values >= 0, "0 114 178", "213 94 0")

@@ -25,6 +25,7 @@ from mmpsy_jax.io import InputError, try_folder
 from mmpsy_jax.training import finished_run, plan_runs, results, run_files
 from mmpsy_jax.training.config import jsonable
 from mmpsy_jax.training.finished_run import FinishedRun
+from mmpsy_jax.training.logger import say
 
 HOME = "home"
 RECALIBRATED = "recalibrated"
@@ -103,7 +104,7 @@ def transfer(
     synthetic = bool(corpus.card["synthetic"] or run.card["synthetic"])
     rules = {"threshold_rule": config.evaluation.threshold, "synthetic": synthetic}
     rules |= {"as_labels": config.evaluation.multilabel, "within_clusters": corpus.within_clusters}
-    content = report.evaluate(predictions, tasks, baselines=baselines, **rules, **bootstrap)
+    content = report.evaluate(predictions, tasks, baselines=baselines, **rules, **bootstrap, progress=say)
     if corpus.pooled:
         named = subgroup_tables.with_column(named, "corpus", corpus.participants, corpus.origin)
     content["subgroups"] = subgroup_tables.evaluate(predictions, tasks, named, **bootstrap)

@@ -13,6 +13,7 @@ from mmpsy_jax.io.files import (
     require_file,
     try_file,
     try_folder,
+    unit_of,
     upgrade_card,
     with_places,
     write_atomically,

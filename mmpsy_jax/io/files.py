@@ -338,6 +338,20 @@ def upgrade_card(card: Mapping[str, Any]) -> dict[str, Any]:
     return {**card, "modalities": told}
 
 
+# What a record of a corpus is whose card is of an earlier version and does not say it.
+_UNITS = {"hotline": "segments", "daily_mood": "days", "affect_video": "clips", "mmsa": "clips"}
+
+
+def unit_of(card: Mapping[str, Any] | None) -> str:
+    """What a record of a corpus is, in the plural; participants where nobody says otherwise.
+
+    Args:
+      card: of a corpus, or what a report keeps of one.
+    """
+    card = card or {}
+    return card.get("unit") or _UNITS.get(str(card.get("dataset")), "participants")
+
+
 def with_places(version_folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a corpus with the paths that `write_places` kept, where they are still those of this card."""
     try:

@@ -58,6 +58,24 @@ def scales_inputs(name: str, arguments: Mapping[str, Any]) -> bool:
     return getattr(_class(name), "scales", False) or bool(arguments.get("standardize"))
 
 
+def reads_linear(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a model has a linear path (`linear_path.py`), fitted in closed form before the first step.
+
+    Args:
+      name: as in `build`.
+      arguments: of the model, and others.
+
+    Raises:
+      InputError: there is no such model.
+    """
+    return is_closed_form(name) or bool(arguments.get("linear"))
+
+
+def is_closed_form(name: str) -> bool:
+    """Whether nothing of a model is trained by steps; raises InputError where there is no such model."""
+    return getattr(_class(name), "closed_form", False)
+
+
 def pretrained(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Pretrained parameters and frozen variables that a network starts from, by name; both empty for most.
 

@@ -25,11 +25,13 @@ class Head(NamedTuple):
       name: task name, key of the outputs.
       kind: of the task (`kinds/`).
       n_classes: classes; 0 for numbers.
+      label: of the task; tasks of one label may share what is known of it.
     """
 
     name: str
     kind: str
     n_classes: int
+    label: str = ""
 
     @property
     def n_values(self) -> int:

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from mmpsy_jax.models import perceiver
+from mmpsy_jax.models import linear_path, perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Packed, Rate, merge_windows, off
 from mmpsy_jax.models.position import TimePosition
@@ -32,6 +32,7 @@ class Model(nn.Module):
       patch: mel frames per token.
       position, longest_seconds: see `position.TimePosition`.
       pooled_prior: the category priors also see the pooled input tokens, a linear path around the latents.
+      linear: what a ridge regression says is added (`linear_path.py`), and the network learns what is left.
       absorb: see `perceiver.PackedAttention`.
       remat: recompute latent blocks in the backward pass.
       dtype: precision of the matrix products, "float32" or "bfloat16".
@@ -58,6 +59,7 @@ class Model(nn.Module):
     pooled_prior: bool = True
     embedding_scale: Annotated[float, number(0)] = 0.02
     absorb: bool | None = None
+    linear: bool = False
     remat: bool = False
     dtype: Precision = "float32"
 
@@ -83,7 +85,12 @@ class Model(nn.Module):
         encoder = perceiver.Encoder(self.latents, absorb=self.absorb, **sizes, name="encoder")
         stack = perceiver.LatentStack(self.layers, remat=self.remat, **sizes, name="latent_stack")
         latents = stack(encoder(inputs, rows, rates.dropout), rates.dropout)
-        outputs = self.decode(latents, pooled, rates.dropout, dtype)
+        floor = (
+            linear_path.LinearPath(self.modalities, self.heads, name=linear_path.NAME)(batch, rows)
+            if self.linear
+            else None
+        )
+        outputs = self.decode(latents, pooled, floor, rates.dropout, dtype)
         return {**outputs, EMBEDDING: latents.astype(jnp.float32).mean(axis=1)}
 
     def tokens(
@@ -130,7 +137,12 @@ class Model(nn.Module):
         return inputs, present
 
     def decode(
-        self, latents: Float[Array, "b n d"], pooled: Float[Array, "b k d"], rate: Rate, dtype: jnp.dtype
+        self,
+        latents: Float[Array, "b n d"],
+        pooled: Float[Array, "b k d"],
+        floor: Float[Array, "b l"] | None,
+        rate: Rate,
+        dtype: jnp.dtype,
     ) -> dict[str, Float[Array, "b o"]]:
         """Category priors (and one query per ordinal or regression task) read the latents; each gives one number."""
         counts = [head.n_values for head in self.heads]
@@ -138,10 +150,13 @@ class Model(nn.Module):
         queries = jnp.broadcast_to(priors.astype(dtype), (latents.shape[0], *priors.shape))
         decoder = perceiver.AttentionBlock(self.heads_attention, self.expansion, dtype, name="decoder")
         decoded = nn.LayerNorm(dtype=dtype, name="norm_out")(decoder(queries, latents, rate)).astype(jnp.float32)
-        readout = self.param("readout", nn.initializers.normal(0.02), priors.shape)
+        start = nn.initializers.normal(0.02) if floor is None else nn.initializers.zeros_init()
+        readout = self.param("readout", start, priors.shape)
         values = jnp.einsum("bqd,qd->bq", decoded, readout)
         if self.pooled_prior:
             shape = (pooled.shape[1], *priors.shape)
             direct = self.param("pooled_readout", nn.initializers.zeros_init(), shape)
             values = values + jnp.einsum("bkd,kqd->bq", pooled, direct)
+        if floor is not None:
+            values = values + linear_path.read_out(self, self.heads, floor)
         return outputs_of(self, self.heads, values)

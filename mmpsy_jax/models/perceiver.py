@@ -365,38 +365,6 @@ def bag_weights(
     return (value / counts).reshape(ids.shape) / norm[row][:, None, None]
 
 
-@jax.custom_vjp
-def weighted_rows(
-    table: Float[Array, "v d"], ids: Int[Array, "s n k"], one: Float[Array, "s n k"], other: Float[Array, "s n k"]
-) -> tuple[Float[Array, "s n d"], Float[Array, "s d"]]:
-    """Rows of a table by `ids`: summed by weights `one` over k, and by weights `other`, in float32, over n and k.
-
-    One k after the other, so that no copy of all looked-up rows is stored and turned; the gradient of the table is one
-    addition at all places, which autodiff would make k of, each with a table of its own.
-    """
-    tokens, bag = 0, 0
-    for k in range(ids.shape[-1]):
-        rows = table[ids[..., k]]
-        tokens = tokens + rows * one[..., k, None]
-        bag = bag + jnp.einsum("snd,sn->sd", rows, other[..., k], preferred_element_type=jnp.float32)
-    return tokens, bag
-
-
-def _rows_forward(*arguments: Array) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
-    return weighted_rows(*arguments), arguments
-
-
-def _rows_backward(kept: tuple[Array, ...], gradients: tuple[Array, Array]) -> tuple[Array | None, ...]:
-    (table, ids, one, other), (of_tokens, of_bag) = kept, (gradients[0][:, :, None], gradients[1][:, None, None])
-    of_rows = of_tokens * one[..., None] + of_bag.astype(table.dtype) * other[..., None]
-    # Of the weights; computed only where somebody asks for it.
-    of_one, of_other = ((table[ids] * of).sum(axis=-1).astype(one.dtype) for of in (of_tokens, of_bag))
-    return jnp.zeros_like(table).at[ids].add(of_rows), None, of_one, of_other
-
-
-weighted_rows.defvjp(_rows_forward, _rows_backward)
-
-
 class IdsAdapter(nn.Module):
     """Integer features per token (n-gram ids) to tokens: the sum of their learned embeddings; id 0 is nothing.
 
@@ -417,7 +385,9 @@ class IdsAdapter(nn.Module):
         table = self.param("embedding", nn.initializers.normal(self.scale), (self.vocabulary, self.width))
         # Whole n-grams are dropped, so that no single one is relied on.
         present = self.perturb("present", Dropout()((ids > 0).astype(self.dtype), rate))
+        embedded = table.astype(self.dtype)[ids]
+        tokens = jnp.einsum("snkd,snk->snd", embedded, present)
         idf = self.variable("fitted", "idf", jnp.ones, (self.vocabulary,)).value
         weights = present * bag_weights(ids, row, rows, idf).astype(self.dtype)
-        tokens, bag = weighted_rows(table.astype(self.dtype), ids, present, weights)
+        bag = jnp.einsum("snkd,snk->sd", embedded, weights, preferred_element_type=jnp.float32)
         return tokens, jnp.arange(ids.shape[1]) < length[:, None], merge_windows(bag, row, rows)

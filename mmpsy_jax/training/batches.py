@@ -1,8 +1,9 @@
 """How a config divides a corpus into batches: the numbers that all its trainings share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
@@ -32,6 +33,20 @@ class Batching(NamedTuple):
     def inputs(self) -> dict[str, Any]:
         """`modalities` and `window_seconds`, as a network takes them."""
         return {"modalities": self.modalities, "window_seconds": self.pieces.seconds}
+
+    def example(self, labels: Iterable[str]) -> dict[str, Any]:
+        """Shapes and types of a batch (docs/architecture.md, "A batch") with these labels."""
+        packs = self.sizes["packs"]
+        spec = lambda dtype, *shape: jax.ShapeDtypeStruct((packs, *shape), dtype)  # noqa: E731
+        rows = self.sizes["batch_size"] // packs
+        batch: dict[str, Any] = {"valid": spec(bool, rows), "index": spec(np.int32, rows)}
+        batch["labels"] = {name: spec(np.float32, rows) for name in labels}
+        for one in self.modalities:
+            slots = self.sizes["slots"][one.name]
+            batch[one.name] = spec(one.dtype, slots, *one.shape)
+            batch |= {f"{one.name}_{what}": spec(np.int32, slots) for what in ("length", "row")}
+            batch[f"{one.name}_start_s"] = spec(np.float32, slots)
+        return batch
 
     def needed(self, members: Int[np.ndarray, " m"], batches: int | None = None) -> int:
         """Batches per epoch of some participants, at least `batches`."""
@@ -70,7 +85,10 @@ def of(config: ConfigDict, corpus: Corpus, mesh: Mesh) -> Batching:
     frames = {name: config.model.get("patch", 1) for name in names if corpus.modalities[name].kind == "frames"}
     parts = data.parts or default_parts(corpus, names, frames)
     pieces = cut(corpus, names, parts, data.max_windows or None)
-    packs = packs_of(data.batch_size, data.packs, mesh)
-    slots = window_slots(pieces.counts, data.batch_size, packs)
+    rows, packs = data.batch_size, data.packs
+    if config.privacy.epsilon:  # a pack per participant, and room for more than are expected
+        rows = packs = config.privacy.rows or data.batch_size
+    packs = packs_of(rows, packs, mesh)
+    slots = window_slots(pieces.counts, rows, packs)
     modalities = tuple(modality.piece(parts) for modality in pieces.modalities.values())
-    return Batching(modalities, pieces, {"batch_size": data.batch_size, "packs": packs, "slots": slots})
+    return Batching(modalities, pieces, {"batch_size": rows, "packs": packs, "slots": slots})

@@ -12,7 +12,7 @@ from mmpsy_jax import models, objectives
 from mmpsy_jax.io import InputError, one_of
 from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import sweep
+from mmpsy_jax.training import privacy, sweep
 from mmpsy_jax.training.config import fields_of, jsonable, seeds
 from mmpsy_jax.training.fields import LARGEST_SEED, rule_of
 from mmpsy_jax.training.hparams import overlay
@@ -49,6 +49,7 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"config.init_from = {config.init_from!r}: no such folder: give the `checkpoints` folder of a run"
         )
+    privacy.check(config)
     if config.evaluation.subgroups:
         from mmpsy_jax.evaluation.subgroups import read_subgroups  # takes seconds, and is seldom asked for
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mmpsy_jax.features.mel import SCALE
 from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.waveform import Waveform
 from mmpsy_jax.io import InputError
+from mmpsy_jax.training import one_pass
 from mmpsy_jax.training.job import TrainJob
 
 AUDIO = "audio"
@@ -43,40 +45,75 @@ class Sound:
     functionals: dict[str, Float[np.ndarray, "n k"]]
 
 
-def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
-    """Reads every window of audio once, one participant in memory at a time; None where it is neither mel nor samples.
+class Listener:
+    """Sees every window of audio (`one_pass.visit`); what it heard is None where that is neither mel nor samples.
 
     Windows of mel overlap; frames of the overlap count twice in the statistics.
+    """
+
+    def __init__(self, corpus: Corpus, with_functionals: bool = True):
+        modality, extractor = corpus.modalities.get(AUDIO), {}
+        if modality is not None:
+            extractor = corpus.card["modalities"][AUDIO].get("extractor") or {}
+        self._corpus, self._modality, self._with_functionals = corpus, modality, with_functionals
+        self._rate = extractor["sample_rate"] if extractor.get("name") == Waveform.name else None
+        # Else embeddings, or somebody else's features.
+        self._mel = modality is not None and modality.kind == "frames" and self._rate is None
+        self._described: list[dict[Any, float] | None] = [None] * len(corpus)
+        self._prints, self._owner = [np.zeros((0, 2), np.uint64)], []
+        if self._mel:
+            bands = int(np.delete(modality.shape, modality.time_axis)[0])
+            self._statistics = np.full((len(corpus), 2 * bands), np.nan)
+        self._use_opensmile = self._rate is not None and with_functionals and functionals.has_opensmile()
+
+    def wants(self, i: int) -> Sequence[str]:
+        """See `one_pass.Visitor`."""
+        hears = self._mel or (self._rate is not None and self._with_functionals)
+        return (AUDIO,) if hears and self._corpus.has[AUDIO][i] else ()
+
+    def see(self, i: int, record: Mapping[str, Any]) -> None:
+        """See `one_pass.Visitor`."""
+        lengths = record[f"{AUDIO}_length"]
+        if not self._mel:
+            self._described[i] = self._of_samples(record[AUDIO], lengths)
+            return
+        windows = np.moveaxis(record[AUDIO], 1 + self._modality.time_axis, 2)
+        frames = _valid_frames(windows, lengths)
+        if frames.shape[1]:
+            self._statistics[i] = np.concatenate([frames.mean(axis=1), frames.std(axis=1)])
+            per_second = self._modality.shape[1] / self._corpus.card["window_seconds"]
+            self._described[i] = functionals.of_mel(frames, per_second) if self._with_functionals else None
+        self._prints.append(near_duplicates.fingerprints(windows, lengths))
+        self._owner += [i] * len(self._prints[-1])
+
+    def _of_samples(self, windows: np.ndarray, lengths: np.ndarray) -> dict[Any, float] | None:
+        """Functionals from windows of 16-bit samples, which do not overlap."""
+        samples = np.concatenate([w[:n, 0] for w, n in zip(windows, lengths, strict=True)]).astype(np.float32) / SCALE
+        if self._use_opensmile:
+            return dict(enumerate(functionals.egemaps(samples, self._rate).tolist()))
+        return functionals.of_samples(samples, self._rate) if len(samples) else None
+
+    def heard(self) -> Sound | None:
+        """What all windows say."""
+        name = functionals.EGEMAPS if self._use_opensmile else functionals.OWN
+        described = {name: _stack(self._described)} if any(self._described) else {}
+        if self._mel:
+            return Sound(self._statistics, np.concatenate(self._prints), np.array(self._owner, np.int64), described)
+        return None if self._rate is None else Sound(None, None, None, described)
+
+
+def sound(corpus: Corpus, with_functionals: bool = True) -> Sound | None:
+    """What a `Listener` heard in the whole corpus.
 
     Raises:
       InputError: a damaged shard.
     """
-    modality = corpus.modalities.get(AUDIO)
-    if modality is None or modality.kind == "ids":
-        return None
-    extractor = corpus.card["modalities"][AUDIO].get("extractor") or {}
-    if extractor.get("name") == Waveform.name:
-        return Sound(None, None, None, _of_samples(corpus, extractor["sample_rate"]) if with_functionals else {})
-    if modality.kind != "frames":  # embeddings, or somebody else's features
-        return None
-    per_second = modality.shape[1] / corpus.card["window_seconds"]
-    described: list[dict[str, float] | None] = [None] * len(corpus)
-    bands = int(np.delete(modality.shape, modality.time_axis)[0])
-    statistics = np.full((len(corpus), 2 * bands), np.nan)
-    prints, owner = [np.zeros((0, 2), np.uint64)], []
-    for i in np.flatnonzero(corpus.has[AUDIO]).tolist():
-        record = corpus.reader.read(i, [AUDIO, f"{AUDIO}_length"])
-        windows, lengths = np.moveaxis(record[AUDIO], 1 + modality.time_axis, 2), record[f"{AUDIO}_length"]
-        frames = _valid_frames(windows, lengths)
-        if frames.shape[1]:
-            statistics[i] = np.concatenate([frames.mean(axis=1), frames.std(axis=1)])
-            described[i] = functionals.of_mel(frames, per_second) if with_functionals else None
-        prints.append(near_duplicates.fingerprints(windows, lengths))
-        owner += [i] * len(prints[-1])
-    ours = {functionals.OWN: _stack(described)} if any(described) else {}
-    return Sound(statistics, np.concatenate(prints), np.array(owner, np.int64), ours)
+    listener = Listener(corpus, with_functionals)
+    one_pass.visit(corpus, [listener])
+    return listener.heard()
 
 
+@functools.lru_cache(maxsize=8)  # folds and seeds ask for the same corpus and its few modalities
 def frame_statistics(corpus: Corpus, name: str, max_windows: int | None) -> Float[np.ndarray, "n 2*f"]:
     """Mean, then standard deviation of each band over the valid frames of each participant, NaN without any.
 
@@ -99,22 +136,6 @@ def frame_statistics(corpus: Corpus, name: str, max_windows: int | None) -> Floa
 def _valid_frames(windows: np.ndarray, lengths: np.ndarray) -> Float[np.ndarray, "f t"]:
     """The valid frames of windows [w f t], one window behind the other."""
     return np.concatenate([w[:, :n] for w, n in zip(windows, lengths, strict=True)], axis=1).astype(np.float32)
-
-
-def _of_samples(corpus: Corpus, sample_rate: int) -> dict[str, Float[np.ndarray, "n k"]]:
-    """Functionals of every participant from windows of 16-bit samples, which do not overlap."""
-    use_opensmile = functionals.has_opensmile()
-    rows: list[dict[str, float] | None] = [None] * len(corpus)
-    for i in np.flatnonzero(corpus.has[AUDIO]).tolist():
-        record = corpus.reader.read(i, [AUDIO, f"{AUDIO}_length"])
-        parts = [window[:n, 0] for window, n in zip(record[AUDIO], record[f"{AUDIO}_length"], strict=True)]
-        samples = np.concatenate(parts).astype(np.float32) / SCALE
-        if use_opensmile:
-            rows[i] = dict(enumerate(functionals.egemaps(samples, sample_rate).tolist()))
-        elif len(samples):
-            rows[i] = functionals.of_samples(samples, sample_rate)
-    name = functionals.EGEMAPS if use_opensmile else functionals.OWN
-    return {name: _stack(rows)} if any(rows) else {}
 
 
 def _stack(rows: Sequence[Mapping[Any, float] | None]) -> Float[np.ndarray, "n k"]:
@@ -147,8 +168,18 @@ def transcripts(config: ConfigDict, corpus: Corpus) -> dict[str, str] | None:
 
     They are read into memory for the TF-IDF baselines and the search for near-duplicates, and written nowhere.
     """
+    return transcripts_of(corpus, config.data.source)
+
+
+def transcripts_of(corpus: Corpus, source: str = "") -> dict[str, str] | None:
+    """The same without a config.
+
+    Args:
+      corpus: opened.
+      source: where a single corpus was built from, if not where its card says.
+    """
     if not corpus.pooled:
-        return _transcripts_of(corpus, config.data.source or corpus.card.get("source", ""))
+        return _transcripts_of(corpus, source or corpus.card.get("source", ""))
     texts: dict[str, str] = {}
     for corpus_name, part in corpus.pooled.items():
         of_part = _transcripts_of(part, part.card.get("source", ""))

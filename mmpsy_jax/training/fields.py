@@ -131,6 +131,12 @@ FIELDS: dict[str, Field] = {
         0.15, SHARE, "of each fold's training participants; 0 where selection.metric is 'step'"
     ),
     "sweep": Field("", TEXT, "content of the file that --sweep names (sweep.py); '' for none"),
+    "privacy.epsilon": Field(0.0, number(0), "of differentially private training (privacy.py); 0 trains without"),
+    "privacy.delta": Field(0.0, number(0), "its other number; 0 is 1 / training participants"),
+    "privacy.clip": Field(1.0, number(0, above=True), "norm to which the gradient of each participant is clipped"),
+    "privacy.noise_multiplier": Field(0.0, number(0), "follows from epsilon: leave it at 0"),
+    "privacy.rows": Field(0, whole(0), "room of a batch, follows from epsilon: leave it at 0"),
+    "privacy.rate": Field(0.0, number(0), "chance of being drawn, follows from data.batch_size: leave it at 0"),
     "evaluation.bootstrap": Field(2000, whole(1), "resamples of participants per interval"),
     "evaluation.threshold": Field("youden", among(THRESHOLDS), "rule on validation for cut-offs; argmax: 0.5"),
     "evaluation.multilabel": Field(False, FLAG, "any number of the binary tasks may hold: means over them"),

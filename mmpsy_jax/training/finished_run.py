@@ -68,7 +68,12 @@ class FinishedTraining:
     def batching(self, corpus: Corpus, rows: int = ROWS) -> Batching:
         """How windows are cut, as when it was trained; batches of one pack of at most `rows` participants."""
         rows = min(rows, self.config.data.batch_size)
-        fields = {"data.modalities": tuple(corpus.modalities), "data.packs": 1, "data.batch_size": rows}
+        fields = {
+            "data.modalities": tuple(corpus.modalities),
+            "data.packs": 1,
+            "data.batch_size": rows,
+            "privacy.epsilon": 0.0,
+        }
         shape = batching.of(overlay(self.config, fields), corpus, meshes.one_device())
         slots = {name: 1 << (max(FEWEST_SLOTS, n) - 1).bit_length() for name, n in shape.sizes["slots"].items()}
         return shape._replace(sizes={**shape.sizes, "slots": slots})

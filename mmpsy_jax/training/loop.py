@@ -45,7 +45,7 @@ def train(job: TrainJob) -> Predictions:
     total, eval_every, log_every = steps_of(config, per_epoch)
 
     # --- programs ---------------------------------------------------------------------------------------------------
-    functions = build(config, tasks, **shape.inputs, total=total, steps_per_epoch=per_epoch)
+    functions = build(config, tasks, **shape.inputs, total=total, steps_per_epoch=per_epoch, mesh=mesh)
     first = next(loader)
     fitted = fit(config, tasks, shape.modalities, job.corpus, job.splits["train"])
     programs = compile_for(functions, mesh, first, fitted, fsdp=config.mesh.fsdp)
@@ -195,6 +195,7 @@ def _loader(job: TrainJob, shape: batching.Batching, mesh: jax.sharding.Mesh, sp
         **shape.sizes,
         parts=shape.pieces.parts,
         batches=job.batches if training else None,
+        rate=job.config.privacy.rate if training else 0.0,
         seed=job.seed,
         shuffle=training,
         epochs=None if training else 1,

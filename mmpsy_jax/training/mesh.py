@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,26 +35,31 @@ def start_distributed(heartbeat_seconds: int) -> None:
         ) from error
 
 
-def make_mesh(replica: int = 1) -> Mesh:
-    """All devices of all processes along the axes `replica` (independent trainings) and `data` (parts of a batch).
+def make_mesh(replica: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """Devices along the axes `replica` (independent trainings) and `data` (parts of a batch).
 
     Auto axes: JAX's newer Explicit default raises ShardingTypeError in cross-attention with dropout.
+
+    Args:
+      replica: parts that the devices are divided into.
+      devices: all of all processes by default.
 
     Raises:
       InputError: the devices cannot be divided into that many replicas.
     """
-    devices = jax.device_count()
-    if replica < 1 or devices % replica:
+    count = jax.device_count() if devices is None else len(devices)
+    if replica < 1 or count % replica:
         raise InputError(
-            f"config.mesh.replica = {replica}: the {devices} devices of this run must be divisible by it; 1 gives all "
+            f"config.mesh.replica = {replica}: the {count} devices of this run must be divisible by it; 1 gives all "
             "of them to each training"
         )
-    return jax.make_mesh((replica, devices // replica), ("replica", "data"), axis_types=(AxisType.Auto,) * 2)
+    shape, axes = (replica, count // replica), (AxisType.Auto,) * 2
+    return jax.make_mesh(shape, ("replica", "data"), axis_types=axes, devices=devices)
 
 
 def one_device() -> Mesh:
     """A mesh of the first device alone."""
-    return jax.make_mesh((1, 1), ("replica", "data"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:1])
+    return make_mesh(devices=jax.devices()[:1])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -85,6 +92,44 @@ def state_shardings(state: PyTree, mesh: Mesh, *, fsdp: bool) -> PyTree:
         return NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
 
     return jax.tree.map(place, state)
+
+
+def on_each_device(
+    run: Callable[[PyTree, PyTree, PyTree], PyTree], mesh: Mesh, *, fsdp: bool
+) -> Callable[[PyTree, PyTree, PyTree], PyTree]:
+    """`run(variables, common, packs)`, which every device computes on its own packs; what it returns is everywhere.
+
+    XLA left to itself sends something wherever it multiplies, of a network of 0.4 M parameters in seven all-reduces,
+    and under `fsdp` in 160 operations. Here a device sends three times: it gathers what is divided of the variables,
+    gathers the results, and adds up the gradients of the variables, which is the transpose of the first.
+
+    Args:
+      run: its results have packs (or rows of packs) as their leading axis, as `packs` has.
+      fsdp: whether `variables` are divided as `state_shardings` says.
+    """
+    if mesh.shape["data"] == 1:
+        return run
+
+    def call(variables: PyTree, common: PyTree, packs: PyTree) -> PyTree:
+        specs = jax.tree.map(lambda placed: placed.spec, state_shardings(variables, mesh, fsdp=fsdp))
+
+        def on_one(variables: PyTree, common: PyTree, packs: PyTree) -> PyTree:
+            def whole(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+                return jax.lax.all_gather(x, "data", axis=len(spec) - 1, tiled=True) if len(spec) else x
+
+            return run(jax.tree.map(whole, variables, specs), common, packs)
+
+        sharded = jax.shard_map(
+            on_one,
+            mesh=mesh,
+            in_specs=(specs, PartitionSpec(), PartitionSpec("data")),
+            out_specs=PartitionSpec("data"),
+            axis_names={"data"},
+            check_vma=False,  # else gradients were added up wherever a layer reads a parameter, loops included
+        )
+        return jax.lax.with_sharding_constraint(sharded(variables, common, packs), replicated(mesh))
+
+    return call
 
 
 def packs_of(batch_size: int, packs: int, mesh: Mesh) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from mmpsy_jax import models
 from mmpsy_jax.data import splits as data_splits
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.splits import Split
@@ -22,8 +23,8 @@ from mmpsy_jax.evaluation.predictions import Predictions, read_csv, write_csv
 from mmpsy_jax.io import InputError, write_json
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import batches as batching
+from mmpsy_jax.training import closed_form, privacy, replica_plan, replicas, run_files, sweep
 from mmpsy_jax.training import mesh as meshes
-from mmpsy_jax.training import replica_plan, replicas, run_files, sweep
 from mmpsy_jax.training.config import identity
 from mmpsy_jax.training.config import seeds as seeds_of
 from mmpsy_jax.training.hparams import overlay
@@ -42,6 +43,8 @@ def plan(
       `metric`, `scores` [folds][points] and `chosen` [folds], empty without a sweep.
     """
     outer = folds(config, tasks, corpus)
+    sizes = [len(fold["train"]) for fold in outer]
+    config = privacy.calibrated(config, corpus, sizes)
     spec = json.loads(config.sweep or "{}")
     points = sweep.points(spec, config)
     table: dict[str, Any] = {}
@@ -51,6 +54,8 @@ def plan(
         table = _try(config, tasks, corpus, workdir / "sweep", outer, points, sweep.metric_of(spec, tasks), shape)
         chosen = table["chosen"]
     batches = shape.most([fold["train"] for fold in outer])
+    if privacy.is_on(config):
+        batches = privacy.batches_of(config, max(sizes))
     single = len(outer) * len(seeds_of(config)) == 1
     jobs = []
     for fold, split in enumerate(outer):
@@ -116,7 +121,9 @@ def train_all(jobs: Sequence[TrainJob], folder: Path) -> list[Predictions | None
     for number, group in enumerate(alike.values()):
         missing = [job for job in group if not is_finished(job, folder.parent, card)]
         program = folder / f"program_{number}"
-        if missing and len(group) > 1 and replica_plan.together(program, group):
+        if models.is_closed_form(group[0].config.model.name):
+            trained = closed_form.train(missing) if missing else ()
+        elif missing and len(group) > 1 and replica_plan.together(program, group):
             trained = zip(group, replicas.train(group, program), strict=True)
         else:
             trained = ((job, train(job)) for job in missing)

@@ -68,7 +68,7 @@ def describe(corpus: Corpus, name: str, max_windows: int | None = None) -> Any:
     each uses; None of samples."""
     modality = corpus.modalities[name]
     if modality.kind == "ids":
-        return statistics.presence(corpus, name, max_windows)
+        return statistics.id_counts(corpus, name, max_windows) > 0
     if modality.kind == "frames":
         return covariates.frame_statistics(corpus, name, max_windows)
     if modality.dtype.kind == "i":

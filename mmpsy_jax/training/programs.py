@@ -1,9 +1,11 @@
 """A config's network, objective and optimizer put together: the one place where model, objective and tasks meet."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmpsy_jax import models, objectives
@@ -12,8 +14,9 @@ from mmpsy_jax.models.base import EMBEDDING, Modality, Rates
 from mmpsy_jax.objectives import weighting
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import optimizer
+from mmpsy_jax.training import optimizer, privacy
 from mmpsy_jax.training.hparams import overlay
+from mmpsy_jax.training.mesh import on_each_device, one_device
 from mmpsy_jax.training.step import Functions, Parts, make_functions
 from mmpsy_jax.training.train_statistics import head
 
@@ -65,6 +68,7 @@ def build(
     window_seconds: float,
     total: int,
     steps_per_epoch: int,
+    mesh: Mesh | None = None,
 ) -> Functions:
     """The pure functions of one training.
 
@@ -74,6 +78,7 @@ def build(
       modalities: the inputs.
       window_seconds: length of a window.
       total, steps_per_epoch: length of the training in batches.
+      mesh: whose devices share a batch; None of one device.
 
     Raises:
       InputError: an unknown model, argument, weighting or schedule.
@@ -99,4 +104,9 @@ def build(
         )
 
     parts({})  # whatever is wrong with the config is found before anything is compiled
-    return make_functions(model, parts, config.optimizer.ema)
+    if privacy.is_on(config) and not config.privacy.noise_multiplier:
+        raise InputError("config.privacy.epsilon: this verb does not train privately: leave it out")
+    private = functools.partial(privacy.gradients, privacy=config.privacy, expected=config.data.batch_size)
+    divide = functools.partial(on_each_device, mesh=mesh or one_device(), fsdp=config.mesh.fsdp)
+    ours = private if privacy.is_on(config) else None
+    return make_functions(model, parts, config.optimizer.ema, ours, divide)

@@ -66,8 +66,7 @@ def wave_size(folder: Path, jobs: Sequence[TrainJob], parts: int, fitting: Calla
     kept = _read(folder, jobs) or {}
     size = kept.get("wave") or _wave_of_checkpoints(folder)
     if not size:
-        waves = math.ceil(len(jobs) / (fitting() * parts))
-        size = math.ceil(len(jobs) / waves / parts) * parts  # waves of equal size, so that all share one program
+        _, size = even_waves(len(jobs), fitting(), parts)
     elif size < len(jobs):
         say(f"{size} of {len(jobs)} trainings at once, as this run was begun")
     if size != kept.get("wave"):
@@ -78,6 +77,17 @@ def wave_size(folder: Path, jobs: Sequence[TrainJob], parts: int, fitting: Calla
             "share: take a divisor of it, or another --workdir"
         )
     return size
+
+
+def even_waves(trainings: int, fitting: int, parts: int) -> tuple[int, int]:
+    """How many waves, and replicas of each: all of equal size, so that they share one program.
+
+    Args:
+      fitting: replicas that fit into the memory of a part.
+      parts: of the mesh.
+    """
+    waves = math.ceil(trainings / (fitting * parts))
+    return waves, math.ceil(trainings / waves / parts) * parts
 
 
 def _wave_of_checkpoints(folder: Path) -> int | None:

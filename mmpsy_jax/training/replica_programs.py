@@ -68,12 +68,18 @@ class ReplicaPrograms:
         """Stacked host arrays onto the mesh: replicas along `replica`, packs of a plan [R, T, G, ...] along `data`."""
 
         def place(x: np.ndarray) -> jax.Array:
-            spec = PartitionSpec("replica") if x.ndim else PartitionSpec()
-            if x.ndim == 4:
-                spec = PartitionSpec("replica", None, "data")
-            return jax.make_array_from_callback(x.shape, NamedSharding(self.mesh, spec), lambda index: x[index])
+            return jax.make_array_from_callback(x.shape, self.placement(x), lambda index: x[index])
 
         return jax.tree.map(place, tree)
+
+    def placement(self, x: np.ndarray | jax.ShapeDtypeStruct) -> NamedSharding:
+        """Where `put` puts an array."""
+        spec = PartitionSpec("replica") if x.ndim else PartitionSpec()
+        return NamedSharding(self.mesh, PartitionSpec("replica", None, "data") if x.ndim == 4 else spec)
+
+    def lower(self, *arguments: PyTree) -> jax.stages.Lowered:
+        """The program of a chunk of steps of all replicas, for shapes: arrays, states, plan, values and active."""
+        return self._chunk_all.lower(*arguments)
 
     def _chunk(self, arrays: PyTree, state: PyTree, plan: PyTree, values: PyTree, active: jax.Array) -> PyTree:
         """Steps of one replica; one that has stopped keeps its state."""

@@ -32,7 +32,7 @@ from mmpsy_jax.data.assemble import Plans
 from mmpsy_jax.data.in_memory import Resident, gather
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import interruption, memory, replica_plan, run_files
+from mmpsy_jax.training import interruption, memory, privacy, replica_plan, run_files
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.cadence import steps_of
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -113,7 +113,7 @@ class _SharedProgram:
         if self.chunk < min(4, self.eval_every):
             self.chunk = self.eval_every
         lengths = {"total": self.total, "steps_per_epoch": self.per_epoch}
-        functions = build(config, first.tasks, **self.shape.inputs, **lengths)
+        functions = build(config, first.tasks, **self.shape.inputs, **lengths, mesh=self.mesh)
         self.programs = ReplicaPrograms(functions, self.mesh)
         self.arrays = self.resident.on_device(meshes.replicated(self.mesh))
         parts = {job.fold: job.splits["train"] for job in jobs}  # seeds of a fold share theirs
@@ -124,6 +124,8 @@ class _SharedProgram:
 
     def batches(self, job: TrainJob, split: str) -> int:
         """Batches of a split of one training."""
+        if split == "train" and privacy.is_on(self.config):
+            return job.batches
         return self.shape.needed(job.splits[split], job.batches if split == "train" else None)
 
     def plans(self, job: TrainJob, split: str, batches: int) -> Plans:
@@ -132,6 +134,7 @@ class _SharedProgram:
             self.shape.pieces.counts,
             members=job.splits[split],
             batches=batches,
+            rate=job.config.privacy.rate if split == "train" else 0.0,
             seed=job.seed,
             shuffle=split == "train",
             **self.shape.sizes,

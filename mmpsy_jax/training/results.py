@@ -23,9 +23,10 @@ from mmpsy_jax.evaluation import baselines, flags, report, subgroups
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.io import public, read_rows, write_atomically
 from mmpsy_jax.tasks import Task
-from mmpsy_jax.training import covariates
-from mmpsy_jax.training.config import jsonable
-from mmpsy_jax.training.job import TrainJob
+from mmpsy_jax.training import covariates, one_pass, privacy
+from mmpsy_jax.training.config import fields_of, jsonable
+from mmpsy_jax.training.job import HELD_OUT, TrainJob
+from mmpsy_jax.training.logger import say
 
 PACKAGES = [
     "jax",
@@ -38,6 +39,9 @@ PACKAGES = [
     "array-record",
     "numpy",
 ]
+
+
+STEPS = 4  # of an evaluation, which are told on the terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +60,49 @@ class References:
     heard: covariates.Sound | None
 
 
-def fit_references(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, jobs: Sequence[TrainJob]) -> References:
-    """Fits the baselines on the training participants of every fold; needs no device."""
+def fit_references(
+    config: ConfigDict,
+    tasks: tuple[Task, ...],
+    corpus: Corpus,
+    jobs: Sequence[TrainJob],
+    visitors: Sequence[one_pass.Visitor] = (),
+) -> References:
+    """Fits the baselines on the training participants of every fold; needs no device.
+
+    Args:
+      visitors: who else sees the records, which are read once here.
+    """
     folds = {one.fold: covariates.split_column(one, len(corpus)) for one in jobs}  # seeds of a fold share theirs
     texts, heard = None, None
     if config.evaluation.baselines or config.evaluation.near_duplicates:
         texts = covariates.transcripts(config, corpus)
-        heard = covariates.sound(corpus, with_functionals=config.evaluation.baselines)
+        listener = covariates.Listener(corpus, with_functionals=config.evaluation.baselines)
+        one_pass.visit(corpus, [listener, *visitors])
+        heard = listener.heard()
+    else:
+        one_pass.visit(corpus, visitors)
+    fitted = fit_baselines(tasks, corpus, folds, texts, heard) if config.evaluation.baselines else {}
+    return References(fitted, list(folds.values()), texts, heard)
+
+
+def fit_baselines(
+    tasks: tuple[Task, ...],
+    corpus: Corpus,
+    folds: Mapping[int, np.ndarray],
+    texts: Mapping[str, str] | None,
+    heard: covariates.Sound | None,
+    splits: Sequence[str] = HELD_OUT,
+) -> dict[str, Predictions]:
+    """Predictions of every baseline by name, fitted on the training participants of each fold.
+
+    Args:
+      folds: the split of every participant by fold.
+      texts, heard: as of `References`.
+      splits: that are predicted.
+    """
     parts: dict[str, list[Predictions]] = {}
-    for fold, split in folds.items() if config.evaluation.baselines else ():
+    for number, (fold, split) in enumerate(folds.items(), 1):
+        say(f"baselines: fold {number} of {len(folds)}")
         known = baselines.Covariates(
             participant_id=np.asarray(corpus.participants),
             split=split,
@@ -75,10 +113,9 @@ def fit_references(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus, 
             mel=None if heard is None else heard.statistics,
             functionals={} if heard is None else heard.functionals,
         )
-        for name, part in baselines.fit_predict(known, tasks, fold=fold).items():
+        for name, part in baselines.fit_predict(known, tasks, fold=fold, splits=splits).items():
             parts.setdefault(name, []).append(part)
-    fitted = {name: Predictions.concatenate(part) for name, part in parts.items()}
-    return References(fitted, list(folds.values()), texts, heard)
+    return {name: Predictions.concatenate(part) for name, part in parts.items()}
 
 
 def evaluate(
@@ -98,9 +135,13 @@ def evaluate(
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}
     rules = {"threshold_rule": config.evaluation.threshold, "as_labels": config.evaluation.multilabel}
     rules |= {"within_clusters": corpus.within_clusters, "synthetic": bool(corpus.card["synthetic"])}
+    say(f"evaluation, step 1 of {STEPS}: metrics and intervals")
+    rules["progress"] = lambda line: say(f"  {line}")
     content = report.evaluate(predictions, tasks, baselines=known.baselines, **rules, **bootstrap)
+    say(f"evaluation, step 2 of {STEPS}: subgroups" + ("" if named else " (none)"))
     content["subgroups"] = subgroups.evaluate(predictions, tasks, named, **bootstrap)
     further = []
+    say(f"evaluation, step 3 of {STEPS}: near-duplicates" + ("" if config.evaluation.near_duplicates else " (off)"))
     if config.evaluation.near_duplicates:
         further += covariates.leaks(corpus, known.folds, known.texts, known.heard)
         content["checks"] |= covariates.leak_checks(known.texts, known.heard)
@@ -108,6 +149,8 @@ def evaluate(
     if not corpus.within_clusters:
         further += subgroups.flags_of(predictions, named)
     further += flags.of_ranges(tasks, corpus.ranges)
+    if privacy.is_on(config):
+        further.append(flags.flag("private", text=privacy.promise(fields_of(jobs[0].config)), n=len(jobs)))
     if corpus.card.get("split_rule") and not config.cv.folds:
         further.append(flags.flag("split_rule", rule=corpus.card["split_rule"]))
     if corpus.pooled:
@@ -123,6 +166,7 @@ def evaluate(
         "data": {"participants": len(corpus.participants), "texts_for_baseline": known.texts is not None},
         "sweep": chosen,
     }
+    say(f"evaluation, step 4 of {STEPS}: page, tables and model card")
     content = report.write_report(
         workdir,
         content,

@@ -2,7 +2,8 @@
 
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.evaluation.predictions import Predictions, write_csv
 from mmpsy_jax.io import InputError, one_of, try_folder
 from mmpsy_jax.tasks import Task, from_config, to_config
-from mmpsy_jax.training import batches, config_rules, embedding, lock, nonfinite, plan_runs, run_card, run_files
+from mmpsy_jax.training import (
+    batches,
+    config_rules,
+    embedding,
+    lock,
+    nonfinite,
+    plan_runs,
+    run_card,
+    run_files,
+)
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import claim_workdir, refuse_foreign, saved_fields
 from mmpsy_jax.training.mesh import all_or_none, wait_for_all
@@ -36,6 +46,17 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
     Returns:
       The content of `report.json` (on process 0; an empty dictionary elsewhere).
     """
+    return with_corpus(_run, config, dataset_dir, workdir)
+
+
+def with_corpus(
+    use: Callable[[ConfigDict, Corpus, Path], Any], config: ConfigDict, dataset_dir: str | Path, workdir: str | Path
+) -> Any:
+    """What `use` returns, given the completed config, the open corpus and the workdir, which is locked meanwhile.
+
+    Raises:
+      InputError: a config that cannot be trained on these records, or a workdir of another one.
+    """
     workdir = Path(workdir)
     prepare(config, workdir)
     corpus = open_corpora(dataset_dir, config.data.modalities)
@@ -47,7 +68,7 @@ def run(config: ConfigDict, dataset_dir: str | Path, workdir: str | Path) -> dic
         config = with_packs(config, workdir)
         claim_workdir(config, workdir, writes=jax.process_index() == 0)
         wait_for_all("workdir")
-        return _run(config, corpus, workdir)
+        return use(config, corpus, workdir)
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
@@ -81,10 +102,12 @@ def _locked(workdir: Path) -> Iterator[None]:
 def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     tasks, main = from_config(config.tasks), jax.process_index() == 0
     jobs, sweep = plan_runs.plan(config, tasks, corpus, workdir)
+    members = run_card.Members(config, corpus, jobs) if main else None
+    references = functools.partial(_references, config, tasks, corpus, jobs, [members])
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        # Under a GPU or TPU the host has time for the baselines; on CPUs they would hold up the training.
-        early = jax.default_backend() != "cpu" and main
-        baselines = pool.submit(_baselines, config, tasks, corpus, jobs) if early else None
+        # Under a GPU or TPU the host has time for the baselines. On CPUs a thread beside the training, even of lowest
+        # priority, holds up tracing and compiling: it keeps Python's lock while it waits for a core.
+        early = pool.submit(references) if jax.default_backend() != "cpu" and main else None
         parts = plan_runs.train_all(jobs, workdir / "replicas")
         embedding.write(jobs, workdir)
     if not main:
@@ -92,14 +115,14 @@ def _run(config: ConfigDict, corpus: Corpus, workdir: Path) -> dict[str, Any]:
     predictions = Predictions.concatenate(parts)
     if len(parts) > 1:
         write_csv(workdir / run_files.PREDICTIONS, predictions)
-    run_card.write(config, corpus, jobs, workdir, predictions)
+    known = early.result() if early else references()  # `members` have been seen then, too
+    run_card.write(config, corpus, jobs, workdir, predictions, members)
     from mmpsy_jax.training import results  # at the top it would hold up the first step by seconds
 
-    known = baselines.result() if baselines else _baselines(config, tasks, corpus, jobs)
     return results.evaluate(config, tasks, corpus, workdir, jobs, predictions, sweep, known)
 
 
-def _baselines(*arguments: Any) -> Any:
+def _references(*arguments: Any) -> Any:
     from mmpsy_jax.training import results  # see `_run`
 
     return results.fit_references(*arguments)

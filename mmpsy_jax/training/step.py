@@ -1,7 +1,8 @@
 """Initialise, update, predict: pure functions of plain dictionaries, and the same compiled for a mesh.
 
 State: {"params": {"network", "objective"}, "fitted": {"network", "class_weights"}, "optimizer", "step", "rng", and
-where they are kept "ema", "memory" (what an objective keeps of earlier steps without training it, `objectives/base.py`:
+where they are kept "ema", "left_out" (what a linear path says of whom it was not fitted on, `training/ridge.py`),
+"memory" (what an objective keeps of earlier steps without training it, `objectives/base.py`:
 `recall` adds labels of the batch from it, `remember` moves it on) and "weighting" (what the weighting of tasks
 remembers)}. The random key of a step is `fold_in(rng, step)`, so nothing else has to be saved for dropout to go on
 exactly.
@@ -18,11 +19,18 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from mmpsy_jax.models.base import NO_DROPOUT, Rates
+from mmpsy_jax.models.linear_path import LEFT_OUT
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.objectives.weighting import Weighting
 from mmpsy_jax.training.mesh import state_shardings
 
 Values = Mapping[str, Any]
+Divide = Callable[[Callable[..., PyTree]], Callable[..., PyTree]]
+
+
+def alone(run: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """On one device nothing is divided; where several share a batch see `mesh.on_each_device`."""
+    return run
 
 
 class Parts(NamedTuple):
@@ -57,13 +65,25 @@ def variables_of(evaluated: PyTree) -> PyTree:
 
 
 def forward(
-    model: nn.Module, variables: PyTree, batch: PyTree, rates: Rates = NO_DROPOUT, key: jax.Array | None = None
+    model: nn.Module,
+    variables: PyTree,
+    batch: PyTree,
+    rates: Rates = NO_DROPOUT,
+    key: jax.Array | None = None,
+    divide: Divide = alone,
 ) -> PyTree:
     """Outputs [G * B, o] of all packs of a batch, each pack by itself; labels are not looked at."""
-    run = lambda one, k: model.apply(variables, one, rates, rngs=None if k is None else {"dropout": k})  # noqa: E731
+    traced = {name: rate for name, rate in rates._asdict().items() if isinstance(rate, jax.Array)}  # plain ones stay so
+
+    def run(variables: PyTree, traced: PyTree, packs: tuple[PyTree, jax.Array | None]) -> PyTree:
+        def of_pack(one: PyTree, k: jax.Array | None) -> PyTree:
+            return model.apply(variables, one, rates._replace(**traced), rngs=None if k is None else {"dropout": k})
+
+        return jax.vmap(of_pack)(*packs)
+
     keys = None if key is None else jax.random.split(key, batch["valid"].shape[0])
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "index")}
-    outputs = jax.vmap(run, in_axes=(0, None if keys is None else 0))(inputs, keys)
+    outputs = divide(run)(variables, traced, (inputs, keys))
     return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
 
 
@@ -72,13 +92,21 @@ def predict(model: nn.Module, variables: PyTree, batch: PyTree) -> PyTree:
     return {"outputs": forward(model, variables, batch), "index": batch["index"].reshape(-1)}
 
 
-def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay: float = 0.0) -> Functions:
+def make_functions(
+    model: nn.Module,
+    parts: Callable[[Values], Parts],
+    ema_decay: float = 0.0,
+    private: Callable[..., Any] | None = None,
+    divide: Divide = alone,
+) -> Functions:
     """Builds the functions.
 
     Args:
       parts: from the fields that may differ between replicas to what they decide.
       ema_decay: decay per step of the exponential moving average of the parameters that is evaluated instead of them;
         0 keeps none.
+      private: `privacy.gradients` with its numbers, for private training; None for the gradient of the whole batch.
+      divide: how devices share a batch.
     """
 
     def init(seed: jax.Array, batch: PyTree, fitted: PyTree) -> PyTree:
@@ -96,6 +124,8 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         }
         if ema_decay:
             state["ema"] = network
+        if "left_out" in fitted:
+            state["left_out"] = fitted["left_out"]
         if "scores" in fitted:
             variables = {"params": network, "fitted": fitted["network"]}
             outputs = jax.eval_shape(lambda: forward(model, variables, batch))
@@ -106,43 +136,68 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
         return jax.tree.map(jnp.copy, state)
 
     def losses_of(
-        network: PyTree, fitted: PyTree, batch: PyTree, labels: PyTree, chosen: Parts, rates: Rates, key: Any
+        network: PyTree,
+        fitted: PyTree,
+        batch: PyTree,
+        rows: PyTree,
+        chosen: Parts,
+        rates: Rates,
+        key: Any,
+        divide: Divide = divide,
     ) -> tuple[jax.Array, PyTree]:
         """Losses of the tasks, and (which have labels, (outputs, sums))."""
-        outputs = forward(model, {"params": network, "fitted": fitted["network"]}, batch, rates, key)
-        valid = batch["valid"].reshape(-1)
-        losses, (present, sums) = chosen.objective(outputs, labels, valid, fitted["class_weights"])
+        outputs = forward(model, {"params": network, "fitted": fitted["network"]}, batch, rates, key, divide)
+        losses, (present, sums) = chosen.objective(outputs, rows["labels"], rows["valid"], fitted["class_weights"])
         return losses, (present, (outputs, sums))
+
+    def of_one(fitted: PyTree, chosen: Parts) -> Callable[[PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]]:
+        """The loss of a batch of one participant, and its sums, for private training."""
+
+        def loss(params: PyTree, batch: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
+            losses, (present, (_, sums)) = losses_of(
+                params["network"], fitted, batch, rows_of(batch), chosen, chosen.rates, key, alone
+            )
+            return chosen.weighting.total(params["objective"], {}, losses, present), sums
+
+        return loss
 
     def update(state: PyTree, batch: PyTree, values: Values) -> tuple[PyTree, PyTree]:
         chosen = parts(values)
         key = jax.random.fold_in(jax.random.wrap_key_data(state["rng"]), state["step"])
-        labels, index = labels_of(batch), batch["index"].reshape(-1)
+        if "left_out" in state:  # rows that pad have no loss, whatever is said of them
+            batch = {**batch, LEFT_OUT: state["left_out"][batch["index"]]}
+        rows = rows_of(batch, divide)
         if "memory" in state:
-            labels |= chosen.objective.recall(state["memory"], index)
-        loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
-            lambda network: losses_of(network, state["fitted"], batch, labels, chosen, chosen.rates, key),
-            state["params"],
-            state.get("weighting", {}),
-            jax.random.fold_in(key, 1),
-        )
+            rows["labels"] |= chosen.objective.recall(state["memory"], rows["index"])
+        if private is not None:
+            loss, gradients, norm, sums = private(of_one(state["fitted"], chosen), state["params"], batch, key)
+            remembered, outputs = {}, {}
+        else:
+            loss, gradients, remembered, (outputs, sums) = chosen.weighting.gradients(
+                lambda network: losses_of(network, state["fitted"], batch, rows, chosen, chosen.rates, key),
+                state["params"],
+                state.get("weighting", {}),
+                jax.random.fold_in(key, 1),
+            )
+            norm = optax.tree.norm(gradients)
         updates, optimizer_state = chosen.optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {**state, "params": params, "optimizer": optimizer_state, "step": state["step"] + 1}
         if remembered:
             new["weighting"] = remembered
         if "memory" in state:
-            new["memory"] = chosen.objective.remember(state["memory"], outputs, labels, index)
+            new["memory"] = chosen.objective.remember(state["memory"], outputs, rows["labels"], rows["index"])
         if ema_decay:
             # The average forgets its start: early steps use a shorter memory.
             decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
             new["ema"] = optax.incremental_update(params["network"], state["ema"], 1.0 - decay)
-        return new, {"loss": loss, "grad_norm": optax.tree.norm(gradients), **sums}
+        return new, {"loss": loss, "grad_norm": norm, **sums}
 
     def predict_with_sums(evaluated: PyTree, batch: PyTree) -> PyTree:
         network, fitted = evaluated["params"]["network"], evaluated["fitted"]
-        _, (_, (outputs, sums)) = losses_of(network, fitted, batch, labels_of(batch), parts({}), NO_DROPOUT, None)
-        return {"outputs": outputs, "index": batch["index"].reshape(-1), "sums": sums}
+        rows = rows_of(batch, divide)
+        _, (_, (outputs, sums)) = losses_of(network, fitted, batch, rows, parts({}), NO_DROPOUT, None)
+        return {"outputs": outputs, "index": rows["index"], "sums": sums}
 
     def histograms(state: PyTree) -> PyTree:
         return parts({}).objective.histograms(state["memory"]) if "memory" in state else {}
@@ -150,9 +205,10 @@ def make_functions(model: nn.Module, parts: Callable[[Values], Parts], ema_decay
     return Functions(init, update, histograms, predict_with_sums)
 
 
-def labels_of(batch: PyTree) -> dict[str, jax.Array]:
-    """Scores [G * B] by label name."""
-    return {name: scores.reshape(-1) for name, scores in batch["labels"].items()}
+def rows_of(batch: PyTree, divide: Divide = alone) -> dict[str, Any]:
+    """`labels` by name, `valid` and, where a batch has it, `index` of all rows [G * B]; all of them on every device."""
+    rows = {name: batch[name] for name in ("labels", "valid", "index") if name in batch}
+    return jax.tree.map(lambda x: x.reshape(-1), divide(lambda _, __, packs: packs)({}, {}, rows))
 
 
 def inference_params(state: PyTree) -> PyTree:

@@ -9,11 +9,13 @@ from ml_collections import ConfigDict
 
 from mmpsy_jax import models, objectives
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.data.statistics import inverse_document_frequency, moments
+from mmpsy_jax.data.statistics import id_counts, inverse_document_frequency, moments
 from mmpsy_jax.io import InputError
+from mmpsy_jax.models import linear_path
 from mmpsy_jax.models.base import Head, Modality
 from mmpsy_jax.objectives import multitask
 from mmpsy_jax.tasks import Task
+from mmpsy_jax.training import ridge
 
 
 def fit(
@@ -32,7 +34,8 @@ def fit(
       `bias`: initial parameters of the network by name (output biases, a pretrained encoder); `class_weights`
       [classes] by task of classes; `network`: the network's collection "fitted" (weights of n-grams, frozen parts
       of an encoder, a frozen teacher, scales of features); `scores`, for an objective with a memory, by label: those of
-      the training participants, NaN for all others of the corpus.
+      the training participants, NaN for all others of the corpus; `left_out`, of a network beside a linear path: what
+      that path says of each participant of the corpus who is trained on without having been fitted on them.
 
     Raises:
       InputError: a task without a single training label.
@@ -41,7 +44,7 @@ def fit(
     limit = config.data.max_windows or None
     parameters, network = models.pretrained(config.model.name, config.model.to_dict())
     network = network | {
-        f"{m.name}_adapter": {"idf": inverse_document_frequency(corpus, m.name, members, limit)}
+        f"{m.name}_adapter": {"idf": inverse_document_frequency(id_counts(corpus, m.name, limit)[members])}
         for m in modalities
         if m.kind == "ids"
     }
@@ -51,6 +54,12 @@ def fit(
         network |= {f"{name}_scale": moments(corpus, name, members, limit) for name in read}
     fitted = {**of_scores(tasks, scores, config.objective.class_weights), "network": network}
     fitted["bias"] = fitted["bias"] | parameters
+    if models.reads_linear(config.model.name, config.model.to_dict()):
+        path = ridge.fit(config, tasks, modalities, corpus, members)
+        network[linear_path.NAME] = path.variables
+        fitted["bias"] |= ridge.read_out(config, tasks, tuple(map(head, tasks)), corpus, members, path.left_out, fitted)
+        if not models.is_closed_form(config.model.name):
+            fitted["left_out"] = path.left_out.astype(np.float32)
     if objectives.has_memory(config.objective.name):
         fitted["scores"] = training_scores(corpus.labels, members)
     return fitted
@@ -83,7 +92,7 @@ def of_scores(
 
 def head(task: Task) -> Head:
     """A task's output of the network."""
-    return Head(task.name, task.kind, task.n_classes)
+    return Head(task.name, task.kind, task.n_classes, task.label)
 
 
 def start(task: Task, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:

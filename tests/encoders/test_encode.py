@@ -9,6 +9,7 @@ import pytest
 import transformers
 
 from mmpsy_jax import encoders
+from mmpsy_jax.encoders import encode as encoding
 from mmpsy_jax.encoders import processors, text
 from mmpsy_jax.encoders.encode import encode
 from mmpsy_jax.io import InputError
@@ -41,6 +42,17 @@ def test_every_input_gets_what_it_gets_alone_whatever_the_order(bert, monkeypatc
         np.testing.assert_allclose(made[number], wanted, atol=1e-5)
     assert [len(states) for states in made] == [len(ids) for ids in inputs]
     assert encode(bert, []) == []
+
+
+def test_neighbours_in_length_share_a_batch_that_is_not_full_of_padding(bert, monkeypatch):
+    """5 inputs of three widths are two batches of 3, not three."""
+    shapes = []
+    apply = encoding._states
+    monkeypatch.setattr(encoding, "_states", lambda m, p, x, *a: shapes.append(x.shape) or apply(m, p, x, *a))
+    inputs = [np.full(length, 5, np.int32) for length in (3, 24, 17, 9, 8)]
+    made = encode(bert, inputs, batch_size=3, step=8)
+    assert shapes == [(3, 24), (3, 8)]
+    assert [len(states) for states in made] == [3, 24, 17, 9, 8]
 
 
 def test_layers(bert):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
-from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from sklearn.metrics import roc_auc_score
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, RidgeCV
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from mmpsy_jax.evaluation import baselines
 from mmpsy_jax.evaluation.baselines import Covariates, fit_predict
@@ -271,3 +271,30 @@ def test_a_probe_of_what_hardly_anybody_says_tells_nobody_apart():
     used = scipy.sparse.csr_matrix(([True], [7], [0, 1, *[1] * 119]), (120, 30), dtype=bool)
     predicted = fit_predict(covariates(texts=None, probes={"interviewer_text": used}), TASKS)["interviewer_text"]
     assert np.ptp(predicted.select(task="phq_screen").y_prob) == 0
+
+
+def test_bands_are_no_constant_and_have_the_shares_of_the_training_split():
+    """Many weak numbers, shrunk hard: the expected band is the same for nearly everybody, the cut one is not."""
+    rng = np.random.default_rng(0)
+    score = np.clip(rng.gamma(2.0, 4.0, 400).round(), 0, 27)
+    x = rng.normal(size=(400, 60)) + 0.12 * ((score - score.mean()) / score.std())[:, None]
+    task = questionnaire("phq9", "phq", kinds=["ordinal"])[0]
+    bands, train = np.asarray(task.targets(score), float), np.arange(400) < 200
+    plain = RidgeCV(alphas=[100.0]).fit(x[train], bands[train]).predict(x[~train])
+    model = task.linear_model(100.0, 200).fit(x[train], bands[train])
+    cut = model.predict(x[~train])
+    kappa = [cohen_kappa_score(bands[~train], np.floor(p + 0.5), weights="quadratic") for p in (plain, cut)]
+    assert kappa[1] > kappa[0] + 0.05 > 0.15, kappa
+    shares = [np.bincount(b.astype(int), minlength=5) / 200 for b in (bands[train], cut)]
+    assert np.abs(shares[0] - shares[1]).max() < 0.12 and set(cut) <= set(range(5))
+
+
+def test_cut_points_are_of_people_who_were_left_out():
+    """As many numbers as people: predictions of those who were fitted say nothing, those of the others do."""
+    rng = np.random.default_rng(1)
+    x, bands = rng.normal(size=(80, 80)), rng.integers(0, 3, 80).astype(float)
+    model = questionnaire("gad7", "gad", kinds=["ordinal"])[0].linear_model(1e-3, 80).fit(x, bands)
+    left_out = [Ridge(1e-3).fit(np.delete(x, i, 0), np.delete(bands, i)).predict(x[i : i + 1])[0] for i in range(80)]
+    np.testing.assert_allclose(model.cuts, np.quantile(left_out, np.cumsum(np.bincount(bands.astype(int)))[:-1] / 80))
+    only = questionnaire("gad7", "gad", kinds=["ordinal"])[0].linear_model(0.0, 80).fit(x[:, :1], np.zeros(80))
+    assert set(only.predict(x[:, :1])) == {0.0}

@@ -4,7 +4,6 @@ import pytest
 import yaml
 from evaluation_samples import TASKS, one_run
 
-import mmpsy_jax
 from mmpsy_jax.evaluation import report as reports
 
 CORPUS = {
@@ -56,7 +55,8 @@ def test_card(synthetic):
     cell = tested["phq_screen"]["auroc"]
     assert f"**{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]**" in body
     for text in (
-        mmpsy_jax.DISCLAIMER, "## Intended use", "377 train, 310 test, 2 left out", "`mental_perceiver`", "`abc123`",
+        "not be used for decisions about", "## Intended use",
+        "377 train, 310 test, 2 left out", "`mental_perceiver`", "`abc123`",
         "learning rate 0.001", "windows of 60.0 s: `audio` `[80, 1800]`", "`transcript length only`",
         "Not for diagnosis",
     ):  # fmt: skip

@@ -61,7 +61,7 @@ def test_svg_is_well_formed_self_contained_and_themed(drawn):
         root = ElementTree.fromstring(svg)
         assert root.tag.endswith("svg") and root.get("viewBox") and root.get("aria-label"), name
         assert root.get("width") is None, "it scales with the page"
-        assert "currentColor" in svg and plots._INK not in svg, name
+        assert "currentColor" in svg and plots.INK not in svg, name
         assert "secret" not in svg
         for element in root.iter():
             for attribute, value in element.attrib.items():
@@ -179,7 +179,9 @@ def test_decision_curve_and_forest_draw_what_is_defined_and_say_the_rest():
         assert text in svg, text
     known = {"value": 0.1, "low": -0.05, "high": 0.25}
     unknown = dict.fromkeys(known)
-    drawn = plots.forest({"length": (known, "p 0.020, Holm 0.040"), "prior": (unknown, "")}, "AUROC", "mine")
+    drawn = plots.forest(
+        {"length": (known, "p 0.020, Holm 0.040"), "prior": (unknown, "")}, "difference in AUROC: mine - other"
+    )
     for text in ("length", "prior", "p 0.020, Holm 0.040", "difference in AUROC: mine - other"):
         assert text in drawn, text
     ElementTree.fromstring(svg)

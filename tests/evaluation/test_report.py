@@ -111,7 +111,7 @@ def test_page_is_balanced_and_loads_nothing(written):
 def test_page_says_what_must_be_said(written):
     html, content = written
     page = Page(html)
-    assert mmpsy_jax.DISCLAIMER in page.text
+    assert content["disclaimer"] in page.text and "must not be used for decisions about an individual" in page.text
     assert "SYNTHETIC DATA" in page.text
     assert "0.912 (both)" in page.text, "the constructed optimum stands beside the result"
     assert "0.901" in page.text and "0.777" in page.text and "posterior given the planted cues" in page.text
@@ -171,7 +171,7 @@ def test_cross_validation_page_and_summary(tmp_path):
     lines = reports.summary(report)
     value = report["tasks"]["phq_screen"]["splits"]["test"]["model"]["auroc"]
     assert f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" in lines
-    assert re.search(r"\nphq_screen \(150, 98 events\) +AUROC", lines) and "SYNTHETIC" not in lines
+    assert re.search(r"\nphq_screen \(participants: 150, 98 events\) +AUROC", lines) and "SYNTHETIC" not in lines
     assert reports.summary({**report, "synthetic": True}).startswith("SYNTHETIC DATA")
     assert max(map(len, lines.splitlines())) <= 100
 

@@ -23,6 +23,12 @@ def codes(report):
     return {flag["code"] for flag in report["flags"]}
 
 
+def test_what_is_being_scored_is_told():
+    told = []
+    evaluate(one_run(), TASKS, n_bootstrap=2, progress=told.append)
+    assert len(told) == 2 * len(TASKS) and told[0] == "task 1 of 3, phq_screen: validation split, 2 resamples"
+
+
 def test_single_split():
     made = one_run()
     report = evaluate(made, TASKS, baselines={"worse": one_run(noise=25.0, rng_seed=1)}, **FAST)

@@ -183,7 +183,9 @@ def test_numbers_come_with_calibrated_ones_and_bands(heard, tmp_path, capsys):
         if row["task"] == "phq_screen":
             log_odds = scipy.special.logit(float(row["y_prob"])) / card["phq_screen"]["temperatures"]["0"]
             assert float(row["y_prob_calibrated"]) == pytest.approx(scipy.special.expit(log_odds), rel=1e-6)
-            assert filled == {"y_prob_calibrated"}
+            threshold = card["phq_screen"]["threshold"]
+            assert int(row["y_positive"]) == (float(row["y_prob_calibrated"]) >= threshold)
+            assert filled == {"y_prob_calibrated", "y_positive"}
         elif row["task"] == "phq_score":
             value, radius = float(row["y_pred"]), card["phq_score"]["radius"]
             assert [float(row["y_low"]), float(row["y_high"])] == [max(value - radius, 0), min(value + radius, 27)]

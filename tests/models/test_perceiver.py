@@ -402,23 +402,6 @@ def test_time_positions(kind):
         np.testing.assert_allclose(out, features @ params["params"]["projection"]["kernel"], atol=1e-4)
 
 
-def test_weighted_rows_of_a_table_are_the_plain_sums_with_their_gradients():
-    rng = np.random.default_rng(0)
-    table, one, other = (jnp.asarray(rng.normal(size=x), jnp.float32) for x in ((6, 4), (3, 5, 2), (3, 5, 2)))
-    ids, of = jnp.asarray(rng.integers(0, 6, (3, 5, 2))), [rng.normal(size=x) for x in ((3, 5, 4), (3, 4))]
-
-    def plain(table, ids, one, other):
-        return jnp.einsum("snkd,snk->snd", table[ids], one), jnp.einsum("snkd,snk->sd", table[ids], other)
-
-    def total(function):
-        return lambda *x: sum((y * w).sum() for y, w in zip(function(x[0], ids, *x[1:]), of, strict=True))
-
-    ours, theirs = (
-        jax.value_and_grad(total(f), (0, 1, 2))(table, one, other) for f in (perceiver.weighted_rows, plain)
-    )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
-
-
 def test_unknown_names_list_what_there_is():
     with pytest.raises(ValueError, match=r"choose one of: .*mental_perceiver"):
         models.build("perceiverio")

@@ -65,6 +65,7 @@ def read(folder: Path, *, scored: bool = True) -> Manifest:
         clustered=True,
         classes={"emotion": classes},
         lacking=lacking,
+        unit="clips",
     )
 
 

@@ -141,7 +141,7 @@ def test_lora_starts_as_the_frozen_network_and_trains_its_updates_alone(inputs):
         return model.apply({**variables, "params": params}, inputs)["pain"].sum()
 
     value, gradient = output(variables["params"])
-    np.testing.assert_allclose(value, wanted["pain"].sum(), rtol=1e-6)
+    np.testing.assert_allclose(value, wanted["pain"].sum(), rtol=1e-5)  # two programs, each rounds in its way
     gradient = gradient["encoder"]
     query = gradient["layer_0"]["attention"]["query"]["kernel"]
     assert query["up"].shape == (2, 32) and np.abs(query["up"]).max() > 0 and np.abs(query["down"]).max() == 0
