@@ -61,29 +61,27 @@ class Modality(NamedTuple):
         return self._replace(shape=(self.steps // parts, int(size)), time_axis=0)
 
 
-FINE = 1 << 18  # ids of `fine_ids` are smaller than this
+LAST_KEY = np.int32(2**31 - 1)  # larger than every key
 
 
-def fine_ids(ids: Integer[Any, "*n k"], xp: Any = np) -> Int32[Any, "*n k"]:
-    """Ids of n-grams in which hardly two n-grams share one, from those of records; 0 stays 0.
+def ngram_keys(ids: Integer[Any, "*n k"], xp: Any = np) -> Int32[Any, "*n k"]:
+    """Keys of 31 bits, from 1, in which hardly two n-grams are the same, from the 16 bits that records hold of each.
 
-    Records hold 16 bits of each n-gram. Columns 1 and 2, the bigram and the trigram that start at a position, are
-    hashed together with the n-gram one shorter (multiplications and shifts of murmur3, A. Appleby, public domain): the
-    172,000 n-grams of the 1,020 transcripts share 65,535 ids in 16 bits, and 126,000 of these.
+    The bigram and the trigram that start at a position (columns 1 and 2) are hashed together with the n-gram one
+    shorter, all others by themselves (multiplications and shifts of murmur3, A. Appleby, public domain). The 172,000
+    n-grams of the 1,020 transcripts share 65,535 ids.
 
     Args:
-      ids: of positions; columns after the third are taken as they are.
+      ids: of positions; 0 means nothing and stays 0.
       xp: numpy, or jax.numpy inside a program.
     """
-    columns = [ids[..., k] for k in range(ids.shape[-1])]
-    for k in (2, 1):
-        if k < len(columns):
-            columns[k] = _mixed(columns[k], columns[k - 1], xp)
-    return xp.stack(columns, axis=-1).astype(np.int32)
-
-
-def _mixed(ids: Integer[Any, "*n"], shorter: Integer[Any, "*n"], xp: Any) -> Int32[Any, "*n"]:
-    word = ids.astype(np.uint32) * np.uint32(0xCC9E2D51) ^ shorter.astype(np.uint32) * np.uint32(0x1B873593)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        word = (word ^ (word >> shift)) * np.uint32(factor)
-    return xp.where(ids > 0, 1 + (word ^ (word >> 16)) % np.uint32(FINE - 1), 0).astype(np.int32)
+    keys = []
+    for k in range(ids.shape[-1]):
+        shorter = ids[..., k - 1] if k in (1, 2) else xp.zeros_like(ids[..., 0])
+        word = ids[..., k].astype(np.uint32) * np.uint32(0xCC9E2D51) ^ shorter.astype(np.uint32) * np.uint32(0x1B873593)
+        word = word ^ np.uint32(k)
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            word = (word ^ (word >> shift)) * np.uint32(factor)
+        key = 1 + (word ^ (word >> 16)) % np.uint32(LAST_KEY - 1)
+        keys.append(xp.where(ids[..., k] > 0, key, 0).astype(np.int32))
+    return xp.stack(keys, axis=-1)

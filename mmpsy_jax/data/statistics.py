@@ -1,13 +1,14 @@
 """What inputs are scaled and weighted by: mean and deviation of features, and how many participants use an n-gram."""
 
 import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Int32
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.modality import FINE, fine_ids
+from mmpsy_jax.modality import ngram_keys
 
 
 @functools.lru_cache(maxsize=8)  # folds and seeds ask for the same corpus and its few modalities
@@ -50,24 +51,48 @@ def moments(
 
 
 @functools.lru_cache(maxsize=2)  # folds and seeds ask for the same corpus; 1,020 transcripts take half a second
-def id_counts(corpus: Corpus, modality: str, max_windows: int | None, *, fine: bool = False) -> scipy.sparse.csr_matrix:
+def id_counts(corpus: Corpus, modality: str, max_windows: int | None) -> scipy.sparse.csr_matrix:
     """How often each participant uses each id [N, vocabulary]; id 0 is nothing.
 
     Args:
       corpus: the participants.
       modality: of kind "ids".
       max_windows: of each participant, from the start; None for all.
-      fine: count `fine_ids`, of which there are `FINE`.
     """
-    used = []
+    used = [np.unique(ids[ids > 0], return_counts=True) for ids in _ids(corpus, modality, max_windows)]
+    return _sparse(used, corpus.modalities[modality].vocabulary)
+
+
+@functools.lru_cache(maxsize=2)
+def key_counts(
+    corpus: Corpus, modality: str, max_windows: int | None
+) -> tuple[scipy.sparse.csr_matrix, Int32[np.ndarray, " v"]]:
+    """How often each participant uses each n-gram that several use [N, v], and their `ngram_keys`, ascending.
+
+    Args:
+      corpus, modality, max_windows: as of `id_counts`.
+    """
+    keys = [ngram_keys(ids) for ids in _ids(corpus, modality, max_windows)]
+    used = [np.unique(one[one > 0], return_counts=True) for one in keys]
+    everything, users = np.unique(np.concatenate([one for one, _ in used]), return_counts=True)
+    kept = everything[users > 1]
+    there = [np.isin(one, kept) for one, _ in used]
+    parts = [(np.searchsorted(kept, one[k]), n[k]) for (one, n), k in zip(used, there, strict=True)]
+    return _sparse(parts, len(kept)), kept
+
+
+def _ids(corpus: Corpus, modality: str, max_windows: int | None) -> Iterator[Int32[np.ndarray, "*n k"]]:
+    nothing = np.zeros((0, corpus.modalities[modality].shape[-1]), np.int32)
     for i in range(len(corpus)):
-        ids = corpus.reader.read(i, [modality])[modality][:max_windows] if corpus.has[modality][i] else np.zeros(0, int)
-        ids = fine_ids(ids) if fine and ids.size else ids
-        used.append(np.unique(ids[ids > 0], return_counts=True))
-    starts = np.concatenate([[0], np.cumsum([len(ids) for ids, _ in used])])
+        there = corpus.has[modality][i]
+        yield corpus.reader.read(i, [modality])[modality][:max_windows] if there else nothing
+
+
+def _sparse(used: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> scipy.sparse.csr_matrix:
+    """Rows from the columns and counts of each."""
+    starts = np.concatenate([[0], np.cumsum([len(columns) for columns, _ in used])])
     columns, counts = (np.concatenate(part) for part in zip(*used, strict=True))
-    shape = (len(corpus), FINE if fine else corpus.modalities[modality].vocabulary)
-    return scipy.sparse.csr_matrix((counts.astype(np.int32), columns.astype(np.int64), starts), shape)
+    return scipy.sparse.csr_matrix((counts.astype(np.int32), columns.astype(np.int64), starts), (len(used), size))
 
 
 def tf_idf(counts: scipy.sparse.csr_matrix, idf: Float32[np.ndarray, " v"]) -> scipy.sparse.csr_matrix:

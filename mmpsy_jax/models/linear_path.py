@@ -5,12 +5,14 @@ Its weights are no parameters but the collection "fitted": whoever trains fits t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
-from mmpsy_jax.modality import FINE, fine_ids
+from mmpsy_jax.modality import ngram_keys
 from mmpsy_jax.models.base import Head, Modality, outputs_of
 from mmpsy_jax.models.perceiver import bag_weights, merge_windows
 from mmpsy_jax.tasks import kind_of
@@ -30,6 +32,14 @@ def columns_of(heads: Sequence[Head]) -> list[tuple[str, int]]:
     return list(columns)
 
 
+def read_by(heads: Sequence[Head]) -> Bool[np.ndarray, "l q"]:
+    """Which columns are of the label, or of the classes, that each value of the outputs is about."""
+    columns = columns_of(heads)
+    return np.array(
+        [[name in (head.label, head.name) for head in heads for _ in range(head.n_values)] for name, _ in columns]
+    )
+
+
 def readable(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
     """All but samples of recordings, whose mean says nothing.
 
@@ -40,13 +50,6 @@ def readable(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
     if not read:
         raise ValueError("the linear path reads n-grams, mel windows or embeddings, and there are samples alone")
     return read
-
-
-def pooled_size(modality: Modality) -> int:
-    """Numbers of a participant that the linear path reads: n-grams, or means (of frames also deviations)."""
-    if modality.kind == "ids":
-        return FINE
-    return modality.shape[1] * (2 if modality.kind == "frames" else 1)
 
 
 def pool(
@@ -86,8 +89,7 @@ class LinearPath(nn.Module):
         labels = len(columns_of(self.heads))
         total = self.variable("fitted", "intercept", jnp.zeros, (labels,)).value
         for modality in readable(self.modalities):
-            name, size = modality.name, pooled_size(modality)
-            weights, centre = self._fitted(name, "weights", size, labels), self._fitted(name, "centre", labels)
+            name = modality.name
             values, row = batch[name], batch[f"{name}_row"]
             mask = jnp.arange(values.shape[1]) < batch[f"{name}_length"][:, None]
             if f"{name}_keep" in batch:  # of tokens, which may be several frames each
@@ -95,19 +97,31 @@ class LinearPath(nn.Module):
                 mask &= jnp.repeat(keep, -(-mask.shape[1] // keep.shape[1]), axis=1)[:, : mask.shape[1]]
             there = merge_windows(mask.sum(axis=1, dtype=jnp.float32), row, rows)[:, None] > 0
             if modality.kind == "ids":
-                idf, values = self._fitted(name, "idf", size), fine_ids(values, jnp)
-                present = self.perturb(f"{name}_present", (values > 0).astype(jnp.float32))
-                bag = jnp.einsum("snkl,snk->sl", weights[values], present * bag_weights(values, row, rows, idf))
-                value = merge_windows(bag, row, rows)
+                value = self._of_ngrams(name, values, row, rows, labels)
             else:
-                mean, deviation = self._fitted(name, "mean", size), self._fitted(name, "deviation", size)
                 x = pool(values, mask, row, rows, spread=modality.kind == "frames")
-                value = (x - mean) / deviation @ weights
+                mean, deviation = (self._fitted(name, what, x.shape[1]) for what in ("mean", "deviation"))
+                value = (x - mean) / deviation @ self._fitted(name, "weights", x.shape[1], labels)
+            centre = self._fitted(name, "centre", labels)
             total = total + jnp.where(there, value - centre, 0.0)
         return total
 
-    def _fitted(self, modality: str, what: str, *shape: int) -> Float[Array, "..."]:
-        return self.variable("fitted", f"{modality}_{what}", jnp.ones, shape).value
+    def _of_ngrams(
+        self, name: str, ids: Int[Array, "s n k"], row: Int[Array, " s"], rows: int, labels: int
+    ) -> Float[Array, "b l"]:
+        """The TF-IDF vector of each participant times the weights; both of the n-grams that were fitted alone."""
+        keys = self._fitted(name, "keys", 1, dtype=jnp.int32)
+        size, asked = len(keys), ngram_keys(ids, jnp)
+        idf, weights = self._fitted(name, "idf", size), self._fitted(name, "weights", size, labels)
+        place = jnp.minimum(jnp.searchsorted(keys, asked), size - 1)
+        known = jnp.where((keys[place] == asked) & (asked > 0), place + 1, 0)  # 0 is nothing
+        present = self.perturb(f"{name}_present", (known > 0).astype(jnp.float32))
+        of_ngrams = present * bag_weights(known, row, rows, jnp.append(0.0, idf))
+        return merge_windows(jnp.einsum("snkl,snk->sl", weights[place], of_ngrams), row, rows)
+
+    def _fitted(self, modality: str, what: str, *shape: int, dtype: Any = jnp.float32) -> Shaped[Array, "..."]:
+        """A fitted variable; how many n-grams there are is what was fitted."""
+        return self.variable("fitted", f"{modality}_{what}", jnp.ones, shape, dtype).value
 
 
 def read_out(model: nn.Module, heads: tuple[Head, ...], linear: Float[Array, "b l"]) -> Float[Array, "b q"]:

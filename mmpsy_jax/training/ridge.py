@@ -28,8 +28,9 @@ from mmpsy_jax import objectives
 from mmpsy_jax.data import statistics
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.io import InputError
+from mmpsy_jax.modality import LAST_KEY
 from mmpsy_jax.models.base import Head, Modality
-from mmpsy_jax.models.linear_path import SLOPES, ReadOut, readable
+from mmpsy_jax.models.linear_path import SLOPES, ReadOut, read_by, readable
 from mmpsy_jax.tasks import Task
 from mmpsy_jax.training import covariates
 
@@ -164,7 +165,8 @@ def fit(
         variables |= one.variables(dual)
     everybody = np.zeros((len(corpus), targets.shape[1]))
     everybody[members] = left_out
-    return Path({name: np.asarray(x, np.float32) for name, x in variables.items()}, everybody)
+    types = {name: x.dtype if x.dtype == np.int32 else np.float32 for name, x in variables.items()}
+    return Path({name: np.asarray(x, types[name]) for name, x in variables.items()}, everybody)
 
 
 def targets_of(tasks: Sequence[Task], corpus: Corpus) -> Float[np.ndarray, "n l"]:
@@ -218,10 +220,15 @@ class _Input(NamedTuple):
 def _input(corpus: Corpus, name: str, members: Int[np.ndarray, " m"], limit: int | None) -> _Input:
     there, kind = corpus.has[name][members], corpus.modalities[name].kind
     if kind == "ids":
-        counts = statistics.id_counts(corpus, name, limit, fine=True)[members]
-        idf = statistics.inverse_document_frequency(counts)
-        x = statistics.tf_idf(counts, idf)
-        return _Input(name, x, there, {"idf": idf})
+        counts, keys = statistics.key_counts(corpus, name, limit)
+        idf = statistics.inverse_document_frequency(counts[members])
+        # N-grams of training participants alone, behind them room for so many that all folds have one size.
+        kept, size = np.flatnonzero(idf), max(len(keys), 1)
+        x = statistics.tf_idf(counts[members], idf)[:, kept]
+        x.resize((len(members), size))
+        fill = (0, size - len(kept))
+        scales = {"idf": np.pad(idf[kept], fill), "keys": np.pad(keys[kept], fill, constant_values=LAST_KEY)}
+        return _Input(name, x, there, scales)
     pooled = covariates.frame_statistics if kind == "frames" else statistics.time_means
     x = pooled(corpus, name, limit)[members]
     there = there & np.isfinite(x).all(axis=1)
@@ -243,6 +250,8 @@ def read_out(
 ) -> dict[str, Float[np.ndarray, "..."]]:
     """Slopes and output biases that have the least loss of the config's objective on left-out predictions.
 
+    A task is read from its own label alone, so that people of a fold are ranked as by the ridge regression.
+
     Args:
       heads: the outputs of the tasks.
       members: positions of the training participants.
@@ -254,12 +263,14 @@ def read_out(
     slopes = np.zeros((left_out.shape[1], sum(one.n_values for one in heads)))
     begin = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), {SLOPES: slopes, **start["bias"]})
     flat, unflatten = jax.flatten_util.ravel_pytree(begin)
+    slots = read_by(heads)
     trained = np.isin(np.arange(len(corpus)), members)
     labels = {name: jnp.where(trained, column, jnp.nan) for name, column in corpus.labels.items()}
     of_people = (jnp.asarray(left_out, jnp.float32), labels, jnp.asarray(trained), start["class_weights"])
 
     def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = _loss(heads, objective, unflatten(jnp.asarray(point, jnp.float32)), begin, *of_people)
+        gradient = {**gradient, SLOPES: gradient[SLOPES] * slots}
         return float(value), np.asarray(jax.flatten_util.ravel_pytree(gradient)[0], np.float64)
 
     least = scipy.optimize.minimize(evaluate, np.asarray(flat, np.float64), jac=True, method="L-BFGS-B")

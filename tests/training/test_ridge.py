@@ -1,6 +1,7 @@
 """The linear path against scikit-learn and refits, in a network and as a model by itself. All data is SYNTHETIC."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ from mmpsy_jax.data import statistics
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.io import InputError
-from mmpsy_jax.modality import FINE, fine_ids
+from mmpsy_jax.modality import LAST_KEY, ngram_keys
 from mmpsy_jax.models.base import Head
 from mmpsy_jax.models.linear_path import NAME, SLOPES, columns_of
 from mmpsy_jax.tasks import Task, from_config, questionnaire, to_config
@@ -164,16 +165,16 @@ def test_the_network_says_what_was_fitted(dataset, transcripts, kind, absent):
         np.testing.assert_allclose(np.ptp(said[::2], axis=0), 0, atol=1e-5)
 
 
-def test_fine_ids_are_the_same_in_a_program_and_tell_ngrams_apart():
+def test_keys_are_the_same_in_a_program_and_tell_ngrams_apart():
     ids = np.random.default_rng(0).integers(1, 65536, (500, 4)).astype(np.int32)
     ids[::7, 2] = 0
-    ours = fine_ids(ids)
-    np.testing.assert_array_equal(ours, jax.jit(lambda x: fine_ids(x, jnp))(ids))
-    np.testing.assert_array_equal(ours[:, [0, 3]], ids[:, [0, 3]])
-    assert not ours[::7, 2].any() and ours[:, :3].max() < FINE and len(np.unique(ours[:, 1])) > 490
+    keys = ngram_keys(ids)
+    np.testing.assert_array_equal(keys, jax.jit(lambda x: ngram_keys(x, jnp))(ids))
+    assert not keys[::7, 2].any() and keys[1, :3].all() and keys.min() >= 0 and keys.max() < LAST_KEY
+    assert len(np.unique(keys[:, 1])) == 500
     other = ids.copy()
-    other[:, 0] = ids[::-1, 0]
-    assert np.mean(fine_ids(other)[:, 1] == ours[:, 1]) < 0.01, "a bigram that begins otherwise is another"
+    other[:, 0] = np.roll(ids[:, 0], 1)
+    assert not (ngram_keys(other)[:, 1] == keys[:, 1]).any(), "a bigram that begins otherwise is another"
 
 
 def test_columns_of_heads_are_labels_and_classes():
@@ -192,9 +193,9 @@ def test_outputs_are_fitted_on_what_is_left_out(dataset):
     left_out[members] = (corpus.labels["phq9"][members, None] - 9) / 6 + rng.normal(0, 1, (60, 2))
     params = ridge.read_out(config, tasks, heads, corpus, members, left_out, start)
     target = corpus.labels["phq9"][members] >= 10
-    theirs = LogisticRegression(C=1e3).fit(left_out[members], target)
+    theirs = LogisticRegression(C=1e3).fit(left_out[members, :1], target)
     ours = params[SLOPES][:, 1] - params[SLOPES][:, 0]
-    np.testing.assert_allclose(ours, theirs.coef_[0], rtol=0.15, atol=0.05)
+    np.testing.assert_allclose(ours, [theirs.coef_[0, 0], 0], rtol=0.15)
 
 
 def test_one_class_in_the_training_part_stays_finite(dataset):
@@ -222,6 +223,16 @@ def test_a_run_in_closed_form_predicts_by_itself(transcripts, tmp_path):
     first = table.select(fold=0, seed=0, task="phq_score")
     where = [corpus.participants.index(name) for name in first.participant_id.tolist()]
     np.testing.assert_allclose(values["phq_score"][0, where], first.y_pred, atol=1e-4)
+
+
+def test_a_sweep_chooses_among_objectives_on_nested_folds(dataset, tmp_path):
+    spec = {"metric": "phq_score/mae", "fields": {"objective.ccc": [0.0, 1.0]}}
+    config = linear(dataset, questionnaire("phq9", "phq", kinds=("regression",)), sweep=json.dumps(spec))
+    config.cv.inner = 2
+    run.run(config, dataset, tmp_path / "run")
+    table = json.loads((tmp_path / "run" / "sweep" / "sweep.json").read_text())
+    scores = np.array(table["scores"])
+    assert scores.shape == (3, 2) and (scores[:, 0] != scores[:, 1]).all() and len(table["chosen"]) == 3
 
 
 def test_too_many_people_and_samples_alone_are_refused(dataset, monkeypatch):

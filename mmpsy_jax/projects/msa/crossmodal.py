@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmpsy_jax.models.perceiver import MASKED_SCORE, Rate
-from mmpsy_jax.projects.msa.sequences import Dropout, Padded, SequenceModel
+from mmpsy_jax.projects.msa.recurrent import Padded
+from mmpsy_jax.projects.msa.sequences import Dropout, SequenceModel
 
 EPSILON = 1e-5  # of layer normalisations, PyTorch's
 

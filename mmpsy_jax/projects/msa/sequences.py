@@ -13,16 +13,16 @@ Departures from it, in all these models:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, PyTree
+from jaxtyping import Array, Float, Int, Num, PyTree
 
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, Scale, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Rate, off
+from mmpsy_jax.projects.msa.recurrent import Lstm, Padded
 from mmpsy_jax.rules import Count, Share
 
 NAMES = ("text", "audio", "vision")
@@ -35,32 +35,6 @@ class Dropout(perceiver.Dropout):
         return super().__call__(x, rate) if self.has_rng("dropout") else x
 
 
-class Padded(NamedTuple):
-    """One modality of b participants.
-
-    Attributes:
-      values: [b t f], zero where there is nothing.
-      length: valid steps of each.
-    """
-
-    values: Float[Array, "b t f"]
-    length: Int[Array, " b"]
-
-    @property
-    def mask(self) -> Bool[Array, "b t"]:
-        """Which steps are valid."""
-        return jnp.arange(self.values.shape[1]) < self.length[:, None]
-
-    @property
-    def present(self) -> Float[Array, "b 1"]:
-        """1 for who has the modality, else 0."""
-        return (self.length > 0).astype(jnp.float32)[:, None]
-
-    def mean(self) -> Float[Array, "b f"]:
-        """Over valid steps; 0 without any."""
-        return self.values.sum(axis=1) / jnp.maximum(self.length, 1)[:, None]
-
-
 def padded(
     values: Num[Array, "s t f"], length: Int[Array, " s"], row: Int[Array, " s"], rows: int, pieces: int
 ) -> Padded:
@@ -71,51 +45,17 @@ def padded(
     Args:
       row: of the participant of each piece, `rows` for an unused slot.
     """
-    steps = values.shape[1]
+    steps, longest = values.shape[1], pieces * values.shape[1]
     before = jnp.cumsum(length) - length  # valid steps of all earlier pieces
-    total = jnp.zeros(rows + 1, length.dtype).at[row].add(length)
-    start = (before - (jnp.cumsum(total) - total)[row])[:, None] + jnp.arange(steps)
-    at = jnp.where(jnp.arange(steps) < length[:, None], start, pieces * steps)
-    sequence = jnp.zeros((rows, pieces * steps, values.shape[2]), jnp.float32)
-    sequence = sequence.at[row[:, None], at].set(values.astype(jnp.float32), mode="drop")
-    return Padded(sequence, jnp.minimum(total[:rows], pieces * steps))
-
-
-class Lstm(nn.Module):
-    """An LSTM. The inputs of all steps are multiplied at once, which takes less time than step by step.
-
-    Attributes:
-      hidden: size of the state.
-      reverse: read from the last valid step to the first; states stay at their steps.
-    """
-
-    hidden: int
-    reverse: bool = False
-
-    @nn.compact
-    def __call__(self, sequence: Padded) -> tuple[Float[Array, "b t h"], Float[Array, "b h"]]:
-        """The states, and the last one of each participant; 0 for who has no step."""
-        start = as_pytorch(self.hidden)
-        inputs = nn.Dense(4 * self.hidden, kernel_init=start, bias_init=start, name="input")(sequence.values)
-        recurrent = self.param("recurrent", start, (self.hidden, 4 * self.hidden))
-
-        def step(before: PyTree, at: PyTree) -> tuple[PyTree, Float[Array, "b h"]]:
-            (cell, state), (x, valid) = before, at
-            i, f, g, o = jnp.split(x + state @ recurrent, 4, axis=-1)
-            cell_after = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-            after = cell_after, nn.sigmoid(o) * jnp.tanh(cell_after)
-            return jax.tree.map(lambda new, old: jnp.where(valid[:, None], new, old), after, before), after[1]
-
-        zeros = jnp.zeros((inputs.shape[0], self.hidden))
-        over_time = jnp.moveaxis(inputs, 1, 0), sequence.mask.T
-        (_, last), states = jax.lax.scan(step, (zeros, zeros), over_time, reverse=self.reverse)
-        return jnp.moveaxis(states, 0, 1), last
-
-
-def as_pytorch(hidden: int) -> nn.initializers.Initializer:
-    """What PyTorch starts an LSTM with: evenly between -1 / sqrt(hidden) and 1 / sqrt(hidden)."""
-    end = hidden**-0.5
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -end, end)
+    total = jnp.zeros(rows + 1, length.dtype).at[row].add(length)[:rows]
+    # Rows ascend, so that the valid steps of a participant follow those of all earlier ones.
+    place = jnp.arange(longest)[:, None] + jnp.cumsum(total) - total
+    slot = jnp.searchsorted(before + length, place, side="right")
+    step = slot * steps + place - before[jnp.minimum(slot, len(length) - 1)]
+    # Steps first, as LSTMs read them.
+    sequence = jnp.take(values.reshape(-1, values.shape[2]), step, axis=0, mode="clip").astype(jnp.float32)
+    sequence = jnp.where((jnp.arange(longest)[:, None] < total)[..., None], sequence, 0)
+    return Padded(jnp.moveaxis(sequence, 0, 1), jnp.minimum(total, longest))
 
 
 def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]], Int[Array, " b"]]:

@@ -12,7 +12,8 @@ from mmpsy_jax import models
 from mmpsy_jax.models.base import Head, Modality, Rates
 from mmpsy_jax.projects.msa import crossmodal, published
 from mmpsy_jax.projects.msa.models import mult, tetfn
-from mmpsy_jax.projects.msa.sequences import Lstm, Padded, padded
+from mmpsy_jax.projects.msa.recurrent import Lstm, Padded
+from mmpsy_jax.projects.msa.sequences import padded
 from tests.networks import draw_variables
 
 MOSI = {"text": (50, 768), "audio": (500, 5), "vision": (375, 20)}

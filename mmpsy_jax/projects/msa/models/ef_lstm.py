@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates, Scale
-from mmpsy_jax.projects.msa.sequences import Dropout, Lstm, Padded, SequenceModel, align
+from mmpsy_jax.projects.msa.recurrent import Lstm, Padded
+from mmpsy_jax.projects.msa.sequences import Dropout, SequenceModel, align
 from mmpsy_jax.rules import Count
 
 

@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import EPSILON, MaskedAttention
-from mmpsy_jax.projects.msa.sequences import Dropout, Lstm, Padded, SequenceModel
+from mmpsy_jax.projects.msa.recurrent import Lstm, Padded
+from mmpsy_jax.projects.msa.sequences import Dropout, SequenceModel
 from mmpsy_jax.rules import whole
 
 # Of the transformer over the six codes: PyTorch's defaults, which MMSA leaves alone.

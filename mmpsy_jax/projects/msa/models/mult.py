@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Rates
 from mmpsy_jax.projects.msa.crossmodal import CrossmodalModel
-from mmpsy_jax.projects.msa.sequences import Dropout, Padded
+from mmpsy_jax.projects.msa.recurrent import Padded
+from mmpsy_jax.projects.msa.sequences import Dropout
 from mmpsy_jax.rules import Count, Heads, Share
 
 # Layers that the transformers over what was read have at least.

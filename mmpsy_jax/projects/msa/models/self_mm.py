@@ -10,7 +10,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float, PyTree
 
 from mmpsy_jax.models.base import NO_DROPOUT, Rates
-from mmpsy_jax.projects.msa.sequences import HeadPerModality, Lstm
+from mmpsy_jax.projects.msa.recurrent import Lstm
+from mmpsy_jax.projects.msa.sequences import HeadPerModality
 from mmpsy_jax.rules import Count, Share
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, PyTree
 from mmpsy_jax.models.base import NO_DROPOUT, Rates
 from mmpsy_jax.models.perceiver import MASKED_SCORE
 from mmpsy_jax.projects.msa.crossmodal import CrossmodalModel
-from mmpsy_jax.projects.msa.sequences import HeadPerModality, Lstm, Padded
+from mmpsy_jax.projects.msa.recurrent import Lstm, Padded
+from mmpsy_jax.projects.msa.sequences import HeadPerModality
 from mmpsy_jax.rules import Count, Heads, Share
 
 LAYERS = 2  # of every transformer but the one that reads the text on the way: that has one
