@@ -71,7 +71,7 @@ def child(began: float, arguments: list[str]) -> None:
 
     monitoring.register_event_duration_secs_listener(took)
     monitoring.register_event_listener(happened)
-    run.open_corpus, loop._loader = timed("corpus", run.open_corpus), timed("corpus", loop._loader)
+    run.open_corpora, loop._loader = timed("corpus", run.open_corpora), timed("corpus", loop._loader)
     log = loop._log
 
     def end(fetched: list[Any], *more: Any) -> None:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mmpsy_jax.data.in_memory import widen
 from mmpsy_jax.data.plan import epoch_plan, limited, rows_of_slots, window_slots
 from mmpsy_jax.models.base import Modality
 from mmpsy_jax.tasks import from_config
@@ -102,7 +103,7 @@ def _inputs(rng: np.random.Generator, modalities: Sequence[Modality], one: Mappi
 
 
 def packed(drawn: Setting, members: np.ndarray) -> dict[str, Any]:
-    """A batch as docs/architecture.md says, on the default device."""
+    """A batch as docs/architecture.md says, on the default device, as `gather` gives it."""
     people = [drawn.participants[i] for i in members[0] if i >= 0]
     padding = members.shape[1] - len(people)
     start = np.concatenate([one["window_start_s"] for one in people])[:, None]
@@ -127,4 +128,4 @@ def packed(drawn: Setting, members: np.ndarray) -> dict[str, Any]:
             batch[name][0, : len(x)] = x
         counts = np.array([[int(n.sum()) for n in needed] + [0] * padding])
         batch[f"{m.name}_row"] = rows_of_slots(counts, drawn.slots[m.name])
-    return jax.device_put(batch)
+    return jax.tree.map(widen, jax.device_put(batch))

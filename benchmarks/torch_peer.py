@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-6  # of flax.linen.LayerNorm
-BANDS, SHORTEST_SECONDS = 16, 2.0  # of `perceiver.TimePosition`
+BANDS, SHORTEST_SECONDS = 16, 2.0  # of `position.TimePosition`
 FAR = 40.0  # see `objectives.losses.ordinal`
 
 

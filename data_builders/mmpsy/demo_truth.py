@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 from jaxtyping import Float, Int
-from scipy.special import ndtr, ndtri
 
 from mmpsy_jax.io import InputError
 
@@ -162,7 +162,7 @@ def _cumulative(scale: str) -> Float[np.ndarray, " scores"]:
 
 
 def _quantile(scale: str, latent: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    return np.searchsorted(_cumulative(scale), ndtr(latent), side="right").astype(np.int64)
+    return np.searchsorted(_cumulative(scale), scipy.special.ndtr(latent), side="right").astype(np.int64)
 
 
 def _metrics(drawn_people: People, whom: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -180,7 +180,8 @@ def _metrics(drawn_people: People, whom: str) -> dict[str, dict[str, dict[str, f
         result[scale] = {}
         for modality in _SHARES:
             mean, deviation = _posterior(drawn_people, scale, modality)
-            at_least = 1 - ndtr((ndtri(_cumulative(scale))[None] - mean[:, None]) / deviation)  # P(score > s | cues)
+            edges = scipy.special.ndtri(_cumulative(scale))
+            at_least = 1 - scipy.special.ndtr((edges[None] - mean[:, None]) / deviation)  # P(score > s | cues)
             probability, expected = at_least[:, CUTOFF - 1], at_least.sum(axis=1)
             result[scale][modality] = {
                 "auroc": float(roc_auc_score(positive, probability)),

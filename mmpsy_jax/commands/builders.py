@@ -4,8 +4,6 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from data_builders.common import cli
-
 
 def dataset_folder(config: ConfigDict, main_process: bool) -> str | Path:
     """The folder of built records; builds it first on the main process where it is not there.
@@ -15,6 +13,8 @@ def dataset_folder(config: ConfigDict, main_process: bool) -> str | Path:
     """
     import jax
     from jax.experimental import multihost_utils
+
+    from data_builders.common import cli  # which reads sound and tables: not for a config with a typo
 
     data = config.data
     if data.folder:

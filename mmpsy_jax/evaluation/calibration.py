@@ -214,6 +214,8 @@ def of_run(predictions: Predictions, tasks: Sequence[Task], rule: str = "youden"
 
 
 def _of_task(task: Task, folds: Sequence[int], known: Predictions, rule: str) -> dict[str, Any]:
+    if not folds:  # of a private training without a validation part
+        return {"reason": "no validation rows, and tested rows were not to be used"}
     fitted_on, source = out_of_fold.calibrating(known, folds)
     test = known.select(split="test")
     tested = source == out_of_fold.OUT_OF_FOLD and len(folds) > 1

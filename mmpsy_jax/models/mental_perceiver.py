@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from mmpsy_jax.models import linear_path, perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, drop_modalities, outputs_of
 from mmpsy_jax.models.perceiver import Packed, Rate, merge_windows, off
+from mmpsy_jax.models.position import TimePosition
 from mmpsy_jax.rules import Count, Heads, Precision, number
 
 
@@ -29,7 +30,7 @@ class Model(nn.Module):
       window_seconds: length of a window in seconds; positions within it are spread evenly.
       width, heads_attention, latents, layers, expansion: sizes of the Perceiver.
       patch: mel frames per token.
-      position, longest_seconds: see `perceiver.TimePosition`.
+      position, longest_seconds: see `position.TimePosition`.
       pooled_prior: the category priors also see the pooled input tokens, a linear path around the latents.
       linear: what a ridge regression says is added (`linear_path.py`), and the network learns what is left.
       absorb: see `perceiver.PackedAttention`.
@@ -115,11 +116,9 @@ class Model(nn.Module):
             pooled.append(bag if modality.kind == "ids" else perceiver.masked_mean(tokens, mask, row, rows))
             n = tokens.shape[1]
             steps = (jnp.arange(n, dtype=jnp.float32) + 0.5) * (self.window_seconds / n)
-            position = perceiver.TimePosition(
-                self.position, self.longest_seconds, dtype=dtype, name=f"{modality.name}_position"
-            )
+            position = TimePosition(self.position, self.longest_seconds, dtype=dtype, name=f"{modality.name}_position")
             code = self.param(f"{modality.name}_code", nn.initializers.normal(0.02), (self.width,))
-            tokens = position(tokens, batch[f"{modality.name}_start_s"][:, None] + steps) + code.astype(dtype)
+            tokens = position(tokens, batch[f"{modality.name}_start_s"], steps) + code.astype(dtype)
             inputs.append(Packed(tokens, mask, row))
         inputs, present = self.hide(inputs, rows, rates)
         return inputs, jnp.stack(pooled, axis=1) * present[..., None]

@@ -107,8 +107,8 @@ class PackedAttention(nn.Module):
     - Queries are learned, the same for everyone, so that all scores are one product of tokens and queries.
     - `absorb`: q (LN(x) W_k)^T = (q W_k^T) LN(x)^T and A (LN(x) W_v) = (A LN(x)) W_v: keys and values, as large as the
       tokens, are never made. That costs l h d multiplications a token instead of d d + l d.
-    - LN(x) = (x - mean) r g + c is linear but for `mean` and `r` (one over the standard deviation), which go into
-      scores and weights: normalised tokens are never stored either.
+    - LN(x) = N(x) g + c: the scale g is part of the absorbed queries, and c, which adds the same to all scores of a
+      query, is only added to what was read.
     - The softmax is normalised last, on what the latents have read; windows are merged by segment sums, which are then
       added over the modalities.
 
@@ -145,18 +145,12 @@ class PackedAttention(nn.Module):
 
         # Each gives the scores of one input, and the function that reads it by weights.
         def absorbing(x: Array) -> tuple[Array, Callable[[Array], Array]]:
-            mean, r = moments(x)
-            scores = product("snd,lhd->snlh", x, absorbed) - mean[..., None, None] * absorbed.sum(-1)
-
-            def read(weights: Array) -> Array:
-                scaled = weights * r[..., None, None]
-                return product("snlh,snd->slhd", scaled, x) - jnp.einsum("snlh,sn->slh", scaled, mean)[..., None]
-
-            return scores * r[..., None, None], read
+            normed = normalise(x).astype(self.dtype)
+            read = lambda weights: product("snlh,snd->slhd", weights, normed)  # noqa: E731
+            return product("snd,lhd->snlh", normed, absorbed), read
 
         def projecting(x: Array) -> tuple[Array, Callable[[Array], Array]]:
-            mean, r = moments(x)
-            normed = ((x - mean[..., None]) * r[..., None] * scale + bias).astype(self.dtype)
+            normed = (normalise(x) * scale + bias).astype(self.dtype)
             scores = product("lhe,snhe->snlh", q, product("snd,dhe->snhe", normed, w_k))
             return scores, lambda weights: product("snlh,snhe->slhe", weights, product("snd,dhe->snhe", normed, w_v))
 
@@ -198,11 +192,11 @@ def merge(parts: Sequence[Float[Array, "_ ..."]], inputs: Sequence[Packed], rows
     return sum(merge_windows(x, one.row, rows) for x, one in zip(parts, inputs, strict=True))
 
 
-def moments(x: Float[Array, "... d"]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Mean and one over the standard deviation of the last axis, in float32 (as flax.linen.LayerNorm takes them)."""
+def normalise(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Each last axis less its mean, over its standard deviation, in float32 (as flax.linen.LayerNorm takes them)."""
     x = x.astype(jnp.float32)
     mean = x.mean(axis=-1)
-    return mean, inverse_deviation(mean, (x * x).mean(axis=-1))
+    return (x - mean[..., None]) * inverse_deviation(mean, (x * x).mean(axis=-1))[..., None]
 
 
 def inverse_deviation(mean: Float[Array, "..."], square: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -293,49 +287,6 @@ class LatentStack(nn.Module):
             length=self.layers,
         )
         return scan(AttentionBlock(self.heads, self.expansion, self.dtype, name="blocks"), x)[0]
-
-
-def fourier_features(
-    seconds: Float[Array, "..."], bands: int, shortest: float, longest: float
-) -> Float[Array, "... f"]:
-    """Sine and cosine of a time in seconds at `bands` periods spaced evenly in log from `longest` to `shortest`."""
-    periods = jnp.geomspace(longest, shortest, bands, dtype=jnp.float32)
-    angle = 2 * jnp.pi * seconds[..., None].astype(jnp.float32) / periods
-    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-
-
-class TimePosition(nn.Module):
-    """Adds where a token lies in the interview, in seconds, so that windows of a participant form one time line.
-
-    Attributes:
-      kind: "fourier" (fixed features, learned projection) or "learned" (a table over the time line, linearly
-        interpolated) or "none".
-      longest: seconds covered: the longest Fourier period, or the end of the learned table.
-      bands: number of Fourier periods, or of entries of the table.
-      shortest: shortest Fourier period in seconds.
-    """
-
-    kind: str = "fourier"
-    longest: float = 1200.0
-    bands: int = 16
-    shortest: float = 2.0
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... d"], seconds: Float[Array, "..."]) -> Float[Array, "... d"]:
-        width = x.shape[-1]
-        if self.kind == "none":
-            return x
-        if self.kind == "fourier":
-            features = fourier_features(seconds, self.bands, self.shortest, self.longest)
-            return x + nn.Dense(width, use_bias=False, dtype=self.dtype, name="projection")(features)
-        if self.kind == "learned":
-            table = self.param("table", nn.initializers.normal(0.02), (self.bands, width))
-            place = jnp.clip(seconds / self.longest, 0.0, 1.0) * (self.bands - 1)
-            low = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, self.bands - 2)
-            part = (place - low)[..., None]
-            return x + (table[low] * (1 - part) + table[low + 1] * part).astype(x.dtype)
-        raise ValueError(f"time position {self.kind!r}: choose one of: fourier, learned, none")
 
 
 def merge_windows(x: Float[Array, "s ..."], row: Int[Array, " s"], rows: int) -> Float[Array, "b ..."]:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, PyTree
 from mmpsy_jax.data.in_memory import gather
 from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.logger import say
-from mmpsy_jax.training.step import Functions, inference_params
+from mmpsy_jax.training.step import Functions, inference_params, run_once
 
 
 @dataclasses.dataclass
@@ -50,6 +50,7 @@ class ReplicaPrograms:
                 seeds, gather(arrays, plan), fitted
             ),
             out_shardings=over,
+            compiler_options=run_once(),
         )
         self.keep = jax.jit(
             lambda best, states, improved: jax.tree.map(

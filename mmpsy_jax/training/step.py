@@ -217,6 +217,15 @@ def inference_params(state: PyTree) -> PyTree:
     return {"params": params, "fitted": state["fitted"]}
 
 
+def run_once() -> dict[str, bool | int] | None:
+    """Options of XLA for a program that runs once, whose compilation is all that it costs: least effort on a CPU."""
+    return (
+        {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+        if jax.default_backend() == "cpu"
+        else None
+    )
+
+
 class Programs(NamedTuple):
     """`Functions` compiled for a mesh; `update` donates the state, the last two replicate their results."""
 
@@ -237,7 +246,7 @@ def compile_for(functions: Functions, mesh: Mesh, batch: PyTree, fitted: PyTree,
     kept = state_shardings(shapes, mesh, fsdp=fsdp)
     everywhere = state_shardings(shapes, mesh, fsdp=False)["step"]
     return Programs(
-        init=jax.jit(functions.init, out_shardings=kept),
+        init=jax.jit(functions.init, out_shardings=kept, compiler_options=run_once()),
         update=jax.jit(
             lambda state, batch: functions.update(state, batch, {}), donate_argnums=0, out_shardings=(kept, everywhere)
         ),

@@ -160,3 +160,11 @@ def reference(corpus) -> list:
     """The records of a corpus through `tfds.data_source`: slower, and what our reader is tested against."""
     sources = tfds.builder_from_directory(corpus.path).as_data_source()
     return [record for name in dict.fromkeys(corpus.split) for record in sources[name]]
+
+
+def assert_same_values(one, other):
+    """Equal bytes; float16 may have become float32 on one side, as a batch gathered by jax on a CPU has it."""
+    one, other = np.asarray(one), np.asarray(other)
+    if {one.dtype, other.dtype} == {np.dtype(np.float16), np.dtype(np.float32)}:
+        one, other = one.astype(np.float32), other.astype(np.float32)
+    assert one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()

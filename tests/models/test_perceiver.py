@@ -2,19 +2,19 @@
 
 import flax.linen as nn
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mmpsy_jax import models
-from mmpsy_jax.models import mental_perceiver, perceiver, projection
+from mmpsy_jax.models import mental_perceiver, perceiver, position, projection
 from mmpsy_jax.models.base import EMBEDDING, Head, Modality, Rates, drop_modalities
 
 HEADS = (Head("screen", "binary", 2), Head("bands", "ordinal", 4), Head("score", "regression", 0))
 STARTS = {"screen": (-0.2, -1.6), "bands": (-1.0, 0.5, 2.0), "score": (0.25,)}
 MODALITIES = (Modality("audio", "frames", (30, 8)), Modality("text", "features", (7, 12)))
 ROWS = 4
+PERIODS = np.geomspace(1200.0, 2.0, 16)  # of the default positions
 
 
 def build(**changes):
@@ -151,15 +151,12 @@ def plain_projection(x, kernel):
     return x @ kernel, x.mean(-1), (x * x).mean(-1)
 
 
-@pytest.mark.parametrize("form", [projection.at_once, projection.by_window])
-def test_inputs_are_projected_and_averaged(form):
+def test_inputs_are_projected_and_averaged():
     rng = np.random.default_rng(0)
-    x, kernel, of_product = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 5, 7), (7, 4), (3, 5, 4)))
-    for ours, expected in zip(form(x, kernel, dtype=jnp.float32), plain_projection(x, kernel), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
-    gradient = {projection.at_once: projection.gradient_at_once, projection.by_window: projection.gradient_by_window}
-    expected = np.einsum("snd,sne->de", of_product, x)
-    np.testing.assert_allclose(gradient[form](x, of_product, dtype=jnp.float32), expected, rtol=1e-5, atol=1e-5)
+    x, kernel = jnp.asarray(rng.normal(size=(3, 5, 7)), jnp.float16), jnp.asarray(rng.normal(size=(7, 4)), jnp.float32)
+    expected = plain_projection(np.asarray(x, np.float32), kernel)
+    for ours, plain in zip(projection.project(x, kernel), expected, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_the_projection_has_the_gradients_of_the_plain_form():
@@ -169,14 +166,6 @@ def test_the_projection_has_the_gradients_of_the_plain_form():
     total = lambda f: lambda *a: sum((w * y).sum() for w, y in zip(weights, f(*a), strict=True))  # noqa: E731
     ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (projection.project, plain_projection))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
-
-
-def test_each_platform_has_its_own_form_of_the_projection():
-    x, kernel = jax.ShapeDtypeStruct((3, 5, 7), jnp.float16), jax.ShapeDtypeStruct((7, 4), jnp.float32)
-    for function in (projection.project, jax.grad(lambda x, w: projection.project(x, w)[0].sum(), 1)):
-        for platform, loops in (("cpu", True), ("cuda", False)):
-            lowered = jax.export.export(jax.jit(function), platforms=[platform])(x, kernel).mlir_module()
-            assert ("stablehlo.while" in lowered) == loops, platform
 
 
 def test_masks_are_as_good_as_independent():
@@ -274,8 +263,10 @@ def plain_outputs(params, inputs):
         name = modality.name
         adapter = perceiver.FramesAdapter(16, 4) if modality.kind == "frames" else perceiver.FeaturesAdapter(16)
         found, mask = adapter.apply({"params": params[f"{name}_adapter"]}, inputs[name], inputs[f"{name}_length"])
-        seconds = inputs[f"{name}_start_s"][:, None] + (np.arange(found.shape[1]) + 0.5) * 60.0 / found.shape[1]
-        placed = perceiver.TimePosition().apply({"params": params[f"{name}_position"]}, found, seconds)
+        steps = (np.arange(found.shape[1]) + 0.5) * 60.0 / found.shape[1]
+        angles = 2 * np.pi * (np.asarray(inputs[f"{name}_start_s"])[:, None] + steps)[..., None] / PERIODS
+        kernel = np.asarray(params[f"{name}_position"]["projection"]["kernel"])
+        placed = found + np.concatenate([np.sin(angles), np.cos(angles)], axis=-1) @ kernel
         for b in range(ROWS):
             slots = np.flatnonzero(inputs[f"{name}_row"] == b)
             if len(slots):
@@ -397,16 +388,18 @@ def test_the_bag_is_sublinear_tfidf_of_unit_length():
 
 @pytest.mark.parametrize("kind", ["fourier", "learned", "none"])
 def test_time_positions(kind):
-    position = perceiver.TimePosition(kind, longest=100.0, bands=5)
-    x, seconds = jnp.zeros((2, 4)), jnp.array([10.0, 90.0])
-    params = position.init(jax.random.key(0), x, seconds)
-    out = position.apply(params, x, seconds)
-    assert np.array_equal(out[0], out[1]) == (kind == "none")
+    module = position.TimePosition(kind, longest=100.0, bands=5)
+    x, starts, steps = jnp.zeros((2, 3, 4)), jnp.array([10.0, 80.0]), jnp.array([0.0, 2.5, 10.0])
+    params = module.init(jax.random.key(0), x, starts, steps)
+    out = module.apply(params, x, starts, steps)
+    assert out.shape == x.shape and np.array_equal(out[0], out[1]) == (kind == "none")
     if kind == "learned":  # halfway between entries 0 and 1 of a table over 100 s
         table = params["params"]["table"]
-        np.testing.assert_allclose(
-            position.apply(params, x[:1], jnp.array([12.5]))[0], (table[0] + table[1]) / 2, atol=1e-6
-        )
+        np.testing.assert_allclose(out[0, 1], (table[0] + table[1]) / 2, atol=1e-6)
+    if kind == "fourier":
+        angles = 2 * np.pi * (starts[:, None] + steps)[..., None] / np.geomspace(100.0, 2.0, 5)
+        features = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+        np.testing.assert_allclose(out, features @ params["params"]["projection"]["kernel"], atol=1e-4)
 
 
 def test_unknown_names_list_what_there_is():
