@@ -125,14 +125,14 @@ def tables_of(entries: Any, config: Any, participants: list[int], chip: Any, hos
         rows.append([one.name, mega(cost.bytes_held), f"{cost.flops / 1e9:.3f}", mega(cost.moved), sends, least])
     columns = ("program", f"holds{holds}", "GFLOP", "memory traffic", "sends", "takes at least")
     note = "\n".join(f"{one.name}: {one.what}" for one in entries)
-    yield Table("A device, for a run of each program", columns, rows, note)
+    yield Table("A device, for a run of each program; of replicas for a step", columns, rows, note)
     trained = [one for one in entries if one.trainings and one.cost.least_seconds(chip)]
     if not trained:
         return
     columns = ("program", "steps/s at most", "reads per host", *(f"hours, {n:,} participants" for n in participants))
     rows = []
     for one in trained:
-        rate = one.steps / one.cost.least_seconds(chip)
+        rate = 1 / one.cost.least_seconds(chip)  # steps in a loop are counted once
         read = one.batch_bytes / hosts * rate
         cells = [f"{max(pod_plan.hours(one, config, n, chip) * max(1, read / READ), 0):.3g}" for n in participants]
         rows.append([one.name, f"{rate:,.0f}", f"{read / 1e9:,.1f} GB/s" if read else "nothing", *cells])

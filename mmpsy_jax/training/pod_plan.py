@@ -84,10 +84,10 @@ def plan(
 
 
 def hours(entry: Entry, config: ConfigDict, participants: int, chip: Chip | None) -> float:
-    """What all trainings take at least for so many training participants, without reading."""
+    """Least hours of all trainings for so many training participants, without reading; a loop counts as one step."""
     batch = config.data.batch_size
     total = steps_of(config, math.ceil(participants / batch)).total
-    return entry.waves * total / entry.steps * entry.cost.least_seconds(chip) / 3600
+    return entry.waves * total * entry.cost.least_seconds(chip) / 3600
 
 
 def _described(tree: PyTree, sharding: Any) -> PyTree:
