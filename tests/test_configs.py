@@ -138,6 +138,12 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument, monkeypat
         one = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in inputs.items() if name != "labels"}
         theirs = jax.eval_shape(teacher.init, jax.random.key(0), one)["params"]
         constants["network"] = {"teacher": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), theirs)}
+    if config.model.get("linear"):
+        network = programs.network(config, tasks, modalities=modalities, window_seconds=60.0)
+        one = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in inputs.items() if name != "labels"}
+        path = jax.eval_shape(network.init, jax.random.key(0), one)["fitted"]["linear"]
+        constants["network"] = constants["network"] | {"linear": jax.tree.map(lambda x: np.ones(x.shape), path)}
+        constants["left_out"] = np.zeros((20, len(tasks)), np.float32)
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)
     state = jax.eval_shape(made.init, jax.ShapeDtypeStruct((), jnp.int32), inputs, constants)
     after, metrics = jax.eval_shape(made.update, state, inputs)

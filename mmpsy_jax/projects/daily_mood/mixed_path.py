@@ -27,8 +27,11 @@ class MixedPath(nn.Module):
     @nn.compact
     def __call__(
         self, batch: PyTree, person: Int[Array, " b"] | None
-    ) -> tuple[Float[Array, "b q"], Float[Array, "b k"]]:
-        """Of one pack of a batch; `person` is None where nobody's layers are asked for."""
+    ) -> tuple[Float[Array, "b q"], Float[Array, "b k"] | None]:
+        """Of one pack of a batch; `person` is None where nobody's layers are asked for. In training, where days are
+        told what was left out, their numbers are not read (None)."""
+        if LEFT_OUT in batch:
+            return batch[LEFT_OUT], None
         rows, parts = batch["valid"].shape[0], []
         for modality in self.modalities:
             name = modality.name
@@ -48,7 +51,7 @@ class MixedPath(nn.Module):
         if person is not None:
             of_person = jnp.einsum("bk,bkq->bq", x, slopes[person]) + levels[person]
             total = total + jnp.where((person > 0)[:, None], of_person, 0.0)
-        return batch.get(LEFT_OUT, total), x
+        return total, x
 
     def _fitted(self, name: str, *shape: int) -> Float[Array, "..."]:
         return self.variable("fitted", name, jnp.zeros if name in ("slopes", "levels") else jnp.ones, shape).value

@@ -166,7 +166,8 @@ class Model(nn.Module):
             path = mixed_path.MixedPath(read, *sizes, name=linear_path.NAME)
             ratings, numbers = path(batch, known)
             values = values + linear_path.read_out(self, self.heads, ratings)
-            inputs = jnp.broadcast_to(numbers[:, None], (rows, x.shape[1], numbers.shape[1]))
+            if numbers is not None:
+                inputs = jnp.broadcast_to(numbers[:, None], (rows, x.shape[1], numbers.shape[1]))
         elif known is not None:
             values = values + self.of_person(x, known, person.vocabulary)
         self.sow("intermediates", "emotions", inputs)
