@@ -9,6 +9,7 @@ import pytest
 import launch
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
+from mmpsy_jax.evaluation import out_of_fold
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.evaluation.report import evaluate_file
 from mmpsy_jax.inference.predict import predict
@@ -146,13 +147,19 @@ def test_another_config_in_the_same_workdir_is_refused(finished, dataset):
         run.run(config, dataset, finished[0])
 
 
-def test_a_repeat_is_exact_be_it_from_streamed_records(finished, dataset, tmp_path):
+def test_a_repeat_is_exact_and_from_streamed_records_equal_to_rounding(finished, dataset, tmp_path):
     config = small(dataset)
-    config.data.placement = "stream"
     config.evaluation.baselines = False
+    run.run(config, dataset, tmp_path / "exact")
+    assert losses(tmp_path / "exact") == losses(finished[0])
+    theirs = (finished[0] / "predictions.csv").read_bytes()
+    assert (tmp_path / "exact" / "predictions.csv").read_bytes() == theirs
+    config.data.placement = "stream"
     run.run(config, dataset, tmp_path / "again")
-    assert losses(tmp_path / "again") == losses(finished[0])
-    assert (tmp_path / "again" / "predictions.csv").read_bytes() == (finished[0] / "predictions.csv").read_bytes()
+    again, first = (read_csv(folder / "predictions.csv") for folder in (tmp_path / "again", finished[0]))
+    assert again.participant_id.tolist() == first.participant_id.tolist()
+    for column in ("y_prob", "y_pred"):
+        np.testing.assert_allclose(getattr(again, column), getattr(first, column), rtol=1e-5, atol=1e-5)
 
 
 def test_folds_and_seeds(dataset, tmp_path):
@@ -179,7 +186,10 @@ def test_folds_without_a_validation_part(dataset, tmp_path):
     config.selection.metric = "step"
     report = run.run(config, dataset, tmp_path)
     assert set(read_csv(tmp_path / "predictions.csv").split) == {"test"}
-    assert any(flag["code"] == "default_threshold" for flag in report["flags"])
+    # Thresholds come from the other fold, so that none had to be left at its default.
+    assert not any(flag["code"] == "default_threshold" for flag in report["flags"])
+    thresholds = report["tasks"]["phq_screen"]["thresholds"]["model"]
+    assert {entry["source"] for entry in thresholds} <= set(out_of_fold.CHOSEN) - {"validation"}
 
 
 def test_nan_stops_with_the_step_and_what(dataset, tmp_path):

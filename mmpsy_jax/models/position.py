@@ -41,7 +41,7 @@ class FourierPosition(nn.Module):
         turned = jnp.concatenate([of_sine * cosine - of_cosine * sine, of_sine * sine + of_cosine * cosine])
         starts = jnp.concatenate(fourier_angles(start_s, *periods), axis=-1)
         flat = jnp.matmul(starts.astype(self.dtype), turned.reshape(2 * self.bands, -1).astype(self.dtype))
-        return flat.reshape(len(start_s), len(steps), self.width)
+        return flat.reshape(start_s.shape[0], len(steps), self.width)  # exported for any number of windows
 
 
 class TimePosition(nn.Module):

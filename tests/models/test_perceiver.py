@@ -252,7 +252,7 @@ class Rest(mental_perceiver.Model):
     @nn.compact
     def __call__(self, latents, pooled):
         x = perceiver.LatentStack(self.layers, self.heads_attention, name="latent_stack")(latents, 0.0)
-        outputs = self.decode(x, pooled, 0.0, jnp.dtype("float32"))
+        outputs = self.decode(x, pooled, None, 0.0, jnp.dtype("float32"))
         return {**outputs, EMBEDDING: x.mean(axis=1)}
 
 

@@ -47,12 +47,12 @@ def padded(
     """
     steps, longest = values.shape[1], pieces * values.shape[1]
     before = jnp.cumsum(length) - length  # valid steps of all earlier pieces
-    total = jnp.zeros(rows + 1, length.dtype).at[row].add(length)[:rows]
-    # Rows ascend, so that the valid steps of a participant follow those of all earlier ones.
-    place = jnp.arange(longest)[:, None] + jnp.cumsum(total) - total
-    slot = jnp.searchsorted(before + length, place, side="right")
-    step = slot * steps + place - before[jnp.minimum(slot, len(length) - 1)]
-    # Steps first, as LSTMs read them.
+    total = jnp.zeros(rows + 1, length.dtype).at[row].add(length)
+    start = (before - (jnp.cumsum(total) - total)[row])[:, None] + jnp.arange(steps)
+    at, total = jnp.where(jnp.arange(steps) < length[:, None], start, longest), total[:rows]
+    # Where each step lies is scattered, not what lies there. Steps first, as LSTMs read them.
+    source = jnp.arange(values.shape[0] * steps, dtype=jnp.int32).reshape(-1, steps)
+    step = jnp.zeros((longest, rows), jnp.int32).at[at, row[:, None]].set(source, mode="drop")
     sequence = jnp.take(values.reshape(-1, values.shape[2]), step, axis=0, mode="clip").astype(jnp.float32)
     sequence = jnp.where((jnp.arange(longest)[:, None] < total)[..., None], sequence, 0)
     return Padded(jnp.moveaxis(sequence, 0, 1), jnp.minimum(total, longest))

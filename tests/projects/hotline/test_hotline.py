@@ -114,7 +114,7 @@ def test_the_report_has_means_over_labels_and_calls_in_time(finished, calls):
         rows = list(csv.DictReader(file))
     assert {(row["call"], row["task"]) for row in rows} == {(c, t) for c in callers for t in EMOTIONS[:2]}
     page = (workdir / "report.html").read_text()
-    assert "Over the call" in page and "over clusters of participants" in page and "SYNTHETIC" in page
+    assert "Over the call" in page and "over clusters of segments" in page and "SYNTHETIC" in page
     assert not any(caller in page for caller in corpus.cluster)
 
 
