@@ -111,8 +111,7 @@ def _score(people: People, label: str) -> dict[str, Any]:
 
 def _duplicates(people: People, group: np.ndarray) -> dict[str, int]:
     """Groups of two and more, the rows in them, and how many of the groups span persons, and splits."""
-    names, counts = np.unique(group, return_counts=True)
-    members = [np.flatnonzero(group == name) for name in names[counts > 1]]
+    members = _groups(group)
     split = np.array(people.split)
     return {
         "groups": len(members),
@@ -120,6 +119,12 @@ def _duplicates(people: People, group: np.ndarray) -> dict[str, int]:
         "across_persons": sum(len(set(people.persons[rows].tolist())) > 1 for rows in members),
         "across_splits": sum(len(set(split[rows].tolist())) > 1 for rows in members),
     }
+
+
+def _groups(group: np.ndarray) -> list[np.ndarray]:
+    """The rows of each group of two and more."""
+    names, counts = np.unique(group, return_counts=True)
+    return [np.flatnonzero(group == name) for name in names[counts > 1]]
 
 
 def _odd(entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -154,10 +159,8 @@ def look_at(people: People) -> list[tuple[Any, ...]]:
         for one in statistics.odd(people)
     ]
     for name, group in people.duplicates.items():
-        numbers, counts = np.unique(group, return_counts=True)
-        for k, number in enumerate(numbers[counts > 1], 1):
-            for row in np.flatnonzero(group == number).tolist():
-                rows.append((people.participants[row], f"near-duplicate {name}", "", "", "", k))
+        for k, members in enumerate(_groups(group), 1):
+            rows += [(people.participants[row], f"near-duplicate {name}", "", "", "", k) for row in members.tolist()]
     return rows
 
 

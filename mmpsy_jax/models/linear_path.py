@@ -67,6 +67,27 @@ def pool(
     return jnp.concatenate([mean, jnp.sqrt(square)], axis=-1)
 
 
+def valid_steps(batch: PyTree, name: str, rows: int) -> tuple[Bool[Array, "s n"], Bool[Array, "b 1"]]:
+    """Which steps of a modality of a pack count, and which participants have any."""
+    mask = jnp.arange(batch[name].shape[1]) < batch[f"{name}_length"][:, None]
+    if f"{name}_keep" in batch:  # of tokens, which may be several frames each
+        keep = batch[f"{name}_keep"]
+        mask &= jnp.repeat(keep, -(-mask.shape[1] // keep.shape[1]), axis=1)[:, : mask.shape[1]]
+    return mask, merge_windows(mask.sum(axis=1, dtype=jnp.float32), batch[f"{name}_row"], rows)[:, None] > 0
+
+
+def scaled(
+    model: nn.Module, batch: PyTree, modality: Modality, mask: Bool[Array, "s n"], rows: int
+) -> Float[Array, "b k"]:
+    """Pooled numbers of each participant, by the fitted mean and deviation of a model."""
+    name = modality.name
+    x = pool(batch[name], mask, batch[f"{name}_row"], rows, spread=modality.kind == "frames")
+    mean, deviation = (
+        model.variable("fitted", f"{name}_{what}", jnp.ones, x.shape[1:]).value for what in ("mean", "deviation")
+    )
+    return (x - mean) / deviation
+
+
 class LinearPath(nn.Module):
     """What a ridge regression says of each label, in units in which left-out predictions have deviation one.
 
@@ -90,18 +111,12 @@ class LinearPath(nn.Module):
         total = self.variable("fitted", "intercept", jnp.zeros, (labels,)).value
         for modality in readable(self.modalities):
             name = modality.name
-            values, row = batch[name], batch[f"{name}_row"]
-            mask = jnp.arange(values.shape[1]) < batch[f"{name}_length"][:, None]
-            if f"{name}_keep" in batch:  # of tokens, which may be several frames each
-                keep = batch[f"{name}_keep"]
-                mask &= jnp.repeat(keep, -(-mask.shape[1] // keep.shape[1]), axis=1)[:, : mask.shape[1]]
-            there = merge_windows(mask.sum(axis=1, dtype=jnp.float32), row, rows)[:, None] > 0
+            mask, there = valid_steps(batch, name, rows)
             if modality.kind == "ids":
-                value = self._of_ngrams(name, values, row, rows, labels)
+                value = self._of_ngrams(name, batch[name], batch[f"{name}_row"], rows, labels)
             else:
-                x = pool(values, mask, row, rows, spread=modality.kind == "frames")
-                mean, deviation = (self._fitted(name, what, x.shape[1]) for what in ("mean", "deviation"))
-                value = (x - mean) / deviation @ self._fitted(name, "weights", x.shape[1], labels)
+                x = scaled(self, batch, modality, mask, rows)
+                value = x @ self._fitted(name, "weights", x.shape[1], labels)
             centre = self._fitted(name, "centre", labels)
             total = total + jnp.where(there, value - centre, 0.0)
         return total

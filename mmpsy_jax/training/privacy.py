@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-import scipy.stats
+import scipy  # its parts are loaded when they are used
 from jaxtyping import Float, PyTree
 from ml_collections import ConfigDict
 

@@ -19,8 +19,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
-import scipy.sparse
+import scipy  # its parts are loaded when they are used
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
@@ -154,9 +153,7 @@ def fit(
             continue
         part = kernel[np.ix_(rows, rows)]
         solution = solve(part, targets[np.ix_(rows, columns)])
-        # About the mean label, in units of the deviation of what is left out: slopes of outputs then start alike.
-        spread = solution.left_out.std(axis=0)
-        unit = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0.0)
+        unit = unit_of(solution.left_out)
         dual[np.ix_(rows, columns)] = solution.dual * unit
         intercept[columns] = -part.mean(axis=0) @ solution.dual * unit
         # Who lacks the label is predicted by all who have it.
@@ -169,6 +166,13 @@ def fit(
     everybody[members] = left_out
     types = {name: x.dtype if x.dtype == np.int32 else np.float32 for name, x in variables.items()}
     return Path({name: np.asarray(x, types[name]) for name, x in variables.items()}, everybody)
+
+
+def unit_of(left_out: Float[np.ndarray, "n l"]) -> Float[np.ndarray, " l"]:
+    """What brings left-out predictions to deviation one, so that the slopes of outputs start alike; 0 where all are
+    the same, and NaN left out of account."""
+    spread = np.nanstd(left_out, axis=0)
+    return np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0.0)
 
 
 def targets_of(tasks: Sequence[Task], corpus: Corpus) -> Float[np.ndarray, "n l"]:

@@ -36,8 +36,7 @@ def fit(
     known_people = config.model.micro and people > 1 and corpus.within_clusters
     left_out = model.without_day if known_people else model.without_person
     of_layers = model.fit if config.model.micro and people > 1 else model.shared
-    deviation = np.nanstd(left_out, axis=0)
-    unit = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0.0)
+    unit = ridge.unit_of(left_out)
     variables = {"common": model.common * unit, "slopes": model.slopes * unit, "levels": model.levels * unit}
     for one in inputs:
         variables |= {f"{one.name}_{what}": value for what, value in one.scales.items()}

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from mmpsy_jax.models.base import Modality
-from mmpsy_jax.models.linear_path import LEFT_OUT, pool
-from mmpsy_jax.models.perceiver import merge_windows
+from mmpsy_jax.models.linear_path import LEFT_OUT, scaled, valid_steps
 
 PERSON = "person"
 
@@ -34,14 +33,8 @@ class MixedPath(nn.Module):
             return batch[LEFT_OUT], None
         rows, parts = batch["valid"].shape[0], []
         for modality in self.modalities:
-            name = modality.name
-            values, row = batch[name], batch[f"{name}_row"]
-            mask = jnp.arange(values.shape[1]) < batch[f"{name}_length"][:, None]
-            mask &= batch.get(f"{name}_keep", True)
-            there = merge_windows(mask.sum(axis=1, dtype=jnp.float32), row, rows)[:, None] > 0
-            x = pool(values, mask, row, rows, spread=modality.kind == "frames")
-            x = (x - self._fitted(f"{name}_mean", x.shape[1])) / self._fitted(f"{name}_deviation", x.shape[1])
-            parts.append(jnp.where(there, x, 0.0))
+            mask, there = valid_steps(batch, modality.name, rows)
+            parts.append(jnp.where(there, scaled(self, batch, modality, mask, rows), 0.0))
         x = jnp.concatenate(parts, axis=-1)
         total = x @ self._fitted("common", x.shape[1], self.moods)
         slopes, levels = (
