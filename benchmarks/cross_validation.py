@@ -155,7 +155,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "folds": [{k: v.tolist() for k, v in fold.items()} for fold in folds(config, tasks, corpus)],
         "trainings": [(fold, seed) for fold in range(options.folds) for seed in range(options.seeds)],
         "modalities": [
-            {"name": n, "frames": m.kind == "frames", "shape": [m.steps, *shapes[n]]}
+            {"name": n, "kind": m.kind, "shape": [m.steps, *shapes[n]]}
             for n, m in corpus.modalities.items()
         ],
         "heads": [head(task)._asdict() for task in tasks],
@@ -227,6 +227,7 @@ def main() -> None:
         ours, _ = timed(command, options.one_core)
         n_rows = len(Path(folder, "run", "predictions.csv").read_text().splitlines()) - 1
         rows = [(f"ours, {many} trainings, report included ({n_rows} rows of predictions)", ours)]
+        print(f"ours: {ours:.0f} {kind}", flush=True)
         if options.torch_trainings:
             prepare(options, Path(folder))
             count = many if options.torch_trainings < 0 else min(options.torch_trainings, many)
