@@ -155,8 +155,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "folds": [{k: v.tolist() for k, v in fold.items()} for fold in folds(config, tasks, corpus)],
         "trainings": [(fold, seed) for fold in range(options.folds) for seed in range(options.seeds)],
         "modalities": [
-            {"name": n, "kind": m.kind, "shape": [m.steps, *shapes[n]]}
-            for n, m in corpus.modalities.items()
+            {"name": n, "kind": m.kind, "shape": [m.steps, *shapes[n]]} for n, m in corpus.modalities.items()
         ],
         "heads": [head(task)._asdict() for task in tasks],
         "tasks": [dict(vars(task)) | {"n_classes": task.n_classes} for task in tasks],

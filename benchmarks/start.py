@@ -6,7 +6,7 @@ A run is `launch.py --config=configs/phq.py --config.log.every="1 steps"` in a n
 where DATA_DIR holds the demo corpus) and in a new workdir; it is ended when the loop has printed its first step, which
 it does while the second one is computed. The first run has an empty compile cache, the others the one that it left.
 The process is this file again, which notes the time before and after the parts and then does what launch.py does. It is
-started with the huge pages for which launch.py starts itself again.
+started with the settings of malloc for which launch.py starts itself again.
 
 Python compiles a module that it imports where no bytecode lies beside it. It does here: an unmeasured process writes
 it first. `--no_bytecode` measures without, as on a machine on which PYTHONDONTWRITEBYTECODE is set.
@@ -28,6 +28,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from mmpsy_jax.__main__ import MALLOC  # noqa: E402
 
 # What jax.monitoring calls the parts; backend_compile is also what loads from the cache.
 EVENTS = {
@@ -95,7 +97,7 @@ def start(folder: Path, bytecode: bool, *arguments: str) -> str:
       folder: of the bytecode.
       bytecode: whether it is written.
     """
-    environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    environment = {**os.environ, "GLIBC_TUNABLES": MALLOC}
     environment |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": "" if bytecode else "1"}
     command = [sys.executable, __file__, "--child", repr(time.time()), *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout

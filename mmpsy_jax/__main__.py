@@ -33,6 +33,12 @@ Share
 # Loader workers import this file again, so nothing heavy is imported at its top.
 import sys
 
+# Huge pages; arrays of up to 4 GB come from one heap, which keeps up to 8 GB of what is freed.
+MALLOC = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {"hugetlb": 1, "mmap_threshold": 1 << 32, "trim_threshold": 1 << 33, "arena_max": 1}.items()
+)
+
 
 def main(arguments: list[str]) -> int:
     """Runs one verb.
@@ -65,22 +71,22 @@ def main(arguments: list[str]) -> int:
         return report_fault(error)
 
 
-def use_huge_pages(program: list[str]) -> None:
-    """Replaces this process by the same program with huge pages for large arrays, where glibc can give them.
+def tune_malloc(program: list[str]) -> None:
+    """Replaces this process by the same program with `MALLOC`, where glibc can give it.
 
-    XLA returns the memory of a step after every step. In pages of 4 kB, taking it anew cost a quarter to a third of a
-    step on CPUs (docs/benchmarks/train_step.md). glibc reads the setting only when a process starts. Who has set
-    GLIBC_TUNABLES, be it to nothing, keeps what they set.
+    XLA frees the memory of a step after every step. Taking it anew cost a quarter to a third of a step on CPUs in pages
+    of 4 kB, and a fifth in huge pages as long as it went back to the system (docs/benchmarks/train_step.md). glibc
+    reads the settings only when a process starts. Who has set GLIBC_TUNABLES, be it to nothing, keeps what they set.
     """
     import os
 
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.execve(sys.executable, program, {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
+        os.execve(sys.executable, program, {**os.environ, "GLIBC_TUNABLES": MALLOC})
 
 
 def run() -> None:
     """What `launch.py`, `mmpsy` and `python -m mmpsy_jax` do."""
-    use_huge_pages(sys.orig_argv)
+    tune_malloc(sys.orig_argv)
     sys.exit(main(sys.argv[1:]))
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from mmpsy_jax.__main__ import MALLOC
 from mmpsy_jax.evaluation.predictions import read_csv
 from mmpsy_jax.training import mesh
 from mmpsy_jax.training.checkpoint import Checkpoints
@@ -239,14 +240,14 @@ def test_what_only_evaluation_needs_is_not_imported_before_the_first_step():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone reads GLIBC_TUNABLES")
-@pytest.mark.parametrize(("given", "kept"), [(None, "glibc.malloc.hugetlb=1"), ("", ""), ("glibc.x=1", "glibc.x=1")])
-def test_huge_pages_are_asked_for_unless_the_user_has_decided(given, kept):
+@pytest.mark.parametrize(("given", "kept"), [(None, MALLOC), ("", ""), ("glibc.x=1", "glibc.x=1")])
+def test_malloc_is_tuned_unless_the_user_has_decided(given, kept):
     there = environment()
     there.pop("GLIBC_TUNABLES", None)
     if given is not None:
         there["GLIBC_TUNABLES"] = given
     shown = [sys.executable, "-c", "import os; print('in', os.environ['GLIBC_TUNABLES'])"]
-    code = f"import launch; launch.use_huge_pages({shown!r}); import os; print('in', os.environ['GLIBC_TUNABLES'])"
+    code = f"import launch; launch.tune_malloc({shown!r}); import os; print('in', os.environ['GLIBC_TUNABLES'])"
     result = launch(sys.executable, "-c", code, env=there)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == f"in {kept}".strip()

@@ -120,12 +120,19 @@ class ReplicaPrograms:
                 say(f"{layout}: XLA needs {needed.temp_size_in_bytes / 2**30:.2f} GB beside its arguments")
         return self.executables[key]
 
-    def predict(self, layout: str, arrays: PyTree, stacked: PyTree, plan: PyTree) -> PyTree:
-        """Outputs and sums of loss of every replica as numpy arrays, [R, T, ...]; one batch at a time."""
+    def predict(self, layout: str, arrays: PyTree, stacked: PyTree, plans: Sequence[PyTree]) -> PyTree:
+        """Outputs and sums of loss of every replica as numpy arrays, [R, T, ...]; one batch at a time.
+
+        Args:
+          plans: of one batch each [R, 1, G, ...], so that one program serves splits of any length.
+        """
         if layout != "sequence":
-            return jax.device_get(self._predict_all(arrays, stacked, plan))
-        places = [self.put(i) for i in np.arange(len(jax.tree.leaves(plan)[0]), dtype=np.int32)]
-        return stack(jax.device_get(side_by_side(lambda at: self._predict_at(arrays, stacked, plan, at), places)))
+            batches = jax.device_get([self._predict_all(arrays, stacked, plan) for plan in plans])
+        else:
+            places = [self.put(i) for i in np.arange(len(jax.tree.leaves(plans[0])[0]), dtype=np.int32)]
+            run = lambda at: [self._predict_at(arrays, stacked, plan, at) for plan in plans]  # noqa: E731
+            batches = [stack(part) for part in zip(*jax.device_get(side_by_side(run, places)), strict=True)]
+        return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *batches)
 
     def _predict_one(self, arrays: PyTree, evaluated: PyTree, plan: PyTree) -> PyTree:
         results = jax.lax.map(lambda p: self.functions.predict(evaluated, gather(arrays, p)), plan)

@@ -182,11 +182,12 @@ class _Wave:
         self.plans = [program.plans(job, "train", program.per_epoch) for job in self.places]
         self.held_out = {}
         splits = [split for split in HELD_OUT if all(split in job.held_out for job in program.jobs)]
-        most = max((program.batches(job, split) for job in program.jobs for split in splits), default=0)
         for split in splits:
+            most = max(program.batches(job, split) for job in program.jobs)
             plans = [program.plans(job, split, most) for job in self.places]
-            stacked = stack([program.plan_arrays(plan, 0, most) for plan in plans])
-            self.held_out[split] = (put(stacked), stacked["index"].reshape(size, -1))
+            batches = [stack([program.plan_arrays(plan, i, i + 1) for plan in plans]) for i in range(most)]
+            index = np.concatenate([batch["index"].reshape(size, -1) for batch in batches], axis=1)
+            self.held_out[split] = (put(batches), index)
 
     def train(self) -> list[Predictions | None]:
         """All steps of all replicas; see `train`."""
@@ -298,9 +299,9 @@ class _Wave:
 
     def _outputs(self, stacked: PyTree, split: str) -> list[tuple[dict[str, np.ndarray], np.ndarray, dict]]:
         """Per training: outputs by name, corpus index of each row, and (sum, weight) of each loss."""
-        plan, index = self.held_out[split]
+        plans, index = self.held_out[split]
         layout = self.candidates[0] if self.program.layout == "auto" else self.program.layout
-        results = self.program.programs.predict(layout, self.program.arrays, stacked, plan)
+        results = self.program.programs.predict(layout, self.program.arrays, stacked, plans)
         parts = []
         for i in range(len(self.jobs)):
             real = index[i] >= 0
