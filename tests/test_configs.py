@@ -81,7 +81,7 @@ def differing(config):
 def batch(name, argument, labels, groups=8, b=1, slots=4):
     heard = {"transcripts": (IDS,), "phq9>=10,phq9<=27": (AUDIO, IDS), **dict.fromkeys(presets.FROZEN, (SAMPLES,))}
     heard |= {**dict.fromkeys(("by_time", "by_person"), DAYS), "affect_teacher": (FACES,), "alone": (MEL,)}
-    heard |= dict.fromkeys(("frozen", "joint"), (MEL, FACES))
+    heard |= dict.fromkeys(("frozen", "unlabelled", "joint"), (MEL, FACES))
     clips = {"mosi": MOSI, "sims": SIMS}.get((argument or "").partition(",")[0])
     heard["demo,bert_mag"] = (TOKENS, *MOSI[1:])
     modalities = clips or heard.get(argument or name, (AUDIO, TEXT))

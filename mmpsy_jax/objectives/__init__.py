@@ -42,3 +42,8 @@ def check_fields(name: str, values: Mapping[str, Any]) -> None:
 def has_memory(name: str) -> bool:
     """Whether an objective keeps something of earlier steps (`Objective.memory`)."""
     return hasattr(registry.load("objectives", name).Objective, "memory")
+
+
+def learns_unlabelled(name: str) -> bool:
+    """Whether participants without any label teach something under an objective (`Objective.learns_unlabelled`)."""
+    return getattr(registry.load("objectives", name).Objective, "learns_unlabelled", False)

@@ -93,6 +93,9 @@ FIELDS: dict[str, Field] = {
     "data.train_on_validation": Field(
         False, FLAG, "the validation split trains, too, once settings are chosen; nothing is selected then"
     ),
+    "data.labelled_fraction": Field(
+        1.0, number(0, 1, above=True), "of the training participants whose labels are known; the others' are hidden"
+    ),
     "data.permute_modality": Field("", TEXT, "modality that participants have from each other, as a control"),
     "data.parts": Field(0, whole(0), "pieces of a window; empty ones are left out; 0: up to 5, as they divide"),
     "data.packs": Field(0, whole(0), "parts of a batch, packed each by itself; 0: one per device that shares a batch"),

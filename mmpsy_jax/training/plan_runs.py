@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from mmpsy_jax import models
+from mmpsy_jax import models, objectives
 from mmpsy_jax.data import splits as data_splits
 from mmpsy_jax.data.records import Corpus
 from mmpsy_jax.data.splits import Split
@@ -82,6 +82,15 @@ def folds(config: ConfigDict, tasks: Sequence[Task], corpus: Corpus) -> list[Spl
             )
         joined = np.union1d(outer[0]["train"], outer[0]["validation"])
         outer = [{**outer[0], "train": joined, "validation": joined[:0]}]
+    if config.data.labelled_fraction < 1:
+        if cv.folds or config.data.train_on_validation:
+            raise InputError(
+                f"config.data.labelled_fraction = {config.data.labelled_fraction:g} hides labels of the training split "
+                "of a corpus: set --config.cv.folds=0 and --config.data.train_on_validation=False"
+            )
+        if not objectives.learns_unlabelled(config.objective.name):
+            known = np.isfinite([corpus.labels[task.label] for task in tasks]).any(axis=0)
+            outer = [{**outer[0], "train": outer[0]["train"][known[outer[0]["train"]]]}]
     fold_of = data_splits.read_folds(corpus, cv.folds_file, cv.folds) if cv.folds_file else None
     if fold_of is not None and cv.repeats > 1:
         raise InputError("config.cv.folds_file names one division: set config.cv.repeats=1")

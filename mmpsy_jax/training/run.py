@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mmpsy_jax import tasks as tasks_lib
+from mmpsy_jax.data.hide_labels import hide_labels
 from mmpsy_jax.data.permute_modality import permute_modality
 from mmpsy_jax.data.pooled import open_corpora
 from mmpsy_jax.data.records import Corpus
@@ -64,6 +65,8 @@ def with_corpus(
     check(config, from_config(config.tasks), corpus)
     if config.data.permute_modality:
         corpus = permute_modality(corpus, config.data.permute_modality, config.seed)
+    if config.data.labelled_fraction < 1:
+        corpus = hide_labels(corpus, config.data.labelled_fraction, config.seed)
     with _locked(workdir):
         config = with_packs(config, workdir)
         claim_workdir(config, workdir, writes=jax.process_index() == 0)

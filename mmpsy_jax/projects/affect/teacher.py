@@ -66,6 +66,12 @@ def _check(
             )
     if from_config(run.config.tasks) != tuple(tasks):
         raise InputError(f"{workdir}: the teacher has other tasks than the student: give both the same config.tasks")
+    ours, known = ((c.data.get("labelled_fraction", 1.0), c.seed) for c in (config, run.config))
+    if ours != known and min(ours[0], known[0]) < 1:
+        raise InputError(
+            f"{workdir}: the teacher knows labels of {known[0]:g} of the training clips (seed {known[1]}), the student "
+            f"of {ours[0]:g} (seed {ours[1]}): give both the same config.data.labelled_fraction and config.seed"
+        )
     for name in ("dataset", "config", "version"):
         if run.card[name] != corpus.card.get(name):
             raise InputError(

@@ -22,6 +22,7 @@ from mmpsy_jax.training.config import claim_workdir
 from mmpsy_jax.training.hparams import overlay
 
 SPEAKERS, FOLDS = 4, 2
+TASKS = from_config(affect_student.get_config("frozen").tasks)
 SMALL = {
     "model.width": 8,
     "model.face_channels": (4, 4),
@@ -70,7 +71,9 @@ def runs(tmp_path_factory):
     return folder, built, student, run.run(student, built, folder / "student")
 
 
-@pytest.mark.parametrize("argument", ["frozen", "joint", "frozen,emotion", "joint,emotion"])
+@pytest.mark.parametrize(
+    "argument", ["frozen", "unlabelled", "joint", "frozen,emotion", "unlabelled,emotion", "joint,emotion"]
+)
 def test_every_weight_is_of_a_loss(argument):
     config = affect_student.get_config(argument)
     tasks = from_config(config.tasks)
@@ -161,3 +164,58 @@ def test_a_run_without_a_teacher_has_no_discrepancy(runs, capsys):
     arguments = [f"--workdir={folder / 'teacher'}", f"--input={built}", f"--output={folder / 'none'}"]
     assert launch.main(["discrepancy", *arguments]) == 2
     assert "a run without a teacher" in capsys.readouterr().err
+
+
+def tenth(folder, argument="unlabelled", **fields):
+    """A config whose corpus has labels of half of its training clips, and that corpus as a run opens it."""
+    config = affect_teacher.get_config() if argument == "teacher" else affect_student.get_config(argument)
+    config = overlay(config, {**SMALL, "cv.folds": 0, "data.labelled_fraction": 0.5, **fields})
+    return run.with_corpus(lambda config, corpus, _: (config, corpus), config, SMALL["data.folder"], folder)
+
+
+@pytest.mark.parametrize(("argument", "share"), [("unlabelled", 1.0), ("joint", 1.0), ("alone", 0.5), ("teacher", 0.5)])
+def test_clips_without_labels_train_where_a_teacher_speaks_of_them(runs, tmp_path, argument, share):
+    config, corpus = tenth(tmp_path, argument, **({"model.teacher": "somewhere"} if argument == "unlabelled" else {}))
+    clips = np.flatnonzero(np.array(corpus.split) == "train")
+    (split,) = plan_runs.folds(config, from_config(config.tasks), corpus)
+    assert len(split["train"]) == round(share * len(clips))
+    known = np.isfinite(corpus.labels["emotion"])
+    assert known[clips].sum() == round(0.5 * len(clips)) and known[[*split["validation"], *split["test"]]].all()
+    assert set(clips[known[clips]]) <= set(split["train"])
+
+
+@pytest.mark.parametrize("fields", [{"cv.folds": 2}, {"data.train_on_validation": True}])
+def test_labels_are_hidden_of_the_division_of_a_corpus_only(runs, tmp_path, fields):
+    config, corpus = tenth(tmp_path, "alone", **fields)
+    with pytest.raises(InputError, match=r"labelled_fraction = 0.5 hides labels .* set --config.cv.folds=0"):
+        plan_runs.folds(config, from_config(config.tasks), corpus)
+
+
+def test_a_teacher_that_knows_other_labels_is_refused(runs, tmp_path):
+    config, corpus = tenth(tmp_path / "teacher", "teacher")
+    leave(config, corpus, tmp_path / "teacher_run")
+    ours, corpus = tenth(tmp_path / "student", **{"model.teacher": str(tmp_path / "teacher_run")})
+    tasks, members = from_config(ours.tasks), np.flatnonzero(np.array(corpus.split) == "train")
+    assert teacher.parameters(ours, tasks, corpus, members)
+    for fields in ({"data.labelled_fraction": 0.25}, {"data.labelled_fraction": 1.0}, {"seed": 1}):
+        with pytest.raises(InputError, match=r"the teacher knows labels of 0.5 of the training clips \(seed 0\)"):
+            teacher.parameters(overlay(ours, fields), tasks, corpus, members)
+
+
+def test_the_teacher_alone_teaches_of_clips_without_labels():
+    objective = programs.objective(affect_student.get_config("frozen"), TASKS, ("audio", "face"))
+    rng = np.random.default_rng(0)
+    sizes = {**{task.name: task.n_classes or 1 for task in TASKS}, "embedding": 4}
+    outputs = {
+        f"{prefix}{name}": jnp.asarray(rng.normal(size=(3, n)), jnp.float32)
+        for prefix in ("", "teacher_")
+        for name, n in sizes.items()
+    }
+    outputs |= {name: jnp.ones((3, 1)) for name in ("face_present", "speech_present")}
+    labels = {task.label: jnp.full(3, jnp.nan) for task in TASKS}
+    weights = {task.name: jnp.ones(task.n_classes) for task in TASKS if task.n_classes}
+    losses, (present, _) = objective(outputs, labels, jnp.ones(3, bool), weights)
+    named = dict(zip(objective.names, zip(losses.tolist(), present.tolist(), strict=True), strict=True))
+    for name, (loss, there) in named.items():
+        of_labels = name in {task.name for task in TASKS}
+        assert there is not of_labels and (loss == 0.0) is of_labels, name

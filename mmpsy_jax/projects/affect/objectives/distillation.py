@@ -16,7 +16,7 @@ Departures from the paper: it asks for a loss that aligns the two without naming
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,10 @@ class Objective:
       supervised: losses of labels.
       joint: the teacher learns from the labels, too; its losses are called `teacher_<task>`.
       temperature: t.
+      learns_unlabelled: a teacher says something of clips without labels, too.
     """
+
+    learns_unlabelled: ClassVar[bool] = True
 
     supervised: multitask.Objective
     joint: bool
