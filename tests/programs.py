@@ -41,7 +41,7 @@ def compiled_once():
         remember(
             loop,
             "compile_for",
-            lambda functions, mesh, batch, fitted, fsdp: (id(functions), mesh, fsdp, shapes((batch, fitted))),
+            lambda functions, mesh, batch, fitted, **k: (id(functions), mesh, str(k), shapes((batch, fitted))),
         )
         remember(
             replicas,

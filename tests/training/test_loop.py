@@ -13,8 +13,6 @@ from mmpsy_jax.training import interruption, loop, nonfinite, plan_runs, replica
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(scope="module")
 def corpus(dataset):
