@@ -10,7 +10,8 @@ train: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	# What one process compiles to bytecode the next ones load.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "mmpsy_jax needs Python 3.11 or newer: make PYTHON=..."'

@@ -3,6 +3,7 @@
 Where the time of a run goes, and what each of these settings saves, stands in docs/testing.md.
 """
 
+import gc
 import hashlib
 import os
 import platform
@@ -22,6 +23,9 @@ os.environ["MMPSY_TRACEBACK"] = "1"  # an unexpected exception fails a test with
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+# Tracing makes millions of objects that stay: looking through them for cycles took a tenth of the time.
+gc.set_threshold(100_000, 10, 10)
 
 CACHE_DAYS = 30
 # Tests of pictures and pages draw them; so do processes that tests start.
@@ -95,6 +99,15 @@ def pictures():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
+        yield
+
+
+@pytest.fixture(scope="module")
+def compiled_once():
+    """Trainings of one config in a file share their programs; for files that train one config several times."""
+    from tests import programs
+
+    with programs.compiled_once():
         yield
 
 

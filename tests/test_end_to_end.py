@@ -19,6 +19,8 @@ from mmpsy_jax.training.checkpoint import Checkpoints
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean, losses, small
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
 def finished(dataset, tmp_path_factory):

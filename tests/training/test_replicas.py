@@ -14,6 +14,8 @@ from mmpsy_jax.training import interruption, job, loop, memory, plan_runs, repli
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean, small
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
 def config(dataset):

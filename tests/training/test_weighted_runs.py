@@ -19,6 +19,8 @@ from tests.runs import final_state, lean
 
 NAMES = ["a", "b", "c"]
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
 def corpus(dataset):

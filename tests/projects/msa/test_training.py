@@ -19,6 +19,8 @@ from mmpsy_jax.training import mesh as meshes
 from mmpsy_jax.training.config import seeds, set_seeds
 from tests.runs import final_state
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
