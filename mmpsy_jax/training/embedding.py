@@ -84,7 +84,11 @@ def _write_alike(jobs: Sequence[TrainJob], missing: Collection[Path]) -> None:
     mesh = meshes.make_mesh(config.mesh.replica)
     shape = batching.of(config, corpus, mesh)
     network = programs.network(config, jobs[0].tasks, **shape.inputs)
-    predict = jax.jit(functools.partial(step.predict, network), out_shardings=meshes.replicated(mesh))
+    predict = jax.jit(
+        functools.partial(step.predict, network),
+        out_shardings=meshes.replicated(mesh),
+        compiler_options=step.compiler_options(2),  # for a few batches
+    )
     members = np.unique(np.concatenate([job.splits[name] for job in jobs for name in ("train", "validation")]))
     sample = np.sort(np.random.default_rng(0).permutation(members)[:SAMPLE])
     evaluator = Evaluator(dataclasses.replace(jobs[0], splits={"train": sample}), shape, mesh, predict)

@@ -48,7 +48,7 @@ def train(job: TrainJob) -> Predictions:
     functions = build(config, tasks, **shape.inputs, total=total, steps_per_epoch=per_epoch, mesh=mesh)
     first = next(loader)
     fitted = fit(config, tasks, shape.modalities, job.corpus, job.splits["train"])
-    programs = compile_for(functions, mesh, first, fitted, fsdp=config.mesh.fsdp)
+    programs = compile_for(functions, mesh, first, fitted, fsdp=config.mesh.fsdp, steps=total)
     state = programs.init(np.int32(job.seed), first, fitted)
     loader.rewind()
 

@@ -14,8 +14,9 @@ from jaxtyping import Bool, PyTree
 
 from mmpsy_jax.data.in_memory import gather
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import step as steps
 from mmpsy_jax.training.logger import say
-from mmpsy_jax.training.step import Functions, inference_params, run_once
+from mmpsy_jax.training.step import Functions, inference_params
 
 
 @dataclasses.dataclass
@@ -50,7 +51,7 @@ class ReplicaPrograms:
                 seeds, gather(arrays, plan), fitted
             ),
             out_shardings=over,
-            compiler_options=run_once(),
+            compiler_options=steps.compiler_options(1),
         )
         self.keep = jax.jit(
             lambda best, states, improved: jax.tree.map(

@@ -217,13 +217,18 @@ def inference_params(state: PyTree) -> PyTree:
     return {"params": params, "fitted": state["fitted"]}
 
 
-def run_once() -> dict[str, bool | int] | None:
-    """Options of XLA for a program that runs once, whose compilation is all that it costs: least effort on a CPU."""
-    return (
-        {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-        if jax.default_backend() == "cpu"
-        else None
-    )
+FEW_STEPS = 1000
+
+
+def compiler_options(runs: int) -> dict[str, bool | int] | None:
+    """Options of XLA for a program that runs so many times: compiling it on a CPU is worth what running it repays.
+
+    The step of `configs/phq.py` compiles in 7, 11 and 22 s with no, little and full effort, on a busy machine, and runs
+    in 3, 1.1 and 1 times its time (docs/benchmarks/start.md).
+    """
+    if jax.default_backend() != "cpu" or runs >= FEW_STEPS:
+        return None
+    return {"xla_backend_optimization_level": min(runs - 1, 1), "xla_cpu_use_fusion_emitters": False}
 
 
 class Programs(NamedTuple):
@@ -235,20 +240,26 @@ class Programs(NamedTuple):
     predict: Callable[[PyTree, PyTree], PyTree]
 
 
-def compile_for(functions: Functions, mesh: Mesh, batch: PyTree, fitted: PyTree, *, fsdp: bool = False) -> Programs:
+def compile_for(
+    functions: Functions, mesh: Mesh, batch: PyTree, fitted: PyTree, *, fsdp: bool = False, steps: int = FEW_STEPS
+) -> Programs:
     """One training over the devices of a mesh: packs of the batch divided along `data`.
 
     Args:
       batch, fitted: examples, for shapes.
+      steps: of the whole training, for which `update` is compiled.
       fsdp: parameters and optimizer state are divided along `data` too, and gathered where they are used.
     """
     shapes = jax.eval_shape(functions.init, jax.ShapeDtypeStruct((), jnp.int32), batch, fitted)
     kept = state_shardings(shapes, mesh, fsdp=fsdp)
     everywhere = state_shardings(shapes, mesh, fsdp=False)["step"]
     return Programs(
-        init=jax.jit(functions.init, out_shardings=kept, compiler_options=run_once()),
+        init=jax.jit(functions.init, out_shardings=kept, compiler_options=compiler_options(1)),
         update=jax.jit(
-            lambda state, batch: functions.update(state, batch, {}), donate_argnums=0, out_shardings=(kept, everywhere)
+            lambda state, batch: functions.update(state, batch, {}),
+            donate_argnums=0,
+            out_shardings=(kept, everywhere),
+            compiler_options=compiler_options(steps),
         ),
         histograms=jax.jit(functions.histograms, out_shardings=everywhere),
         predict=jax.jit(functions.predict, out_shardings=everywhere),

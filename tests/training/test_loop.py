@@ -10,8 +10,11 @@ from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import interruption, loop, nonfinite, plan_runs, replicas, run
+from mmpsy_jax.training import step as steps
 from mmpsy_jax.training.logger import read_rows
 from tests.runs import lean
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,10 @@ def test_what_the_index_knows_is_refused_before_the_training(dataset, corpus, tm
     labels = {**corpus.labels, "phq9": np.where(np.arange(len(corpus)) == 5, np.inf, corpus.labels["phq9"])}
     with pytest.raises(InputError, match=r"label phq9 holds numbers .*: 5 \(train\)"):
         nonfinite.refuse(dataclasses.replace(corpus, labels=labels), ["audio"])
+
+
+def test_compiling_gets_the_effort_that_running_repays():
+    options = steps.compiler_options
+    assert options(1)["xla_backend_optimization_level"] == 0
+    assert options(144) == {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+    assert options(steps.FEW_STEPS) is None
