@@ -16,7 +16,9 @@ import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Without fusion emitters, XLA compiles a network in a third to two thirds of the time (docs/testing.md).
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+if [int(x) for x in metadata.version("jax").split(".")[:2]] < [0, 11]:  # which has no others and refuses the flag
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["MMPSY_TRACEBACK"] = "1"  # an unexpected exception fails a test with its traceback
 # Small shapes run as fast without; compiling, most of the suite's time, takes half.

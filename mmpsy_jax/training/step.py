@@ -228,7 +228,9 @@ def compiler_options(runs: int) -> dict[str, bool | int] | None:
     """
     if jax.default_backend() != "cpu" or runs >= FEW_STEPS:
         return None
-    return {"xla_backend_optimization_level": min(runs - 1, 1), "xla_cpu_use_fusion_emitters": False}
+    # jax 0.11 has no other emitters, and refuses the option.
+    emitters = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
+    return {"xla_backend_optimization_level": min(runs - 1, 1), **emitters}
 
 
 class Programs(NamedTuple):

@@ -120,5 +120,5 @@ def test_what_the_index_knows_is_refused_before_the_training(dataset, corpus, tm
 def test_compiling_gets_the_effort_that_running_repays():
     options = steps.compiler_options
     assert options(1)["xla_backend_optimization_level"] == 0
-    assert options(144) == {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+    assert options(144)["xla_backend_optimization_level"] == 1
     assert options(steps.FEW_STEPS) is None
