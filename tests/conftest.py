@@ -104,12 +104,35 @@ def pictures():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_shape_checks():
+    """Networks are traced in half of the time."""
+    from tests import networks
+
+    with networks.quick_shape_checks():
+        yield
+
+
 @pytest.fixture(scope="module")
 def compiled_once():
     """Trainings of one config in a file share their programs; for files that train one config several times."""
     from tests import programs
 
     with programs.compiled_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """Trainings on one device, which compile a fifth quicker; for files that are about networks, not about meshes."""
+    import functools
+
+    import jax
+
+    from mmpsy_jax.training import mesh
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mesh, "make_mesh", functools.partial(mesh.make_mesh, devices=jax.devices()[:1]))
         yield
 
 

@@ -18,6 +18,7 @@ from mmpsy_jax.projects.msa.models import mult, tetfn
 from mmpsy_jax.tasks import Range, Task, from_config, with_ranges
 from mmpsy_jax.training import mesh, programs, step, train_statistics
 from mmpsy_jax.training.config import WEIGHING, default, jsonable
+from tests.networks import variable_shapes
 
 AUDIO = Modality("audio", "frames", (1800, 80))
 TEXT = Modality("text", "features", (175, 768))
@@ -136,12 +137,12 @@ def test_one_step_of_every_config_has_the_right_shapes(name, argument, monkeypat
     if config.model.get("teacher"):
         teacher = programs.network(load("affect_teacher", None), tasks, modalities=(FACES,), window_seconds=60.0)
         one = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in inputs.items() if name != "labels"}
-        theirs = jax.eval_shape(teacher.init, jax.random.key(0), one)["params"]
+        theirs = variable_shapes(teacher, one)["params"]
         constants["network"] = {"teacher": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), theirs)}
     if config.model.get("linear"):
         network = programs.network(config, tasks, modalities=modalities, window_seconds=60.0)
         one = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in inputs.items() if name != "labels"}
-        path = jax.eval_shape(network.init, jax.random.key(0), one)["fitted"]["linear"]
+        path = variable_shapes(network, one)["fitted"]["linear"]
         constants["network"] = constants["network"] | {"linear": jax.tree.map(lambda x: np.ones(x.shape), path)}
         constants["left_out"] = np.zeros((20, len(tasks)), np.float32)
     made = step.compile_for(functions, mesh.make_mesh(), inputs, constants)
@@ -165,7 +166,7 @@ def section(name, argument):
     inputs, modalities = batch(name, argument, ())
     network = programs.network(config, tasks, modalities=modalities, window_seconds=60.0)
     pack = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in inputs.items() if name != "labels"}
-    parameters = jax.eval_shape(network.init, jax.random.key(0), pack)["params"]
+    parameters = variable_shapes(network, pack)["params"]
     return golden(differing(config), sum(x.size for x in jax.tree.leaves(parameters)))
 
 

@@ -28,6 +28,7 @@ embeddings), `processors` (tokenizer and feature extractor of `transformers`). W
 `transformers`: docs/encoders.md.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,7 +78,7 @@ def load(
     tensors = read_tensors(folder)
     try:
         module = build(config, **options)
-        shapes = jax.eval_shape(lambda: _init(module, jax.random.key(0), decoder))
+        shapes = jax.eval_shape(lambda: _start(module, jnp.dtype(param_dtype), decoder, jax.random.key(0)))
         params = our_parameters(config["model_type"], tensors, shapes, param_dtype)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
@@ -96,11 +97,17 @@ def make(config: Mapping[str, Any], *, seed: int = 0, param_dtype: Dtype = jnp.f
       InputError: the config is not one that we know.
     """
     module = build(config, **options)
-    cast = lambda key: jax.tree.map(lambda x: x.astype(param_dtype), _init(module, key))  # noqa: E731
-    return Encoder(module, jax.jit(cast)(jax.random.key(seed)), dict(config))
+    alone = module.clone(parent=None)  # of whatever network asks for it
+    return Encoder(module, _start(alone, jnp.dtype(param_dtype), True, jax.random.key(seed)), dict(config))
 
 
-def _init(module: nn.Module, key: jax.Array, decoder: bool = True) -> dict[str, Any]:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _start(module: nn.Module, dtype: jnp.dtype, decoder: bool, key: jax.Array) -> dict[str, Any]:
+    """Random parameters; traced once per module, since a network asks for them again whenever it is traced."""
+    return jax.tree.map(lambda x: x.astype(dtype), _init(module, key, decoder))
+
+
+def _init(module: nn.Module, key: jax.Array, decoder: bool) -> dict[str, Any]:
     """Random parameters, found on the smallest input."""
     ids = jnp.zeros((1, 1), jnp.int32)
     if isinstance(module, Bert):

@@ -1,14 +1,18 @@
 """The network's promises: masks, missing modalities, padding, equal forms. All inputs are random."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from mmpsy_jax import models
 from mmpsy_jax.models import mental_perceiver, perceiver, position, projection
 from mmpsy_jax.models.base import EMBEDDING, Head, Modality, Rates, drop_modalities
+from tests.networks import variable_shapes
 
 HEADS = (Head("screen", "binary", 2), Head("bands", "ordinal", 4), Head("score", "regression", 0))
 STARTS = {"screen": (-0.2, -1.6), "bands": (-1.0, 0.5, 2.0), "score": (0.25,)}
@@ -46,7 +50,7 @@ def taken(inputs, name, slots):
 
 @pytest.fixture
 def inputs():
-    return jax.tree.map(jnp.asarray, batch(np.random.default_rng(0)))
+    return batch(np.random.default_rng(0))
 
 
 @pytest.fixture
@@ -56,33 +60,44 @@ def params(inputs):
 
 def randomised(model, inputs, seed=1):
     """Parameters with no exact zeros, so that every path counts."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)["params"]
+    shapes = variable_shapes(model, inputs)["params"]
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.3, x.dtype), shapes)
+    return jax.tree.map(lambda x: np.asarray(rng.normal(size=x.shape) * 0.3, x.dtype), shapes)
 
 
-def run(model, params, inputs, **options):
-    """The compiled network; eager Flax would take most of the time of these tests."""
-    return jax.jit(lambda p, x: model.apply({"params": p}, x, **options))(params, inputs)
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def run(model, params, inputs, mutable=False):
+    """The compiled network, once for all tests; eager Flax would take most of their time."""
+    return model.apply({"params": params}, inputs, mutable=mutable)
+
+
+apply_once = jax.jit(lambda module, variables, *inputs: module.apply(variables, *inputs), static_argnums=0)
 
 
 def randomised_tree(tree, scale=1.0):
     rng = np.random.default_rng(3)
-    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * scale, x.dtype), tree)
+    return jax.tree.map(lambda x: np.asarray(rng.normal(size=x.shape) * scale, x.dtype), tree)
 
 
+@functools.cache
 def packed(absorb, l=3, d=8, heads=2):  # noqa: E741
     """Two modalities: 1 has no window at all, 2 none of the second one, 3 a masked one; one slot of each is unused."""
     attention = perceiver.PackedAttention(heads, absorb)
     rng = np.random.default_rng(0)
-    q = jnp.asarray(rng.normal(size=(l, d)), jnp.float32)
+    q = np.asarray(rng.normal(size=(l, d)), np.float32)
     inputs = []
     for row, n in (([0, 0, 2, 2, 3, 4], 6), ([0, 3, 4], 4)):
-        x = jnp.asarray(rng.normal(size=(len(row), n, d)) + 1, jnp.float32)
-        row = jnp.array(row)
-        inputs.append(perceiver.Packed(x, jnp.asarray(rng.random((len(row), n)) < 0.7) & (row < 3)[:, None], row))
-    shapes = jax.eval_shape(lambda key: attention.init(key, q, inputs, ROWS), jax.random.key(0))
-    apply = jax.jit(lambda params, tokens: attention.apply(params, q, with_tokens(inputs, tokens), ROWS))
+        x = np.asarray(rng.normal(size=(len(row), n, d)) + 1, np.float32)
+        row = np.array(row)
+        inputs.append(perceiver.Packed(x, (rng.random((len(row), n)) < 0.7) & (row < 3)[:, None], row))
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def apply(params, tokens, mutable=False):
+        arrays = jax.tree.map(jnp.asarray, (q, with_tokens(inputs, tokens)))
+        return attention.apply(params, *arrays, ROWS, mutable=mutable)
+
+    arrays = jax.device_put((q, inputs))
+    shapes = jax.eval_shape(lambda key: attention.init(key, *arrays, ROWS), jax.random.key(0))
     return apply, randomised_tree(shapes, 0.5), q, inputs
 
 
@@ -96,8 +111,8 @@ def textbook(p, q, tokens, heads=2):
     normed, size, total = normed * p["norm_scale"] + p["norm_bias"], q.shape[-1] // heads, 0
     for h in range(heads):
         part = slice(size * h, size * (h + 1))
-        qh = np.asarray(q) @ p["query"]["kernel"][:, h] + p["query"]["bias"][h]
-        weights = jax.nn.softmax(qh @ (normed @ p["key"][:, part]).T / np.sqrt(size), axis=-1)
+        qh = q @ p["query"]["kernel"][:, h] + p["query"]["bias"][h]
+        weights = scipy.special.softmax(qh @ (normed @ p["key"][:, part]).T / np.sqrt(size), axis=-1)
         total += weights @ (normed @ p["value"][:, part] + p["value_bias"][h]) @ p["out"][part]
     return total
 
@@ -105,8 +120,8 @@ def textbook(p, q, tokens, heads=2):
 @pytest.mark.parametrize("absorb", [True, False])
 def test_packed_attention_is_the_textbook_formula_over_all_modalities(absorb):
     apply, params, q, inputs = packed(absorb)
-    p = jax.tree.map(np.asarray, params["params"])
-    got = apply(params, [one.tokens for one in inputs])
+    p = params["params"]
+    got = np.asarray(apply(params, [one.tokens for one in inputs]))
     assert got.shape == (4, 3, 8)
     for b in (0, 2):
         tokens = [one.tokens[s][one.mask[s]] for one in inputs for s in np.flatnonzero(one.row == b)]
@@ -116,13 +131,13 @@ def test_packed_attention_is_the_textbook_formula_over_all_modalities(absorb):
 @pytest.mark.parametrize("absorb", [True, False])
 def test_who_has_nothing_to_attend_to_gets_zero(absorb):
     apply, params, _, inputs = packed(absorb)
-    masks, tokens = [np.asarray(one.mask) for one in inputs], [one.tokens for one in inputs]
-    out = apply(params, tokens)
+    masks, tokens = [one.mask for one in inputs], [one.tokens for one in inputs]
+    out = np.asarray(apply(params, tokens))
     assert np.all(out[1] == 0) and np.all(out[3] == 0) and np.all(np.abs(out[0]).sum(-1) > 0)
-    filled = [jnp.where(mask[..., None], x, 99.0) for mask, x in zip(masks, tokens, strict=True)]
+    filled = [np.where(mask[..., None], x, np.float32(99)) for mask, x in zip(masks, tokens, strict=True)]
     np.testing.assert_allclose(apply(params, filled), out, rtol=1e-5, atol=1e-5)
     gradients = jax.jit(jax.grad(lambda tokens: (apply(params, tokens) ** 2).sum()))(tokens)
-    for mask, gradient in zip(masks, gradients, strict=True):
+    for mask, gradient in zip(masks, map(np.asarray, gradients), strict=True):
         assert np.all(np.isfinite(gradient)) and np.all(gradient[~mask] == 0) and np.any(gradient[mask] != 0)
 
 
@@ -137,12 +152,15 @@ def test_absorbed_projections_and_plain_ones_agree_with_their_gradients():
 
 def test_tokens_of_features_are_normalised_then_projected():
     adapter = perceiver.FeaturesAdapter(width=5)
-    features = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 7)) * 2 + 1, jnp.float16)
-    params = randomised_tree(adapter.init(jax.random.key(0), features, jnp.array([3, 2])))
+    features, lengths = (
+        np.asarray(np.random.default_rng(0).normal(size=(2, 3, 7)) * 2 + 1, np.float16),
+        np.array([3, 2]),
+    )
+    params = randomised_tree(variable_shapes(adapter, features, lengths))
     p, x = params["params"], np.asarray(features, np.float64)
     normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
     expected = (normed * p["norm_scale"] + p["norm_bias"]) @ p["kernel"] + p["bias"]
-    tokens, mask = adapter.apply(params, features, jnp.array([3, 2]))
+    tokens, mask = apply_once(adapter, params, features, lengths)
     np.testing.assert_allclose(tokens, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(mask, [[True] * 3, [True, True, False]])
 
@@ -153,18 +171,18 @@ def plain_projection(x, kernel):
 
 def test_inputs_are_projected_and_averaged():
     rng = np.random.default_rng(0)
-    x, kernel = jnp.asarray(rng.normal(size=(3, 5, 7)), jnp.float16), jnp.asarray(rng.normal(size=(7, 4)), jnp.float32)
+    x, kernel = np.asarray(rng.normal(size=(3, 5, 7)), np.float16), np.asarray(rng.normal(size=(7, 4)), np.float32)
     expected = plain_projection(np.asarray(x, np.float32), kernel)
-    for ours, plain in zip(projection.project(x, kernel), expected, strict=True):
+    for ours, plain in zip(jax.jit(projection.project)(x, kernel), expected, strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_the_projection_has_the_gradients_of_the_plain_form():
     rng = np.random.default_rng(0)
-    x, kernel = jnp.asarray(rng.normal(size=(3, 5, 7)), jnp.float32), jnp.asarray(rng.normal(size=(7, 4)), jnp.float32)
-    weights = [jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 5, 4), (3, 5), (3, 5))]
+    x, kernel = np.asarray(rng.normal(size=(3, 5, 7)), np.float32), np.asarray(rng.normal(size=(7, 4)), np.float32)
+    weights = [np.asarray(rng.normal(size=s), np.float32) for s in ((3, 5, 4), (3, 5), (3, 5))]
     total = lambda f: lambda *a: sum((w * y).sum() for w, y in zip(weights, f(*a), strict=True))  # noqa: E731
-    ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (projection.project, plain_projection))
+    ours, theirs = (jax.jit(jax.grad(total(f), (0, 1)))(x, kernel) for f in (projection.project, plain_projection))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
 
 
@@ -184,29 +202,29 @@ def test_masks_are_as_good_as_independent():
 
 def test_frames_are_patched():
     adapter = perceiver.FramesAdapter(width=5, patch=4)
-    frames = jnp.asarray(np.random.default_rng(0).normal(size=(2, 10, 3)), jnp.float32)
-    params = randomised_tree(adapter.init(jax.random.key(0), frames, jnp.array([10, 5])))
-    tokens, mask = adapter.apply(params, frames, jnp.array([10, 5]))
+    frames, lengths = np.asarray(np.random.default_rng(0).normal(size=(2, 10, 3)), np.float32), np.array([10, 5])
+    params = randomised_tree(variable_shapes(adapter, frames, lengths))
+    tokens, mask = apply_once(adapter, params, frames, lengths)
     np.testing.assert_array_equal(mask, [[True] * 3, [True, True, False]])
     p = params["params"]
-    raw = np.asarray(frames[0, 4:8]).reshape(-1) @ np.asarray(p["kernel"])
+    raw = frames[0, 4:8].reshape(-1) @ p["kernel"]
     expected = (raw - raw.mean()) / np.sqrt(raw.var() + 1e-6) * p["norm"]["scale"] + p["norm"]["bias"]
-    np.testing.assert_allclose(tokens[0, 1], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(tokens)[0, 1], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropout_keeps_the_share_and_the_mean(rate):
-    x = jnp.ones((200, 500))
+    x = jax.device_put(np.ones((200, 500), np.float32))
     drop = lambda r: perceiver.Dropout().apply({}, x, r, rngs={"dropout": jax.random.key(0)})  # noqa: E731
-    out = drop(rate)
+    out = np.asarray(jax.jit(lambda: drop(rate))())
     assert abs(float((out == 0).mean()) - rate) < 0.01
     np.testing.assert_allclose(out[out != 0], 1 / (1 - rate), rtol=1e-5)
-    np.testing.assert_array_equal(jax.jit(drop)(jnp.float32(rate)), out)  # a replica's own rate gives the same mask
+    np.testing.assert_array_equal(jax.jit(drop)(np.float32(rate)), out)  # a replica's own rate gives the same mask
     assert perceiver.Dropout().apply({}, x, 0.0) is x
 
 
 def test_output_shapes_and_order_of_ordinal_logits(inputs, params):
-    outputs = run(build(), params, inputs)
+    outputs = jax.device_get(run(build(), params, inputs))
     shapes = {"screen": (4, 2), "bands": (4, 3), "score": (4, 1), "embedding": (4, 16)}
     assert {k: v.shape for k, v in outputs.items()} == shapes
     assert np.all(np.diff(outputs["bands"], axis=1) < 0)
@@ -214,9 +232,11 @@ def test_output_shapes_and_order_of_ordinal_logits(inputs, params):
 
 
 def test_initial_outputs_are_the_biases(inputs):
-    model = build(pooled_prior=True)
-    params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
-    params = {**params, "readout": jnp.zeros_like(params["readout"])}
+    model = build(pooled_prior=True, layers=1)
+    start = lambda key: model.init(key, jax.device_put(inputs))["params"]  # noqa: E731
+    only = jax.jit(lambda key: {name: value for name, value in start(key).items() if not isinstance(value, dict)})
+    params = randomised(model, inputs) | jax.device_get(only(jax.random.key(0)))  # whatever is read, so are the outputs
+    params["readout"] = np.zeros_like(params["readout"])
     for head in HEADS:
         started = head.bias(np.array(STARTS[head.name]))
         assert started.keys() <= params.keys()
@@ -230,7 +250,7 @@ def test_initial_outputs_are_the_biases(inputs):
 def test_what_is_masked_does_not_matter(inputs, params):
     model = build()
     base = run(model, params, inputs)
-    changed = {k: np.array(v) for k, v in inputs.items()}
+    changed = {k: v.copy() for k, v in inputs.items()}
     for name, fill in (("audio", 7), ("text", -7)):
         changed[name][changed[f"{name}_length"] == 0] = fill
     for name, value in run(model, params, changed).items():
@@ -259,13 +279,16 @@ class Rest(mental_perceiver.Model):
 def plain_outputs(params, inputs):
     """The tokens of each participant by themselves, and attention by the formula; the rest by the network's layers."""
     tokens, pooled = [[] for _ in range(ROWS)], np.zeros((ROWS, 2, 16), np.float32)
+    run_adapter = lambda adapter, name: apply_once(  # noqa: E731
+        adapter, {"params": params[f"{name}_adapter"]}, inputs[name], inputs[f"{name}_length"]
+    )
     for m, modality in enumerate(MODALITIES):
         name = modality.name
         adapter = perceiver.FramesAdapter(16, 4) if modality.kind == "frames" else perceiver.FeaturesAdapter(16)
-        found, mask = adapter.apply({"params": params[f"{name}_adapter"]}, inputs[name], inputs[f"{name}_length"])
+        found, mask = map(np.asarray, run_adapter(adapter, name))
         steps = (np.arange(found.shape[1]) + 0.5) * 60.0 / found.shape[1]
-        angles = 2 * np.pi * (np.asarray(inputs[f"{name}_start_s"])[:, None] + steps)[..., None] / PERIODS
-        kernel = np.asarray(params[f"{name}_position"]["projection"]["kernel"])
+        angles = 2 * np.pi * (inputs[f"{name}_start_s"][:, None] + steps)[..., None] / PERIODS
+        kernel = params[f"{name}_position"]["projection"]["kernel"]
         placed = found + np.concatenate([np.sin(angles), np.cos(angles)], axis=-1) @ kernel
         for b in range(ROWS):
             slots = np.flatnonzero(inputs[f"{name}_row"] == b)
@@ -273,9 +296,8 @@ def plain_outputs(params, inputs):
                 pooled[b, m] = found[slots][mask[slots]].mean(axis=0)
                 tokens[b].append(placed[slots][mask[slots]] + params[f"{name}_code"])
     p = params["encoder"]
-    queries = nn.LayerNorm().apply({"params": p["norm_query"]}, p["latents"])
-    attention = jax.tree.map(np.asarray, p["attention"])
-    read = [textbook(attention, queries, np.concatenate(own), 4) if own else np.zeros((4, 16)) for own in tokens]
+    queries = np.asarray(apply_once(nn.LayerNorm(), {"params": p["norm_query"]}, p["latents"]))
+    read = [textbook(p["attention"], queries, np.concatenate(own), 4) if own else np.zeros((4, 16)) for own in tokens]
 
     @jax.jit
     def rest(x):
@@ -294,38 +316,40 @@ def test_each_modality_is_used(inputs, params):
 
 
 def test_attention_weights_on_request(inputs, params):
-    _, kept = run(build(), params, inputs, mutable=["intermediates"])
+    _, kept = run(build(), params, inputs, ("intermediates",))
     weights = kept["intermediates"]["encoder"]["attention"]["attention"]
     assert [x.shape for x in weights] == [(5, 8, 4, 4), (6, 7, 4, 4)]  # windows, patches or tokens, latents, heads
     rows = [inputs[f"{m.name}_row"] for m in MODALITIES]
-    in_all = sum(perceiver.merge_windows(x.sum(axis=1), row, ROWS) for x, row in zip(weights, rows, strict=True))
+    merge = jax.jit(lambda x, row: perceiver.merge_windows(x.sum(axis=1), row, ROWS))
+    in_all = sum(np.asarray(merge(x, row)) for x, row in zip(weights, rows, strict=True))
     np.testing.assert_allclose(in_all[:3], 1.0, atol=1e-5)
     assert np.all(in_all[3] == 0)
 
 
 @pytest.mark.parametrize("absorb", [True, False])
 def test_attention_weights_times_values_are_the_output(absorb):
-    _, params, q, inputs = packed(absorb)
-    apply = lambda p: perceiver.PackedAttention(2, absorb).apply(p, q, inputs, ROWS, mutable=["intermediates"])  # noqa: E731
-    out, kept = jax.jit(apply)(params)
-    p, expected = jax.tree.map(np.asarray, params["params"]), np.zeros(out.shape)
+    apply, params, q, inputs = packed(absorb)
+    out, kept = jax.device_get(apply(params, [one.tokens for one in inputs], ("intermediates",)))
+    p, expected = params["params"], np.zeros(out.shape)
     for one, weights in zip(inputs, kept["intermediates"]["attention"], strict=True):
         x = np.asarray(one.tokens, np.float64)
         normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
         values = (normed * p["norm_scale"] + p["norm_bias"]) @ p["value"] + p["value_bias"].reshape(-1)
         values = values.reshape(*x.shape[:2], 2, -1)
-        for slot, row in enumerate(np.asarray(one.row)):
+        for slot, row in enumerate(one.row):
             if row < ROWS:
                 mixed = np.einsum("nlh,nhe->lhe", weights[slot], values[slot])
                 expected[row] += mixed.reshape(len(q), -1) @ p["out"]
     np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-5)
 
 
-def test_remat_changes_nothing(inputs, params):
+def test_remat_changes_nothing(inputs):
+    params = randomised(build(layers=1), inputs)
+
     def value_and_gradient(remat):
-        model = build(remat=remat)
-        loss = lambda p: model.apply({"params": p}, inputs)["score"].sum()  # noqa: E731
-        return jax.jit(jax.value_and_grad(loss))(params)
+        model = build(layers=1, remat=remat)
+        loss = lambda p, x: model.apply({"params": p}, x)["score"].sum()  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss))(params, inputs)
 
     (plain, plain_gradient), (value, gradient) = value_and_gradient(False), value_and_gradient(True)
     np.testing.assert_allclose(value, plain, rtol=1e-6)
@@ -334,28 +358,31 @@ def test_remat_changes_nothing(inputs, params):
 
 def test_bfloat16_keeps_float32_parameters_and_is_close(inputs, params):
     model = build(dtype="bfloat16")
-    assert {x.dtype for x in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0), inputs))} == {
-        jnp.float32.dtype
-    }
-    full, half = (run(build(dtype=d), params, inputs)["score"] for d in ("float32", "bfloat16"))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    assert {x.dtype for x in jax.tree.leaves(shapes)} == {jnp.float32.dtype}
+    full, half = (run(build(**d), params, inputs)["score"] for d in ({}, {"dtype": "bfloat16"}))
+    assert build().dtype == "float32"
     np.testing.assert_allclose(half, full, atol=0.15)
     assert half.dtype == jnp.float32
 
 
-def test_dropouts_act_in_training_only_and_follow_the_key(inputs, params):
-    model, rates = build(), Rates(0.2, 0.3, 0.0, 0.5)
-    drop = jax.jit(lambda key: model.apply({"params": params}, inputs, rates, rngs={"dropout": key})["score"])
+def test_dropouts_act_in_training_only_and_follow_the_key(inputs):
+    model, rates = build(layers=1), Rates(0.2, 0.3, 0.0, 0.5)
+    params = randomised(model, inputs)
+    apply = jax.jit(lambda key, x: model.apply({"params": params}, x, rates, rngs={"dropout": key})["score"])
+    drop = lambda key: apply(key, inputs)  # noqa: E731
     one, again, two = drop(jax.random.key(1)), drop(jax.random.key(1)), drop(jax.random.key(2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, two)
-    run(model, params, inputs)  # without dropout no key is asked for
+    jax.eval_shape(lambda x: model.apply({"params": params}, x), inputs)  # without dropout no key is asked for
 
 
 def test_modality_dropout_never_hides_the_only_modality():
-    present = jnp.array([[True, False], [True, True], [False, False]])
+    present = np.array([[True, False], [True, True], [False, False]])
+    drop = jax.jit(lambda seed: drop_modalities(jax.random.key(seed), jnp.asarray(present), 0.7))
     seen = set()
     for seed in range(30):
-        kept = np.asarray(drop_modalities(jax.random.key(seed), present, 0.7))
+        kept = np.asarray(drop(seed))
         assert kept[0].tolist() == [True, False] and kept[2].tolist() == [False, False]
         seen.add(tuple(kept[1].tolist()))
     assert seen == {(True, True), (True, False), (False, True)}
@@ -364,8 +391,13 @@ def test_modality_dropout_never_hides_the_only_modality():
 def test_ids_are_summed_and_zero_means_nothing():
     adapter = perceiver.IdsAdapter(width=3, vocabulary=10)
     ids, length, row = jnp.array([[[1, 0], [2, 3]]]), jnp.array([1]), jnp.array([0])
-    variables = adapter.init(jax.random.key(0), ids, length, row, 1, 0.0)
-    tokens, mask, _ = adapter.apply(variables, ids, length, row, 1, 0.0)
+
+    @jax.jit
+    def start(key):
+        variables = adapter.init(key, ids, length, row, 1, 0.0)
+        return variables, adapter.apply(variables, ids, length, row, 1, 0.0)
+
+    variables, (tokens, mask, _) = jax.device_get(start(jax.random.key(0)))
     table = variables["params"]["embedding"]
     np.testing.assert_allclose(tokens[0], [table[1], table[2] + table[3]], rtol=1e-6)
     np.testing.assert_array_equal(mask[0], [True, False])
@@ -375,23 +407,23 @@ def test_the_bag_is_sublinear_tfidf_of_unit_length():
     rng = np.random.default_rng(0)
     ids, row = rng.integers(0, 6, size=(5, 5, 2)), np.array([0, 0, 1, 3, 3])
     idf = np.array([9.0, 1.0, 0.0, 2.0, 1.5, 1.2], np.float32)
-    weights = perceiver.bag_weights(jnp.asarray(ids), jnp.asarray(row), 3, jnp.asarray(idf))
+    weigh = jax.jit(perceiver.bag_weights, static_argnums=2)
+    weights = np.asarray(weigh(ids, row, 3, idf))
     for person in (0, 1):
         counts = np.bincount(ids[row == person].ravel(), minlength=6)
         bag = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0.0) * idf
         bag[0] = 0
         ours = np.bincount(ids[row == person].ravel(), weights=np.ravel(weights[row == person]), minlength=6)
         np.testing.assert_allclose(ours, bag / np.linalg.norm(bag), rtol=1e-5)
-    empty = perceiver.bag_weights(jnp.zeros((1, 4, 2), jnp.int32), jnp.array([0]), 1, jnp.asarray(idf))
+    empty = weigh(np.zeros((1, 4, 2), np.int32), np.array([0]), 1, idf)
     assert np.all(empty == 0)
 
 
 @pytest.mark.parametrize("kind", ["fourier", "learned", "none"])
 def test_time_positions(kind):
     module = position.TimePosition(kind, longest=100.0, bands=5)
-    x, starts, steps = jnp.zeros((2, 3, 4)), jnp.array([10.0, 80.0]), jnp.array([0.0, 2.5, 10.0])
-    params = module.init(jax.random.key(0), x, starts, steps)
-    out = module.apply(params, x, starts, steps)
+    x, starts, steps = (np.asarray(x, np.float32) for x in (np.zeros((2, 3, 4)), [10.0, 80.0], [0.0, 2.5, 10.0]))
+    out, params = jax.device_get(jax.jit(module.init_with_output)(jax.random.key(0), x, starts, steps))
     assert out.shape == x.shape and np.array_equal(out[0], out[1]) == (kind == "none")
     if kind == "learned":  # halfway between entries 0 and 1 of a table over 100 s
         table = params["params"]["table"]

@@ -10,7 +10,7 @@ from mmpsy_jax.models import build
 from mmpsy_jax.models.base import EMBEDDING, Head, Modality
 from mmpsy_jax.projects.affect.models import audio_visual
 from mmpsy_jax.projects.affect.models.audio_visual import HEARD, SEEN, SHIFT, Model, traces
-from tests.networks import draw_variables
+from tests.networks import draw_variables, variable_shapes
 
 B, N, T = 3, 5, 12
 HEADS = (Head("emotion", "nominal", 7), Head("valence", "regression", 0))
@@ -32,7 +32,7 @@ def make_batch(seed=0):
         batch[f"{name}_start_s"] = np.array([0, 4, 0, 0], np.float32)
         batch[name] = rng.uniform(0.1, 1, (4, *modality.shape)).astype(np.float32)
     batch["face"][0, 2] = 0  # a frame without a face
-    return jax.tree.map(jnp.asarray, batch)
+    return jax.device_put(batch)
 
 
 def make(part="joint", teacher=""):
@@ -103,9 +103,7 @@ def test_a_frozen_teacher_is_the_network_of_its_run():
     frozen = random_params(teacher, batch)
     params = random_params(student, batch)
     variables = {"params": params, "fitted": {"teacher": frozen}}
-    assert jax.tree.structure(params) == jax.tree.structure(
-        jax.eval_shape(make("student").init, jax.random.key(0), batch)["params"]
-    )
+    assert jax.tree.structure(params) == jax.tree.structure(variable_shapes(make("student"), batch)["params"])
     run = lambda model, variables: jax.jit(model.apply)(variables, batch)  # noqa: E731
     outputs, theirs = run(student, variables), run(teacher, {"params": frozen})
     alone = run(make("student"), {"params": params})
@@ -128,10 +126,10 @@ def test_the_number_of_segments_may_be_open_as_in_an_export(joint):
 
 def test_in_training_crops_are_mirrored_and_moved_and_frames_left_out(joint):
     model, params, batch, _ = joint
-    crops = jnp.asarray(np.random.default_rng(2).uniform(size=(4, 2, 12, 12)), jnp.float32)
-    mirrored = set()
+    crops = np.asarray(np.random.default_rng(2).uniform(size=(4, 2, 12, 12)), np.float32)
+    mirrored, move = set(), jax.jit(audio_visual.moved)
     for key in jax.random.split(jax.random.key(0), 6):
-        made = np.asarray(audio_visual.moved(key, crops))
+        made = np.asarray(move(key, crops))
         found = [
             (flip, down, right)
             for flip in (1, -1)

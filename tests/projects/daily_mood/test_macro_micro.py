@@ -32,7 +32,7 @@ def make_batch(seed=0, people=(3, 1, 7, 3, 2), lacks=2):
         batch[name] = rng.normal(size=(slots, 1, size)).astype(np.float32)
     numbers = np.zeros((B + 1, 1, 2), np.int32)
     numbers[:B, 0, 0], numbers[B, 0, 0] = people, 5
-    return jax.tree.map(jnp.asarray, {**batch, "person": numbers})
+    return jax.device_put({**batch, "person": numbers})
 
 
 def build(**options):

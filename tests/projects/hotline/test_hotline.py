@@ -7,7 +7,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 import launch
 from data_builders.common import cli
@@ -24,7 +23,7 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.projects.hotline.models import speech_emotion
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import batches as batching
-from mmpsy_jax.training import plan_runs, programs, run, run_files, train_statistics
+from mmpsy_jax.training import mesh, plan_runs, programs, run, run_files, train_statistics
 from tests.runs import losses
 
 STEPS = 25
@@ -32,12 +31,13 @@ LAYERS = ("num_hidden_layers", "encoder_layers", "decoder_layers")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_layer():
+def one_layer(one_device):
     """The small encoders with one layer compile in half the time; test_speech_emotion.py is about those with two."""
     with pytest.MonkeyPatch.context() as patch:
         for sizes in speech_emotion.TINY.values():
             for name in set(LAYERS) & set(sizes):
                 patch.setitem(sizes, name, 1)
+        patch.setitem(speech_emotion.TINY["whisper"], "max_source_positions", 25)  # 0.5 s, as long as the segments
         yield
 
 
@@ -82,8 +82,7 @@ def test_training_lowers_the_loss_with_every_encoder(calls, encoder, lora):
     config.model.lora_rank = lora
     config.optimizer.update({"learning_rate": 5e-3, "schedule": "constant"})
     corpus, tasks = open_corpus(calls), from_config(config.tasks)
-    one = jax.make_mesh((1, 1), ("replica", "data"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:1])
-    shape = batching.of(config, corpus, one)
+    shape = batching.of(config, corpus, mesh.one_device())
     members = splits.by_name(corpus)["train"]
     lengths = {"window_seconds": 0.5, "total": STEPS, "steps_per_epoch": STEPS}
     functions = programs.build(config, tasks, modalities=shape.modalities, **lengths)

@@ -16,7 +16,7 @@ from mmpsy_jax.io import InputError
 from mmpsy_jax.models.base import Head, Modality, Rates
 from mmpsy_jax.projects.hotline.models import speech_emotion
 from tests.hugging_face import edit, write_hubert, write_whisper
-from tests.networks import draw_variables
+from tests.networks import draw_variables, variable_shapes
 
 GOLDEN = Path(__file__).parents[2] / "encoders" / "golden"
 SAMPLES, ROWS = 4800, 3
@@ -29,6 +29,10 @@ def build(encoder="hubert", modalities=(AUDIO,), heads=HEADS, **changes):
     return models.build("speech_emotion", **arguments, **changes)
 
 
+# Each network is compiled once for all tests.
+apply = jax.jit(lambda model, variables, inputs: model.apply(variables, inputs), static_argnums=0)
+
+
 @pytest.fixture
 def inputs():
     """Segment 0 has two windows, segment 1 a short one, segment 2 none; the last slot is unused."""
@@ -37,11 +41,11 @@ def inputs():
     samples = rng.integers(-9000, 9000, (4, SAMPLES, 1)).astype(np.int16)
     samples[np.arange(SAMPLES) >= length[:, None]] = 0
     return {
-        "audio": jnp.asarray(samples),
-        "audio_length": jnp.asarray(length),
-        "audio_start_s": jnp.array([0, 0.3, 7, 0], jnp.float32),
-        "audio_row": jnp.array([0, 0, 1, ROWS], jnp.int32),
-        "valid": jnp.array([True] * ROWS),
+        "audio": samples,
+        "audio_length": length,
+        "audio_start_s": np.array([0, 0.3, 7, 0], np.float32),
+        "audio_row": np.array([0, 0, 1, ROWS], np.int32),
+        "valid": np.array([True] * ROWS),
     }
 
 
@@ -66,13 +70,13 @@ def heads_of(pooled, params):
 def test_a_segment_is_the_mean_over_the_frames_of_its_windows_each_heard_alone(inputs):
     model = build()
     variables = started(model, inputs)
-    made = jax.jit(model.apply)(variables, inputs)
+    made = apply(model, variables, inputs)
     module = build_encoder(speech_emotion.TINY["hubert"])
     states = []
     for slot in range(3):
         alone = np.asarray(inputs["audio"][slot, : int(inputs["audio_length"][slot]), 0], np.float64) / 32768
         alone = (alone - alone.mean()) / np.sqrt(alone.var() + 1e-7)
-        out = jax.jit(module.apply)({"params": variables["params"]["encoder"]}, jnp.asarray(alone, jnp.float32)[None])
+        out = jax.jit(module.apply)({"params": variables["params"]["encoder"]}, alone[None].astype(np.float32))
         states.append(np.asarray(out["last_hidden_state"][0]))
     pooled = np.stack([np.concatenate(states[:2]).mean(0), states[2].mean(0), np.zeros(32)])
     for name, wanted in heads_of(pooled, variables["params"]).items():
@@ -82,7 +86,7 @@ def test_a_segment_is_the_mean_over_the_frames_of_its_windows_each_heard_alone(i
 def test_whisper_is_heard_through_the_decoder_with_one_start_token(inputs):
     model = build("whisper")
     variables = started(model, inputs)
-    made = jax.jit(model.apply)(variables, inputs)
+    made = apply(model, variables, inputs)
     module = build_encoder(speech_emotion.TINY["whisper"])
     waves = [np.asarray(inputs["audio"][i, : int(inputs["audio_length"][i]), 0], np.float32) / 32768 for i in range(3)]
     extractor = WhisperFeatureExtractor(feature_size=module.mels, chunk_length=3)
@@ -108,9 +112,9 @@ def test_log_mel_is_that_of_whispers_feature_extractor():
 def test_what_is_behind_a_recording_does_not_count(inputs):
     model = build()
     variables = started(model, inputs)
-    noisy = inputs["audio"].at[2, 2100:].set(77).at[3].set(-5)
-    apply = jax.jit(model.apply)
-    wanted, made = (apply(variables, inputs | {"audio": audio}) for audio in (inputs["audio"], noisy))
+    noisy = inputs["audio"].copy()
+    noisy[2, 2100:], noisy[3] = 77, -5
+    wanted, made = (apply(model, variables, inputs | {"audio": audio}) for audio in (inputs["audio"], noisy))
     for name in wanted:
         np.testing.assert_allclose(made[name], wanted[name], atol=1e-5)
 
@@ -121,26 +125,26 @@ def test_frozen_parts_get_no_gradient_and_are_no_parameters(inputs):
     variables = started(model, inputs, **arguments)
     assert set(variables["fitted"]["encoder"]) == {"front_end"}
     assert "front_end" not in variables["params"]["encoder"]
-    shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    shapes = variable_shapes(model, inputs)
     assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
     joined = variables["params"] | {"encoder": variables["params"]["encoder"] | variables["fitted"]["encoder"]}
-    wanted = jax.jit(build().apply)({"params": joined}, inputs)
-    np.testing.assert_allclose(jax.jit(model.apply)(variables, inputs)["fear"], wanted["fear"], atol=1e-6)
+    wanted = apply(build(), {"params": joined}, inputs)
+    np.testing.assert_allclose(apply(model, variables, inputs)["fear"], wanted["fear"], atol=1e-6)
 
 
 def test_lora_starts_as_the_frozen_network_and_trains_its_updates_alone(inputs):
     arguments = {"lora_rank": 2}
     model = build(**arguments)
     variables = started(model, inputs, **arguments)
-    whole = jax.tree.map(jnp.asarray, encoders.make(speech_emotion.TINY["hubert"]).params)
-    wanted = jax.jit(build().apply)({"params": variables["params"] | {"encoder": whole}}, inputs)
+    whole = encoders.make(speech_emotion.TINY["hubert"]).params
+    wanted = apply(build(), {"params": variables["params"] | {"encoder": whole}}, inputs)
 
     @jax.jit
     @jax.value_and_grad
-    def output(params):
+    def output(params, inputs):
         return model.apply({**variables, "params": params}, inputs)["pain"].sum()
 
-    value, gradient = output(variables["params"])
+    value, gradient = output(variables["params"], inputs)
     np.testing.assert_allclose(value, wanted["pain"].sum(), rtol=1e-5)  # two programs, each rounds in its way
     gradient = gradient["encoder"]
     query = gradient["layer_0"]["attention"]["query"]["kernel"]
@@ -152,8 +156,9 @@ def test_lora_starts_as_the_frozen_network_and_trains_its_updates_alone(inputs):
 def test_dropout_needs_a_key_and_changes_the_outputs(inputs):
     model = build()
     variables = started(model, inputs)
-    apply = jax.jit(lambda key: model.apply(variables, inputs, Rates(dropout=0.5), rngs={"dropout": key})["fear"])
-    assert not np.allclose(apply(jax.random.key(0)), apply(jax.random.key(1)))
+    inputs, rates = jax.device_put(inputs), Rates(dropout=0.5)
+    noisy = jax.jit(lambda key: model.apply(variables, inputs, rates, rngs={"dropout": key})["fear"])
+    assert not np.allclose(noisy(jax.random.key(0)), noisy(jax.random.key(1)))
 
 
 def test_pretrained_weights_are_those_of_the_folder(tmp_path):
@@ -184,7 +189,7 @@ def test_recordings_stay_as_they_are_where_the_folder_says_so(inputs, tmp_path):
     waves = [np.asarray(inputs["audio"][i, : int(inputs["audio_length"][i]), 0], np.float32) / 32768 for i in range(3)]
     states = encode(network, processors.recordings(extractor, waves), batch_size=3, step=SAMPLES)
     pooled = np.stack([np.concatenate(states[:2]).mean(0), states[2].mean(0), np.zeros(16)])
-    made = jax.jit(model.apply)(variables, inputs)
+    made = apply(model, variables, inputs)
     for name, wanted in heads_of(pooled, variables["params"]).items():
         np.testing.assert_allclose(made[name], wanted, atol=2e-4)
 
@@ -209,4 +214,4 @@ def test_what_it_cannot_hear_or_predict_is_refused(inputs):
     mel = Modality("audio", "frames", (30, 8))
     for changes in ({"modalities": (AUDIO, mel)}, {"modalities": (mel,)}, {"heads": (Head("score", "regression", 0),)}):
         with pytest.raises(InputError):
-            build(**changes).init(jax.random.key(0), inputs)
+            build(**changes).init(jax.random.key(0), jax.device_put(inputs))

@@ -1,5 +1,6 @@
 """MAG-BERT: outputs and sizes of MMSA's implementation, words alone, missing modalities, what is refused."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmpsy_jax.models.base import Modality, Rates
 from mmpsy_jax.projects.msa import published
 from mmpsy_jax.projects.msa.models import bert_mag
 from tests.hugging_face import edit
+from tests.networks import draw_variables, variable_shapes
 from tests.projects.msa.test_mmsa_parity import GOLDEN, of
 from tests.projects.msa.test_sequences import SCORE
 
@@ -35,17 +37,28 @@ def build(audio=3, vision=4, vocabulary=64, leave_out=(), heads=SCORE, **sizes):
     return models.build("bert_mag", modalities=tuple(modalities), heads=heads, window_seconds=1.0, **sizes)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def apply(model, params, batch):
+    """Compiled once for all tests."""
+    return model.apply({"params": params}, batch)
+
+
 def golden():
     """The batch of MMSA's inputs, all its parameters under our names, and its outputs."""
+    batch, params, expected = _golden()
+    return dict(batch), params, expected
+
+
+@functools.cache
+def _golden():
     with np.load(GOLDEN / "bert_mag.npz") as arrays:
         arrays = dict(arrays)
     inputs = of(arrays, "input")
     length = inputs.pop("length")
-    batch = {"valid": jnp.ones(len(length), bool)}
+    batch = {"valid": np.ones(len(length), bool)}
     for name, values in inputs.items():
-        batch |= {name: jnp.asarray(values), f"{name}_length": jnp.asarray(length)}
-        batch[f"{name}_row"] = jnp.arange(len(length))
-    params = jax.eval_shape(build().init, jax.random.key(0), batch)["params"]
+        batch |= {name: values, f"{name}_length": length, f"{name}_row": np.arange(len(length))}
+    params = variable_shapes(build(), batch)["params"]
     tensors = {key.removeprefix("bert/"): value for key, value in arrays.items() if key.startswith("bert/")}
     made = of(arrays, "params") | {"encoder": our_parameters("bert", tensors, params["encoder"])}
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, params)
@@ -54,8 +67,7 @@ def golden():
 
 def test_outputs_are_those_of_mmsa():
     batch, params, expected = golden()
-    model = build()
-    found = jax.jit(model.apply)({"params": params}, batch)["sentiment"]
+    found = apply(build(), params, batch)["sentiment"]
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
     assert np.ptp(expected) > 0.1
 
@@ -76,7 +88,7 @@ def test_the_gate_moves_no_further_than_its_share():
     z, audio, vision = (jnp.asarray(rng.normal(size=(2, 3, size)), jnp.float32) for size in (6, 3, 4))
     gate = bert_mag.Gate(0.5)
     frames = {"audio": (audio, jnp.array([[1.0], [0.0]])), "vision": (vision, jnp.array([[1.0], [0.0]]))}
-    shapes = jax.eval_shape(gate.init, jax.random.key(0), z, frames)["params"]
+    shapes = variable_shapes(gate, z, frames)["params"]
     p = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
     wanted = []
     for row, present in ((0, 1.0), (1, 0.0)):
@@ -97,29 +109,28 @@ def test_the_gate_moves_no_further_than_its_share():
 def test_participants_do_not_depend_on_each_other_and_may_lack_modalities():
     batch, params, _ = golden()
     for name, row in (("audio", 1), ("tokens", 2), *((name, 3) for name in ("audio", "vision", "tokens"))):
-        batch[name] = batch[name].at[row].set(0)
-        batch[f"{name}_length"] = batch[f"{name}_length"].at[row].set(0)
-    apply = jax.jit(build().apply)
-    plain = apply({"params": params}, batch)["sentiment"]
+        batch |= {key: batch[key].copy() for key in (name, f"{name}_length")}
+        batch[name][row] = batch[f"{name}_length"][row] = 0
+    plain = np.asarray(apply(build(), params, batch)["sentiment"])
     assert np.isfinite(plain).all()
-    changed = apply({"params": params}, batch | {"vision": batch["vision"].at[2].add(1.0)})["sentiment"]
+    moved = batch["vision"] + np.eye(len(plain), dtype=np.float32)[2, :, None, None]
+    changed = np.asarray(apply(build(), params, batch | {"vision": moved})["sentiment"])
     assert abs(changed[2] - plain[2]) > 1e-4  # also of who has no words
     np.testing.assert_allclose(np.delete(changed, 2, 0), np.delete(plain, 2, 0), atol=1e-6)
 
 
-def test_it_learns_from_the_demo(tmp_path):
-    demo.write_corpus(tmp_path / "demo", participants=100, seed=0)
-    read = lambda field: jnp.asarray(np.load(tmp_path / "demo" / "train" / f"{field}.npy", allow_pickle=False))  # noqa: E731
+def test_it_learns_from_the_demo(tmp_path, monkeypatch):
+    monkeypatch.setattr(bert_mag, "TINY", bert_mag.TINY | {"num_hidden_layers": 1})
+    demo.write_corpus(tmp_path / "demo", participants=60, seed=0)
+    read = lambda field: np.load(tmp_path / "demo" / "train" / f"{field}.npy", allow_pickle=False)  # noqa: E731
     words, scores = read("text_bert"), read("regression_labels") / 3
     given = {"audio": (read("audio"), read("audio_lengths")), "vision": (read("vision"), read("vision_lengths"))}
-    given["tokens"] = (jnp.moveaxis(words[:, [0, 2]], 1, 2).astype(jnp.int32), words[:, 1].sum(-1).astype(jnp.int32))
-    batch = {"valid": jnp.ones(len(scores), bool)}
+    given["tokens"] = (np.moveaxis(words[:, [0, 2]], 1, 2).astype(np.int32), words[:, 1].sum(-1).astype(np.int32))
+    batch = {"valid": np.ones(len(scores), bool)}
     for name, (values, length) in given.items():
-        batch |= {name: values, f"{name}_length": length, f"{name}_row": jnp.arange(len(scores))}
-    model = build(8, 12)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda x: jnp.asarray(0.05 * rng.normal(size=x.shape), x.dtype), shapes)
+        batch |= {name: values, f"{name}_length": length, f"{name}_row": np.arange(len(scores))}
+    batch, model = jax.device_put(batch), build(8, 12)
+    params = draw_variables(model, batch, scale=0.05, seed=0)["params"]
     params |= models.pretrained("bert_mag", {"folder": ""})[0]
     optimizer = optax.adam(2e-3)
 
@@ -130,7 +141,7 @@ def test_it_learns_from_the_demo(tmp_path):
         updates, state = optimizer.update(gradient, state)
         return optax.apply_updates(params, updates), state, loss
 
-    state, losses = optimizer.init(params), []
+    state, losses = jax.jit(optimizer.init)(params), []
     for _ in range(40):
         params, state, loss = step(params, state)
         losses.append(float(loss))
@@ -141,12 +152,13 @@ def test_without_sound_and_image_it_is_bert():
     batch, params, _ = golden()
     model = build(leave_out=("audio", "vision"))
     params = {name: value for name, value in params.items() if name != "gate"}
-    found = jax.jit(model.apply)({"params": params}, batch)
-    mask = jnp.arange(STEPS) < batch["tokens_length"][:, None]
+    found = apply(model, params, batch)
+    mask = np.arange(STEPS) < batch["tokens_length"][:, None]
     ids, types = (batch["tokens"][..., i] for i in (0, 1))
     bert = build_encoder(bert_mag.TINY)
     encoder = {name: value for name, value in params["encoder"].items() if name != "pooler"}
-    states = jax.jit(lambda p: bert.apply({"params": p}, ids, mask, token_types=types))(encoder)["last_hidden_state"]
+    hear = jax.jit(lambda p, ids, mask, types: bert.apply({"params": p}, ids, mask, token_types=types))
+    states = hear(encoder, ids, mask, types)["last_hidden_state"]
     pooler = params["encoder"]["pooler"]
     pooled = np.tanh(np.asarray(states[:, 0]) @ pooler["kernel"] + pooler["bias"])
     np.testing.assert_allclose(found["embedding"], pooled, atol=1e-5)
@@ -155,6 +167,7 @@ def test_without_sound_and_image_it_is_bert():
 def test_dropout_needs_a_key_and_changes_the_outputs():
     batch, params, _ = golden()
     rates = Rates(dropout=0.5)
+    batch = jax.device_put(batch)
     noisy = jax.jit(lambda key: build().apply({"params": params}, batch, rates, rngs={"dropout": key})["sentiment"])
     assert not np.allclose(noisy(jax.random.key(0)), noisy(jax.random.key(1)))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from tests.networks import variable_shapes
 from tests.projects.msa.test_sequences import OWN, OWN_SCORES, SCORE, make
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -57,7 +58,7 @@ def test_outputs_are_those_of_mmsa(name):
     heads, sizes = MODELS[name]
     model = make(name, {modality: x.shape[1:] for modality, x in inputs.items()}, heads, **sizes)
     variables = {"params": of(arrays, "params"), "fitted": of(arrays, "fitted")}
-    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    shapes = variable_shapes(model, batch)["params"]
     assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(jnp.shape, shapes)
     outputs = jax.jit(model.apply)(variables, batch)
     names = {ours: theirs for ours, theirs in (NAMES | VALUES).items() if ours in outputs}

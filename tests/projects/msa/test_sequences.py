@@ -14,7 +14,7 @@ from mmpsy_jax.projects.msa import crossmodal, published
 from mmpsy_jax.projects.msa.models import mult, tetfn
 from mmpsy_jax.projects.msa.recurrent import Lstm, Padded
 from mmpsy_jax.projects.msa.sequences import padded
-from tests.networks import draw_variables
+from tests.networks import draw_variables, variable_shapes
 
 MOSI = {"text": (50, 768), "audio": (500, 5), "vision": (375, 20)}
 MOSEI = {"text": (50, 768), "audio": (500, 74), "vision": (375, 35)}
@@ -44,31 +44,38 @@ def make(name, shapes=SMALL, heads=SCORE, **sizes):
 
 def random_batch(rng, rows=4, shapes=SMALL, without=()):
     """One piece per participant; `without` lists (modality, row) that are absent. One slot is unused."""
-    made = {"valid": jnp.ones(rows, bool)}
+    made = {"valid": np.ones(rows, bool)}
     for name, (steps, size) in shapes.items():
         own = [row for row in range(rows) if (name, row) not in without]
         length = rng.integers(1, steps + 1, len(own))
         values = rng.normal(size=(len(own) + 1, steps, size))
         values[:-1][np.arange(steps) >= length[:, None]] = 0
         values[-1] = 0
-        made[name] = jnp.asarray(values, jnp.float32)
-        made[f"{name}_length"] = jnp.asarray([*length, 0], jnp.int32)
-        made[f"{name}_row"] = jnp.asarray([*own, rows], jnp.int32)
-        made[f"{name}_start_s"] = jnp.zeros(len(own) + 1)
+        made[name] = np.asarray(values, np.float32)
+        made[f"{name}_length"] = np.asarray([*length, 0], np.int32)
+        made[f"{name}_row"] = np.asarray([*own, rows], np.int32)
+        made[f"{name}_start_s"] = np.zeros(len(own) + 1, np.float32)
     return made
 
 
 def test_pieces_become_sequences_without_gaps():
-    values = jnp.arange(1.0, 13.0).reshape(4, 3, 1)
-    made = padded(values, jnp.array([3, 2, 1, 0]), jnp.array([0, 0, 2, 3]), rows=3, pieces=2)
+    values = np.arange(1, 13, dtype=np.float32).reshape(4, 3, 1)
+
+    @jax.jit
+    def pad(*arrays):
+        made = padded(*arrays, rows=3, pieces=2)
+        return made, made.present, made.mean()
+
+    made, present, mean = jax.device_get(pad(values, np.array([3, 2, 1, 0]), np.array([0, 0, 2, 3])))
     assert made.values[..., 0].tolist() == [[1, 2, 3, 4, 5, 0], [0] * 6, [7, 0, 0, 0, 0, 0]]
     assert made.length.tolist() == [5, 0, 1]
-    assert made.present[:, 0].tolist() == [1, 0, 1]
-    np.testing.assert_allclose(made.mean()[:, 0], [3, 0, 7])
+    assert present[:, 0].tolist() == [1, 0, 1]
+    np.testing.assert_allclose(mean[:, 0], [3, 0, 7])
 
 
 def test_steps_beyond_the_pieces_are_left_out():
-    made = padded(jnp.ones((3, 2, 1)), jnp.array([2, 2, 2]), jnp.array([0, 0, 0]), rows=1, pieces=2)
+    pad = jax.jit(padded, static_argnames=("rows", "pieces"))
+    made = pad(np.ones((3, 2, 1), np.float32), np.array([2, 2, 2]), np.array([0, 0, 0]), rows=1, pieces=2)
     assert made.length.tolist() == [4]
     assert made.values.shape == (1, 4, 1)
 
@@ -80,7 +87,7 @@ def test_lstm_reads_valid_steps_alone(reverse):
     net = Lstm(4, reverse=reverse)
     sequence = Padded(jnp.asarray(x), jnp.asarray(length))
     variables = draw_variables(net, sequence)
-    states, last = jax.jit(net.apply)(variables, sequence)
+    states, last = jax.device_get(jax.jit(net.apply)(variables, sequence))
     p = jax.tree.map(np.asarray, variables["params"])
     sigmoid = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
     for row in range(3):
@@ -109,8 +116,7 @@ def more(name, shapes, s):
 
 
 def count(model, shapes):
-    batch = jax.eval_shape(lambda: random_batch(np.random.default_rng(0), 1, shapes))
-    made = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    made = variable_shapes(model, random_batch(np.random.default_rng(0), 1, shapes))["params"]
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(made))
 
 
@@ -146,13 +152,15 @@ def test_participants_do_not_depend_on_each_other_and_may_lack_modalities(name, 
     lacks = {("audio", 1), ("text", 2), *((modality, 3) for modality in SMALL)}
     batch = random_batch(np.random.default_rng(1), without=lacks)
     variables = draw_variables(model, batch)
-    outputs = jax.jit(model.apply)(variables, batch)
+    apply = jax.jit(model.apply)
+    outputs = jax.device_get(apply(variables, batch))
     assert {head.name: outputs[head.name].shape for head in heads} == {
         "sentiment": (4, 1), "screen": (4, 2), "bands": (4, 3),
     }  # fmt: skip
     assert all(np.isfinite(value).all() for value in outputs.values())
-    other = {**batch, "vision": batch["vision"].at[0].add(batch["vision"][0] != 0)}  # the first row's alone
-    changed = jax.jit(model.apply)(variables, other)
+    vision = batch["vision"].copy()
+    vision[0] += vision[0] != 0  # the first row's alone
+    changed = jax.device_get(apply(variables, {**batch, "vision": vision}))
     for head in heads:
         assert not np.allclose(changed[head.name][0], outputs[head.name][0])
         np.testing.assert_allclose(changed[head.name][1:], outputs[head.name][1:], atol=1e-6)
@@ -164,20 +172,20 @@ def test_two_modalities_and_dropout(name, few_layers):
     model = make(name, shapes, **SIZES[name])
     batch = random_batch(np.random.default_rng(2), shapes=shapes)
     variables = draw_variables(model, batch)
-    plain = jax.jit(model.apply)(variables, batch)["sentiment"]
-    rates = Rates(dropout=0.5, modality=0.5)
-    noisy = jax.jit(lambda v, b: model.apply(v, b, rates, rngs={"dropout": jax.random.key(1)}))(variables, batch)[
-        "sentiment"
-    ]
+    plain = jax.eval_shape(model.apply, variables, batch)["sentiment"]  # without dropout no key is asked for
     assert plain.shape == (4, 1)
-    assert not np.allclose(plain, noisy)
+    rates = Rates(dropout=0.5, modality=0.5)
+    noisy = jax.jit(lambda key: model.apply(variables, arrays, rates, rngs={"dropout": key})["sentiment"])
+    arrays = jax.device_put(batch)
+    one, other = noisy(jax.random.key(1)), noisy(jax.random.key(2))
+    assert np.isfinite(one).all() and not np.allclose(one, other)
 
 
 def test_tfn_stays_within_the_range():
     model = make("tfn", **SIZES["tfn"])
     batch = random_batch(np.random.default_rng(3))
     variables = draw_variables(model, batch)
-    large = jax.tree.map(lambda x: 50 * x, variables["params"])
+    large = jax.tree.map(lambda x: 50 * np.asarray(x), variables["params"])
     assert np.abs(jax.jit(model.apply)({**variables, "params": large}, batch)["sentiment"]).max() <= 1
 
 
@@ -191,8 +199,9 @@ def test_a_head_of_one_modality_reads_nothing_else():
     model = make("mlf_dnn", heads=OWN_SCORES, **SIZES["lf_dnn"], **OWN)
     batch = random_batch(np.random.default_rng(4))
     variables = draw_variables(model, batch)
-    outputs = jax.jit(model.apply)(variables, batch)
-    changed = jax.jit(model.apply)(variables, {**batch, "text": batch["text"] + 1.0})
+    apply = jax.jit(model.apply)
+    outputs = apply(variables, batch)
+    changed = apply(variables, {**batch, "text": batch["text"] + 1})
     same = {name: np.allclose(outputs[name], changed[name]) for name in ("sentiment", *OWN.values())}
     assert same == {
         "sentiment": False, "sentiment_text": False, "sentiment_audio": True, "sentiment_vision": True,
@@ -208,11 +217,12 @@ def test_heads_of_one_modality_that_cannot_be():
 
 def test_attention_reads_valid_steps_up_to_the_same_place():
     queries, inputs = (Padded(jnp.ones((2, t, 1)), jnp.array(n)) for t, n in ((4, [4, 2]), (3, [1, 3])))
-    seen = crossmodal.reachable(queries, inputs)
+    reachable = jax.jit(crossmodal.reachable)
+    seen = np.asarray(reachable(queries, inputs))
     for row, (n, m) in enumerate(((4, 1), (2, 3))):
         for i in range(4):
             assert seen[row, i].tolist() == [j < m and j <= i + abs(n - m) for j in range(3)]
-    assert crossmodal.reachable(queries, queries)[1].tolist() == [
+    assert np.asarray(reachable(queries, queries))[1].tolist() == [
         [j <= i and j < 2 for j in range(4)] for i in range(4)
     ]
 
@@ -220,7 +230,7 @@ def test_attention_reads_valid_steps_up_to_the_same_place():
 def test_a_convolution_leaves_a_step_of_what_is_shorter_than_its_kernel():
     sequence = Padded(jnp.ones((3, 4, 2)), jnp.array([4, 2, 0]))
     model = crossmodal.Convolution(5, 3)
-    made, _ = jax.jit(model.init_with_output)(jax.random.key(0), sequence)
+    made, _ = jax.device_get(jax.jit(model.init_with_output)(jax.random.key(0), sequence))
     assert made.length.tolist() == [2, 1, 0]
     assert made.values.shape == (3, 2, 5)
     assert np.abs(made.values).sum(axis=-1).astype(bool).tolist() == [[True, True], [True, False], [False, False]]
@@ -230,7 +240,7 @@ def test_a_convolution_leaves_a_step_of_what_is_shorter_than_its_kernel():
 
 
 def test_places_are_sines_and_cosines():
-    made = crossmodal.places(4, 7)
+    made = jax.jit(crossmodal.places, static_argnums=(0, 1))(4, 7)
     for at in range(4):
         angles = [(at + 1) * 10_000 ** (-i / 2) for i in range(3)]
         np.testing.assert_allclose(made[at], [*np.sin(angles), *np.cos(angles), 0], atol=1e-5)
