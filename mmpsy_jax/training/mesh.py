@@ -124,7 +124,8 @@ def on_each_device(
             mesh=mesh,
             in_specs=(specs, PartitionSpec(), PartitionSpec("data")),
             out_specs=PartitionSpec("data"),
-            axis_names={"data"},
+            # Where XLA divides an axis beside it, jax lowers every operation with a constraint for that axis.
+            axis_names={name for name in mesh.axis_names if name == "data" or mesh.shape[name] == 1},
             check_vma=False,  # else gradients were added up wherever a layer reads a parameter, loops included
         )
         return jax.lax.with_sharding_constraint(sharded(variables, common, packs), replicated(mesh))
