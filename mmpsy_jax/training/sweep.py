@@ -8,8 +8,8 @@ A sweep is a JSON file:
 
 A field is any of the config's (`training/config.py`) but those of the records and their division, which all points
 share (`data.labelled_fraction`, `data.permute_modality`, ...); `uniform` and `log_uniform` draw between two numbers,
-`choice` among values. With `"metric": "<task>/<metric>"` another validation metric decides than that of the first task, with
-`"metric": "mean/<metric>"` its mean over all tasks.
+`choice` among values. With `"metric": "<task>/<metric>"` another validation metric decides than that of the first
+task, with `"metric": "mean/<metric>"` its mean over all tasks.
 """
 
 import itertools
