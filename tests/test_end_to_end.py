@@ -85,7 +85,7 @@ def test_a_nominal_task_goes_all_the_way(dataset, tmp_path):
     names = tuple(f"class_{k}" for k in range(22))  # a class per score
     config.tasks = [{"name": "which", "label": "gad7", "kind": "nominal", "classes": names}]
     config.selection.metric, config.seeds, config.data.modalities = "which/balanced_accuracy", 2, ("text",)
-    config.replicas.layout, config.total = "sequence", "1 epochs"
+    config.total = "1 epochs"
     report = run.run(config, dataset, tmp_path / "run")
     entry = report["tasks"]["which"]["splits"]["test"]
     assert np.shape(entry["confusion"]) == (22, 22) and [one["class"] for one in entry["per_class"]] == [*range(22)]
@@ -177,7 +177,7 @@ def test_streamed_records_give_the_same_to_rounding(quick, dataset, tmp_path):
 def test_folds_and_seeds(dataset, tmp_path):
     config = lean(dataset, "multitask", ("binary",))
     config.total = "1 epochs"
-    config.cv.folds, config.seeds = 2, 2
+    config.cv.folds, config.seeds, config.replicas.layout = 2, 2, "auto"
     report = run.run(config, dataset, tmp_path)
     table = read_csv(tmp_path / "predictions.csv")
     test = table.select(split="test", task="phq_screen", seed=0)
