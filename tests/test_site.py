@@ -1,5 +1,6 @@
 """The documentation as a site is built strictly: no page without a place, no link or reference that leads nowhere."""
 
+import re
 import subprocess
 import sys
 
@@ -15,3 +16,7 @@ def test_the_site_builds_strictly(tmp_path):
     assert built.returncode == 0, built.stdout + built.stderr
     page = (tmp_path / "site" / "api" / "index.html").read_text()
     assert "mmpsy_jax.api.train" in page and "mmpsy_jax.api.Run.predict" in page
+    for path in (tmp_path / "site").rglob("*.html"):
+        text = re.sub(r"<(pre|script|style)\b.*?</\1>", "", path.read_text(), flags=re.DOTALL)
+        bare = re.findall(r"^(?:<p>)?(?:\||- |\d+\. |#+ |```).*", text, re.MULTILINE)
+        assert not bare, f"{path.parent.name}: a table or list without an empty line before it: {bare[0][:80]}"

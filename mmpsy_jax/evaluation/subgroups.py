@@ -24,6 +24,7 @@ from mmpsy_jax.io import InputError, read_table, unescape
 from mmpsy_jax.tasks import Task
 
 PARTICIPANT = "participant_id"
+FILE = "subgroups.csv"  # beside a built corpus
 NOT_GIVEN = "not given"
 SMALLEST = 5
 # More subgroups than this are no categories, and a longer name may be an answer: a report shows neither.
@@ -31,7 +32,8 @@ MOST_SUBGROUPS = 20
 LONGEST_NAME = 40
 
 NOT_ASSESSABLE = {
-    "reason": "not assessable: no subgroups file was given (--subgroups=FILE.csv, config.evaluation.subgroups)"
+    "reason": "not assessable: no subgroups file was given (--subgroups=FILE.csv, config.evaluation.subgroups), and "
+    "the corpus has none (a column subgroup:NAME of its manifest)"
 }
 
 
@@ -96,6 +98,27 @@ def read_subgroups(path: str | os.PathLike, notes: list[str] | None = None) -> S
             )
     columns = {name: np.array(cells[name], np.str_) for name in names}
     return Subgroups(np.array(cells[PARTICIPANT], np.str_), columns)
+
+
+def beside(parts: Mapping[Path, Sequence[str]], participants: Sequence[str]) -> Subgroups | None:
+    """Subgroups of the manifests that corpora were built from, those that all of them have; None without any.
+
+    Args:
+      parts: by folder of a corpus, the ids that its participants have there.
+      participants: their ids here, one corpus behind the other.
+
+    Raises:
+      InputError: as `read_subgroups`.
+    """
+    if not all((folder / FILE).exists() for folder in parts):
+        return None
+    tables = [(read_subgroups(folder / FILE), np.array(ids, np.str_)) for folder, ids in parts.items()]
+    columns = {}
+    for name in tables[0][0].columns:
+        if all(name in table.columns for table, _ in tables):
+            groups = np.concatenate([table.of(name, ids) for table, ids in tables])
+            columns[name] = np.where(groups == NOT_GIVEN, "", groups)
+    return Subgroups(np.array(participants, np.str_), columns) if columns else None
 
 
 def with_column(

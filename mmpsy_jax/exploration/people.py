@@ -13,12 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mmpsy_jax.data.records import Corpus
-from mmpsy_jax.evaluation import near_duplicates
-from mmpsy_jax.evaluation.subgroups import read_subgroups
+from mmpsy_jax.evaluation import near_duplicates, subgroups
 from mmpsy_jax.exploration.measures import MEASURES, Described, describe
 from mmpsy_jax.io import InputError, unit_of
 
-SUBGROUPS_FILE = "subgroups.csv"  # beside a built corpus
 CORPUS = "corpus"
 _AHEAD = 64  # participants that worker processes are asked for
 
@@ -108,19 +106,9 @@ def of_corpus(corpus: Corpus, texts: Mapping[str, str] | None = None) -> People:
 
 
 def _subgroups(corpus: Corpus) -> dict[str, list[str]]:
-    """Subgroups of the manifests that the corpora were built from; those that only one of them has are left out."""
-    parts = list(corpus.pooled.values()) or [corpus]
-    tables = [
-        read_subgroups(part.path / SUBGROUPS_FILE) if (part.path / SUBGROUPS_FILE).exists() else None for part in parts
-    ]
-    columns: dict[str, list[str]] = {}
-    for name in tables[0].columns if all(tables) else ():
-        if all(name in table.columns for table in tables):
-            columns[name] = []
-            for part, table in zip(parts, tables, strict=True):
-                known = dict(zip(table.participant_id.tolist(), table.columns[name].tolist(), strict=True))
-                columns[name] += [known.get(one, "") for one in part.participants]
-    return columns
+    parts = {part.path: part.participants for part in corpus.pooled.values() or [corpus]}
+    table = subgroups.beside(parts, corpus.participants)
+    return {} if table is None else {name: groups.tolist() for name, groups in table.columns.items()}
 
 
 def of_source(

@@ -4,8 +4,9 @@ The person is the unit: resamples draw persons with all their rows (clips, days,
 
 An effect is Spearman's rank correlation of a measure with a score, or Cliff's delta (Cliff 1993: the share of pairs in
 which the first group has more, less the share in which it has less) between two groups. Intervals are percentiles of
-resamples of persons. The p value takes the standard error of Fisher's z from the width of the interval, so that Holm's
-correction over all effects is not bounded by the number of resamples.
+resamples of persons. The p value takes the standard error of Fisher's z from the interval, so that Holm's correction
+over all effects is not bounded by the number of resamples: from its half towards 0, since the other may end at 1, which
+is infinitely far in z. p is below 0.05 where that half does not reach 0.
 
 Odd is who has a modified z score beyond 3.5 (Iglewicz and Hoaglin 1993): distance from the median over the median
 absolute deviation, times 0.6745.
@@ -155,11 +156,12 @@ def _effects(persons: Int[np.ndarray, " n"], parts: Sequence[tuple[np.ndarray, R
 
 
 def p_value(value: float, low: float, high: float) -> float | None:
-    """Two-sided p value of no effect, from an effect between -1 and 1 and its interval; None where there is none."""
+    """Two-sided p value of no effect, from an effect between -1 and 1 and its interval; None where there is none, or
+    where every resample has the same effect."""
     if not np.isfinite([value, low, high]).all():
         return None
-    z, lowest, highest = np.arctanh(np.clip([value, low, high], -1 + 1e-9, 1 - 1e-9))
-    error = (highest - lowest) / (2 * scipy.stats.norm.ppf((1 + bootstrap.LEVEL) / 2))
+    z, near = np.arctanh(np.clip([value, low if value > 0 else high], -1 + 1e-9, 1 - 1e-9))
+    error = abs(z - near) / scipy.stats.norm.ppf((1 + bootstrap.LEVEL) / 2)
     return float(2 * scipy.stats.norm.sf(abs(z) / error)) if error > 0 else None
 
 

@@ -5,6 +5,7 @@ and -1 is a missing score where the scale begins at 0. No message repeats a cell
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -49,7 +50,7 @@ def read_column(
 
     Raises:
       InputError: numbers and words in one column, a cell that is neither, a class in two spellings, too many classes,
-        or a score that the scale has not.
+        or a score that the scale, stated or of a known questionnaire, has not.
     """
     numbers = [number_or_none(cell) for cell in cells]
     filled = [i for i, cell in enumerate(cells) if cell]
@@ -109,6 +110,11 @@ def _scores(
             raise InputError(
                 f"{where}: line {lines[i]}: label:{label} is no whole number of 0 or more: mend the cell, leave it "
                 f"empty, or state the scale where it has decimals or numbers below 0, --ranges={label}:LOW:HIGH"
+            )
+        elif value > KNOWN_MAXIMUM.get(label, math.inf):
+            raise InputError(
+                f"{where}: line {lines[i]}: label:{label} is above {KNOWN_MAXIMUM[label]:g}, the highest score of that "
+                f"questionnaire: mend the cell, leave it empty, or state another scale, --ranges={label}:LOW:HIGH"
             )
         else:
             values[i] = value

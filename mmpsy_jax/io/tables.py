@@ -204,11 +204,13 @@ def _check(path: Path, columns: Columns, places: Mapping[str, Sequence[int]], un
         raise InputError(
             f"{path}: no column {', '.join(missing)}: needed are {', '.join(map(' or '.join, columns.needed))}; the "
             f"header has {_list(list(places)) if places else 'none that we know'}"
+            + (f", and unknown {_list(_quoted(unknown))}: rename what holds the needed ones" if unknown else "")
         )
     if unknown:
         raise InputError(
-            f"{path}: unknown column{'s' * (len(unknown) > 1)} {_list([repr(name[:40]) for name in unknown])}: leave "
-            f"them out, let their names begin with {OTHER!r}, or choose from: {', '.join(columns.names)}"
+            f"{path}: unknown column{'s' * (len(unknown) > 1)} {_list(_quoted(unknown))}: leave them out, let their "
+            f"names begin with {OTHER!r}, or choose from: "
+            + ", ".join(name.replace("*", unknown[0].rpartition(":")[2][:40] or "NAME") for name in columns.names)
         )
     twice = sorted(name for name, where in places.items() if len(where) > 1)
     if twice:
@@ -409,6 +411,10 @@ def _cell(where: str, name: str, value: Any, nested: bool) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InputError(f"{where}: {name[:40]!r} must be a string, a number or null")
     return str(value).strip()
+
+
+def _quoted(names: Sequence[str]) -> list[str]:
+    return [repr(name[:40]) for name in names]
 
 
 def _list(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from mmpsy_jax.rules import number
 from mmpsy_jax.tasks import from_config
 from mmpsy_jax.training import privacy, sweep
 from mmpsy_jax.training.config import fields_of, jsonable, seeds
-from mmpsy_jax.training.fields import LARGEST_SEED, rule_of
+from mmpsy_jax.training.fields import LARGEST_SEED, NO_SUBGROUPS, rule_of
 from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.selection import metric_names
 
@@ -50,7 +50,7 @@ def check(config: ConfigDict) -> None:
             f"config.init_from = {config.init_from!r}: no such folder: give the `checkpoints` folder of a run"
         )
     privacy.check(config)
-    if config.evaluation.subgroups:
+    if config.evaluation.subgroups not in ("", NO_SUBGROUPS):
         from mmpsy_jax.evaluation.subgroups import read_subgroups  # takes seconds, and is seldom asked for
 
         read_subgroups(config.evaluation.subgroups)

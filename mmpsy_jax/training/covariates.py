@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import logging
@@ -22,7 +22,11 @@ from mmpsy_jax.features.session import Reading
 from mmpsy_jax.features.waveform import Waveform
 from mmpsy_jax.io import InputError
 from mmpsy_jax.training import one_pass
+from mmpsy_jax.training.fields import NO_SUBGROUPS
 from mmpsy_jax.training.job import TrainJob
+
+if TYPE_CHECKING:
+    from mmpsy_jax.evaluation.subgroups import Subgroups
 
 AUDIO = "audio"
 
@@ -225,6 +229,21 @@ def _words(corpus: Corpus, entries: Iterable[Entry]) -> dict[str, str]:
         with contextlib.suppress(InputError):
             texts[entry.participant] = session.words(entry, reading)
     return texts
+
+
+def subgroups(config: ConfigDict, corpus: Corpus) -> "Subgroups | None":
+    """Categories of the participants: of the table that the config names, else of the manifests of the corpora.
+
+    Raises:
+      InputError: no such table, or one that cannot be read so.
+    """
+    parts = {part.path: part.participants for part in corpus.pooled.values() or [corpus]}
+    named = config.evaluation.subgroups
+    if named == NO_SUBGROUPS or not (named or any((folder / "subgroups.csv").exists() for folder in parts)):
+        return None
+    from mmpsy_jax.evaluation import subgroups  # takes seconds, and is seldom asked for
+
+    return subgroups.read_subgroups(named) if named else subgroups.beside(parts, corpus.participants)
 
 
 def split_column(one: TrainJob, n: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from mmpsy_jax.training.cadence import to_steps
 LARGEST_SEED = 2**31 - 1  # a random key is made of an int32
 CLASS_WEIGHTS = ("none", "balanced", "positive")
 LAYOUTS = ("auto", "vmap", "sequence", "off")
+NO_SUBGROUPS = "none"
 PLACEMENTS = ("auto", "host", "device", "stream")
 SCHEDULES = ("cosine", "constant", "linear")
 THRESHOLDS = ("argmax", "f1", "sensitivity_80", "sensitivity_90", "youden")
@@ -148,7 +149,9 @@ FIELDS: dict[str, Field] = {
     "evaluation.multilabel": Field(False, FLAG, "any number of the binary tasks may hold: means over them"),
     "evaluation.baselines": Field(True, FLAG, "fit the baselines beside the model"),
     "evaluation.near_duplicates": Field(True, FLAG, "look for near-duplicate transcripts and windows in two splits"),
-    "evaluation.subgroups": Field("", TEXT, "csv of participant_id and columns of categories; '' for none"),
+    "evaluation.subgroups": Field(
+        "", TEXT, "csv of participant_id and columns of categories instead of the corpus's own; 'none' for none"
+    ),
 }
 # Of the fields that choose what the other fields of `config.model` and `config.objective` are.
 CHOICES: dict[str, Rule] = {

@@ -129,7 +129,7 @@ def evaluate(
     known: References,
 ) -> dict[str, Any]:
     """The model beside the baselines, subgroups, near-duplicates; then the report and the model card."""
-    named = subgroups.read_subgroups(config.evaluation.subgroups) if config.evaluation.subgroups else None
+    named = covariates.subgroups(config, corpus)
     if corpus.pooled:
         named = subgroups.with_column(named, "corpus", corpus.participants, corpus.origin)
     bootstrap = {"seed": config.seed, "n_bootstrap": config.evaluation.bootstrap}

@@ -21,6 +21,7 @@ from mmpsy_jax.tasks import Task, from_config, to_config
 from mmpsy_jax.training import (
     batches,
     config_rules,
+    covariates,
     embedding,
     lock,
     nonfinite,
@@ -163,6 +164,7 @@ def check(config: ConfigDict, tasks: tuple[Task, ...], corpus: Corpus) -> None:
         if name not in corpus.modalities:
             raise one_of("modality in config.data.modalities", name, corpus.modalities)
     nonfinite.refuse(corpus, batches.names_of(config, corpus))
+    covariates.subgroups(config, corpus)
 
 
 def _require_labels(tasks: tuple[Task, ...], corpus: Corpus) -> None:

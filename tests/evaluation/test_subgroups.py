@@ -127,6 +127,20 @@ def test_malformed_files(tmp_path, text, says):
     assert says in str(caught.value) and "feel" not in str(caught.value)
 
 
+def test_subgroups_beside_corpora_are_those_that_all_of_them_have(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    for folder, text in ((a, "participant_id,sex,site\np1,f,x\np2,,y\n"), (b, "participant_id,sex\np1,m\n")):
+        folder.mkdir()
+        (folder / subgroups.FILE).write_text(text)
+    one = subgroups.beside({a: ["p2", "p1"]}, ["p2", "p1"])
+    assert {name: groups.tolist() for name, groups in one.columns.items()} == {"sex": ["", "f"], "site": ["y", "x"]}
+    both = subgroups.beside({a: ["p1", "p2"], b: ["p1", "p3"]}, ["a/p1", "a/p2", "b/p1", "b/p3"])
+    assert {name: groups.tolist() for name, groups in both.columns.items()} == {"sex": ["f", "", "m", ""]}
+    assert both.of("sex", np.array(["b/p1", "b/p3"])).tolist() == ["m", subgroups.NOT_GIVEN]
+    (b / subgroups.FILE).unlink()
+    assert subgroups.beside({a: ["p1"], b: ["p1"]}, ["a/p1", "b/p1"]) is None
+
+
 def test_a_column_of_persons_whom_splits_divide_is_flagged():
     names = np.array([f"s{i}" for i in range(24)])
     persons = np.array([f"anna{i // 2}" for i in range(24)])  # two sessions each

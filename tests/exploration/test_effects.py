@@ -64,6 +64,14 @@ def test_p_values_keep_their_level_without_an_effect():
     assert 0 <= np.mean(np.array(p) < 0.05) <= 0.15 and 0.3 < np.median(p) < 0.7
 
 
+def test_an_interval_that_ends_at_one_has_a_small_p_value():
+    """In Fisher's z the end of the interval is infinitely far; as a width it would make the strongest effects void."""
+    strong = statistics.p_value(0.99, 0.955, 1.0)
+    assert strong == pytest.approx(statistics.p_value(-0.99, -1.0, -0.955)) and strong < 1e-6
+    assert statistics.p_value(0.4, 0.0, 1.0) == pytest.approx(0.05)
+    assert statistics.p_value(1.0, 1.0, 1.0) is None
+
+
 def test_rows_of_a_person_are_drawn_together():
     """A hundred copies of each person say no more than one."""
     rng = np.random.default_rng(2)

@@ -103,6 +103,11 @@ def test_recordings_of_a_folder_in_natural_order(tmp_path):
         ("", "no column participant, recording or transcript or text or parts: .* none that we know"),
         ("participant,label:phq9\np,1\n", "no column recording or transcript or text"),
         ("recording,label:phq9\nx.wav,1\n", "no column participant: needed"),
+        ("id,text,file\np,x,y\n", "no column participant: .* the header has text, and unknown 'id', 'file': rename"),
+        (
+            "participant,text,phq9\np,x,1\n",
+            "unknown column 'phq9': .* choose from: .*, label:phq9, subgroup:phq9",
+        ),
         ("participant,text\n", "names nobody"),
         ("participant,text,lable:phq9\np,x,1\n", "unknown column 'lable:phq9': leave them out, .* or choose from"),
         ("participant,text,text\np,x,y\n", "the header repeats text"),
@@ -122,6 +127,13 @@ def test_bad_tables(tmp_path, content, reason):
     (tmp_path / "m.csv").write_text(content)
     with pytest.raises(InputError, match=reason):
         manifest.read(tmp_path / "m.csv")
+
+
+def test_a_score_above_the_highest_of_its_questionnaire_is_refused_unless_a_scale_is_stated(tmp_path):
+    (tmp_path / "m.csv").write_text("participant,text,label:phq9,label:stress\np,x,27,99\nq,y,28,99\n")
+    with pytest.raises(InputError, match=r"line 3: label:phq9 is above 27, .*--ranges=phq9:LOW:HIGH"):
+        manifest.read(tmp_path / "m.csv")
+    assert manifest.read(tmp_path / "m.csv", ranges={"phq9": (0.0, 28.0)}).entries[1].labels["phq9"] == 28
 
 
 @pytest.mark.parametrize("score", ["7.5", "-1", "seven", "nan", "inf", "1e300", "1_2", "NA"])

@@ -173,6 +173,7 @@ def test_files_and_sweeps_are_looked_at_before_any_work(tmp_path):
         config_rules.check(with_value("init_from", str(tmp_path / "none")))
     with pytest.raises(InputError, match=r"none\.csv"):
         config_rules.check(with_value("evaluation.subgroups", str(tmp_path / "none.csv")))
+    config_rules.check(with_value("evaluation.subgroups", "none"))
     with pytest.raises(InputError, match=r"config\.sweep is no JSON"):
         config_rules.check(with_value("sweep", "{"))
     spec = json.dumps({"fields": {"optimizer.learning_rate": [1e-3, float("nan")]}})

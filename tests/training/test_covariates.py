@@ -10,8 +10,9 @@ from data_builders.common import cli
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.evaluation import near_duplicates
 from mmpsy_jax.features import functionals
+from mmpsy_jax.io import InputError
 from mmpsy_jax.tasks import from_config
-from mmpsy_jax.training import covariates, results
+from mmpsy_jax.training import covariates, results, run
 from mmpsy_jax.training.loop import TrainJob
 from tests.runs import small
 
@@ -53,6 +54,22 @@ def test_who_has_no_audio_has_no_statistics(corpus):
 def test_a_corpus_without_text_has_no_transcripts(dataset, corpus):
     audio = {name: modality for name, modality in corpus.modalities.items() if name == "audio"}
     assert covariates.transcripts(small(dataset), dataclasses.replace(corpus, modalities=audio)) is None
+
+
+def test_subgroups_of_the_corpus_are_read_unless_others_are_named(dataset, corpus, tmp_path):
+    config = small(dataset)
+    assert covariates.subgroups(config, corpus) is None
+    (tmp_path / "subgroups.csv").write_text(f"participant_id,sex\n{corpus.participants[1]},f\n")
+    built = dataclasses.replace(corpus, path=tmp_path)
+    assert covariates.subgroups(config, built).columns["sex"].tolist()[:3] == ["", "f", ""]
+    (tmp_path / "other.csv").write_text("participant_id,site\nx,a\n")
+    config.evaluation.subgroups = str(tmp_path / "other.csv")
+    assert list(covariates.subgroups(config, built).columns) == ["site"]
+    config.evaluation.subgroups = "none"
+    assert covariates.subgroups(config, built) is None
+    (tmp_path / "subgroups.csv").write_text("participant_id,age\n" + "".join(f"p{i},{i}\n" for i in range(30)))
+    with pytest.raises(InputError, match="'age' has 30 different values"):
+        run.check(small(dataset), from_config(config.tasks), built)
 
 
 def test_leaks_are_counted_per_tested_participant(dataset, corpus, heard):

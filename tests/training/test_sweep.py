@@ -48,6 +48,8 @@ def test_random_points_lie_in_their_bounds_and_follow_the_seed():
         ({"fields": {}}, "at least one field"),
         ({"fields": {"model.droput": [0.1]}}, "model.dropout"),
         ({"fields": {"cv.folds": [2]}}, "field of the sweep"),
+        ({"fields": {"data.labelled_fraction": [0.5, 1.0]}}, r"all points share.*--config.data.labelled_fraction="),
+        ({"fields": {"data.permute_modality": ["", "audio"]}}, r"all points share.*--config.data.permute_modality="),
         ({"fields": {"model.dropout": 0.1}}, "list of values"),
         ({"fields": {"model.latents": [4.5]}}, "is a int"),
         ({"fields": {"model.dropout": ["much"]}}, "is a float"),
