@@ -150,7 +150,7 @@ def test_eight_divided_devices_have_the_loss_curve_of_one(whole, dataset, tmp_pa
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one_and_sigterm_to_one_of_them_saves_all(whole, dataset, tmp_path):
-    """The same two processes train a run to its end, then one and replicas that eight devices of this one go on with."""
+    """The same two processes train a run to its end, then two that eight devices of this one go on with."""
     longer = "--config.total=12 epochs"
     run, replicas = options(dataset, tmp_path / "run", longer), options(dataset, tmp_path / "replicas", *SEEDS)
     processes = start_two(options(dataset, tmp_path / "two", "--config.selection.every=3 steps"), run, replicas)
