@@ -117,12 +117,14 @@ def start_two(*commands):
     ]
 
 
-def terminate_second(processes, text):
-    """SIGTERM to the second process when the first one says `text`; what both printed afterwards, and exit statuses."""
-    for line in processes[0].stdout:  # the first one tells how it goes
-        if text in line:
-            processes[1].send_signal(signal.SIGTERM)
-            break
+def terminate_second(processes, *texts):
+    """SIGTERM to the second process whenever the first one says the next text; what both printed after the last, and
+    exit statuses."""
+    for text in texts:
+        for line in processes[0].stdout:  # the first one tells how it goes
+            if text in line:
+                processes[1].send_signal(signal.SIGTERM)
+                break
     try:
         outputs = [p.communicate(timeout=1200)[0] for p in processes]
     finally:
@@ -147,29 +149,21 @@ def test_eight_divided_devices_have_the_loss_curve_of_one(whole, dataset, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_loss_curve_of_one_and_sigterm_to_one_saves_replicas(whole, dataset, tmp_path):
-    """The same two processes train a run to its end, then replicas, which eight devices of one process go on with."""
-    replicas = options(dataset, tmp_path / "replicas", *SEEDS)
-    processes = start_two(options(dataset, tmp_path / "two", "--config.selection.every=3 steps"), replicas)
-    outputs, codes = terminate_second(processes, "2 replicas, vmap: step")
+def test_two_processes_have_the_loss_curve_of_one_and_sigterm_to_one_of_them_saves_all(whole, dataset, tmp_path):
+    """The same two processes train a run to its end, then two that eight devices of this one go on with."""
+    longer = "--config.total=12 epochs"
+    run, replicas = options(dataset, tmp_path / "run", longer), options(dataset, tmp_path / "replicas", *SEEDS)
+    processes = start_two(options(dataset, tmp_path / "two", "--config.selection.every=3 steps"), run, replicas)
+    outputs, codes = terminate_second(processes, "step      4/48", "2 replicas, vmap: step")
     assert codes == [143, 143], outputs
     assert_loss_curve(tmp_path / "two", whole)
-    assert not (tmp_path / "replicas" / "predictions.csv").exists()
-    assert in_process(*replicas) == 0
-    assert in_process(*options(dataset, tmp_path / "never_stopped", *SEEDS)) == 0
-    alike(tmp_path / "never_stopped", tmp_path / "replicas", atol=1e-4)
-
-
-@pytest.mark.slow
-def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(dataset, tmp_path):
-    run, never_stopped = (options(dataset, tmp_path / name, "--config.total=12 epochs") for name in ("run", "whole"))
-    outputs, codes = terminate_second(start_two(run), "step      4/")
-    assert codes == [143, 143], outputs
-    saved = sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
-    assert saved and not list((tmp_path / "run").rglob("predictions.csv"))
-    # One process with eight devices: the same run on another topology.
-    assert in_process(*run) == 0 and in_process(*never_stopped) == 0
-    alike(tmp_path / "whole", tmp_path / "run", atol=1e-4)
+    assert sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
+    assert [path.parent.name for path in tmp_path.glob("*/predictions.csv")] == ["two"]
+    for stopped, settings in (("run", (longer,)), ("replicas", SEEDS)):
+        never_stopped = tmp_path / f"{stopped}_never_stopped"
+        assert in_process(*options(dataset, tmp_path / stopped, *settings)) == 0
+        assert in_process(*options(dataset, never_stopped, *settings)) == 0
+        alike(never_stopped, tmp_path / stopped, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,6 @@ def test_repeats_divide_anew(dataset):
 def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, tmp_path, inner):
     config = lean(dataset)
     config.total, config.cv.folds, config.cv.inner = "2 epochs", 2, inner
-    config.replicas.layout = "sequence"
     config.data.packs = 8
     config.evaluation.baselines = config.evaluation.near_duplicates = False
     # A rate of zero learns nothing, 1e30 diverges; another width is another program.
