@@ -6,8 +6,8 @@ python launch.py --config=configs/affect_student.py:joint     teacher and studen
 python launch.py --config=configs/affect_student.py:alone     no teacher, for comparison
 python launch.py discrepancy --workdir=runs/affect_student_frozen --input=data/affect_video/demo --output=DIR
 
-:unlabelled takes 240 speakers and a teacher that knows no more labels than the student:
-  python launch.py --config=configs/affect_teacher.py --config.data.participants=240 --config.data.labelled_fraction=0.1
+:unlabelled takes a teacher that knows no more labels than the student:
+  python launch.py --config=configs/affect_teacher.py --config.data.labelled_fraction=0.1
     --config.total="100 epochs" --config.selection.every="5 epochs" --workdir=runs/affect_teacher_tenth
 To compare with it, the same options and another --workdir with :alone (docs/affect_video.md).
 
@@ -52,5 +52,4 @@ def get_config(argument: str = "frozen"):
     if kind == "unlabelled":
         config.model.teacher = "runs/affect_teacher_tenth"
         config.data.labelled_fraction = 0.1
-        config.data.participants = 240
     return config.lock()

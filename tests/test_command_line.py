@@ -17,7 +17,8 @@ from tests.runs import ROOT, command, environment, final_state, free_port, in_pr
 
 OPTIONS = ("--config.log.every=1 steps", "--config.data.packs=8")
 OFTEN = (*OPTIONS, "--config.selection.every=3 steps")
-SEEDS = ("--config.seeds=2", "--config.mesh.replica=2", "--config.replicas.layout=vmap", "--config.total=16 epochs")
+SEEDS = ("--config.seeds=2", "--config.mesh.replica=2", "--config.replicas.layout=vmap", "--config.total=32 epochs")
+LONGER = ("--config.total=100 epochs", "--config.selection.every=50 epochs")  # time for a signal to come
 
 
 def options(dataset, workdir, *more):
@@ -117,12 +118,17 @@ def start_two(*commands):
     ]
 
 
-def terminate_second(processes, text):
-    """SIGTERM to the second process when the first one says `text`; what both printed afterwards, and exit statuses."""
-    for line in processes[0].stdout:  # the first one tells how it goes
-        if text in line:
-            processes[1].send_signal(signal.SIGTERM)
-            break
+def terminate_second(processes, text, after=""):
+    """SIGTERM to the second process when the first one says `text`, having said `after`.
+
+    Returns:
+      what both printed afterwards, and exit statuses.
+    """
+    for awaited in (after, text):
+        for line in processes[0].stdout:  # the first one tells how it goes
+            if awaited in line:
+                break
+    processes[1].send_signal(signal.SIGTERM)
     try:
         outputs = [p.communicate(timeout=1200)[0] for p in processes]
     finally:
@@ -147,29 +153,28 @@ def test_eight_divided_devices_have_the_loss_curve_of_one(whole, dataset, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_loss_curve_of_one_and_sigterm_to_one_saves_replicas(whole, dataset, tmp_path):
-    """The same two processes train a run to its end, then replicas, which eight devices of one process go on with."""
-    replicas = options(dataset, tmp_path / "replicas", *SEEDS)
-    processes = start_two(options(dataset, tmp_path / "two", "--config.selection.every=3 steps"), replicas)
-    outputs, codes = terminate_second(processes, "2 replicas, vmap: step")
+def test_two_processes_have_the_loss_curve_of_one_and_sigterm_to_one_of_them_saves_all(whole, dataset, tmp_path):
+    """The same two processes train a run to its end, then one that eight devices of this process go on with."""
+    run, never_stopped = (options(dataset, tmp_path / name, *LONGER) for name in ("run", "never_stopped"))
+    processes = start_two(options(dataset, tmp_path / "two", "--config.selection.every=3 steps"), run)
+    outputs, codes = terminate_second(processes, "step      4/400")
     assert codes == [143, 143], outputs
     assert_loss_curve(tmp_path / "two", whole)
-    assert not (tmp_path / "replicas" / "predictions.csv").exists()
-    assert in_process(*replicas) == 0
-    assert in_process(*options(dataset, tmp_path / "never_stopped", *SEEDS)) == 0
-    alike(tmp_path / "never_stopped", tmp_path / "replicas", atol=1e-4)
+    assert sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
+    assert not list((tmp_path / "run").rglob("predictions.csv"))
+    assert in_process(*run) == 0 and in_process(*never_stopped) == 0
+    alike(tmp_path / "never_stopped", tmp_path / "run", atol=1e-4)
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_processes_saves_all_and_one_process_goes_on(dataset, tmp_path):
-    run, never_stopped = (options(dataset, tmp_path / name, "--config.total=12 epochs") for name in ("run", "whole"))
-    outputs, codes = terminate_second(start_two(run), "step      4/")
+def test_two_processes_train_replicas_and_sigterm_to_one_of_them_saves_all(dataset, tmp_path):
+    """As above; jax.distributed tells a process of its first SIGTERM alone, so that these are other two."""
+    whole, replicas = (options(dataset, tmp_path / name, *SEEDS) for name in ("whole", "replicas"))
+    outputs, codes = terminate_second(start_two(whole, replicas), "2 replicas, vmap: step", "report: ")
     assert codes == [143, 143], outputs
-    saved = sorted((tmp_path / "run").rglob("checkpoints/[0-9]*/sha256.json"))
-    assert saved and not list((tmp_path / "run").rglob("predictions.csv"))
-    # One process with eight devices: the same run on another topology.
-    assert in_process(*run) == 0 and in_process(*never_stopped) == 0
-    alike(tmp_path / "whole", tmp_path / "run", atol=1e-4)
+    assert (tmp_path / "whole" / "report.html").exists() and not (tmp_path / "replicas" / "predictions.csv").exists()
+    assert in_process(*replicas) == 0
+    alike(tmp_path / "whole", tmp_path / "replicas", atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -295,9 +295,12 @@ def merge_windows(x: Float[Array, "s ..."], row: Int[Array, " s"], rows: int) ->
 
 
 def masked_mean(
-    x: Float[Array, "s n d"], mask: Bool[Array, "s n"], row: Int[Array, " s"], rows: int
+    x: Float[Array, "s n d"], mask: Bool[Array, "s n"] | Int[Array, "s n"], row: Int[Array, " s"], rows: int
 ) -> Float[Array, "b d"]:
-    """Mean over the valid tokens of all windows of a participant in float32; zero where there is none."""
+    """Mean over the valid tokens of all windows of a participant in float32; zero where there is none.
+
+    A token with a number instead of a mark counts so many times.
+    """
     weights = mask.astype(jnp.float32)
     total = merge_windows(jnp.einsum("snd,sn->sd", x.astype(jnp.float32), weights), row, rows)
     return total / jnp.maximum(merge_windows(weights.sum(axis=1), row, rows), 1.0)[:, None]

@@ -82,6 +82,10 @@ def _write_alike(jobs: Sequence[TrainJob], missing: Collection[Path]) -> None:
     """
     config, corpus = jobs[0].config, jobs[0].corpus
     mesh = meshes.make_mesh(config.mesh.replica)
+    if config.mesh.replica > 1 and jax.process_count() > 1:
+        # A loader gives every process a share of a batch, so that none may have a replica's part of the mesh alone.
+        mesh, config = meshes.make_mesh(), config.copy_and_resolve_references()
+        config.data.packs, config.data.batch_size = 0, -(-config.data.batch_size // mesh.size) * mesh.size
     shape = batching.of(config, corpus, mesh)
     network = programs.network(config, jobs[0].tasks, **shape.inputs)
     predict = jax.jit(

@@ -6,9 +6,10 @@ A sweep is a JSON file:
     {"method": "random", "points": 12, "seed": 0, "fields": {"optimizer.learning_rate": {"log_uniform": [1e-4, 1e-2]},
                                                           "model.latents": {"choice": [8, 16]}}}
 
-A field is any of the config's (`training/config.py`); `uniform` and `log_uniform` draw between two numbers, `choice`
-among values. With `"metric": "<task>/<metric>"` another validation metric decides than that of the first task, with
-`"metric": "mean/<metric>"` its mean over all tasks.
+A field is any of the config's (`training/config.py`) but those of the records and their division, which all points
+share (`data.labelled_fraction`, `data.permute_modality`, ...); `uniform` and `log_uniform` draw between two numbers,
+`choice` among values. With `"metric": "<task>/<metric>"` another validation metric decides than that of the first
+task, with `"metric": "mean/<metric>"` its mean over all tasks.
 """
 
 import itertools
@@ -33,6 +34,9 @@ DRAWS = ("choice", "log_uniform", "uniform")
 MEAN = "mean"  # over all tasks, in place of the name of one
 FIXED = ("cv", "data.data_dir", "data.dataset", "data.folder", "data.source", "distributed", "name", "seed",
          "seed_list", "seeds", "tasks", "mesh", "replicas", "sweep")  # fmt: skip
+# Of the records and their division, which are read once before any point is trained.
+OF_CORPUS = ("data.labelled_fraction", "data.participants", "data.permute_modality", "data.skip_bad",
+             "data.split_file", "data.train_on_validation", "data.workers")  # fmt: skip
 
 
 def read(path: str | Path) -> str:
@@ -96,8 +100,14 @@ def _checked(field: str, value: Any, known: Mapping[str, Any]) -> Any:
     """The value as the type of the config's field."""
     if field.startswith("objective.weights."):
         return float(value)
+    if field in OF_CORPUS:
+        raise InputError(
+            f"sweep: field {field!r} is about the records that all points share, and would change nothing: start one "
+            f"run per value with --config.{field}=..., each with a --workdir of its own"
+        )
     if field not in known or any(field == name or field.startswith(name + ".") for name in FIXED):
-        free = [name for name in known if not any(name == f or name.startswith(f + ".") for f in FIXED)]
+        fixed = (*FIXED, *OF_CORPUS)
+        free = [name for name in known if not any(name == f or name.startswith(f + ".") for f in fixed)]
         raise one_of("field of the sweep", field, sorted(free))
     now = known[field]
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -27,7 +27,6 @@ def config_of(built):
     config = small(built)
     config.cv.folds, config.total = 2, "1 epochs"
     config.evaluation.baselines = False
-    config.replicas.layout = "sequence"
     return config
 
 

@@ -100,7 +100,7 @@ for (const name of pages) {
     if (view === "desktop, light") views[view].keyboard = await keyboard(page);
     await context.close();
   }
-  results.pages[name.split("/").slice(-2).join("/")] = views;
+  results.pages[/^https?:/.test(name) ? new URL(name).pathname : name.split("/").slice(-2).join("/")] = views;
 }
 await browser.close();
 console.log(JSON.stringify(results, null, 1));

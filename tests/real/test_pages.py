@@ -3,10 +3,14 @@
 MMPSY_NODE is a folder in which `npm install @sparticuz/chromium puppeteer-core axe-core` ran; CHROMIUM another browser.
 """
 
+import functools
+import http.server
 import json
 import os
 import shutil
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,8 @@ from mmpsy_jax.evaluation import report as reports
 from mmpsy_jax.evaluation.predictions import Predictions
 from mmpsy_jax.exploration import statistics
 from mmpsy_jax.tasks import questionnaire
+from tests.browser import Quiet
+from tests.runs import ROOT
 
 FOLDER = os.environ.get("MMPSY_NODE", "")
 SCRIPT = Path(__file__).with_name("pages.mjs")
@@ -67,6 +73,29 @@ def test_pages_of_ours(dataset, tmp_path, monkeypatch):
         assert dark != light
         keys = views["desktop, light"]["keyboard"]
         assert keys["reached"] == keys["expected"] > 5 and keys["unseen"] == []
+
+
+def test_pages_of_the_documentation(tmp_path):
+    """What axe-core cannot decide there is contrast of menus under others and of single letters."""
+    site = tmp_path / "site"
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", f"--site-dir={site}"]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    files = sorted(site.rglob("index.html"))
+    assert len(files) > 40
+    handler = functools.partial(Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        pages = [f"{base}/{file.parent.relative_to(site)}/" if file.parent != site else f"{base}/" for file in files]
+        done = subprocess.run(["node", SCRIPT, FOLDER, *pages], capture_output=True, text=True, timeout=1800)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["pages"]
+    assert len(results) == len(files)
+    for name, views in results.items():
+        for view, seen in views.items():
+            assert seen["violations"] == [] and seen["overflow"] == 0 and seen["passes"] > 10, (name, view)
+            assert {one["id"] for one in seen["incomplete"]} <= {"color-contrast"}, (name, view)
 
 
 def test_this_can_fail(tmp_path):

@@ -99,7 +99,6 @@ def test_records_that_are_not_finite_are_named_by_position(dataset, corpus, tmp_
     assert "learning_rate" not in str(caught.value) and corpus.participants[at] not in str(caught.value)
     config = one.config.copy_and_resolve_references()
     config.seeds = 2
-    config.replicas.layout = "sequence"
     together = plan_runs.plan(config, from_config(config.tasks), damaged, tmp_path)[0]
     with pytest.raises(InputError, match=where):
         replicas.train(together, tmp_path / "replicas")

@@ -24,7 +24,6 @@ def config(dataset):
     config.total = "2 epochs"
     config.cv.folds, config.seeds = 3, 2
     config.data.packs = 8
-    config.replicas.layout = "sequence"
     return config
 
 
@@ -104,7 +103,7 @@ def test_replicas_of_a_perceiver_agree(dataset, corpus, tmp_path):
         config = small(dataset)
         config.tasks = config.tasks[2:]  # one compiles sooner than three
         config.total, config.seeds, config.data.packs, config.data.modalities = "1 epochs", 2, 8, ("text",)
-        config.replicas.layout = layout
+        config.replicas.layout, config.model.dropout = layout, 0.1
         made.append(replicas.train(planned(config, corpus, tmp_path / layout), tmp_path / layout / "replicas"))
     for one, other in zip(*made, strict=True):
         assert_close(one, other)
@@ -183,7 +182,7 @@ def quick(dataset):
     """Three folds of a network that has no argument `width`."""
     config = lean(dataset)
     config.total = "2 epochs"
-    config.cv.folds, config.data.packs, config.replicas.layout = 3, 8, "sequence"
+    config.cv.folds, config.data.packs = 3, 8
     assert "width" not in config.model
     return config
 

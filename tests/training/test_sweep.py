@@ -48,6 +48,8 @@ def test_random_points_lie_in_their_bounds_and_follow_the_seed():
         ({"fields": {}}, "at least one field"),
         ({"fields": {"model.droput": [0.1]}}, "model.dropout"),
         ({"fields": {"cv.folds": [2]}}, "field of the sweep"),
+        ({"fields": {"data.labelled_fraction": [0.5, 1.0]}}, r"all points share.*--config.data.labelled_fraction="),
+        ({"fields": {"data.permute_modality": ["", "audio"]}}, r"all points share.*--config.data.permute_modality="),
         ({"fields": {"model.dropout": 0.1}}, "list of values"),
         ({"fields": {"model.latents": [4.5]}}, "is a int"),
         ({"fields": {"model.dropout": ["much"]}}, "is a float"),
@@ -122,7 +124,6 @@ def test_repeats_divide_anew(dataset):
 def test_the_best_setting_on_validation_is_trained_anew_and_evaluated(dataset, tmp_path, inner):
     config = lean(dataset)
     config.total, config.cv.folds, config.cv.inner = "2 epochs", 2, inner
-    config.replicas.layout = "sequence"
     config.data.packs = 8
     config.evaluation.baselines = config.evaluation.near_duplicates = False
     # A rate of zero learns nothing, 1e30 diverges; another width is another program.

@@ -161,6 +161,8 @@ def clips_of(part: HeldOut, run: FinishedRun, corpus: Corpus, emotion: Task, rat
                     heard=chosen.heard.outputs["heard"][emotion.name][speech],
                     seen_ratings=side_by_side(chosen.seen.outputs["watched"], ratings)[face],
                     heard_ratings=side_by_side(chosen.heard.outputs["heard"], ratings)[speech],
+                    seen_frames=chosen.seen.outputs["faces"][face].sum(axis=1),
+                    heard_frames=chosen.heard.outputs["frames"][speech],
                     after=chosen.frames_of(i, emotion, ratings),
                     before=largest and largest.frames_of(at, emotion, ratings),
                 )
@@ -184,7 +186,7 @@ class Outputs:
     Attributes:
       seen: segments of faces: `watched` {task: [s ...]}, `frames` {task: [s n ...]} and `faces` [s n], 1 for a frame
         that shows one.
-      heard: segments of speech: `heard` {task: [s ...]}.
+      heard: segments of speech: `heard` {task: [s ...]} and `frames` [s], how many there are.
       seconds: length of a segment.
     """
 
@@ -235,7 +237,8 @@ def judge(
             )
             seen = {"watched": watched, "frames": frames, "faces": traced.faces.astype(np.float32)}
             pack = jax.device_get(pack)
-            parts.append((_segments(pack, FACE, seen), _segments(pack, AUDIO, {"heard": heard})))
+            spoken = {"heard": heard, "frames": pack[f"{AUDIO}_length"].astype(np.float32)}
+            parts.append((_segments(pack, FACE, seen), _segments(pack, AUDIO, spoken)))
         by_training.append([_ordered(one) for one in zip(*parts, strict=True)])
     seen, heard = (
         same[0]._replace(outputs=jax.tree.map(lambda *x: np.mean(x, axis=0), *(one.outputs for one in same)))

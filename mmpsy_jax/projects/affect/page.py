@@ -13,7 +13,7 @@ from mmpsy_jax.projects.affect import measures
 from mmpsy_jax.projects.affect.measures import Clip
 
 TITLES = {
-    "gap": "gap: divergence + distance",
+    "gap": "gap: how unlikely one emotion of both is",
     "share_above": "share of segments above the limit",
     "divergence": "divergence of the emotions alone",
     "distance": "distance of the ratings alone",

@@ -81,15 +81,15 @@ def test_padding_and_frames_without_a_face_count_nowhere(joint):
     np.testing.assert_array_equal(shown["valence"], outputs["valence"])  # the student does not see
 
 
-def test_a_clip_is_the_mean_of_its_segments_and_these_of_their_frames(joint):
+def test_a_clip_is_the_mean_over_frames_of_its_segments_and_these_of_their_frames(joint):
     model, params, batch, run = joint
     made, outputs = jitted(model, {"params": params}, batch), run(batch)
     np.testing.assert_array_equal(made.faces.sum(axis=1), [4, 3, 5, 0])
     for name in ("emotion", "valence"):
         close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
-        close(outputs[f"teacher_{name}"][0], made.watched[name][:2].mean(axis=0))
+        close(outputs[f"teacher_{name}"][0], np.average(made.watched[name][:2], axis=0, weights=[4, 3]))
         close(outputs[f"teacher_{name}"][2], made.watched[name][2])
-        close(outputs[name][0], made.heard[name][:2].mean(axis=0))
+        close(outputs[name][0], np.average(made.heard[name][:2], axis=0, weights=[12, 7]))
         low, high = made.frames[name][2].min(axis=0), made.frames[name][2].max(axis=0)
         assert np.all(low < made.watched[name][2]) and np.all(made.watched[name][2] < high)
     # A frame alone in its segment is the segment.
@@ -158,3 +158,28 @@ def test_what_cannot_be_is_refused(arguments, message):
     given = {"modalities": (AUDIO, FACE), "heads": HEADS, "window_seconds": 4.0, **arguments}
     with pytest.raises(ValueError, match=message):
         build(audio_visual.__name__.split(".")[-1], **given)
+
+
+def test_a_segment_is_described_by_its_valid_frames_alone():
+    rng = np.random.default_rng(0)
+    mel, length = rng.normal(size=(3, 40, 4)).astype(np.float32), np.array([40, 25, 0], np.int32)
+    described = jax.jit(audio_visual.described)
+    features = np.asarray(described(mel, length))
+    frames = [part[:n] for part, n in zip(mel, length, strict=True)]
+    for row, part in zip(features, frames[:2], strict=False):
+        np.testing.assert_allclose(row[:4], part.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(row[4:8], part.std(axis=0), atol=1e-4)
+        np.testing.assert_allclose((row[8:] ** 2).mean(), 1, rtol=1e-4)
+    assert not features[2].any()
+    mel[1, 25:] = 9.0
+    np.testing.assert_array_equal(described(mel, length), features)
+
+
+def test_rhythm_is_where_a_voice_comes_and_goes_whatever_its_strength():
+    per_second = 30
+    seconds = np.arange(120) / per_second
+    mel = np.sin(2 * np.pi * np.array([2.0, 3.5, 3.5])[:, None] * seconds)[..., None] * np.ones(4)
+    mel[2] = 5 * mel[2] + 3
+    rhythm = np.asarray(jax.jit(audio_visual.described)(mel.astype(np.float32), np.full(3, 120)))[:, 8:]
+    assert (rhythm.argmax(axis=1) * per_second / 120).tolist() == [2.0, 3.5, 3.5]
+    np.testing.assert_allclose(rhythm[2], rhythm[1], atol=2e-3)

@@ -4,6 +4,8 @@ import csv
 
 import numpy as np
 import pytest
+import scipy.spatial
+import scipy.special
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
@@ -31,6 +33,8 @@ def make_clip(rng, number=0, split="test", fold=0, segments=2, mismatch=0.0, apa
         heard=draw(segments),
         seen_ratings=ratings,
         heard_ratings=ratings + apart,
+        seen_frames=40.0 - 10 * np.arange(segments),
+        heard_frames=120.0 - 30 * np.arange(segments),
         after=frames(7),
         before=frames(9) if before else None,
     )
@@ -44,14 +48,18 @@ def clips():
     return [*validation, *tested, make_clip(rng, 14, segments=0)]
 
 
-def test_the_gap_is_divergence_plus_distance():
+def test_the_gap_is_how_unlikely_one_emotion_is():
     clip = make_clip(np.random.default_rng(1), segments=5, apart=0.3)
     middle = (clip.seen + clip.heard) / 2
     kl = lambda p, q: scipy.stats.entropy(p, q, axis=1)  # noqa: E731
-    divergence = (kl(clip.seen, middle) + kl(clip.heard, middle)) / 2
-    np.testing.assert_allclose(clip.divergence, divergence)
+    np.testing.assert_allclose(clip.divergence, (kl(clip.seen, middle) + kl(clip.heard, middle)) / 2)
     np.testing.assert_allclose(clip.distance, 0.3 * np.sqrt(2))
-    np.testing.assert_allclose(clip.gap, divergence + 0.3 * np.sqrt(2))
+    one = [sum(p * q for p, q in zip(*both, strict=True)) for both in zip(clip.seen, clip.heard, strict=True)]
+    np.testing.assert_allclose(np.exp(-clip.gap), one)
+    # Networks that exclude each other leave a number.
+    object.__setattr__(clip, "seen", np.eye(3)[[0] * 5])
+    object.__setattr__(clip, "heard", np.eye(3)[[0, 1, 1, 1, 1]])
+    assert clip.gap[0] == 0 and np.isfinite(clip.gap).all() and clip.gap[1] > 20
 
 
 def test_the_divergence_ends_at_ln_2():
@@ -69,7 +77,7 @@ def test_the_limit_is_of_normal_validation_segments(clips):
     for clip in clips:
         object.__setattr__(clip, "mismatch", NAN)
     everyone = np.concatenate([c.gap for c in clips if c.split == "validation"])
-    assert measures.limits([*clips, make_clip(np.random.default_rng(2), apart=50.0)]) == {
+    assert measures.limits([*clips, make_clip(np.random.default_rng(2))]) == {
         0: pytest.approx(np.percentile(everyone, 95))
     }
     with pytest.raises(InputError, match="fold 0: no segment of a validation clip"):
@@ -78,19 +86,27 @@ def test_the_limit_is_of_normal_validation_segments(clips):
 
 def test_each_fold_has_its_limit():
     rng = np.random.default_rng(3)
-    folds = [make_clip(rng, i, "validation", fold=i % 2, apart=5.0 * (i % 2)) for i in range(6)]
+    folds = [make_clip(rng, i, "validation", fold=i % 2) for i in range(6)]
+    for clip in folds[1::2]:
+        object.__setattr__(clip, "seen", np.eye(3)[[0, 0]])
+        object.__setattr__(clip, "heard", np.eye(3)[[1, 1]])
     low, high = measures.limits(folds).values()
-    assert low < 2 < 5 < high
+    assert low < 5 < 20 < high
 
 
 def test_scores_of_a_clip(clips):
     clip, limit = clips[8], float(np.mean(clips[8].gap))
     made = measures.score(clip, limit)
+    # Outputs for the clip: means of logits and ratings over frames, of which the second segment has 3 to 4.
+    weights = np.array([[4], [3]]) / 7
+    p, q = (scipy.special.softmax((weights * np.log(x)).sum(axis=0)) for x in (clip.seen, clip.heard))
+    divergence = scipy.spatial.distance.jensenshannon(p, q) ** 2
+    distance = np.linalg.norm((weights * (clip.seen_ratings - clip.heard_ratings)).sum(axis=0))
     assert made == {
-        "gap": pytest.approx(clip.gap.mean()),
+        "gap": pytest.approx(-np.log(p @ q)),
         "share_above": 0.5,
-        "divergence": pytest.approx(clip.divergence.mean()),
-        "distance": pytest.approx(clip.distance.mean()),
+        "divergence": pytest.approx(divergence),
+        "distance": pytest.approx(distance),
     }
     assert all(np.isnan(value) for value in measures.score(clips[-1], limit).values())
 
@@ -136,7 +152,7 @@ def test_tables_and_page(clips, tmp_path):
     gaps = [float(row["gap"]) for row in of_clips]
     assert [int(row["rank"]) for row in of_clips] == list(range(1, 9)) and gaps == sorted(gaps, reverse=True)
     own = [row for row in segments if row["participant_id"] == of_clips[0]["participant_id"]]
-    assert np.mean([float(row["gap"]) for row in own]) == pytest.approx(gaps[0])
+    np.testing.assert_allclose([float(row["gap"]) for row in own], tested[measures.order(tested, limits)[0]].gap)
     assert np.mean([int(row["above"]) for row in own]) == float(of_clips[0]["share_above"])
     emotions, by_label = read(tmp_path / measures.EMOTIONS), read(tmp_path / measures.BY_LABEL)
     assert len(emotions) == 9 * 3 and len(by_label) == 3 * 3

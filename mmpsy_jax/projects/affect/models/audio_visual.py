@@ -5,9 +5,10 @@ and that the student is brought to agree with the teacher.
 
 Teacher: a small CNN over each frame by itself, then attention over the frames of a segment in which there is a face
 (Bahdanau et al. 2015, arXiv 1409.0473, with one learned query). Student: a small CNN over the log-mel spectrogram, a
-GRU, and the same attention over its states. Both give an embedding per segment, whose mean over the segments of a clip
-is the clip's; outputs are linear in it. The output of a frame therefore depends on that frame alone, and the output of
-a segment is their weighted mean (`traces`).
+GRU, and the same attention over its states, to which a linear function of what the segment sounds like as a whole is
+added (`described`). Both give an embedding per segment, whose mean over the segments of a clip, weighted by their
+frames, is the clip's; outputs are linear in it. The output of a frame therefore depends on that frame alone, and the
+teacher's for a segment is their weighted mean (`traces`).
 
 Departures from the paper: it names no sizes and no layers; all were chosen here.
 
@@ -32,6 +33,8 @@ from mmpsy_jax.rules import Count
 FACE, AUDIO = "face", "audio"
 # Pixels by which crops are moved in training.
 SHIFT = 2
+# Of the frequencies of the modulation spectrum, from the lowest; and what keeps the square root of nothing finite.
+RHYTHM, EPSILON = 0.3, 1e-6
 # Before the name of an output of the teacher, where the student has one of that name.
 OF_TEACHER = "teacher_"
 # Outputs [b 1]: whether there is a face, whether there is speech.
@@ -98,8 +101,31 @@ def moved(key: jax.Array, crops: Float[Array, "s n h w"]) -> Float[Array, "s n h
     return jnp.roll(jnp.where(mirrored, crops[..., ::-1], crops), (down, right), axis=(2, 3))
 
 
+def described(mel: Float[Array, "s t f"], length: Int[Array, " s"]) -> Float[Array, "s n"]:
+    """What a recording sounds like as a whole: mean and spread of each band, and how its strength comes and goes.
+
+    The last is the modulation spectrum of the mean over bands within the valid frames, under a Hann window: the
+    amplitudes of the lowest `RHYTHM` of its frequencies (4.5 Hz of frames of 33 ms, where syllables are), scaled to a
+    mean square of 1. All are 0 of a segment without frames.
+
+    Args:
+      mel: log-mel frames, time before bands.
+      length: valid frames.
+    """
+    steps, within = mel.shape[1], jnp.arange(mel.shape[1]) < length[:, None]
+    count = jnp.maximum(length, 1)[:, None]
+    mean = (mel * within[..., None]).sum(axis=1) / count
+    around = (mel - mean[:, None]) * within[..., None]
+    spread = jnp.sqrt((around**2).sum(axis=1) / count + EPSILON)
+    hann = jnp.sin(jnp.pi * (jnp.arange(steps) + 0.5) / count) ** 2
+    waves = jnp.fft.rfft(around.mean(axis=2) * hann, axis=1)[:, : max(1, int(RHYTHM * (steps // 2 + 1)))]
+    power = waves.real**2 + waves.imag**2 + EPSILON
+    amplitude = jnp.sqrt(power / power.mean(axis=1, keepdims=True))
+    return jnp.where(length[:, None] > 0, jnp.concatenate([mean, spread, amplitude], axis=1), 0)
+
+
 class SpeechNetwork(nn.Module):
-    """Log-mel segments -> one vector per segment."""
+    """Log-mel segments -> one vector per segment: what was heard over time, and what it sounds like as a whole."""
 
     width: int
     channels: tuple[int, ...]
@@ -113,7 +139,9 @@ class SpeechNetwork(nn.Module):
         x = nn.relu(nn.LayerNorm(name="norm")(nn.Dense(self.width, name="dense")(x.reshape(*x.shape[:2], -1))))
         steps = jnp.maximum(mask.sum(axis=1), 1)
         states = nn.RNN(nn.GRUCell(self.width, name="gru"))(perceiver.Dropout()(x, rate), seq_lengths=steps)
-        return Pooling(name="pooling")(perceiver.Dropout()(states, rate), mask)
+        whole = perceiver.Dropout()(described(mel, length), rate)
+        heard = Pooling(name="pooling")(perceiver.Dropout()(states, rate), mask)
+        return heard + nn.Dense(self.width, use_bias=False, name="whole")(whole)
 
 
 class Model(nn.Module):
@@ -199,7 +227,7 @@ class Model(nn.Module):
             crops, mask = crops[:, looked_at], mask[:, looked_at]
         network = FaceNetwork(self.width, self.face_channels, name="teacher")
         frames, segments = network(crops, mask, rate)
-        clips = clips_of(segments, mask.any(axis=1), batch, FACE)
+        clips = clips_of(segments, mask.sum(axis=1), batch, FACE)
         of_clips, of_segments, of_frames = self.read_out(prefix, clips, segments, frames)
         self.sow("intermediates", "faces", mask)
         self.sow("intermediates", "frames", of_frames)
@@ -229,7 +257,7 @@ class Model(nn.Module):
         length = batch[f"{AUDIO}_length"]
         network = SpeechNetwork(self.width, self.speech_channels, name="student")
         segments = network(batch[AUDIO].astype(jnp.float32), length, rate)
-        clips = clips_of(segments, length > 0, batch, AUDIO)
+        clips = clips_of(segments, length, batch, AUDIO)
         of_clips, of_segments = self.read_out("", clips, segments)
         self.sow("intermediates", "heard", of_segments)
         return {**of_clips, EMBEDDING: clips}
@@ -263,9 +291,10 @@ def present_faces(batch: PyTree) -> Bool[Array, "s n"]:
     return (jnp.arange(crops.shape[1]) < batch[f"{FACE}_length"][:, None]) & (crops != 0).any(axis=-1)
 
 
-def clips_of(segments: Float[Array, "s d"], mask: Bool[Array, " s"], batch: PyTree, name: str) -> Float[Array, "b d"]:
-    """The mean over the segments of each clip in which a modality has something."""
-    return perceiver.masked_mean(segments[:, None], mask[:, None], batch[f"{name}_row"], batch["valid"].shape[0])
+def clips_of(segments: Float[Array, "s d"], valid: Int[Array, " s"], batch: PyTree, name: str) -> Float[Array, "b d"]:
+    """The mean over the segments of each clip, weighted by how many frames of them a modality has."""
+    rows = batch["valid"].shape[0]
+    return perceiver.masked_mean(segments[:, None], valid[:, None], batch[f"{name}_row"], rows)
 
 
 def in_clip(segments: Bool[Array, " s"], row: Int[Array, " s"], rows: int) -> Float[Array, "b 1"]:
