@@ -129,8 +129,9 @@ def check(
       **options: as of `build`.
 
     Returns:
-      counts, JSON-ready; "problems" lists what would stop a build (or be skipped by it), "notes" what is odd, "lines"
-      says it all for a terminal.
+      counts, JSON-ready: "participants" of each split (clips, days or segments where these are the records), "labels"
+      and what else a source counts; "problems" lists what would stop a build (or be skipped by it), "notes" what is
+      odd, "lines" says it all for a terminal.
 
     Raises:
       InputError: the source as a whole cannot be used.
@@ -153,7 +154,6 @@ def check(
     notes = [line.removeprefix("note: ") for line in list_notes(card)]
     counts = ", ".join(f"{split} {count:,}" for split, count in card["participants"].items())
     report = {
-        "participants": card["participants"],
         "labels": card["labels"],
         "lines": [
             f"participants  {sum(card['participants'].values()):,}: {counts}",
@@ -161,6 +161,7 @@ def check(
         ],
         **(described or {}),
     }
+    report["participants"] = card["participants"]  # of each split, whatever a source counts
     report["problems"] = of_all + (skipped if deep or described is None else described["problems"])
     report["notes"] = list(dict.fromkeys([*(described or {}).get("notes", []), *notes]))
     return report

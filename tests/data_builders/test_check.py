@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_builders.daily_mood import demo as mood_demo
 from data_builders.hotline import demo as hotline_demo
-from data_builders.mmsa import demo as mmsa_demo
 from launch import main
 from mmpsy_jax.data import splits
 from mmpsy_jax.data.records import open_corpus
@@ -137,14 +135,3 @@ def test_check_reads_any_corpus_as_its_builder_does(tmp_path, capsys):
     table.write_text(table.read_text().replace("index", "number", 1))
     assert main(arguments) == 2 and "index" in capsys.readouterr().err
     assert main(["check", "--dataset=nothing/known", f"--source={folder}"]) == 2
-
-
-def test_tables_of_moods_and_feature_files_are_checked(tmp_path, capsys):
-    mood_demo.write_table(tmp_path / "mood.csv", 6, 8, 0)
-    mmsa_demo.write_corpus(tmp_path / "mmsa", 40, 0)
-    for dataset, source, people in (("daily_mood/table_by_person", "mood.csv", 48), ("mmsa/own", "mmsa", 40)):
-        arguments = ["check", f"--dataset={dataset}", "--json"]
-        assert main([*arguments, f"--source={tmp_path / source}"]) == 0
-        report = json.loads(capsys.readouterr().out)
-        assert sum(report["participants"].values()) == people and report["problems"] == []
-        assert main([*arguments, f"--source={tmp_path / 'absent'}"]) == 2 and "absent" in capsys.readouterr().err

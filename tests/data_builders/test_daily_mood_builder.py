@@ -156,16 +156,9 @@ def test_the_best_ccc_is_that_of_the_shares_and_a_regression_stays_below_it(tmp_
     assert reached["new person"] > 0.5 and reached["known person"] > reached["new person"] + 0.1
 
 
-def test_a_dataset_is_built_once_and_another_is_refused(built, tmp_path):
-    folder, rule = built
-    again = {"participants": 8, "days": 10}
-    stamp = (folder / "corpus.json").stat().st_mtime_ns
-    assert cli.build(f"daily_mood/demo_{rule}", folder.parents[2], **again) == folder
-    assert (folder / "corpus.json").stat().st_mtime_ns == stamp
-    with pytest.raises(InputError, match="differs in seed"):
-        cli.build(f"daily_mood/demo_{rule}", folder.parents[2], **again, seed=1)
+def test_a_demo_has_no_other_source_and_a_rule(tmp_path):
     with pytest.raises(InputError, match="writes its own source"):
-        cli.build(f"daily_mood/demo_{rule}", tmp_path, source="t.csv")
+        cli.build("daily_mood/demo_by_time", tmp_path, source="t.csv")
     with pytest.raises(InputError, match="demo_by_person, daily_mood/demo_by_time"):
         cli.build("daily_mood/demo", tmp_path)
 

@@ -82,22 +82,6 @@ def test_corpus_card_of_the_contract(source, built):
     assert corpus["duplicates"]["windows"] == {"shared": 0, "across_splits": 0}
 
 
-def test_folder_holds_the_dataset_and_nothing_else(built):
-    names = {path.name for path in built.iterdir()}
-    assert {"README.md", "croissant.json", "corpus.json", "features.json", "dataset_info.json"} <= names
-    assert all(name.endswith(".array_record-00000-of-00001") for name in names if name.startswith("mmpsy-"))
-    assert not [name for name in names if name.startswith((".", "incomplete"))]
-    assert {path.name for path in built.parent.iterdir()} == {"1.0.0", ".build.lock", ".places_1.0.0.json"}
-    assert {path.name for path in built.parents[2].iterdir()} == {"mmpsy"}
-
-
-def test_two_builds_are_the_same_bytes(source, built, tmp_path):
-    again = cli.build("mmpsy/released", tmp_path, source=source, workers=2)
-    assert sorted(path.name for path in again.iterdir()) == sorted(path.name for path in built.iterdir())
-    for path in built.iterdir():
-        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
-
-
 def test_many_shards_keep_order(source, built, tmp_path, monkeypatch):
     monkeypatch.setattr(source_lib.ReleasedSource, "records_per_shard", 3)
     folder = cli.build("mmpsy/released", tmp_path, source=source, workers=0)
