@@ -29,9 +29,9 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.synthetic import WINDOW_SECONDS, Setting, packed, setting
 from configs import gad, multitask, phq, smoke
-from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import Rates
 from mmpsy_jax.training import mesh as meshes
+from mmpsy_jax.training import step
 from mmpsy_jax.training.cadence import to_steps
 from mmpsy_jax.training.hparams import overlay
 from mmpsy_jax.training.programs import RATES, build
@@ -304,12 +304,9 @@ def ablations(data: Setting, rounds: int, one_core: bool) -> None:
     turns["as configured"], built = our_turn(data, batches)
     for name, values in variants.items():
         turns[name], _ = our_turn(data._replace(config=overlay(data.config, values)), batches)
-    original, perceiver.keep_mask = (
-        perceiver.keep_mask,
-        lambda key, rate, shape: jax.random.bernoulli(key, 1 - rate, shape),
-    )
-    turns["masks by jax.random.bernoulli (32 bits)"], _ = our_turn(data, batches)
-    perceiver.keep_mask = original
+    ours_key, step.hash_key = step.hash_key, lambda key: key
+    turns["masks by keys of jax.random (Threefry)"], _ = our_turn(data, batches)
+    step.hash_key = ours_key
     if any(m.kind != "ids" for m in data.modalities):
         wider = lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x  # noqa: E731
         turns["inputs float32 in memory"], _ = our_turn(data, [jax.tree.map(wider, batch) for batch in batches])

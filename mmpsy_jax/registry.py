@@ -16,7 +16,7 @@ from mmpsy_jax.io import one_of
 ROOT = Path(__file__).parent
 # Files of a room that hold blocks rather than something with a name.
 BLOCKS = {
-    "models": {"base", "linear_path", "perceiver", "position", "projection"},
+    "models": {"base", "hash_keys", "linear_path", "perceiver", "position", "projection"},
     "objectives": {"base", "weighting"},
     "kinds": set(),
     "commands": {"builders"},

@@ -1,4 +1,4 @@
-"""What the value of a config field may be: a test, and the same in words.
+"""What the value of a config field may be: a test, and the same in words; and what categories of people may be.
 
 A field of a model or of an objective has its rule in its annotation (`width: Count = 64`); plain types have one too.
 `training/fields.py` has those of all other fields.
@@ -6,12 +6,15 @@ A field of a model or of an objective has its rule in its annotation (`width: Co
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from mmpsy_jax.io import InputError
 
 _INFINITY = float("inf")
+# Of subgroups: more are no categories, and a longer name may be an answer: a report shows neither.
+MOST_SUBGROUPS = 20
+LONGEST_NAME = 40
 
 
 class Rule(NamedTuple):
@@ -130,3 +133,16 @@ def check_fields(values: Mapping[str, Any], annotations: Mapping[str, Any], wher
             if isinstance(part, Divides) and part.field in values and values[part.field] % value:
                 other = f"{where}.{part.field} = {values[part.field]}"
                 raise InputError(f"{where}.{field} = {value}: must divide {other}")
+
+
+def unfit_categories(values: Iterable[str]) -> str:
+    """Why values are no categories of a report, and the remedy, to follow a column's name; empty where they are."""
+    different = set(values)
+    if len(different) > MOST_SUBGROUPS:
+        return (
+            f"has {len(different)} different values: group them into at most {MOST_SUBGROUPS}, or, where they are "
+            "persons or families, leave it out and call it cluster when building"
+        )
+    if (longest := max(map(len, different))) > LONGEST_NAME:
+        return f"has a value of {longest} characters: give categories of at most {LONGEST_NAME}, no texts"
+    return ""

@@ -13,6 +13,7 @@ from mmpsy_jax.features.dialogue import UnknownSpeaker
 from mmpsy_jax.features.manifest import Entry
 from mmpsy_jax.features.recording import measure
 from mmpsy_jax.features.recording_folder import name_unread
+from mmpsy_jax.rules import unfit_categories
 
 
 def describe(source, strict: bool) -> dict[str, Any]:
@@ -73,7 +74,12 @@ def describe(source, strict: bool) -> dict[str, Any]:
         },
         "problems": problems + noted * strict,
         "notes": [f"{who}: {note}" if who else note.removeprefix(f"{table}: ") for who, note in source.notes]
-        + noted * (not strict),
+        + noted * (not strict)
+        + [
+            f"a training will refuse this: subgroup {name} {reason}"
+            for name in source.subgroups
+            if (reason := unfit_categories(entry.subgroups[name] for entry in entries))
+        ],
     }
     return report | {"lines": _lines(report)}
 

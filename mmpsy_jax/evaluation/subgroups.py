@@ -21,15 +21,13 @@ from jaxtyping import Shaped
 from mmpsy_jax.evaluation import bootstrap, flags, scoring
 from mmpsy_jax.evaluation.predictions import SPLITS, Predictions
 from mmpsy_jax.io import InputError, read_table, unescape
+from mmpsy_jax.rules import unfit_categories
 from mmpsy_jax.tasks import Task
 
 PARTICIPANT = "participant_id"
 FILE = "subgroups.csv"  # beside a built corpus
 NOT_GIVEN = "not given"
 SMALLEST = 5
-# More subgroups than this are no categories, and a longer name may be an answer: a report shows neither.
-MOST_SUBGROUPS = 20
-LONGEST_NAME = 40
 
 NOT_ASSESSABLE = {
     "reason": "not assessable: no subgroups file was given (--subgroups=FILE.csv, config.evaluation.subgroups), and "
@@ -83,19 +81,8 @@ def read_subgroups(path: str | os.PathLike, notes: list[str] | None = None) -> S
             raise InputError(f"{path}: lines {first[name]} and {line}: the same participant twice: keep one row")
         first[name] = line
     for name in names:
-        different = set(cells[name])
-        if len(different) > MOST_SUBGROUPS:
-            raise InputError(
-                f"{path}: column {name!r} has {len(different)} different values: group them into at most "
-                f"{MOST_SUBGROUPS}, or, where they are persons or families, leave it out and call it cluster "
-                "when building"
-            )
-        longest = max(map(len, different))
-        if longest > LONGEST_NAME:
-            raise InputError(
-                f"{path}: column {name!r} has a value of {longest} characters: give categories of at most "
-                f"{LONGEST_NAME}, no texts"
-            )
+        if reason := unfit_categories(cells[name]):
+            raise InputError(f"{path}: column {name!r} {reason}")
     columns = {name: np.array(cells[name], np.str_) for name in names}
     return Subgroups(np.array(cells[PARTICIPANT], np.str_), columns)
 

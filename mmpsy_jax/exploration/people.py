@@ -225,8 +225,8 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _progress(each: Iterable[Any], n: int) -> Iterator[Any]:
-    """The same, with a line on a terminal about every tenth of many; it names nobody."""
-    step = max(50, -(-n // 10))
+    """The same, with a line on a terminal about every tenth; it names nobody."""
+    step = -(-n // 10)
     for k, one in enumerate(each, 1):
         yield one
         if k % step == 0 and k < n:

@@ -34,19 +34,10 @@ def off(value: Any) -> bool:
 
 
 def keep_mask(key: jax.Array, rate: Rate, shape: tuple[int, ...]) -> Bool[Array, "..."]:
-    """True with probability 1 - rate, by a hash of each element's position with two random words.
-
-    Masks need no cryptographic random numbers: two rounds of multiply and xor-shift (constants of lowbias32,
-    C. Wellons, "Prospecting for Hash Functions", public domain) run several times faster than JAX's Threefry, whose
-    code for a dozen masks also takes long to compile. Positions do not depend on how arrays lie on devices.
-    """
-    word = jax.random.bits(key, (2,))  # neighbouring keys become unrelated words
-    x = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape) * jnp.uint32(0x9E3779B9) ^ word[0]
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = (x ^ (x >> shift)) * jnp.uint32(factor) + word[1]
-    x = x ^ (x >> 16)
+    """True with probability 1 - rate; the mask of a key of `hash_keys` costs little."""
+    bits = jax.random.bits(key, shape)
     # 24 bits, which float32 holds exactly.
-    return (x >> 8).astype(jnp.float32) >= jnp.float32(rate) * 2.0**24
+    return (bits >> 8).astype(jnp.float32) >= jnp.float32(rate) * 2.0**24
 
 
 class Dropout(nn.Module):

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from mmpsy_jax.models.base import NO_DROPOUT, Rates
+from mmpsy_jax.models.hash_keys import hash_key
 from mmpsy_jax.models.linear_path import LEFT_OUT
 from mmpsy_jax.objectives.base import Objective
 from mmpsy_jax.objectives.weighting import Weighting
@@ -81,7 +82,7 @@ def forward(
 
         return jax.vmap(of_pack)(*packs)
 
-    keys = None if key is None else jax.random.split(key, batch["valid"].shape[0])
+    keys = None if key is None else jax.random.split(hash_key(key), batch["valid"].shape[0])
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "index")}
     outputs = divide(run)(variables, traced, (inputs, keys))
     return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), outputs)
@@ -112,7 +113,7 @@ def make_functions(
     def init(seed: jax.Array, batch: PyTree, fitted: PyTree) -> PyTree:
         key = jax.random.key(seed)
         one = jax.tree.map(lambda x: x[0], batch)
-        network = {**model.init(key, one)["params"], **fitted["bias"]}
+        network = {**model.init(hash_key(key), one)["params"], **fitted["bias"]}
         chosen = parts({})
         params = {"network": network, "objective": chosen.weighting.init()}
         state = {

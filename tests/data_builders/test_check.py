@@ -60,6 +60,15 @@ def test_check_finds_what_a_build_refuses(sessions, tmp_path, capsys):
     assert main(["check", f"--source={unlabelled}"]) == 3 and "no column label:NAME" in capsys.readouterr().out
 
 
+def test_check_says_what_only_a_training_would_refuse(sessions, capsys):
+    rows = list(csv.reader(sessions.read_text().splitlines()))
+    write(sessions, [[*row, "subgroup:site" if i == 0 else f"town {i}"] for i, row in enumerate(rows)])
+    assert main(["check", f"--source={sessions}"]) == 0  # it can be built, and trained with config.evaluation.subgroups
+    printed = capsys.readouterr().out
+    assert "note          a training will refuse this: subgroup site has 24 different values: group" in printed
+    assert "subgroup sex has" not in printed
+
+
 ONE_MISTAKE = {
     "participant,text,label:phq9,mood,age\np,secret,1,secret,9\n": "unknown columns 'mood', 'age'",
     "who,words\nsecret,secret\n": "no column participant, recording or transcript or text",

@@ -186,20 +186,6 @@ def test_the_projection_has_the_gradients_of_the_plain_form():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
 
 
-def test_masks_are_as_good_as_independent():
-    draw = jax.jit(lambda seed: perceiver.keep_mask(jax.random.key(seed), 0.5, (256, 1024)))
-    masks = np.stack([draw(seed) for seed in range(8)]).astype(float) - 0.5
-    n = masks[0].size
-    assert np.all(np.abs(masks.mean(axis=(1, 2))) < 4 * 0.5 / np.sqrt(n))
-    assert np.all(np.abs(masks.mean(axis=1)) < 5.5 * 0.5 / np.sqrt(256)) and np.all(
-        np.abs(masks.mean(axis=2)) < 5.5 * 0.5 / 32
-    )
-    products = [(masks[:, :, lag:] * masks[:, :, : 1024 - lag]).mean() for lag in (1, 2, 3, 7, 16, 64, 256)]
-    products += [(masks[:, lag:] * masks[:, : 256 - lag]).mean() for lag in (1, 2, 16)]
-    products += [(masks[i] * masks[j]).mean() * np.sqrt(1 / 8) for i in range(8) for j in range(i)]  # between keys
-    assert np.all(np.abs(products) < 5 * 0.25 / np.sqrt(6 * n))
-
-
 def test_frames_are_patched():
     adapter = perceiver.FramesAdapter(width=5, patch=4)
     frames, lengths = np.asarray(np.random.default_rng(0).normal(size=(2, 10, 3)), np.float32), np.array([10, 5])
