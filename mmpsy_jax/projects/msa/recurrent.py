@@ -40,10 +40,6 @@ class Padded(NamedTuple):
         """1 for who has the modality, else 0."""
         return (self.length > 0).astype(jnp.float32)[:, None]
 
-    def mean(self) -> Float[Array, "b f"]:
-        """Over valid steps; 0 without any."""
-        return self.values.sum(axis=1) / jnp.maximum(self.length, 1)[:, None]
-
 
 class Lstm(nn.Module):
     """An LSTM over the valid steps.

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num, PyTree
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from mmpsy_jax.models import perceiver
 from mmpsy_jax.models.base import EMBEDDING, NO_DROPOUT, Head, Modality, Rates, Scale, drop_modalities, outputs_of
@@ -46,16 +46,23 @@ def padded(
       row: of the participant of each piece, `rows` for an unused slot.
     """
     steps, longest = values.shape[1], pieces * values.shape[1]
-    before = jnp.cumsum(length) - length  # valid steps of all earlier pieces
-    total = jnp.zeros(rows + 1, length.dtype).at[row].add(length)
-    start = (before - (jnp.cumsum(total) - total)[row])[:, None] + jnp.arange(steps)
-    at, total = jnp.where(jnp.arange(steps) < length[:, None], start, longest), total[:rows]
+    at, total = places(length, row, rows, steps, longest)
     # Where each step lies is scattered, not what lies there. Steps first, as LSTMs read them.
     source = jnp.arange(values.shape[0] * steps, dtype=jnp.int32).reshape(-1, steps)
     step = jnp.zeros((longest, rows), jnp.int32).at[at, row[:, None]].set(source, mode="drop")
     sequence = jnp.take(values.reshape(-1, values.shape[2]), step, axis=0, mode="clip").astype(jnp.float32)
     sequence = jnp.where((jnp.arange(longest)[:, None] < total)[..., None], sequence, 0)
     return Padded(jnp.moveaxis(sequence, 0, 1), jnp.minimum(total, longest))
+
+
+def places(
+    length: Int[Array, " s"], row: Int[Array, " s"], rows: int, steps: int, longest: int
+) -> tuple[Int[Array, "s t"], Int[Array, " b"]]:
+    """Where each step of the pieces lies in its participant's sequence, `longest` or more for none; and valid steps."""
+    before = jnp.cumsum(length) - length  # valid steps of all earlier pieces
+    total = jnp.zeros(rows + 1, length.dtype).at[row].add(length)
+    start = (before - (jnp.cumsum(total) - total)[row])[:, None] + jnp.arange(steps)
+    return jnp.where(jnp.arange(steps) < length[:, None], start, longest), total[:rows]
 
 
 def align(sequences: Mapping[str, Padded]) -> tuple[list[Float[Array, "b t _"]], Int[Array, " b"]]:
@@ -121,15 +128,34 @@ class SequenceModel(nn.Module):
 
     def sequences(self, batch: PyTree, rates: Rates) -> dict[str, Padded]:
         """The modalities of a pack of a batch, some of them hidden in training (`rates.modality`)."""
+        return {name: self.sequence(batch, name, kept) for name, kept in self.kept(batch, rates).items()}
+
+    def kept(self, batch: PyTree, rates: Rates) -> dict[str, Bool[Array, " b"] | None]:
+        """Who keeps each modality in training; None where nobody loses any."""
         rows = batch["valid"].shape[0]
         names = [modality.name for modality in self.modalities]
-        sequences = [padded(batch[n], batch[f"{n}_length"], batch[f"{n}_row"], rows, self.pieces) for n in names]
-        if not off(rates.modality) and len(names) > 1:
-            present = jnp.stack([one.length > 0 for one in sequences], axis=1)
-            kept = drop_modalities(self.make_rng("dropout"), present, rates.modality).T
-            shown = zip(sequences, kept, strict=True)
-            sequences = [Padded(one.values * keep[:, None, None], one.length * keep) for one, keep in shown]
-        return dict(zip(names, sequences, strict=True))
+        if off(rates.modality) or len(names) == 1:
+            return dict.fromkeys(names)
+        steps = [jnp.zeros(rows + 1).at[batch[f"{n}_row"]].add(batch[f"{n}_length"])[:rows] for n in names]
+        present = jnp.stack(steps, axis=1) > 0
+        return dict(zip(names, drop_modalities(self.make_rng("dropout"), present, rates.modality).T, strict=True))
+
+    def sequence(self, batch: PyTree, name: str, kept: Bool[Array, " b"] | None) -> Padded:
+        """One modality of a pack of a batch."""
+        rows = batch["valid"].shape[0]
+        one = padded(batch[name], batch[f"{name}_length"], batch[f"{name}_row"], rows, self.pieces)
+        return one if kept is None else Padded(one.values * kept[:, None, None], one.length * kept)
+
+    def mean(
+        self, batch: PyTree, name: str, kept: Bool[Array, " b"] | None
+    ) -> tuple[Float[Array, "b f"], Float[Array, "b 1"]]:
+        """The mean of `sequence`, which is not made, and 1 for who has the modality, else 0."""
+        values, row, rows = batch[name], batch[f"{name}_row"], batch["valid"].shape[0]
+        steps = values.shape[1]
+        at, total = places(batch[f"{name}_length"], row, rows, steps, self.pieces * steps)
+        mean = perceiver.masked_mean(values, at < self.pieces * steps, row, rows)
+        present = (total > 0) if kept is None else (total > 0) & kept
+        return mean * present[:, None], present.astype(jnp.float32)[:, None]
 
     def feed_forward(self, x: Float[Array, "b f"], widths: Sequence[int], name: str) -> Float[Array, "b o"]:
         """Dense layers with ReLU after each."""
@@ -206,14 +232,16 @@ class SubnetModel(SequenceModel):
     def subnets(self, batch: PyTree, rates: Rates) -> dict[str, Float[Array, "b h"]]:
         """The vector of each modality; 0 for who lacks it."""
         vectors = {}
-        for name, sequence in self.sequences(batch, rates).items():
+        for name, kept in self.kept(batch, rates).items():
             if name == "text":
+                sequence = self.sequence(batch, name, kept)
                 _, last = Lstm(self.text_hidden, name="text_lstm")(sequence)
-                vector = nn.Dense(self.text_out, name="text_dense")(last)
+                vector, present = nn.Dense(self.text_out, name="text_dense")(last), sequence.present
             else:
-                scaled = Dropout()(Scale(name=f"{name}_scale")(sequence.mean()), self.of("dropout", name))
+                mean, present = self.mean(batch, name, kept)
+                scaled = Dropout()(Scale(name=f"{name}_scale")(mean), self.of("dropout", name))
                 vector = self.feed_forward(scaled, [self.of("hidden", name)] * 3, name)
-            vectors[name] = vector * sequence.present
+            vectors[name] = vector * present
         return vectors
 
 

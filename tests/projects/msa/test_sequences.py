@@ -64,13 +64,12 @@ def test_pieces_become_sequences_without_gaps():
     @jax.jit
     def pad(*arrays):
         made = padded(*arrays, rows=3, pieces=2)
-        return made, made.present, made.mean()
+        return made, made.present
 
-    made, present, mean = jax.device_get(pad(values, np.array([3, 2, 1, 0]), np.array([0, 0, 2, 3])))
+    made, present = jax.device_get(pad(values, np.array([3, 2, 1, 0]), np.array([0, 0, 2, 3])))
     assert made.values[..., 0].tolist() == [[1, 2, 3, 4, 5, 0], [0] * 6, [7, 0, 0, 0, 0, 0]]
     assert made.length.tolist() == [5, 0, 1]
     assert present[:, 0].tolist() == [1, 0, 1]
-    np.testing.assert_allclose(mean[:, 0], [3, 0, 7])
 
 
 def test_steps_beyond_the_pieces_are_left_out():
@@ -78,6 +77,22 @@ def test_steps_beyond_the_pieces_are_left_out():
     made = pad(np.ones((3, 2, 1), np.float32), np.array([2, 2, 2]), np.array([0, 0, 0]), rows=1, pieces=2)
     assert made.length.tolist() == [4]
     assert made.values.shape == (1, 4, 1)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_a_mean_is_that_of_the_sequence_that_is_not_made(pieces):
+    rng = np.random.default_rng(0)
+    model = make("lf_dnn", **SIZES["lf_dnn"], pieces=pieces)
+    steps, size = SMALL["audio"]
+    batch = {"valid": np.ones(4, bool), "audio_row": np.array([0, 0, 0, 1, 3, 3, 4], np.int32)}
+    batch["audio_length"] = np.array([steps, 2, 1, 3, 1, 2, 0], np.int32)
+    batch["audio"] = rng.normal(size=(7, steps, size)).astype(np.float16)
+    kept = np.array([True, True, True, False])
+    made = jax.jit(model.sequence, static_argnums=1)(batch, "audio", kept)
+    mean, present = jax.jit(model.mean, static_argnums=1)(batch, "audio", kept)
+    expected = made.values.sum(axis=1) / np.maximum(made.length, 1)[:, None]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+    assert present[:, 0].tolist() == made.present[:, 0].tolist() == [1, 1, 0, 0] and np.any(mean[0] != 0)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

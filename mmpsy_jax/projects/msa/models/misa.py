@@ -40,20 +40,23 @@ class Model(SequenceModel):
           outputs per head and `EMBEDDING`, and of each modality `<modality>_given` [b width], the input of its
           codes, `<modality>_private`, `<modality>_shared`, `<modality>_remade` and `<modality>_present` [b 1].
         """
-        sequences = self.sequences(batch, rates)
         shared = nn.Dense(self.width, name="shared")
-        outputs = {}
-        for name, sequence in sequences.items():
-            x = sequence.mean() if name == "text" else self.recurrent(name, sequence)
+        outputs, has = {}, {}
+        for name, kept in self.kept(batch, rates).items():
+            if name == "text":
+                x, has[name] = self.mean(batch, name, kept)
+            else:
+                sequence = self.sequence(batch, name, kept)
+                x, has[name] = self.recurrent(name, sequence), sequence.present
             features = nn.LayerNorm(epsilon=EPSILON, name=f"{name}_norm")(self.feed_forward(x, [self.width], name))
             private = nn.sigmoid(nn.Dense(self.width, name=f"{name}_private")(features))
             common = nn.sigmoid(shared(features))
             remade = nn.Dense(self.width, name=f"{name}_remake")(private + common)
             outputs |= {f"{name}_given": features, f"{name}_private": private, f"{name}_shared": common}
-            outputs |= {f"{name}_remade": remade, f"{name}_present": sequence.present}
+            outputs |= {f"{name}_remade": remade, f"{name}_present": has[name]}
         kinds = ("private", "shared")
-        codes = jnp.stack([outputs[f"{name}_{kind}"] for kind in kinds for name in sequences], axis=1)
-        present = jnp.concatenate([sequence.present for _ in kinds for sequence in sequences.values()], axis=1)
+        codes = jnp.stack([outputs[f"{name}_{kind}"] for kind in kinds for name in has], axis=1)
+        present = jnp.concatenate([*has.values()] * len(kinds), axis=1)
         fused = (self.transformer(codes, present > 0) * present[..., None]).reshape(codes.shape[0], -1)
         hidden = nn.Dense(self.width * 3, name="fusion")(fused)
         hidden = nn.relu(Dropout()(hidden, rates.dropout))
