@@ -15,7 +15,8 @@ def on_page_content(content: str, **_: object) -> str:
 
 
 def _draw(found: re.Match[str]) -> str:
-    tag, source = found[1], html.unescape(found[2])
+    # Of the alphabets of MathML, browsers know none; the set of real numbers is a letter of its own.
+    tag, source = found[1], html.unescape(found[2]).replace(r"\mathbb R", "ℝ")
     formula = convert(source, display="block" if tag == "div" else "inline")
     # A long one is scrolled on a phone, by keyboard, too.
     return f'<{tag} class="formula"{" tabindex=0" if tag == "div" else ""}>{formula}</{tag}>'
