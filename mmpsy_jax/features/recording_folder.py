@@ -65,6 +65,6 @@ def name_unread(files: Sequence[Path]) -> str:
 
 
 def visible(files: Iterable[Path]) -> list[Path]:
-    """Files in natural order, without those that systems hide or make by themselves."""
+    """Files in natural order of names, then of paths, without those that systems hide or make by themselves."""
     kept = (file for file in files if file.name[0] != "." and file.name.lower() not in _OF_SYSTEMS)
-    return sorted(kept, key=lambda file: natural_key(file.name))
+    return sorted(kept, key=lambda file: (natural_key(file.name), natural_key(str(file))))

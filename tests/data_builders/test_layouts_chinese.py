@@ -53,7 +53,7 @@ def test_eatd_has_one_id_in_both_spellings_and_three_answers(eatd):
     assert sorted(entry.split for one, entry in people.items() if one[0] == "t") == ["train"] * 3 + ["validation"]
     assert found.ranges == {"sds": (25, 100)} and any(entry.labels["sds"] % 1 for entry in people.values())
     shutil.copytree(eatd / "train" / "1", eatd / "t_1")
-    with pytest.raises(InputError, match=r"t_1: the same person lies at .*train/1: keep one"):
+    with pytest.raises(InputError, match=r"train/1: the same person lies at .*t_1: keep one"):
         layouts.read("eatd", eatd)
 
 

@@ -276,3 +276,9 @@ def test_a_folder_gives_its_recordings_and_what_is_left_unread(tmp_path):
         recording_folder.list_recordings(tmp_path)
     with pytest.raises(InputError, match="holds no recording"):
         recording_folder.list_recordings(tmp_path / "more")
+
+
+def test_the_order_of_files_is_that_of_their_names_whatever_the_system_lists(tmp_path):
+    files = [tmp_path / name for name in ("a/2.wav", "b/2.wav", "c/2.wav", "a/10.wav", "b/1.wav", "b/.hidden")]
+    expected = [tmp_path / name for name in ("b/1.wav", "a/2.wav", "b/2.wav", "c/2.wav", "a/10.wav")]
+    assert recording_folder.visible(files) == recording_folder.visible(reversed(files)) == expected
