@@ -217,13 +217,19 @@ def train(config: str = "phq", fields: Mapping[str, Any] | None = None, *, workd
 def load_run(workdir: Place) -> Run:
     """A finished run.
 
+    Args:
+      workdir: of the run, what `export` wrote of it, or the part of that which was shared.
+
     Raises:
       InputError: the folder holds none.
     """
+    from mmpsy_jax.inference.export import HUB
     from mmpsy_jax.training import finished_run
 
-    finished_run.load(workdir)
-    return Run(workdir)
+    shared = Path(workdir, HUB)
+    place = shared if shared.is_dir() else workdir
+    finished_run.load(place)
+    return Run(place)
 
 
 def evaluate(

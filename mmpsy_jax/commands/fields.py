@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
         description="Print the fields of a config: name, default, what a value must be, and meaning.",
     )
     parser.add_argument("pattern", nargs="?", default="", help="part of a name, such as seed, optimizer or lf_dnn")
-    pattern = parser.parse_args(arguments).pattern
+    pattern = parser.parse_args(arguments).pattern.strip("*")
     fields = list(list_fields())
     chosen = [field for field in fields if pattern.casefold() in " ".join(field[:1] + field[4:]).casefold()]
     if not chosen:

@@ -1,7 +1,7 @@
 """Random keys for initial weights and dropout, by a hash: `jax.random` takes them as it takes its own.
 
 Neither needs cryptographic random numbers, and a network has dozens of both. JAX's Threefry is a loop on a CPU: 24 of
-them in a step of `configs/phq.py` take a sixth of the time that it compiles, those of the initialisation half. Here a
+them in a step of `configs/phq.py` took a sixth of the time that it compiled, those of the initialisation half. Here a
 number is a hash of its position and of two words, and so is a key: a few multiplications and shifts, which XLA fuses
 with what they are for. Positions do not depend on how arrays lie on devices. Not for privacy: the noise of DP-SGD is
 Threefry's.
@@ -29,6 +29,7 @@ def mix(x: UInt32[Array, "..."], word: UInt32[Array, "..."] | int = 0) -> UInt32
 
 
 def positions(shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    """0, 1, 2, ... in an array."""
     return jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
 
 
@@ -65,6 +66,7 @@ IMPLEMENTATION = define_prng_impl(
 
 def hash_key(key: jax.Array) -> jax.Array:
     """A key from which masks are drawn, from the words of one of JAX's own, which may be small numbers."""
-    first, second = jax.random.key_data(key)
-    words = derive(derive(jnp.zeros(2, jnp.uint32), first), second)
+    words = jnp.zeros(2, jnp.uint32)
+    for word in jax.random.key_data(key):
+        words = derive(words, word)
     return jax.random.wrap_key_data(words, impl=IMPLEMENTATION)

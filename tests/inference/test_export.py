@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 from huggingface_hub import ModelCard
 
+import mmpsy_jax
 from mmpsy_jax.data.records import open_corpus
 from mmpsy_jax.inference import load_model
 from mmpsy_jax.inference.export import export
@@ -100,6 +101,7 @@ def test_the_loader_gives_the_predictions_without_the_package(which, exported, r
             card.data.library_name == "mmpsy_jax" and card.data.eval_results and "not a diagnostic device" in card.text
         )
     assert not [path.name for path in hub.rglob("*") if path.name.startswith("predictions")]
+    assert mmpsy_jax.load_run(tmp_path / "out").workdir == hub
     again = finished_run.load(hub)
     same = again.predict(again.select_modalities(open_corpus(built)), members)[0]
     np.testing.assert_array_equal(same["phq_score"].mean(axis=0), wanted["phq_score"])

@@ -92,8 +92,8 @@ class _Steps(nn.Module):
         ahead, (of_memory, last) = of_cells(self, jnp.concatenate([*before, *cells], axis=-1))
 
         def step(memory: Float[Array, "b m"], at: PyTree) -> tuple[Float[Array, "b m"], None]:
-            seen, candidate, given, kept = at
-            hidden = jnp.split(nn.relu(given + memory @ of_memory) * kept, [self.widths[2]], axis=-1)
+            seen, candidate, from_cells, kept = at
+            hidden = jnp.split(nn.relu(from_cells + memory @ of_memory) * kept, [self.widths[2]], axis=-1)
             keep, write = (nn.sigmoid(x @ kernel + bias) for x, (kernel, bias) in zip(hidden, last, strict=True))
             return jnp.where(seen[:, None], keep * memory + write * candidate, memory), None
 
