@@ -223,13 +223,10 @@ def load_run(workdir: Place) -> Run:
     Raises:
       InputError: the folder holds none.
     """
-    from mmpsy_jax.inference.export import HUB
-    from mmpsy_jax.training import finished_run
+    from mmpsy_jax.training import finished_run, run_files
 
-    shared = Path(workdir, HUB)
-    place = shared if shared.is_dir() else workdir
-    finished_run.load(place)
-    return Run(place)
+    finished_run.load(workdir)
+    return Run(run_files.folder_of(workdir))
 
 
 def evaluate(

@@ -35,7 +35,6 @@ from mmpsy_jax.training.finished_run import FinishedRun
 from mmpsy_jax.training.step import variables_of
 
 PLATFORMS = ("cpu", "cuda")
-HUB = "huggingface"
 TOLD = ("README.md", "report.json", "report.html")  # of a run, for people
 WEIGHTS_AND_LIMITS = (run_files.WEIGHTS, run_files.EMBEDDING)  # of a training
 
@@ -86,7 +85,7 @@ def export(workdir: str | Path, output: str | Path) -> None:
         },
     )
 
-    _write_hub_folder(Path(workdir), output / HUB, run)
+    _write_hub_folder(Path(workdir), output / run_files.HUB, run)
 
 
 def _write_hub_folder(workdir: Path, folder: Path, run: FinishedRun) -> None:

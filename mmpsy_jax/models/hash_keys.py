@@ -18,13 +18,13 @@ GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio: neighbouring positions becom
 SPLIT = 0x85EBCA6B  # the keys of `split` are no keys of `fold_in`
 
 
-def mix(x: UInt32[Array, "..."], word: UInt32[Array, "..."] | int = 0) -> UInt32[Array, "..."]:
-    """Two rounds of multiply and xor-shift; each bit of the result depends on all of x.
+def mix(x: UInt32[Array, "..."], word: UInt32[Array, ""]) -> UInt32[Array, "..."]:
+    """Two rounds of multiply, xor-shift and a word; each bit of the result depends on all of x.
 
     The constants are those of lowbias32 (C. Wellons, "Prospecting for Hash Functions", public domain).
     """
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = (x ^ (x >> shift)) * jnp.uint32(factor) + jnp.uint32(word)
+        x = (x ^ (x >> shift)) * jnp.uint32(factor) + word
     return x ^ (x >> 16)
 
 

@@ -223,12 +223,12 @@ class FinishedRun:
 
 
 def load(workdir: str | Path) -> FinishedRun:
-    """Loads what a run has left.
+    """Loads what a run has left, in its workdir or where `export` wrote it.
 
     Raises:
       InputError: the workdir holds no finished run, or a file of it is damaged or not the one that the run left.
     """
-    workdir = Path(workdir)
+    workdir = run_files.folder_of(workdir)
     config_file, card_file = workdir / run_files.CONFIG, workdir / run_files.CARD
     if card_file.is_file() and not config_file.is_file():
         raise InputError(f"{config_file}: is gone: {run_files.RESTORE}")

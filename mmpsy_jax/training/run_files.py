@@ -30,6 +30,7 @@ from mmpsy_jax.io import InputError, file_sha256, read_json, upgrade_card, write
 
 WEIGHTS, EMBEDDING, CARD, FORMAT = "model.safetensors", "embedding.safetensors", "model.json", 1
 CONFIG, PREDICTIONS = "config.json", "predictions.csv"
+HUB = "huggingface"  # of what `export` wrote: the part that is shared, which is a run, too
 RESTORE = "bring the file back from a copy, or train in another --workdir"
 AGAIN = "run the training command again, which writes it anew"
 SYNTHETIC = "SYNTHETIC: the run was trained on people whom a generator made; its numbers say nothing about anybody real"
@@ -45,6 +46,12 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 _KINDS_OF_TRAINING = {"folder": str, "fold": int, "seed": int, "fields": dict}
 # Whatever has no array (an objective without parameters) is an empty dictionary.
 _EMPTY = ("params/network", "params/objective", "fitted/network", "fitted/class_weights")
+
+
+def folder_of(workdir: str | Path) -> Path:
+    """The folder of a run: the workdir, or, where that is what `export` wrote, the part of it that is shared."""
+    shared = Path(workdir, HUB)
+    return shared if shared.is_dir() else Path(workdir)
 
 
 def save_weights(folder: Path, arrays: PyTree, name: str = WEIGHTS) -> None:

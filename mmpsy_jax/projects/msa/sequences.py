@@ -136,7 +136,8 @@ class SequenceModel(nn.Module):
         names = [modality.name for modality in self.modalities]
         if off(rates.modality) or len(names) == 1:
             return dict.fromkeys(names)
-        steps = [jnp.zeros(rows + 1).at[batch[f"{n}_row"]].add(batch[f"{n}_length"])[:rows] for n in names]
+        length = lambda name: batch[f"{name}_length"].astype(jnp.float32)  # noqa: E731
+        steps = [perceiver.merge_windows(length(name), batch[f"{name}_row"], rows) for name in names]
         present = jnp.stack(steps, axis=1) > 0
         return dict(zip(names, drop_modalities(self.make_rng("dropout"), present, rates.modality).T, strict=True))
 
